@@ -1,0 +1,1 @@
+//! Who may come in: SCRAM, MD5 and plain passwords as machines without sockets.

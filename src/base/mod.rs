@@ -1,0 +1,10 @@
+//! The smallest words: ids, secrets, time that is told rather than read, shared state.
+//!
+//! Nothing here knows Postgres. Nothing here reads a clock.
+
+pub mod backoff;
+pub mod expiry;
+pub mod finding;
+pub mod ids;
+pub mod secret;
+pub mod shared;

@@ -1,0 +1,1 @@
+//! One client, from its first byte to its last.

@@ -1,0 +1,1 @@
+//! The file as written: serde structures, one for each section.

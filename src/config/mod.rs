@@ -1,0 +1,276 @@
+//! The configuration: a value, resolved and immutable, shared as an `Arc`.
+//!
+//! `file` is what was written, `resolve` turns it into what is meant: after it there is no default
+//! to look up, no unit to parse and nothing that can be wrong.
+
+mod file;
+pub mod options;
+mod resolve;
+pub mod units;
+
+use crate::base::secret::Secret;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a server goes back to its pool.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PoolMode {
+    Session,
+    Statement,
+    Transaction,
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuthType {
+    Md5,
+    Plain,
+    ScramSha256,
+    Trust,
+}
+
+/// Where a Postgres instance listens.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum HostAddress {
+    /// A name or an address, and a port.
+    Tcp { host: String, port: u16 },
+    /// The path of the socket itself: `/dir/.s.PGSQL.5432`.
+    Unix(PathBuf),
+}
+
+/// Everything, resolved. Durations of zero that mean "off" are `None` here.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: Listen,
+    pub process: Process,
+    pub clients: ClientLimits,
+    pub auth: Auth,
+    pub sockets: Sockets,
+    /// By the name in `[hosts.NAME]`.
+    pub hosts: BTreeMap<String, Arc<Host>>,
+    /// By the name in the client's DSN; `*` for any other.
+    pub databases: BTreeMap<String, Arc<Database>>,
+    pub users: BTreeMap<String, Arc<User>>,
+    /// What holds for a user that no section names.
+    pub pool_defaults: PoolSettings,
+    pub timeouts: ClientTimeouts,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub addresses: Vec<SocketAddr>,
+    pub port: u16,
+    /// The directory for `.s.PGSQL.<port>`; `None`: no unix socket.
+    pub unix_socket_dir: Option<PathBuf>,
+    pub unix_socket_mode: u32,
+    pub backlog: u32,
+    pub http: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Threads that serve clients. At least one.
+    pub workers: u16,
+    pub log_connections: bool,
+    pub log_disconnections: bool,
+    pub log_pooler_errors: bool,
+    pub log_format: LogFormat,
+    pub pid_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Debug)]
+pub struct ClientLimits {
+    pub max_client_conn: u32,
+    /// 0: no limit, as in PgBouncer; the same for the next.
+    pub max_db_client_connections: u32,
+    pub max_user_client_connections: u32,
+    /// Cancel requests under way at once, over all hosts. A cancel never takes a client's place.
+    pub max_cancels: u32,
+    /// The longest message that is relayed, in bytes, head included.
+    pub max_packet_size: u32,
+    pub client_login_timeout: Option<Duration>,
+    pub cancel_wait_timeout: Option<Duration>,
+    /// Startup parameters that are accepted and dropped.
+    pub ignore_startup_parameters: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Auth {
+    pub kind: AuthType,
+    pub admin_users: Vec<String>,
+    pub stats_users: Vec<String>,
+    /// For secrets made from plain passwords.
+    pub scram_iterations: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Sockets {
+    pub tcp_keepalive: bool,
+    /// 0 in the file: the system's own. The same for the next three.
+    pub tcp_keepidle: Option<Duration>,
+    pub tcp_keepintvl: Option<Duration>,
+    pub tcp_keepcnt: Option<u32>,
+    pub tcp_user_timeout: Option<Duration>,
+}
+
+/// A Postgres instance.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub name: String,
+    pub address: HostAddress,
+    /// Never more servers than this over all pools; `None`: only the pools' own limits hold.
+    pub max_connections: Option<u32>,
+    pub server_connect_timeout: Option<Duration>,
+    /// The longest wait between attempts to connect to a host that refuses.
+    pub server_login_retry: Duration,
+    /// How long clients wait for a host that is down before they are told so.
+    pub server_down_hold: Duration,
+}
+
+/// What a pool obeys, after user, database and process were merged: the user's word wins over the
+/// database's, the database's over the process'.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSettings {
+    pub pool_mode: PoolMode,
+    /// Servers of one pool. Never zero.
+    pub pool_size: u32,
+    pub min_pool_size: u32,
+    pub reserve_pool_size: u32,
+    pub reserve_pool_timeout: Option<Duration>,
+    /// `None`: servers live for ever.
+    pub server_lifetime: Option<Duration>,
+    pub server_idle_timeout: Option<Duration>,
+    /// `None`: never checked.
+    pub server_check_delay: Option<Duration>,
+    /// Empty text: an empty query; `None`: servers are not checked.
+    pub server_check_query: Option<String>,
+    /// `None`: no reset.
+    pub server_reset_query: Option<String>,
+    pub server_reset_query_always: bool,
+    /// First in, first out instead of last in, first out.
+    pub server_round_robin: bool,
+    /// Servers over all users of a database, and over all databases of a user. 0: no limit.
+    pub max_db_connections: u32,
+    pub max_user_connections: u32,
+}
+
+/// How long a client may do what. `None`: for ever.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientTimeouts {
+    pub query_wait_timeout: Option<Duration>,
+    pub query_wait_notify: Option<Duration>,
+    pub query_timeout: Option<Duration>,
+    pub transaction_timeout: Option<Duration>,
+    pub idle_transaction_timeout: Option<Duration>,
+    pub client_idle_timeout: Option<Duration>,
+    /// A client that takes nothing for so long is let go.
+    pub client_write_timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub name: String,
+    pub host: Arc<Host>,
+    /// The name in Postgres; `None` for `*`: the client's.
+    pub dbname: Option<String>,
+    /// Log in to Postgres as this user for all clients.
+    pub server_login: Option<ServerLogin>,
+    pub max_db_client_connections: u32,
+    /// Run on each new server. Its errors are logged, not fatal.
+    pub connect_query: Option<String>,
+    /// What the file says about this database in particular: merged anew with each user's.
+    pub overrides: PoolOverrides,
+}
+
+#[derive(Clone, Debug)]
+pub struct ServerLogin {
+    pub user: String,
+    pub password: Option<Secret>,
+}
+
+#[derive(Clone, Debug)]
+pub struct User {
+    pub name: String,
+    /// As in the file: plain, `md5…`, or `SCRAM-SHA-256$…`.
+    pub password: Option<Secret>,
+    pub server_login: Option<ServerLogin>,
+    pub max_user_client_connections: u32,
+    pub overrides: PoolOverrides,
+}
+
+/// What a `[databases]` or `[users]` section says beside the defaults. `None`: nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PoolOverrides {
+    pub pool_mode: Option<PoolMode>,
+    pub pool_size: Option<u32>,
+    pub min_pool_size: Option<u32>,
+    pub reserve_pool_size: Option<u32>,
+    pub server_lifetime: Option<Option<Duration>>,
+    pub max_db_connections: Option<u32>,
+    pub max_user_connections: Option<u32>,
+    pub query_wait_timeout: Option<Option<Duration>>,
+    pub query_timeout: Option<Option<Duration>>,
+    pub transaction_timeout: Option<Option<Duration>>,
+    pub idle_transaction_timeout: Option<Option<Duration>>,
+    pub client_idle_timeout: Option<Option<Duration>>,
+}
+
+impl Config {
+    /// What the pool of `database` and `user` obeys.
+    pub fn pool_settings(&self, database: &Database, user: Option<&User>) -> PoolSettings {
+        let mut settings = self.pool_defaults.clone();
+        database.overrides.apply_to_pool(&mut settings);
+        if let Some(user) = user {
+            user.overrides.apply_to_pool(&mut settings);
+        }
+        settings
+    }
+
+    /// How long a client of `database` and `user` may do what.
+    pub fn client_timeouts(&self, database: &Database, user: Option<&User>) -> ClientTimeouts {
+        let mut timeouts = self.timeouts.clone();
+        database.overrides.apply_to_client(&mut timeouts);
+        if let Some(user) = user {
+            user.overrides.apply_to_client(&mut timeouts);
+        }
+        timeouts
+    }
+
+    /// The section for a database by the name in the client's DSN.
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        self.databases.get(name).or_else(|| self.databases.get("*"))
+    }
+}
+
+impl PoolOverrides {
+    fn apply_to_pool(&self, settings: &mut PoolSettings) {
+        let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
+        settings.pool_mode = self.pool_mode.unwrap_or(settings.pool_mode);
+        set(&mut settings.pool_size, self.pool_size);
+        set(&mut settings.min_pool_size, self.min_pool_size);
+        set(&mut settings.reserve_pool_size, self.reserve_pool_size);
+        set(&mut settings.max_db_connections, self.max_db_connections);
+        set(&mut settings.max_user_connections, self.max_user_connections);
+        settings.server_lifetime = self.server_lifetime.unwrap_or(settings.server_lifetime);
+    }
+
+    fn apply_to_client(&self, timeouts: &mut ClientTimeouts) {
+        let set = |to: &mut Option<Duration>, from: Option<Option<Duration>>| {
+            *to = from.unwrap_or(*to);
+        };
+        set(&mut timeouts.query_wait_timeout, self.query_wait_timeout);
+        set(&mut timeouts.query_timeout, self.query_timeout);
+        set(&mut timeouts.transaction_timeout, self.transaction_timeout);
+        set(&mut timeouts.idle_transaction_timeout, self.idle_transaction_timeout);
+        set(&mut timeouts.client_idle_timeout, self.client_idle_timeout);
+    }
+}

@@ -1,0 +1,1 @@
+//! Every option as data: name, type, default, unit, live or not, text.

@@ -1,0 +1,1 @@
+//! Durations and sizes with units: `"5s"`, `"64MB"`.

@@ -1,0 +1,39 @@
+//! pgweir, a PostgreSQL connection proxy: many client sessions in front, a capped pool of servers
+//! behind, and between them a scheduler that queues fairly and says why anybody waits.
+//!
+//! # Map
+//!
+//! Each module may use only the modules above it; `tidy.rs` checks that. Those before [`net`] have
+//! no socket, no clock and no task: they take `now` and return what to do.
+//!
+//! - [`base`]: ids, secrets, the timer wheel, shared state.
+//! - [`end`]: why anything ended, and what each audience is told.
+//! - [`wire`]: bytes to messages and back.
+//! - [`stats`]: counters, and snapshots of them.
+//! - [`config`]: the file, resolved into a value.
+//! - [`auth`]: who may come in.
+//! - [`session`]: what one client has asked for and is owed.
+//! - [`scheduler`]: who gets which server, and when.
+//! - [`net`]: sockets, buffers, the clock.
+//! - [`server`]: one connection to Postgres.
+//! - [`pool`]: servers on loan.
+//! - [`client`]: one client, from its first byte to its last.
+//! - [`app`]: builds everything and owns every task.
+//! - [`cli`]: flags and sub-commands.
+
+pub mod app;
+pub mod auth;
+pub mod base;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod end;
+pub mod net;
+pub mod pool;
+pub mod scheduler;
+pub mod server;
+pub mod session;
+pub mod stats;
+#[cfg(test)]
+mod tidy;
+pub mod wire;

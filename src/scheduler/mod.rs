@@ -1,0 +1,1 @@
+//! Who gets which server, and when: a value, without sockets, clock or lock.

@@ -1,0 +1,1 @@
+//! What one client has asked for and is owed. No sockets.

@@ -1,0 +1,1 @@
+//! Plain counters and what is read from them.

@@ -1,0 +1,1 @@
+//! The Postgres protocol, version 3, as bytes: no sockets, no clocks.
