@@ -28,6 +28,7 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// Cheap: nothing is derived yet.
     pub fn new(user: &str, stored: Stored) -> Self {
         let credential = Self {
             user: user.to_owned(),
@@ -42,6 +43,7 @@ impl Credential {
         credential
     }
 
+    /// The name that clients and we log in with.
     pub fn user(&self) -> &str {
         &self.user
     }
@@ -54,7 +56,8 @@ impl Credential {
 
 /// Clients that log in as this user.
 impl Credential {
-    /// Whether the user can ever log in with SCRAM. If not, [`Mock::secret`] takes its place.
+    /// Whether the user can ever log in with SCRAM. If not, [`Mock::stand_in`] makes up a
+    /// secret.
     pub fn can_scram(&self) -> bool {
         matches!(self.stored, Stored::Scram(_)) || self.plain_password().is_some()
     }

@@ -22,6 +22,7 @@ const SECRET_BYTES_MAX: usize = 65_530;
 pub struct UsersError {
     /// From one.
     pub line: usize,
+    /// What is wrong with it.
     pub kind: UsersErrorKind,
 }
 

@@ -107,6 +107,7 @@ impl DerivedKeys {
     /// their primary's salts.
     pub const KEPT_MAX: usize = 8;
 
+    /// With nothing derived yet.
     pub fn new(password: Secret) -> Self {
         Self { password, kept: Shared::default() }
     }

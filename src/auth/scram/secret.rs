@@ -75,10 +75,12 @@ impl ScramSecret {
         ))
     }
 
+    /// How often the password was hashed.
     pub fn iterations(&self) -> Iterations {
         self.iterations
     }
 
+    /// What was hashed with the password.
     pub fn salt(&self) -> &[u8] {
         &self.salt
     }
@@ -113,6 +115,7 @@ impl ClientKeys {
         Self { iterations, salt: salt.into(), client_key, server_key }
     }
 
+    /// The key that proofs are made with.
     pub fn client_key(&self) -> &ClientKey {
         &self.client_key
     }

@@ -74,6 +74,7 @@ pub enum Fault {
 }
 
 impl ScramError {
+    /// Decides the SQLSTATE.
     pub fn fault(self) -> Fault {
         match self {
             Self::AuthorizationIdentity | Self::MandatoryExtension => Fault::Unsupported,
@@ -87,8 +88,8 @@ impl ScramError {
 }
 
 impl ExpectFirst {
-    /// `nonce` is random and never used again. For a user who may not log in with SCRAM, `secret`
-    /// comes from [`super::Mock::secret`].
+    /// `nonce` is random and never used again. `secret` comes from [`super::Mock::stand_in`], for
+    /// users that exist and for those that do not.
     pub fn new(secret: Arc<ScramSecret>, nonce: [u8; NONCE_BYTES]) -> Self {
         Self { secret, nonce: STANDARD.encode(nonce) }
     }

@@ -294,6 +294,22 @@ fn a_server_that_does_not_know_the_password_is_found_out() {
 }
 
 #[test]
+fn any_flipped_bit_is_noticed() {
+    let (secret, ann) = (secret("pencil"), password("pencil"));
+    let mut bits = [0; 4];
+    let measured = exchange(&secret, &ann, |number, message| bits[number] = message.len() * 8);
+    assert!(measured.is_ok());
+    for (number, bit) in (0..4).flat_map(|number| (0..bits[number]).map(move |bit| (number, bit))) {
+        let flip = |current: usize, message: &mut Vec<u8>| {
+            if current == number {
+                message[bit / 8] ^= 1 << (bit % 8);
+            }
+        };
+        assert!(exchange(&secret, &ann, flip).is_err(), "bit {bit} of message {number}");
+    }
+}
+
+#[test]
 fn states_print_no_secret() {
     let needle = "77, 77, 77";
     let mut secret = (*secret("hunter2")).clone();
