@@ -45,6 +45,14 @@ fn index(at: u32) -> usize {
 }
 
 impl Flow {
+    /// A flow in which these bytes have come already. No more than a buffer's worth.
+    pub fn holding(bytes: Vec<u8>) -> Self {
+        let filled = u32::try_from(bytes.len()).expect("no more than a login's bytes");
+        let buffer =
+            if bytes.is_empty() { Bytes::None } else { Bytes::Shelved(bytes.into_boxed_slice()) };
+        Self { buffer, filled, ..Self::default() }
+    }
+
     /// Reads once. `Ok(0)`: the peer has closed. Must not be called while the buffer is full.
     #[inline]
     pub fn poll_fill(
@@ -176,6 +184,11 @@ impl Flow {
     #[inline]
     pub fn is_mid_message(&self) -> bool {
         self.to_come > 0
+    }
+
+    /// Bytes of the current message that have still to come.
+    pub fn rest_to_come(&self) -> usize {
+        index(self.to_come)
     }
 
     /// Whether nothing is here at all.

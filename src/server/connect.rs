@@ -2,7 +2,7 @@
 
 use super::exchange::{ExchangeError, Inbox, parameter};
 use super::{BackendKey, Server};
-use crate::auth::credential::Credential;
+use crate::auth::Credential;
 use crate::auth::scram::client::{self as scram, ClientSecret, LoginError, Next};
 use crate::config::{HostAddress, Sockets};
 use crate::net::dial::dial;

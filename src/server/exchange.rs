@@ -34,15 +34,26 @@ pub enum ExchangeError {
 pub struct Inbox {
     bytes: Vec<u8>,
     taken: usize,
+    /// Bytes still to come of a message whose beginning somebody else has had.
+    skip: usize,
 }
 
 impl Inbox {
+    /// Goes on where a client left off: `skip` bytes of a message are still to come, or `bytes` of
+    /// the next one have come already.
+    pub fn after(skip: usize, bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), taken: 0, skip }
+    }
+
     /// The next whole message, if it is here: its tag and its body.
     ///
     /// # Errors
     ///
     /// When what came can never become a message.
     pub fn next(&mut self) -> Result<Option<(u8, &[u8])>, FrameError> {
+        let skipped = self.skip.min(self.bytes.len() - self.taken);
+        self.taken += skipped;
+        self.skip -= skipped;
         let rest = &self.bytes[self.taken..];
         match Head::parse(rest, WHOLE_MAX)? {
             Some(head) if rest.len() >= head.total => {
@@ -78,7 +89,7 @@ impl Inbox {
     }
 
     fn is_empty(&self) -> bool {
-        self.taken == self.bytes.len()
+        self.taken == self.bytes.len() && self.skip == 0
     }
 }
 
@@ -111,8 +122,10 @@ impl Server {
                     continue;
                 }
                 // A row of a query that nobody waits for may be longer than we care to hold.
-                Err(FrameError::Long { .. }) => {
-                    self.skip_long(inbox).await?;
+                Err(FrameError::Long { tag, length })
+                    if matches!(tag, from_server::DATA_ROW | from_server::COPY_DATA) =>
+                {
+                    inbox.skip = length as usize + 1;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -151,24 +164,6 @@ impl Server {
             _ => drop(self.ledger.replied(tag)?),
         }
         Ok(None)
-    }
-
-    async fn skip_long(&mut self, inbox: &mut Inbox) -> Result<(), ExchangeError> {
-        let rest = &inbox.bytes[inbox.taken..];
-        let head = Head::parse(rest, u32::MAX)?.ok_or(ExchangeError::Closed)?;
-        if !matches!(head.tag, from_server::DATA_ROW | from_server::COPY_DATA) {
-            return Err(FrameError::Long { tag: head.tag, length: WHOLE_MAX }.into());
-        }
-        let mut to_come = head.total;
-        loop {
-            let here = to_come.min(inbox.bytes.len() - inbox.taken);
-            inbox.taken += here;
-            to_come -= here;
-            if to_come == 0 {
-                return Ok(());
-            }
-            inbox.fill(self.stream()).await?;
-        }
     }
 
     /// Reads what an idle server said unasked, without waiting. `false`: it is of no use any more.

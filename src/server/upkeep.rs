@@ -44,7 +44,8 @@ impl Server {
         }
     }
 
-    /// Ends what a client left behind: waits for answers that are owed, rolls an open transaction
+    /// Ends what a client left behind: waits for answers that are owed (`left` is what has come of
+    /// them), rolls an open transaction
     /// back, and runs the reset query, if there is one.
     ///
     /// The caller bounds the time, and sends a cancel request first if a query may be running.
@@ -52,9 +53,25 @@ impl Server {
     /// # Errors
     ///
     /// When the server cannot be made fit: it must be closed.
-    pub async fn clean(&mut self, reset_query: Option<&str>) -> Result<(), UpkeepError> {
+    pub async fn clean(
+        &mut self,
+        mut left: Inbox,
+        reset_query: Option<&str>,
+    ) -> Result<(), UpkeepError> {
+        let mut endings = Vec::new();
+        if self.ledger.is_copying_in() {
+            encode::copy_fail(&mut endings, "the client is gone");
+            self.ledger.sent(Request::CopyEnd, Origin::Proxy);
+        }
+        if self.ledger.is_open() {
+            encode::sync(&mut endings);
+            self.ledger.sent(Request::Sync, Origin::Proxy);
+        }
+        if !endings.is_empty() {
+            self.stream().send(&endings).await.map_err(ExchangeError::Io)?;
+        }
         // An error among the answers is the client's, and the client is gone.
-        self.drain(&mut Inbox::default(), |_, _| {}).await?;
+        self.drain(&mut left, |_, _| {}).await?;
         if self.ledger.status() != Status::Idle {
             self.run("ROLLBACK").await?;
         }

@@ -263,6 +263,18 @@ impl Ledger {
         self.owed.is_empty() && !self.open && self.status == Status::Idle
     }
 
+    /// Whether a `Sync` is missing after an extended request.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whose the oldest request is that has a reply to come.
+    #[inline]
+    pub fn next_origin(&self) -> Option<Origin> {
+        let owed = self.owed.iter().find(|(request, _)| *request != Request::CopyEnd);
+        owed.map(|(_, origin)| *origin)
+    }
+
     /// Whether everything asked was answered, in a transaction or not.
     #[inline]
     pub fn is_quiet(&self) -> bool {

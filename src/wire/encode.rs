@@ -124,6 +124,14 @@ pub fn close_statement(out: &mut Vec<u8>, name: &str) {
     });
 }
 
+pub fn sync(out: &mut Vec<u8>) {
+    message(out, from_client::SYNC, |_| {});
+}
+
+pub fn copy_fail(out: &mut Vec<u8>, why: &str) {
+    message(out, from_client::COPY_FAIL, |out| text(out, why));
+}
+
 pub fn terminate(out: &mut Vec<u8>) {
     message(out, from_client::TERMINATE, |_| {});
 }
