@@ -1,1 +1,3 @@
 //! Builds everything and owns every task.
+
+pub mod demo;
