@@ -18,7 +18,6 @@ use std::time::Duration;
 pub(super) const APP: &str = "app";
 const DEBIAN_VERSIONS: &str = "/usr/lib/postgresql";
 const START_PATIENCE: Duration = Duration::from_mins(1);
-/// A port that was free may be taken by the time Postgres wants it.
 const START_ATTEMPTS: u32 = 3;
 /// Fast shutdown, then immediate.
 const STOP_WITH: StopWith =
@@ -99,7 +98,7 @@ impl Cluster {
             let mut running = Running::start("Postgres", &mut postgres, STOP_WITH, interrupt)?;
             match running.wait_until(|| is_ready(&data), START_PATIENCE, &log) {
                 Ok(()) => break (port, running),
-                Err(DemoError::Ended { .. }) if attempt < START_ATTEMPTS => attempt += 1,
+                Err(error) if error.is_port_taken() && attempt < START_ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
             }
         };

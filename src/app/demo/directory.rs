@@ -120,7 +120,8 @@ impl Log {
             }
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+            let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+            Ok(if text.is_empty() { "(nothing)".to_owned() } else { text })
         };
         read().unwrap_or_else(|error| format!("(cannot read {}: {error})", self.path.display()))
     }

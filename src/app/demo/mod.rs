@@ -144,6 +144,13 @@ fn introduce(cluster: &Cluster, directory: &Directory, addresses: &Addresses) {
     );
 }
 
+impl DemoError {
+    /// A port that was free when it was looked for may be taken a moment later.
+    fn is_port_taken(&self) -> bool {
+        matches!(self, Self::Ended { log, .. } if log.contains("in use"))
+    }
+}
+
 /// Says what could not be done, for `map_err`.
 fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> DemoError {
     let what = what.into();

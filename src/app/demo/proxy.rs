@@ -18,7 +18,6 @@ pub(super) const POOL_MODE: &str = "transaction";
 /// Small, so that a few dozen clients show what a pool does.
 pub(super) const POOL_SIZE: u32 = 10;
 const START_PATIENCE: Duration = Duration::from_secs(20);
-/// As for Postgres: the port may be taken meanwhile.
 const START_ATTEMPTS: u32 = 3;
 /// Clients that are still there are not waited for.
 const STOP_WITH: StopWith = &[(Signal::TERM, Duration::from_secs(2))];
@@ -59,7 +58,7 @@ impl Proxy {
                     let socket_directory = directory.path().to_owned();
                     return Ok(Self { running, log, port, socket_directory });
                 }
-                Err(DemoError::Ended { .. }) if attempt < START_ATTEMPTS => attempt += 1,
+                Err(error) if error.is_port_taken() && attempt < START_ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
             }
         }
