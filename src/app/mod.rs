@@ -4,6 +4,7 @@
 //! each [`worker`] is a thread with a runtime of its own that serves its share of the clients.
 
 mod accept;
+pub mod demo;
 pub mod descriptors;
 pub mod log;
 mod signals;
