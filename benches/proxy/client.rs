@@ -12,8 +12,8 @@ use postgres_protocol::message::frontend;
 
 use crate::Result;
 
-/// No answer for this long is a failure, whatever was asked.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// No answer for this long is a failure, whatever was asked; also the longest that Ctrl-C waits.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Nothing that this client asks for has longer answers; a peer that claims more is broken.
 const MESSAGE_LIMIT: usize = 1 << 20;

@@ -40,9 +40,10 @@ pub(crate) fn run(stage: &Stage, row: &'static Row, progress: &Progress) -> Resu
         progress.step(row.name, &format!("starting {}", entry.contestant));
         entry.attempt(|entry| entry.prepare(stage, row))?;
     }
-    for round in 1..=stage.plan.rounds {
+    let rounds = stage.plan.rounds(row.work);
+    for round in 1..=rounds {
         for entry in &mut entries {
-            let step = format!("round {round} of {}, {}", stage.plan.rounds, entry.contestant);
+            let step = format!("round {round} of {rounds}, {}", entry.contestant);
             progress.step(row.name, &step);
             entry.attempt(|entry| entry.measure(stage, row))?;
         }

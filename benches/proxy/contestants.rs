@@ -20,30 +20,56 @@ const CLIENTS_MAX: u32 = 6000;
 const START_LIMIT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Contestant {
+pub(crate) enum Proxy {
     PgBouncer,
-    Pgweir { workers: u16 },
+    Pgweir,
     Relay,
 }
 
+/// What the proxy keeps of a user's password.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// The password: whoever does not cache its keys pays for PBKDF2 at each login.
+    Plain,
+    /// The keys, as Postgres stores them.
+    ScramSecret,
+}
+
+/// A proxy in one of the ways it is run here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contestant {
+    pub(crate) proxy: Proxy,
+    pub(crate) workers: u16,
+    pub(crate) stored: Stored,
+}
+
 impl Contestant {
-    /// For file names: no spaces.
-    fn slug(self) -> &'static str {
-        match self {
-            Self::PgBouncer => "pgbouncer",
-            Self::Pgweir { .. } => "pgweir",
-            Self::Relay => "relay",
-        }
+    pub(crate) const fn new(proxy: Proxy) -> Self {
+        Self { proxy, workers: 1, stored: Stored::Plain }
+    }
+
+    pub(crate) const fn workers(self, workers: u16) -> Self {
+        Self { workers, ..self }
+    }
+
+    pub(crate) const fn stored(self, stored: Stored) -> Self {
+        Self { stored, ..self }
     }
 }
 
 impl fmt::Display for Contestant {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PgBouncer => out.pad("PgBouncer"),
-            Self::Pgweir { workers: 1 } => out.pad("pgweir"),
-            Self::Pgweir { workers } => out.pad(&format!("pgweir, {workers} workers")),
-            Self::Relay => out.pad("bare relay"),
+        out.write_str(match self.proxy {
+            Proxy::PgBouncer => "PgBouncer",
+            Proxy::Pgweir => "pgweir",
+            Proxy::Relay => "bare relay",
+        })?;
+        if self.workers > 1 {
+            write!(out, ", {} workers", self.workers)?;
+        }
+        match self.stored {
+            Stored::Plain => Ok(()),
+            Stored::ScramSecret => out.write_str(", secret stored"),
         }
     }
 }
@@ -81,13 +107,17 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(stage: &Stage, contestant: Contestant, auth: Auth) -> Result<Self> {
         let port = free_port()?;
-        let name = format!("{}-{port}", contestant.slug());
-        let command = match contestant {
-            Contestant::PgBouncer => pgbouncer(stage, &name, port, auth)?,
-            Contestant::Pgweir { workers } => pgweir(stage, &name, port, auth, workers)?,
-            Contestant::Relay => relay(stage, port),
+        let password = match contestant.stored {
+            Stored::Plain => PASSWORD,
+            Stored::ScramSecret => stage.scram_secret(),
         };
-        let process = Process::spawn(command, &name, stage.directory())?;
+        let settings = Settings { port, auth, password, workers: contestant.workers };
+        let (name, command) = match contestant.proxy {
+            Proxy::PgBouncer => ("pgbouncer", pgbouncer(stage, &settings)?),
+            Proxy::Pgweir => ("pgweir", pgweir(stage, &settings)?),
+            Proxy::Relay => ("relay", relay(stage, port)),
+        };
+        let process = Process::spawn(command, name, stage.directory())?;
         let mut running = Self { process, port, auth };
         running.wait()?;
         Ok(running)
@@ -121,10 +151,19 @@ impl Running {
     }
 }
 
-fn pgbouncer(stage: &Stage, name: &str, port: u16, auth: Auth) -> Result<Command> {
-    let users = format!("\"{TRUSTED_USER}\" \"{PASSWORD}\"\n\"{SCRAM_USER}\" \"{PASSWORD}\"\n");
-    let users = write(stage, &format!("{name}.users"), &users)?;
-    let settings = format!(
+/// What differs from one start to the next.
+struct Settings<'a> {
+    port: u16,
+    auth: Auth,
+    password: &'a str,
+    workers: u16,
+}
+
+fn pgbouncer(stage: &Stage, settings: &Settings<'_>) -> Result<Command> {
+    let Settings { port, auth, password, .. } = *settings;
+    let users = format!("\"{TRUSTED_USER}\" \"{password}\"\n\"{SCRAM_USER}\" \"{password}\"\n");
+    let users = write(stage, &format!("pgbouncer-{port}.users"), &users)?;
+    let text = format!(
         "[databases]
 {DATABASE} = host=127.0.0.1 port={postgres}
 [pgbouncer]
@@ -144,9 +183,8 @@ log_stats = 0
         auth = auth.name(),
         users = users.display(),
     );
-    let settings = write(stage, &format!("{name}.ini"), &settings)?;
     let mut command = command(&stage.programs.pgbouncer);
-    command.arg("-q").arg(settings);
+    command.arg("-q").arg(write(stage, &format!("pgbouncer-{port}.ini"), &text)?);
     // It refuses to run as root.
     if let Some(account) = stage.account {
         account.apply(&mut command);
@@ -154,8 +192,9 @@ log_stats = 0
     Ok(command)
 }
 
-fn pgweir(stage: &Stage, name: &str, port: u16, auth: Auth, workers: u16) -> Result<Command> {
-    let settings = format!(
+fn pgweir(stage: &Stage, settings: &Settings<'_>) -> Result<Command> {
+    let Settings { port, auth, password, workers } = *settings;
+    let text = format!(
         r#"[proxy]
 listen_addr = "127.0.0.1"
 listen_port = {port}
@@ -174,17 +213,16 @@ port = {postgres}
 host = "main"
 
 [users.{TRUSTED_USER}]
-password = "{PASSWORD}"
+password = "{password}"
 
 [users.{SCRAM_USER}]
-password = "{PASSWORD}"
+password = "{password}"
 "#,
         postgres = stage.postgres_port(),
         auth = auth.name(),
     );
-    let settings = write(stage, &format!("{name}.toml"), &settings)?;
     let mut command = command(&stage.programs.pgweir);
-    command.arg("run").arg("-c").arg(settings);
+    command.args(["run", "-c"]).arg(write(stage, &format!("pgweir-{port}.toml"), &text)?);
     Ok(command)
 }
 

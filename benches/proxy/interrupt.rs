@@ -17,7 +17,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// How often a wait looks at what it waits for, and at the flag.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Catches SIGINT and SIGTERM from now on. A second one ends the program at once.
+/// Catches SIGINT and SIGTERM from now on. Impatience changes nothing: every wait is bounded, and
+/// ending at once would leave a Postgres behind.
 pub(crate) fn listen() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {
@@ -31,9 +32,7 @@ pub(crate) fn listen() -> Result<()> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                if INTERRUPTED.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
+                INTERRUPTED.store(true, Ordering::Relaxed);
             }
         });
     })?;

@@ -85,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let mut outcomes = Vec::new();
     for row in rows::select(&arguments.rows) {
         let outcome = contest::run(&stage, row, &progress)?;
-        progress.line(&table::aligned(&table::lines(&outcome)));
+        progress.line(&table::summary(&outcome));
         outcomes.push(outcome);
     }
     let report = Report::new(&outcomes, &machine, &stage.plan);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 
-use crate::rows;
+use crate::rows::{self, Work};
 
 /// Compares pgweir with PgBouncer and with a bare relay, in CPU time from /proc.
 #[derive(Parser)]
@@ -37,11 +37,12 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
-    pub(crate) rounds: u16,
-    /// One `pgbench` run.
+    rounds: u16,
+    /// One `pgbench` run. Short runs and many rounds: the machine's mood lasts seconds.
     pub(crate) run: Duration,
     /// Before the first round, thrown away: pools open, caches fill.
     pub(crate) warm_up: Duration,
+    /// In one turn.
     pub(crate) logins_trust: u32,
     /// Fewer: the client's own PBKDF2 takes a millisecond or two each.
     pub(crate) logins_scram: u32,
@@ -50,16 +51,34 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(arguments: &Arguments) -> Self {
-        let second = Duration::from_secs(1);
-        let (rounds, run, logins_trust, logins_scram) =
-            if arguments.quick { (3, second, 500, 200) } else { (5, 4 * second, 3000, 1000) };
+        let (rounds, seconds) = if arguments.quick { (3, 1) } else { (11, 2) };
         Self {
             rounds: arguments.runs.unwrap_or(rounds),
-            run,
-            warm_up: second,
-            logins_trust,
-            logins_scram,
+            run: Duration::from_secs(seconds),
+            warm_up: Duration::from_secs(1),
+            logins_trust: 500,
+            logins_scram: 150,
             idle_clients: 5000,
         }
+    }
+
+    /// More turns for what is short and varies, few for memory, which hardly does.
+    pub(crate) fn rounds(&self, work: Work) -> u16 {
+        match work {
+            Work::IdleClients => self.rounds.min(3),
+            Work::Logins => 3 * self.rounds,
+            Work::Queries { .. } => self.rounds,
+        }
+    }
+
+    /// For those who read the table.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "{} rounds of {} s runs ({} rounds of logins, {} of memory)",
+            self.rounds,
+            self.run.as_secs(),
+            self.rounds(Work::Logins),
+            self.rounds(Work::IdleClients)
+        )
     }
 }

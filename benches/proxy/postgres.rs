@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use postgres_protocol::password::scram_sha_256;
 use rustix::process::Signal;
 
 use crate::Result;
@@ -42,6 +43,8 @@ log_min_messages = fatal
 pub(crate) struct Postgres {
     process: Process,
     pub(crate) port: u16,
+    /// For proxies that store it too: only with the very same salt may they pass a client's key on.
+    pub(crate) scram_secret: String,
 }
 
 impl Postgres {
@@ -67,7 +70,8 @@ impl Postgres {
         }
         // SIGINT is Postgres' fast shutdown: it ends its backends and its shared memory itself.
         let process = Process::spawn(server, "postgres", &home)?.stopped_by(Signal::INT);
-        let mut postgres = Self { process, port };
+        let scram_secret = scram_sha_256(PASSWORD.as_bytes());
+        let mut postgres = Self { process, port, scram_secret };
         postgres.wait()?;
         postgres.fill(programs, directory)?;
         Ok(postgres)
@@ -94,7 +98,8 @@ impl Postgres {
     fn fill(&mut self, programs: &Programs, directory: &Path) -> Result<()> {
         let mut connection = Connection::open(self.login())?;
         connection.query(&format!("create database {DATABASE}"))?;
-        connection.query(&format!("create role {SCRAM_USER} login password '{PASSWORD}'"))?;
+        let secret = &self.scram_secret;
+        connection.query(&format!("create role {SCRAM_USER} login password '{secret}'"))?;
         connection.close()?;
 
         let mut pgbench = command(&programs.pgbench);

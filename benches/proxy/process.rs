@@ -1,7 +1,7 @@
 //! Children: started with a clean environment, watched, and never left behind.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -25,10 +25,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own, with its output in `directory/NAME.log`.
+    /// Starts `command` in a process group of its own, with its output in a file of `directory`.
     pub(crate) fn spawn(mut command: Command, name: &str, directory: &Path) -> Result<Self> {
-        let log = directory.join(format!("{name}.log"));
-        let output = File::create(&log)?;
+        let output = tempfile::Builder::new().prefix(name).suffix(".log").tempfile_in(directory)?;
+        let (output, log) = output.keep()?;
         command
             .current_dir(directory)
             .stdin(Stdio::null())

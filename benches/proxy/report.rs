@@ -22,17 +22,16 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(outcomes: &[Outcome], machine: &Machine, plan: &Plan) -> Self {
         let method = format!(
-            "{}; load before the run {:.2}; medians of {} rounds of {} s, ratios per round as \
-             median (least..greatest).",
+            "{}; load before the run {:.2}; medians of {}; ratios per round, as median \
+             (least..greatest).",
             machine.facts.join(", "),
             machine.load,
-            plan.rounds,
-            plan.run.as_secs()
+            plan.describe()
         );
         Self {
             lines: outcomes.iter().flat_map(table::lines).collect(),
             verdicts: outcomes.iter().flat_map(table::verdicts).collect(),
-            notes: outcomes.iter().flat_map(table::notes).collect(),
+            notes: table::notes(outcomes),
             method,
         }
     }

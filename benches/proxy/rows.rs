@@ -1,6 +1,6 @@
 //! The rows: what is measured, who takes part, and the bars that pgweir has to clear.
 
-use crate::contestants::{Auth, Contestant};
+use crate::contestants::{Auth, Contestant, Proxy, Stored};
 
 pub(crate) struct Row {
     /// For the command line.
@@ -11,6 +11,8 @@ pub(crate) struct Row {
     pub(crate) work: Work,
     /// In the order in which they take turns.
     pub(crate) contestants: &'static [Contestant],
+    /// The PgBouncer that the others are compared with, if it takes part.
+    pub(crate) yardstick: Contestant,
     pub(crate) bars: &'static [Bar],
 }
 
@@ -45,19 +47,21 @@ pub(crate) struct Bar {
     pub(crate) of: Option<Contestant>,
 }
 
-const PGWEIR: Contestant = Contestant::Pgweir { workers: 1 };
-const TWO_WORKERS: Contestant = Contestant::Pgweir { workers: 2 };
-const ALL: &[Contestant] = &[PGWEIR, Contestant::PgBouncer, Contestant::Relay];
-const PROXIES: &[Contestant] = &[PGWEIR, Contestant::PgBouncer];
+const PGWEIR: Contestant = Contestant::new(Proxy::Pgweir);
+const PGBOUNCER: Contestant = Contestant::new(Proxy::PgBouncer);
+pub(crate) const RELAY: Contestant = Contestant::new(Proxy::Relay);
+const TWO_WORKERS: Contestant = PGWEIR.workers(2);
+const PGWEIR_SECRET: Contestant = PGWEIR.stored(Stored::ScramSecret);
+const PGBOUNCER_SECRET: Contestant = PGBOUNCER.stored(Stored::ScramSecret);
+const ALL: &[Contestant] = &[PGWEIR, PGBOUNCER, RELAY];
+const PROXIES: &[Contestant] = &[PGWEIR, PGBOUNCER];
 
-const fn of_pgbouncer(at_most: f64) -> Bar {
-    Bar { whose: PGWEIR, at_most, of: Some(Contestant::PgBouncer) }
+const fn bar(whose: Contestant, at_most: f64, of: Contestant) -> Bar {
+    Bar { whose, at_most, of: Some(of) }
 }
 
-const SMALL_QUERY: &[Bar] =
-    &[of_pgbouncer(1.05), Bar { whose: PGWEIR, at_most: 1.20, of: Some(Contestant::Relay) }];
-const LARGE_RESULT: &[Bar] = &[of_pgbouncer(0.60)];
-const LOGIN: &[Bar] = &[of_pgbouncer(1.00)];
+const SMALL_QUERY: &[Bar] = &[bar(PGWEIR, 1.05, PGBOUNCER), bar(PGWEIR, 1.20, RELAY)];
+const LARGE_RESULT: &[Bar] = &[bar(PGWEIR, 0.60, PGBOUNCER)];
 
 const fn queries(script: Script, protocol: &'static str, clients: u16) -> Work {
     Work::Queries { script, protocol, clients }
@@ -71,6 +75,7 @@ pub(crate) const ROWS: &[Row] = &[
         auth: Auth::Trust,
         work: queries(Script::SelectOnly, "simple", 16),
         contestants: ALL,
+        yardstick: PGBOUNCER,
         bars: SMALL_QUERY,
     },
     Row {
@@ -80,6 +85,7 @@ pub(crate) const ROWS: &[Row] = &[
         auth: Auth::Trust,
         work: queries(Script::SelectOnly, "extended", 16),
         contestants: ALL,
+        yardstick: PGBOUNCER,
         bars: SMALL_QUERY,
     },
     Row {
@@ -89,6 +95,7 @@ pub(crate) const ROWS: &[Row] = &[
         auth: Auth::Trust,
         work: queries(Script::Sql("select value from big;\n"), "simple", 4),
         contestants: ALL,
+        yardstick: PGBOUNCER,
         bars: LARGE_RESULT,
     },
     Row {
@@ -98,6 +105,7 @@ pub(crate) const ROWS: &[Row] = &[
         auth: Auth::Trust,
         work: queries(Script::Sql("select value from many;\n"), "simple", 4),
         contestants: ALL,
+        yardstick: PGBOUNCER,
         bars: LARGE_RESULT,
     },
     Row {
@@ -107,7 +115,8 @@ pub(crate) const ROWS: &[Row] = &[
         auth: Auth::Trust,
         work: queries(Script::SelectOnly, "simple", 16),
         contestants: &[PGWEIR, TWO_WORKERS],
-        bars: &[Bar { whose: TWO_WORKERS, at_most: 1.15, of: Some(PGWEIR) }],
+        yardstick: PGBOUNCER,
+        bars: &[bar(TWO_WORKERS, 1.15, PGWEIR)],
     },
     Row {
         name: "idle-memory",
@@ -116,6 +125,7 @@ pub(crate) const ROWS: &[Row] = &[
         auth: Auth::Trust,
         work: Work::IdleClients,
         contestants: PROXIES,
+        yardstick: PGBOUNCER,
         bars: &[Bar { whose: PGWEIR, at_most: 2048.0, of: None }],
     },
     Row {
@@ -125,7 +135,8 @@ pub(crate) const ROWS: &[Row] = &[
         auth: Auth::Trust,
         work: Work::Logins,
         contestants: PROXIES,
-        bars: LOGIN,
+        yardstick: PGBOUNCER,
+        bars: &[bar(PGWEIR, 1.00, PGBOUNCER)],
     },
     Row {
         name: "login-scram",
@@ -133,8 +144,11 @@ pub(crate) const ROWS: &[Row] = &[
         unit: Unit::MicrosecondsOfCpu,
         auth: Auth::ScramSha256,
         work: Work::Logins,
-        contestants: PROXIES,
-        bars: LOGIN,
+        contestants: &[PGWEIR, PGWEIR_SECRET, PGBOUNCER, PGBOUNCER_SECRET],
+        // Old versions do not cache the keys of plain passwords. With the secret stored every
+        // version is at its best, and that is what has to be matched, however it is stored here.
+        yardstick: PGBOUNCER_SECRET,
+        bars: &[bar(PGWEIR, 1.00, PGBOUNCER_SECRET), bar(PGWEIR_SECRET, 1.00, PGBOUNCER_SECRET)],
     },
 ];
 

@@ -42,4 +42,9 @@ impl Stage {
     pub(crate) fn postgres_port(&self) -> u16 {
         self.postgres.port
     }
+
+    /// What Postgres stores for the user who proves itself with SCRAM.
+    pub(crate) fn scram_secret(&self) -> &str {
+        &self.postgres.scram_secret
+    }
 }

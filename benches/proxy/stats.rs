@@ -37,6 +37,14 @@ impl Spread {
     }
 }
 
+/// The part of a CPU cost that is spent outside the kernel, over all rounds: one is too short to tell.
+pub(crate) fn user_share(entry: &Entry) -> Option<f64> {
+    let ticks = || entry.samples.iter().filter_map(|sample| sample.ticks);
+    let user: u64 = ticks().map(|ticks| ticks.user).sum();
+    let system: u64 = ticks().map(|ticks| ticks.system).sum();
+    (user + system > 0).then(|| user as f64 / (user + system) as f64)
+}
+
 impl fmt::Display for Spread {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{:.2} ({:.2}..{:.2})", self.median, self.min, self.max)

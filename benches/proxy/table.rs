@@ -2,11 +2,11 @@
 
 use crate::contest::{Entry, Outcome};
 use crate::contestants::Contestant;
-use crate::rows::{Bar, Unit};
-use crate::stats::Spread;
+use crate::rows::{Bar, RELAY, Unit};
+use crate::stats::{Spread, user_share};
 
-pub(crate) const HEADINGS: [&str; 7] =
-    ["work", "proxy", "cost (median)", "range", "throughput", "of PgBouncer", "of the relay"];
+const HEADINGS: [&str; 8] =
+    ["work", "proxy", "cost", "range", "of it user", "throughput", "of PgBouncer", "of the relay"];
 
 /// A bar with what became of it.
 pub(crate) struct Verdict {
@@ -29,13 +29,14 @@ pub(crate) fn lines(outcome: &Outcome) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn cells(outcome: &Outcome, entry: &Entry) -> [String; 5] {
+fn cells(outcome: &Outcome, entry: &Entry) -> [String; 6] {
     let dash = || "-".to_owned();
     let Some(costs) = Spread::of_costs(entry).filter(|_| entry.failure.is_none()) else {
-        return ["not measured".to_owned(), dash(), dash(), dash(), dash()];
+        return ["not measured".to_owned(), dash(), dash(), dash(), dash(), dash()];
     };
     let unit = outcome.row.unit;
     let rate = Spread::of(entry.samples.iter().filter_map(|sample| sample.rate));
+    let user = user_share(entry).map(|share| share * costs.median);
     let ratio = |base: Contestant| {
         outcome
             .entry(base)
@@ -46,9 +47,10 @@ fn cells(outcome: &Outcome, entry: &Entry) -> [String; 5] {
     [
         format!("{} {}", quantity(unit, costs.median), unit_name(unit)),
         format!("{}..{}", quantity(unit, costs.min), quantity(unit, costs.max)),
+        user.map_or_else(dash, |user| quantity(unit, user)),
         rate.map_or_else(dash, |rate| format!("{}/s", thousands(rate.median))),
-        ratio(Contestant::PgBouncer),
-        ratio(Contestant::Relay),
+        ratio(outcome.row.yardstick),
+        ratio(RELAY),
     ]
 }
 
@@ -79,13 +81,33 @@ fn verdict(outcome: &Outcome, bar: &Bar) -> Verdict {
     }
 }
 
-/// Why somebody did not take part, in the words of whatever failed.
-pub(crate) fn notes(outcome: &Outcome) -> Vec<String> {
-    let note = |entry: &Entry| {
-        let failure = entry.failure.as_ref()?;
-        Some(format!("{}: {} not measured: {failure}", outcome.row.title, entry.contestant))
-    };
-    outcome.entries.iter().filter_map(note).collect()
+/// The costs of a row in one line, for those who watch.
+pub(crate) fn summary(outcome: &Outcome) -> String {
+    let unit = outcome.row.unit;
+    let costs = outcome.entries.iter().map(|entry| match Spread::of_costs(entry) {
+        Some(costs) if entry.failure.is_none() => {
+            let cost = quantity(unit, costs.median);
+            format!("{} {cost} {}", entry.contestant, unit_name(unit))
+        }
+        _ => format!("{} not measured", entry.contestant),
+    });
+    format!("{}: {}", outcome.row.name, costs.collect::<Vec<_>>().join("; "))
+}
+
+/// Who did not take part, why in the words of whatever failed, and in which rows.
+pub(crate) fn notes(outcomes: &[Outcome]) -> Vec<String> {
+    let mut notes: Vec<(String, Vec<&str>)> = Vec::new();
+    for outcome in outcomes {
+        for entry in &outcome.entries {
+            let Some(failure) = &entry.failure else { continue };
+            let note = format!("{} not measured ({failure})", entry.contestant);
+            match notes.iter_mut().find(|(known, _)| *known == note) {
+                Some((_, rows)) => rows.push(outcome.row.name),
+                None => notes.push((note, vec![outcome.row.name])),
+            }
+        }
+    }
+    notes.into_iter().map(|(note, rows)| format!("{note}: {}", rows.join(", "))).collect()
 }
 
 fn quantity(unit: Unit, value: f64) -> String {
@@ -135,7 +157,7 @@ pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
 pub(crate) fn markdown(lines: &[Vec<String>]) -> String {
     let row = |cells: &[String]| format!("| {} |", cells.join(" | "));
     let mut text =
-        vec![row(&HEADINGS.map(str::to_owned)), "|---|---|--:|--:|--:|--:|--:|".to_owned()];
+        vec![row(&HEADINGS.map(str::to_owned)), "|---|---|--:|--:|--:|--:|--:|--:|".to_owned()];
     text.extend(lines.iter().map(|line| row(line)));
     text.join("\n")
 }

@@ -14,7 +14,20 @@ const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 /// keeps the share of exited threads and counts in steps of 10 ms.
 pub(crate) struct CpuTime {
     threads: BTreeMap<u32, u64>,
-    ticks: u64,
+    ticks: Ticks,
+}
+
+/// Sampled by the timer interrupt: rough, and only for telling user from system.
+#[derive(Clone, Copy)]
+pub(crate) struct Ticks {
+    pub(crate) user: u64,
+    pub(crate) system: u64,
+}
+
+/// CPU time that was used between two looks.
+pub(crate) struct Spent {
+    pub(crate) nanoseconds: u64,
+    pub(crate) ticks: Ticks,
 }
 
 impl CpuTime {
@@ -31,28 +44,31 @@ impl CpuTime {
         Ok(Self { threads, ticks: read_ticks(process)? })
     }
 
-    /// Nanoseconds used between `self` and the later `end`, from the finer source that is right.
-    pub(crate) fn until(&self, end: &Self) -> u64 {
-        let coarse = end.ticks.saturating_sub(self.ticks) * NANOSECONDS_PER_TICK;
+    /// What was used between `self` and the later `end`, from the finer source that is right.
+    pub(crate) fn until(&self, end: &Self) -> Spent {
+        let user = end.ticks.user.saturating_sub(self.ticks.user);
+        let system = end.ticks.system.saturating_sub(self.ticks.system);
+        let coarse = (user + system) * NANOSECONDS_PER_TICK;
         let all_alive = self.threads.keys().all(|thread| end.threads.contains_key(thread));
         let before: u64 = self.threads.values().sum();
         let fine = end.threads.values().sum::<u64>().saturating_sub(before);
         // More than rounding apart: a thread came and went between the two looks.
         let complete = fine + 3 * NANOSECONDS_PER_TICK >= coarse;
-        if all_alive && complete { fine } else { coarse }
+        Spent {
+            nanoseconds: if all_alive && complete { fine } else { coarse },
+            ticks: Ticks { user, system },
+        }
     }
 }
 
-/// `utime + stime` of the whole process, fields 14 and 15. The name, field 2, may contain anything,
-/// so counting starts behind its closing parenthesis.
-fn read_ticks(process: u32) -> Result<u64> {
+/// Fields 14 and 15 of the whole process. The name, field 2, may contain anything, so counting
+/// starts behind its closing parenthesis.
+fn read_ticks(process: u32) -> Result<Ticks> {
     let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let (_, fields) = text.rsplit_once(')').ok_or("a stat line without a name")?;
     let mut fields = fields.split_whitespace().skip(11);
     let mut next = || fields.next().ok_or("a short stat line");
-    let user: u64 = next()?.parse()?;
-    let system: u64 = next()?.parse()?;
-    Ok(user + system)
+    Ok(Ticks { user: next()?.parse()?, system: next()?.parse()? })
 }
 
 /// Resident bytes: exact from `smaps_rollup`; where that is not allowed, `status`, whose counters

@@ -12,7 +12,7 @@ use crate::postgres::PASSWORD;
 use crate::process::{Process, command};
 use crate::rows::{Row, Script, Work};
 use crate::stage::Stage;
-use crate::usage::{CpuTime, resident_bytes};
+use crate::usage::{CpuTime, Spent, Ticks, resident_bytes};
 
 /// What `pgbench` may take beyond its time: connecting, and the answers under way at the end.
 const OVERTIME: Duration = Duration::from_secs(20);
@@ -26,8 +26,17 @@ const SETTLE_STEP: Duration = Duration::from_millis(200);
 pub(crate) struct Sample {
     /// Per transaction, login or client, in the row's unit.
     pub(crate) cost: f64,
+    /// How a CPU cost divides.
+    pub(crate) ticks: Option<Ticks>,
     /// Transactions or logins a second, where it says something about the proxy.
     pub(crate) rate: Option<f64>,
+}
+
+impl Sample {
+    fn of_cpu(spent: &Spent, pieces: f64, rate: Option<f64>) -> Self {
+        let cost = spent.nanoseconds as f64 / 1000.0 / pieces;
+        Self { cost, ticks: Some(spent.ticks), rate }
+    }
 }
 
 /// Does what the first measured run would otherwise be first to do.
@@ -56,9 +65,8 @@ pub(crate) fn measure(stage: &Stage, row: &Row, running: &Running) -> Result<Sam
             let load = Load { script, protocol, clients, time: stage.plan.run };
             let before = CpuTime::read(running.id())?;
             let report = pgbench(stage, running, &load)?;
-            let cpu = before.until(&CpuTime::read(running.id())?);
-            let cost = microseconds(cpu) / report.transactions;
-            Ok(Sample { cost, rate: Some(report.per_second) })
+            let spent = before.until(&CpuTime::read(running.id())?);
+            Ok(Sample::of_cpu(&spent, report.transactions, Some(report.per_second)))
         }
     }
 }
@@ -113,10 +121,10 @@ fn logins(running: &Running, auth: Auth, count: u32) -> Result<Sample> {
     let started = Instant::now();
     log_in_and_out(running, count)?;
     let seconds = started.elapsed().as_secs_f64();
-    let cpu = before.until(&CpuTime::read(running.id())?);
+    let spent = before.until(&CpuTime::read(running.id())?);
     // With SCRAM the time is the client's own, spent on PBKDF2.
     let rate = (auth == Auth::Trust).then(|| f64::from(count) / seconds);
-    Ok(Sample { cost: microseconds(cpu) / f64::from(count), rate })
+    Ok(Sample::of_cpu(&spent, f64::from(count), rate))
 }
 
 fn log_in_and_out(running: &Running, count: u32) -> Result<()> {
@@ -142,7 +150,7 @@ fn idle_clients(running: &Running, count: u32) -> Result<Sample> {
     let after = settled_memory(running.id())?;
     drop((first, clients));
     let cost = (after as f64 - before as f64) / f64::from(count);
-    Ok(Sample { cost, rate: None })
+    Ok(Sample { cost, ticks: None, rate: None })
 }
 
 /// Resident memory once two looks in a row agree, or after a while in any case.
@@ -158,8 +166,4 @@ fn settled_memory(process: u32) -> Result<u64> {
         }
         last = now;
     }
-}
-
-fn microseconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1000.0
 }
