@@ -65,8 +65,9 @@ impl Entry {
         }
         if let Err(error) = action(self) {
             interrupt::check()?;
-            self.failure = Some(error.to_string());
-            self.running = None;
+            // If it is gone, its own last words say more than what its clients saw.
+            let death = self.running.take().and_then(|mut running| running.must_run().err());
+            self.failure = Some(death.unwrap_or(error).to_string());
         }
         Ok(())
     }

@@ -132,10 +132,15 @@ impl Running {
         self.process.id()
     }
 
+    /// An error, with its last words, if it is no longer there.
+    pub(crate) fn must_run(&mut self) -> Result<()> {
+        self.process.must_run()
+    }
+
     fn wait(&mut self) -> Result<()> {
         let started = Instant::now();
         loop {
-            self.process.must_run()?;
+            self.must_run()?;
             let answer = Connection::open(self.login()).and_then(|mut connection| {
                 connection.query("select 1")?;
                 connection.close()
