@@ -1,0 +1,8 @@
+//! One theme a file, each test named after the property that it checks.
+
+mod auth;
+mod copy;
+mod protocol;
+mod same_as_direct;
+mod startup;
+mod torture;
