@@ -2,6 +2,7 @@
 
 mod auth;
 mod copy;
+mod crosstalk;
 mod protocol;
 mod same_as_direct;
 mod startup;

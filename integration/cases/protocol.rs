@@ -236,8 +236,10 @@ fn garbage_in_a_session_is_a_protocol_error_to_that_client_only() {
         for bytes in garbage {
             let mut client = rig.client().await;
             client.wire.send(bytes).await;
-            let frames = client.wire.until_closed().await;
-            assert_eq!(shown(&frames), ["E(FATAL 08P01)"], "to {bytes:?}");
+            // Postgres itself only closes when a length makes no sense.
+            let frames = shown(&client.wire.until_closed().await);
+            let refused = frames.is_empty() || frames == ["E(FATAL 08P01)"];
+            assert!(refused, "{bytes:?} was answered {frames:?}");
         }
         assert_eq!(bystander.query("commit").await, ["C(COMMIT)", "Z(I)"]);
         assert_eq!(rig.client().await.value("select 1").await, "1");

@@ -1,5 +1,6 @@
 //! A broad script of statements gets the same bytes through the proxy as from Postgres itself.
 
+use crate::harness::Address;
 use crate::harness::frames::{Batch, Frame};
 use crate::harness::login::Login;
 use crate::harness::postgres::Postgres;
@@ -164,7 +165,7 @@ fn a_broad_script_gets_the_same_bytes_as_from_postgres() {
         // Not the same Postgres: the first run leaves oids and cached plans behind.
         let (direct, behind) = (Postgres::start().await, Postgres::start().await);
         let proxy = Proxy::start(&Settings::new().pool_size(1), &behind.address()).await;
-        let login = |address| Login::to(address).with("application_name", "script");
+        let login = |address: &Address| Login::to(address).with("application_name", "script");
         let mut straight = login(&direct.address()).connect().await;
         let mut through = login(&proxy.address).connect().await;
         let expected = run_script(&mut straight).await;

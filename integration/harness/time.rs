@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
 
 /// The longest that a test may take, unless it says otherwise.
@@ -46,10 +47,16 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
 
 /// As `run`, with another deadline.
 pub(crate) fn run_within(limit: Duration, test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be made");
+    run_on(&mut Builder::new_current_thread(), limit, test);
+}
+
+/// As `run_within`, for tests that are busy enough themselves to need more than one thread.
+pub(crate) fn run_threaded(limit: Duration, test: impl Future<Output = ()>) {
+    run_on(Builder::new_multi_thread().worker_threads(2), limit, test);
+}
+
+fn run_on(builder: &mut Builder, limit: Duration, test: impl Future<Output = ()>) {
+    let runtime = builder.enable_all().build().expect("a runtime can be made");
     runtime.block_on(async {
         let mut test = pin!(test);
         // On a timeout the test is dropped while this panics, so that its processes show their logs.

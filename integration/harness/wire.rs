@@ -13,8 +13,8 @@ use super::frames::{Batch, Frame, cancel_message, excerpt, shown};
 use super::login::Login;
 use super::time::{WAIT_MAX, within};
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// A connection that has said nothing yet.
 pub(crate) struct Wire {
