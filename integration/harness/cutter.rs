@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +39,7 @@ pub(crate) struct Cutter {
     pub(crate) address: Address,
     accepting: JoinHandle<()>,
     cut_all: Arc<Notify>,
+    carried_forth: Arc<AtomicU64>,
 }
 
 impl Cutter {
@@ -52,12 +54,20 @@ impl Cutter {
         let address = Address::Tcp(listener.local_addr().expect("a listener has an address"));
         let cut_all = Arc::new(Notify::new());
         let signal = Arc::clone(&cut_all);
+        let carried_forth = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&carried_forth);
         let accepting = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(carry(near, to, plan(), Arc::clone(&signal)));
+                let (signal, count) = (Arc::clone(&signal), Arc::clone(&count));
+                tokio::spawn(carry(near, to, plan(), signal, count));
             }
         });
-        Self { address, accepting, cut_all }
+        Self { address, accepting, cut_all, carried_forth }
+    }
+
+    /// How many bytes went on from the sides that connected, over all connections.
+    pub(crate) fn carried_forth(&self) -> u64 {
+        self.carried_forth.load(Ordering::Relaxed)
     }
 
     /// Cuts every connection that is open now.
@@ -73,7 +83,13 @@ impl Drop for Cutter {
     }
 }
 
-async fn carry(near: TcpStream, to: SocketAddr, plan: Plan, cut: Arc<Notify>) {
+async fn carry(
+    near: TcpStream,
+    to: SocketAddr,
+    plan: Plan,
+    cut: Arc<Notify>,
+    count: Arc<AtomicU64>,
+) {
     let cut = cut.notified();
     let Ok(far) = TcpStream::connect(to).await else { return };
     near.set_nodelay(true).ok();
@@ -83,12 +99,12 @@ async fn carry(near: TcpStream, to: SocketAddr, plan: Plan, cut: Arc<Notify>) {
     // Dropping all four halves closes both sockets, whichever direction ended.
     tokio::select! {
         () = cut => {}
-        () = copy(near_read, far_write, plan.forth) => {}
-        () = copy(far_read, near_write, plan.back) => {}
+        () = copy(near_read, far_write, plan.forth, &count) => {}
+        () = copy(far_read, near_write, plan.back, &AtomicU64::new(0)) => {}
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way) {
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, total: &AtomicU64) {
     let mut buffer = vec![0; 16 * 1024];
     let mut carried = 0;
     loop {
@@ -109,5 +125,6 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way) {
             return;
         }
         carried += count as u64;
+        total.fetch_add(count as u64, Ordering::Relaxed);
     }
 }

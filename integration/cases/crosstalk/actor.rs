@@ -172,23 +172,23 @@ impl Session<'_> {
     async fn live(&mut self) {
         while !self.around.tally.done() {
             let steps = match self.random.random_range(0..200) {
-                0 => return,
-                1 => return self.leave_in_the_middle().await,
-                2..6 => {
+                0..2 => return,
+                2..5 => return self.leave_in_the_middle().await,
+                5..8 => {
                     if self.ask_and_cancel().await.is_err() {
                         return;
                     }
                     continue;
                 }
-                6..8 => {
+                8..10 => {
                     self.cancel_with_an_old_key().await;
                     continue;
                 }
                 // PgBouncer is known to fail this one at once (torture matrix, row 1).
-                8..12 if Target::of_run() != Target::PgBouncer => {
+                10..14 if Target::of_run() != Target::PgBouncer => {
                     exchange::prepared(&self.token())
                 }
-                12..40 => exchange::transaction(&self.token(), self.random),
+                14..40 => exchange::transaction(&self.token(), self.random),
                 _ => vec![exchange::alone(&self.token(), self.random)],
             };
             if self.run(steps).await.is_err() {

@@ -11,7 +11,7 @@ use crate::harness::postgres::Postgres;
 use crate::harness::time::Watch;
 
 /// Often enough that a short run has two.
-const RESTART_EVERY: Duration = Duration::from_secs(6);
+const RESTART_EVERY: Duration = Duration::from_secs(4);
 
 /// Disturbs until enough was checked.
 pub(super) async fn disturb(postgres: &mut Postgres, tally: &Tally, mut random: StdRng) {

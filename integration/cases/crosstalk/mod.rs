@@ -27,7 +27,7 @@ use rand::Rng;
 const CLIENTS: u64 = 200;
 const POOL_SIZE: u32 = 8;
 /// About 20 s in a debug build.
-const QUERIES_DEFAULT: u64 = 30_000;
+const QUERIES_DEFAULT: u64 = 100_000;
 
 #[test]
 fn no_client_ever_gets_anothers_answer() {
@@ -38,7 +38,7 @@ fn no_client_ever_gets_anothers_answer() {
     run_threaded(limit, async move {
         let seed = Seed::of_run();
         let mut postgres = Postgres::start().await;
-        let behind = cutting_relay(&postgres.address(), &seed, 1_000_001, 40).await;
+        let behind = cutting_relay(&postgres.address(), &seed, 1_000_001, 8).await;
         let settings = Settings::new().pool_size(POOL_SIZE).set("max_client_conn", 1000);
         let proxy = Proxy::start(&settings, &behind.address).await;
         let before = cutting_relay(&proxy.address, &seed, 1_000_002, 4).await;
@@ -69,7 +69,7 @@ async fn cutting_relay(to: &Address, seed: &Seed, number: u64, often: u32) -> Cu
             cut_after: one_in(&mut random, often).then(|| random.random_range(1..byte_max)),
             ..Way::default()
         };
-        Plan { forth: way(20_000), back: way(400_000) }
+        Plan { forth: way(20_000), back: way(200_000) }
     })
     .await
 }
