@@ -1,1 +1,4 @@
 //! Tests of the whole program, against a real Postgres.
+
+mod cases;
+mod harness;

@@ -1,0 +1,129 @@
+//! The cross-talk checker: hundreds of clients ask for answers that carry their own token, while
+//! everything around them breaks. No answer may be another's, nobody may be stuck, no slot may leak.
+//!
+//! `PGWEIR_CROSSTALK_QUERIES` sets how many answers are checked, `PGWEIR_SEED` repeats a run.
+
+mod actor;
+mod chaos;
+mod crossing;
+mod exchange;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::harness::Address;
+use crate::harness::cutter::{Cutter, Plan, Way};
+use crate::harness::frames::Batch;
+use crate::harness::postgres::Postgres;
+use crate::harness::proxy::Proxy;
+use crate::harness::random::{Seed, one_in};
+use crate::harness::settings::Settings;
+use crate::harness::time::{eventually, run_threaded, run_within};
+use crate::harness::wire::Client;
+use actor::{Surroundings, Tally, actor};
+use crossing::{CrossingServer, Fault};
+use rand::Rng;
+
+const CLIENTS: u64 = 200;
+const POOL_SIZE: u32 = 8;
+/// About 20 s in a debug build.
+const QUERIES_DEFAULT: u64 = 100_000;
+
+#[test]
+fn no_client_ever_gets_anothers_answer() {
+    let queries = std::env::var("PGWEIR_CROSSTALK_QUERIES").ok();
+    let queries = queries.map_or(QUERIES_DEFAULT, |text| text.parse().expect("a number"));
+    // Slow machines check two hundred answers a second.
+    let limit = Duration::from_secs(60 + queries / 200);
+    run_threaded(limit, async move {
+        let seed = Seed::of_run();
+        let mut postgres = Postgres::start().await;
+        let behind = cutting_relay(&postgres.address(), &seed, 1_000_001, 8).await;
+        let settings = Settings::new().pool_size(POOL_SIZE).set("max_client_conn", 1000);
+        let proxy = Proxy::start(&settings, &behind.address).await;
+        let before = cutting_relay(&proxy.address, &seed, 1_000_002, 4).await;
+        let tally = Arc::new(Tally::new(queries));
+        let actors: Vec<_> = (0..CLIENTS)
+            .map(|id| {
+                let addresses = vec![proxy.address.clone(), before.address.clone()];
+                let around = Surroundings { tally: Arc::clone(&tally), addresses };
+                tokio::spawn(actor(around, id, seed.actor(id)))
+            })
+            .collect();
+        chaos::disturb(&mut postgres, &tally, seed.actor(1_000_003)).await;
+        for actor in actors {
+            actor.await.expect("an actor does not panic");
+        }
+        eprintln!("{}", tally.summary());
+        tally.assert_clean();
+        drop(before);
+        assert_every_slot_is_usable(&proxy.address, &postgres).await;
+    });
+}
+
+/// A relay that cuts about one connection in `often`, at any byte of either direction.
+async fn cutting_relay(to: &Address, seed: &Seed, number: u64, often: u32) -> Cutter {
+    let mut random = seed.actor(number);
+    Cutter::start(to, move || {
+        let mut way = |byte_max: u64| Way {
+            cut_after: one_in(&mut random, often).then(|| random.random_range(1..byte_max)),
+            ..Way::default()
+        };
+        Plan { forth: way(20_000), back: way(200_000) }
+    })
+    .await
+}
+
+/// With all clients gone, the pool is within its limit and every one of its slots gives a server.
+async fn assert_every_slot_is_usable(address: &Address, postgres: &Postgres) {
+    eventually("the servers come to rest", async || {
+        let busy = postgres.servers("state <> 'idle'").await;
+        let all = postgres.servers("true").await;
+        (busy == 0 && all <= POOL_SIZE as usize).then_some(())
+    })
+    .await;
+    let mut holders = Vec::new();
+    for number in 0..POOL_SIZE {
+        let mut client = Client::connect(address).await;
+        let answer = client.ask(Batch::new().query("begin")).await;
+        assert_eq!(answer, ["C(BEGIN)", "Z(T)"], "slot {number} of {POOL_SIZE}");
+        holders.push(client);
+    }
+    assert_eq!(postgres.servers("state = 'idle in transaction'").await, POOL_SIZE as usize);
+}
+
+/// What the checker reports of a server that commits `fault` now and then.
+async fn reports_of(fault: Fault) -> Vec<String> {
+    let seed = Seed::of_run();
+    let postgres = Postgres::start().await;
+    let server = CrossingServer::start(&postgres.address(), fault).await;
+    let tally = Arc::new(Tally::new(2_000));
+    let actors: Vec<_> = (0..10)
+        .map(|id| {
+            let addresses = vec![server.address.clone()];
+            let around = Surroundings { tally: Arc::clone(&tally), addresses };
+            tokio::spawn(actor(around, id, seed.actor(id)))
+        })
+        .collect();
+    for actor in actors {
+        actor.await.expect("an actor does not panic");
+    }
+    tally.wrong()
+}
+
+#[test]
+fn the_checker_has_nothing_to_say_of_an_honest_server() {
+    run_within(Duration::from_secs(60), async {
+        assert_eq!(reports_of(Fault::None).await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn the_checker_catches_a_server_that_crosses_answers() {
+    run_within(Duration::from_secs(60), async {
+        for fault in [Fault::AnothersAnswer, Fault::DoubledAnswer, Fault::LostRow] {
+            let reports = reports_of(fault).await;
+            assert!(!reports.is_empty(), "{fault:?} went unnoticed");
+        }
+    });
+}

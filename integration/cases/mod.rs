@@ -1,0 +1,13 @@
+//! One theme a file, each test named after the property that it checks.
+
+mod auth;
+mod cancel;
+mod copy;
+mod crosstalk;
+mod faults;
+mod limits;
+mod pools;
+mod protocol;
+mod same_as_direct;
+mod startup;
+mod torture;

@@ -1,0 +1,144 @@
+//! The proxy under test, with a Postgres behind it. `PGWEIR_TEST_TARGET=pgbouncer` or `direct` puts
+//! PgBouncer or nothing in its place: to see that a test is right before blaming the proxy.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::Address;
+use super::ports::Port;
+use super::postgres::{Postgres, binary};
+use super::process::{Process, RunAs, command, give_away};
+use super::settings::{Places, Settings};
+use super::time::eventually;
+use super::wire::{Client, Wire};
+
+/// A proxy and its Postgres.
+pub(crate) struct Rig {
+    pub(crate) proxy: Proxy,
+    pub(crate) postgres: Postgres,
+}
+
+impl Rig {
+    pub(crate) async fn start(settings: Settings) -> Self {
+        let postgres = Postgres::start().await;
+        let proxy = Proxy::start(&settings, &postgres.address()).await;
+        Self { proxy, postgres }
+    }
+
+    /// With every setting as most tests want it.
+    pub(crate) async fn start_default() -> Self {
+        Self::start(Settings::new()).await
+    }
+
+    /// A client of the proxy, as `app` in the database `app`.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(&self.proxy.address).await
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.proxy.address
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Direct,
+    PgBouncer,
+    Pgweir,
+}
+
+impl Target {
+    pub(crate) fn of_run() -> Self {
+        match std::env::var("PGWEIR_TEST_TARGET").as_deref() {
+            Ok("direct") => Self::Direct,
+            Ok("pgbouncer") => Self::PgBouncer,
+            Ok("pgweir") | Err(_) => Self::Pgweir,
+            Ok(other) => panic!("PGWEIR_TEST_TARGET={other}: pgweir, pgbouncer or direct"),
+        }
+    }
+}
+
+pub(crate) struct Proxy {
+    /// Where it listens on TCP.
+    pub(crate) address: Address,
+    /// Where it listens on a unix socket.
+    pub(crate) unix: Address,
+    process: Option<Process>,
+    _port: Port,
+    _directory: TempDir,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of the Postgres at `postgres`, and waits until it listens.
+    pub(crate) async fn start(settings: &Settings, postgres: &Address) -> Self {
+        let mut proxy = Self::launch(settings, postgres);
+        eventually("the proxy listens", async || {
+            proxy.check_alive();
+            Wire::try_connect(&proxy.address).await.ok().map(|_| ())
+        })
+        .await;
+        proxy
+    }
+
+    fn launch(settings: &Settings, postgres: &Address) -> Self {
+        let Address::Tcp(postgres) = postgres else { panic!("proxies reach Postgres over TCP") };
+        let port = Port::take();
+        let directory = tempfile::Builder::new()
+            .prefix("pgweir-it-")
+            .tempdir()
+            .expect("a temporary directory is made");
+        let places =
+            Places { listen_port: port.number, directory: directory.path(), postgres: *postgres };
+        let process = match Target::of_run() {
+            Target::Direct => None,
+            Target::PgBouncer => Some(launch_pgbouncer(settings, &places)),
+            Target::Pgweir => Some(launch_pgweir(settings, &places)),
+        };
+        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
+        let address = Address::Tcp(if process.is_some() { own } else { *postgres });
+        let unix = Address::Unix(socket_in(directory.path().to_owned(), port.number));
+        Self { address, unix, process, _port: port, _directory: directory }
+    }
+
+    fn check_alive(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        if let Some(status) = process.ended() {
+            panic!("the proxy ended with {status}:\n{}", process.log());
+        }
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        self.process.as_ref().expect("there is a proxy")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+}
+
+/// The path of the socket that Postgres and its proxies make in a directory.
+pub(crate) fn socket_in(directory: PathBuf, port: u16) -> PathBuf {
+    directory.join(format!(".s.PGSQL.{port}"))
+}
+
+fn launch_pgweir(settings: &Settings, places: &Places<'_>) -> Process {
+    let file = places.directory.join("proxy.toml");
+    std::fs::write(&file, settings.toml(places)).expect("the configuration is written");
+    let mut command = command(env!("CARGO_BIN_EXE_pgweir"), RunAs::Ourselves);
+    command.arg("run").arg("-c").arg(&file);
+    command.env("RUST_BACKTRACE", "1");
+    Process::start("pgweir", &mut command, Signal::INT)
+}
+
+fn launch_pgbouncer(settings: &Settings, places: &Places<'_>) -> Process {
+    let file = places.directory.join("pgbouncer.ini");
+    let (text, users) = settings.ini(places);
+    std::fs::write(&file, text).expect("the configuration is written");
+    std::fs::write(places.directory.join("users.txt"), users).expect("the users are written");
+    give_away(places.directory);
+    let mut command = command(&binary("pgbouncer"), RunAs::Unprivileged);
+    Process::start("pgbouncer", command.arg(&file), Signal::TERM)
+}
