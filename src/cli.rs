@@ -198,8 +198,14 @@ mod tests {
             parse("pgweir check").expect("valid"),
             Command::Check { config: "proxy.toml".into(), strict: false, format: Format::Text }
         );
-        assert_eq!(parse("pgweir demo").expect("valid"), Command::Demo { check: false, exec: None });
-        assert_eq!(parse("pgweir demo --check").expect("valid"), Command::Demo { check: true, exec: None });
+        assert_eq!(
+            parse("pgweir demo").expect("valid"),
+            Command::Demo { check: false, exec: None }
+        );
+        assert_eq!(
+            parse("pgweir demo --check").expect("valid"),
+            Command::Demo { check: true, exec: None }
+        );
     }
 
     #[test]
