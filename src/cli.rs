@@ -12,7 +12,7 @@ pub enum Command {
     /// Read the configuration and say what is wrong with it.
     Check { config: PathBuf, strict: bool, format: Format },
     /// Run beside a Postgres of its own; with `check`, try it out and end.
-    Demo { check: bool },
+    Demo { check: bool, exec: Option<String> },
     /// Be the proxy.
     Run { config: PathBuf },
 }
@@ -63,7 +63,7 @@ fn parse_from(
             };
             Command::Check { config: find_config(config, exists)?, strict, format }
         }
-        Asked::Demo { check } => Command::Demo { check },
+        Asked::Demo { check, exec } => Command::Demo { check, exec },
         Asked::Run { config } => Command::Run { config: find_config(config, exists)? },
     })
 }
@@ -115,7 +115,7 @@ Exit codes: 0 all is well; 1 an error; 2 warnings only, under `check --strict`;
     args_conflicts_with_subcommands = true,
     override_usage = "pgweir run [-c FILE]\n       pgweir FILE\n       \
                       pgweir check [-c FILE] [--strict] [--format text|json]\n       \
-                      pgweir demo [--check]"
+                      pgweir demo [--check] [--exec COMMAND]"
 )]
 struct Arguments {
     /// Run with this configuration: the same as `run -c FILE`, and how PgBouncer is started
@@ -152,6 +152,9 @@ enum Asked {
         /// Send queries through it, print what came back, and end
         #[arg(long)]
         check: bool,
+        /// Run a shell command with DATABASE_URL and PGHOST, PGPORT, … set, and end
+        #[arg(long, value_name = "COMMAND")]
+        exec: Option<String>,
     },
 }
 
@@ -195,8 +198,14 @@ mod tests {
             parse("pgweir check").expect("valid"),
             Command::Check { config: "proxy.toml".into(), strict: false, format: Format::Text }
         );
-        assert_eq!(parse("pgweir demo").expect("valid"), Command::Demo { check: false });
-        assert_eq!(parse("pgweir demo --check").expect("valid"), Command::Demo { check: true });
+        assert_eq!(
+            parse("pgweir demo").expect("valid"),
+            Command::Demo { check: false, exec: None }
+        );
+        assert_eq!(
+            parse("pgweir demo --check").expect("valid"),
+            Command::Demo { check: true, exec: None }
+        );
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl Login {
             3 => terminated(&[password]),
             5 => {
                 let salt = *rest.first_chunk::<4>().expect("an md5 request has a salt");
-                let (_, user) = self.parameters.iter().find(|(name, _)| name == "user").expect("set");
+                let (_, user) =
+                    self.parameters.iter().find(|(name, _)| name == "user").expect("set");
                 terminated(&[&md5_hash(user.as_bytes(), password.as_bytes(), salt)])
             }
             10 => {

@@ -208,7 +208,8 @@ impl Postgres {
 
 /// The path of one of Postgres' programs.
 pub(crate) fn binary(name: &str) -> String {
-    let mut places: Vec<PathBuf> = std::env::var_os("PGWEIR_PG_BIN").map(PathBuf::from).into_iter().collect();
+    let mut places: Vec<PathBuf> =
+        std::env::var_os("PGWEIR_PG_BIN").map(PathBuf::from).into_iter().collect();
     let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
         .unwrap_or_default();

@@ -35,7 +35,11 @@ pub(crate) fn unprivileged_user() -> Option<&'static str> {
         return None;
     }
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    Some(if users.lines().any(|line| line.starts_with("postgres:")) { "postgres" } else { "nobody" })
+    Some(if users.lines().any(|line| line.starts_with("postgres:")) {
+        "postgres"
+    } else {
+        "nobody"
+    })
 }
 
 /// A command that the kernel ends when the thread that started it does.

@@ -52,8 +52,12 @@ pub(crate) struct Places<'a> {
 impl Settings {
     /// Transaction pooling, five servers, no passwords asked for, two workers.
     pub(crate) fn new() -> Self {
-        let empty =
-            Self { proxy: Section::new(), host: Section::new(), databases: BTreeMap::new(), users: BTreeMap::new() };
+        let empty = Self {
+            proxy: Section::new(),
+            host: Section::new(),
+            databases: BTreeMap::new(),
+            users: BTreeMap::new(),
+        };
         empty
             .set("pool_mode", "transaction")
             .set("auth_type", "trust")

@@ -74,9 +74,10 @@ pub fn run(config: Config) -> Result<(), AppError> {
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
         }
+        let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&frontend)));
         let accepting = listeners.into_iter().map(|listener| {
-            let (workers, sockets) = (Rc::clone(&workers), config.sockets);
+            let (workers, sockets) = (Rc::clone(&workers), client_sockets);
             tokio::task::spawn_local(accept::accept(listener, workers, sockets))
         });
         let accepting: Vec<_> = accepting.collect();

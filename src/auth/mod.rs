@@ -20,7 +20,6 @@ mod md5;
 mod saslprep;
 pub mod scram;
 mod stored;
-pub mod users;
 
 pub use credential::Credential;
 pub use md5::{MD5_RESPONSE_BYTES, Md5Hash};

@@ -1,9 +1,9 @@
 //! A client proves who it is.
 
 use super::login::Frontend;
+use crate::auth::Credential;
 use crate::auth::scram::server::{ExpectFirst, Fault, ScramError};
 use crate::auth::scram::{MECHANISM, ScramSecret};
-use crate::auth::Credential;
 use crate::config::AuthType;
 use crate::end::{End, EndReason};
 use crate::net::stream::Stream;
@@ -183,4 +183,3 @@ fn scram_failure(error: ScramError) -> Result<bool, End> {
 fn is_scram(credential: Option<&Arc<Credential>>) -> bool {
     credential.is_some_and(|credential| credential.is_plain_slow())
 }
-

@@ -82,7 +82,8 @@ impl CancelKeys {
         };
         let Some(_within_budget) = self.budget.enter() else {
             tracing::warn!(
-                database = pool.database, user = pool.user,
+                database = pool.database,
+                user = pool.user,
                 "cancel request dropped: max_cancels are under way"
             );
             return;
@@ -99,7 +100,9 @@ impl CancelKeys {
                 if !matches!(within(host.cancel_wait_timeout, sent).await, Ok(Ok(()))) {
                     let label = EndReason::ServerDown.account().label;
                     tracing::warn!(
-                        database = pool.database, user = pool.user, reason = label,
+                        database = pool.database,
+                        user = pool.user,
+                        reason = label,
                         "cancel request could not be delivered"
                     );
                 }

@@ -48,7 +48,9 @@ impl Client {
                 let down = self.worker.now().saturating_duration_since(since);
                 End::from(EndReason::ServerDown).detail(format!(
                     "no connection for {} ms; last error: {} ({})",
-                    down.as_millis(), error.message, error.code
+                    down.as_millis(),
+                    error.message,
+                    error.code
                 ))
             }
             Refusal::WaitTimeout { waited, counts } => {
@@ -70,7 +72,9 @@ impl Client {
         let had_transaction = lease.conn.ledger.status() != Status::Idle;
         let abandoned = lease.conn.ledger.abandon();
         tracing::warn!(
-            database = self.pool.database, user = self.pool.user, pid = lease.conn.key.pid,
+            database = self.pool.database,
+            user = self.pool.user,
+            pid = lease.conn.key.pid,
             "server was lost in use: {why}"
         );
         self.pool.discard(&self.worker, lease);
@@ -144,8 +148,11 @@ impl Client {
 
     fn log_refusal(&self, end: &End) {
         tracing::warn!(
-            client = self.id.0, database = self.pool.database, user = self.about.user,
-            reason = end.reason.account().label, detail = end.detail.as_deref().unwrap_or_default(),
+            client = self.id.0,
+            database = self.pool.database,
+            user = self.about.user,
+            reason = end.reason.account().label,
+            detail = end.detail.as_deref().unwrap_or_default(),
             "request refused"
         );
     }

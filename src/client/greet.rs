@@ -53,7 +53,9 @@ pub(super) async fn greet(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<G
                 // Bytes behind the request were not encrypted: somebody in between may have put
                 // them there (CVE-2021-23214).
                 if buffer.len() > total {
-                    return Err(End::protocol("received unencrypted data after encryption request"));
+                    return Err(End::protocol(
+                        "received unencrypted data after encryption request",
+                    ));
                 }
                 buffer.clear();
                 stream.send(b"N").await.map_err(|_| End::from(EndReason::ClientGone))?;

@@ -137,7 +137,8 @@ impl Frontend {
                         .message("replication connections are not supported by this proxy"));
                 }
                 "options" => {
-                    let options = options(value).map_err(|error| End::protocol(error.to_string()))?;
+                    let options =
+                        options(value).map_err(|error| End::protocol(error.to_string()))?;
                     let wanted = options.iter().filter(|(name, _)| !is_ignored(name));
                     wanted.for_each(|(name, value)| settings.set(name, value));
                 }
@@ -148,9 +149,8 @@ impl Frontend {
             return Err(End::protocol(format!("more than {SETTINGS_MAX} startup parameters")));
         }
         // Postgres itself changes a name that is long or not ASCII; only it knows how.
-        let is_plain = |name: &str| {
-            name.len() < 64 && name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-        };
+        let is_plain =
+            |name: &str| name.len() < 64 && name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         let application_name = match settings.value(APPLICATION_NAME) {
             Some(name) if is_plain(name) => settings.remove(APPLICATION_NAME).map(String::from),
             _ => None,

@@ -101,10 +101,10 @@ impl Client {
                     Err(Fault::Server(why)) => self.server_lost(why).map(|()| Moved::Lost),
                 }
             }
-            Poll::Ready(Ok(0)) => self.server_lost("it closed the connection").map(|()| Moved::Lost),
-            Poll::Ready(Err(error)) => {
-                self.server_lost(&error.to_string()).map(|()| Moved::Lost)
+            Poll::Ready(Ok(0)) => {
+                self.server_lost("it closed the connection").map(|()| Moved::Lost)
             }
+            Poll::Ready(Err(error)) => self.server_lost(&error.to_string()).map(|()| Moved::Lost),
         }
     }
 
@@ -157,8 +157,11 @@ impl Client {
                 self.about.pinned = true;
                 self.pool.stats.of(self.worker.id).pins.add(1);
                 tracing::info!(
-                    client = self.id.0, database = self.pool.database, user = self.about.user,
-                    cause = cause.label(), "client keeps its server"
+                    client = self.id.0,
+                    database = self.pool.database,
+                    user = self.about.user,
+                    cause = cause.label(),
+                    "client keeps its server"
                 );
             }
             false

@@ -44,7 +44,8 @@ impl Client {
         while self.down.forward_rest() {
             let unseen = self.down.unseen();
             let head = Head::parse(unseen, MESSAGE_MAX);
-            let Some(head) = head.map_err(|_| Fault::Server("it sent an impossible length"))? else {
+            let Some(head) = head.map_err(|_| Fault::Server("it sent an impossible length"))?
+            else {
                 break;
             };
             let here = head.total.min(unseen.len());

@@ -79,7 +79,9 @@ impl Client {
                 ledger.sent(Request::Sync, Origin::Client);
             }
             tags::FLUSH => ledger.flushed(),
-            tags::PARSE | tags::BIND | tags::DESCRIBE | tags::CLOSE => return self.look_inside(head),
+            tags::PARSE | tags::BIND | tags::DESCRIBE | tags::CLOSE => {
+                return self.look_inside(head);
+            }
             tags::FUNCTION_CALL => drop(ledger.sent(Request::FunctionCall, Origin::Client)),
             tags::COPY_DATA => {
                 // A run of them at once: there may be thousands in a buffer.
@@ -107,7 +109,8 @@ impl Client {
             }
             return Err(End::protocol("a statement or portal name is missing or too long"));
         };
-        let ledger = &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
         let cells = pool.stats.of(worker.id);
         // The unnamed statement on this server may be another client's. Closing it first makes
         // Postgres itself say that there is none, with the right error at the right place.

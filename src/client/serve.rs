@@ -69,7 +69,9 @@ impl Client {
                     self.pool.stats.of(self.worker.id).received.add(n as u64);
                     self.times.activity = self.worker.now();
                 }
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(EndReason::ClientGone.into())),
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    return Poll::Ready(Err(EndReason::ClientGone.into()));
+                }
             }
         }
         self.watch_idle(cx)?;
@@ -197,7 +199,9 @@ impl Client {
             match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(EndReason::ClientGone.into())),
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    return Poll::Ready(Err(EndReason::ClientGone.into()));
+                }
             }
         }
         Poll::Pending

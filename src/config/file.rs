@@ -62,6 +62,8 @@ impl RawValue {
 pub(super) struct Document {
     pub(super) root: RawTable,
     pub(super) broken: BTreeSet<usize>,
+    /// One of them is a section's header.
+    pub(super) lost_section: bool,
 }
 
 /// How often a file is read again without the lines that are not TOML. Each time finds at least
@@ -79,7 +81,8 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Document {
         round += 1;
     }
     let (root, _) = DeTable::parse_recoverable(&readable);
-    Document { root: table(root.get_ref(), root.span().start, &lines), broken }
+    let lost_section = broken.iter().any(|line| lines.is_header(*line));
+    Document { root: table(root.get_ref(), root.span().start, &lines), broken, lost_section }
 }
 
 /// Reports the lines that are not TOML and takes them out. Whether there were any.
@@ -216,12 +219,15 @@ impl<'a> Lines<'a> {
     /// The lines that mean nothing when `line` is broken: of a header, also those under it, which
     /// would go to the section before.
     fn spoiled_by(&self, line: usize) -> Range<usize> {
-        let is_header = |line: usize| self.line(line).trim_start().starts_with('[');
         let mut end = line + 1;
-        while is_header(line) && end <= self.starts.len() && !is_header(end) {
+        while self.is_header(line) && end <= self.starts.len() && !self.is_header(end) {
             end += 1;
         }
         line..end
+    }
+
+    fn is_header(&self, line: usize) -> bool {
+        self.line(line).trim_start().starts_with('[')
     }
 }
 

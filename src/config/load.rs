@@ -17,6 +17,14 @@ pub struct Loaded {
     pub warnings: Vec<Finding>,
 }
 
+/// What an empty file means: no hosts, no databases, no users.
+impl Default for Config {
+    fn default() -> Self {
+        let no_files = |_: &Path| Err(io::ErrorKind::NotFound.into());
+        parse("", "", &no_files).expect("an empty file has no errors: tests read it").config
+    }
+}
+
 /// Reads `path` and the files that it names. An error is every finding: at least one is an error.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Finding>> {
     let name = path.display().to_string();
@@ -45,8 +53,11 @@ pub fn parse(
     let config = resolve::resolve(&document, Files { directory, read }, &mut findings);
     if !document.broken.is_empty() {
         findings.forget(|finding, line| {
+            let lost = document.lost_section;
             let is_syntax = matches!(finding.code, "toml-syntax" | "duplicate-key");
-            !is_syntax && (document.broken.contains(&line) || resolve::is_about_the_whole(finding))
+            !is_syntax
+                && (document.broken.contains(&line)
+                    || resolve::may_be_about_lost_lines(finding, lost))
         });
     }
     if findings.have_errors() {

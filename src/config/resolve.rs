@@ -4,7 +4,7 @@ mod checks;
 mod proxy;
 mod sections;
 
-pub(super) use checks::is_about_the_whole;
+pub(super) use checks::may_be_about_lost_lines;
 
 use super::Config;
 use super::file::{Document, Raw, RawTable, RawValue};

@@ -66,11 +66,7 @@ impl Stream {
 
     /// Reads what is there. `Ok(0)`: the peer has closed.
     #[inline]
-    pub fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        into: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut into = ReadBuf::new(into);
         let poll = match self {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut into),

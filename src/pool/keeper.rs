@@ -110,7 +110,10 @@ impl Host {
     fn log_close(&self, pool: PoolId, server: &Server, why: crate::scheduler::CloseReason) {
         if let Some(pool) = self.pool(pool) {
             tracing::info!(
-                database = pool.database, user = pool.user, pid = server.key.pid, ?why,
+                database = pool.database,
+                user = pool.user,
+                pid = server.key.pid,
+                ?why,
                 "server closed"
             );
         }
@@ -158,7 +161,9 @@ impl Pool {
                 self.catalog.learn_base(params);
                 self.run_connect_query(&mut server).await;
                 tracing::debug!(
-                    database = self.database, user = self.user, pid = server.key.pid,
+                    database = self.database,
+                    user = self.user,
+                    pid = server.key.pid,
                     "server connected"
                 );
                 let key = server.key.clone();
@@ -184,7 +189,11 @@ impl Pool {
         if let Some(sql) = &self.connect_query {
             let ran = within(Some(UPKEEP_MAX), server.run(sql)).await;
             if let Ok(Err(error)) = ran {
-                tracing::warn!(database = self.database, user = self.user, "connect_query: {error}");
+                tracing::warn!(
+                    database = self.database,
+                    user = self.user,
+                    "connect_query: {error}"
+                );
             }
         }
     }
@@ -248,9 +257,8 @@ impl Pool {
     }
 
     fn reset_query(&self, server: &Server) -> Option<&str> {
-        let wanted = server.is_dirty
-            || server.ledger.status() != Status::Idle
-            || self.resets_always();
+        let wanted =
+            server.is_dirty || server.ledger.status() != Status::Idle || self.resets_always();
         self.settings.server_reset_query.as_deref().filter(|_| wanted)
     }
 }

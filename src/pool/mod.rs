@@ -174,11 +174,7 @@ impl Pool {
     /// Makes a server that was just lent fit for this worker, and hears what it said while it was
     /// idle. `None`: it is dead, and closed now.
     #[inline]
-    pub fn check_arrival(
-        self: &Arc<Self>,
-        worker: &Rc<Worker>,
-        mut lease: Lease,
-    ) -> Option<Lease> {
+    pub fn check_arrival(self: &Arc<Self>, worker: &Rc<Worker>, mut lease: Lease) -> Option<Lease> {
         let usable = match lease.conn.adopt(worker) {
             Ok(false) => true,
             Ok(true) => lease.conn.read_unasked(),
@@ -188,7 +184,9 @@ impl Pool {
             return Some(lease);
         }
         tracing::info!(
-            database = self.database, user = self.user, pid = lease.conn.key.pid,
+            database = self.database,
+            user = self.user,
+            pid = lease.conn.key.pid,
             "server was lost while idle"
         );
         self.discard(worker, lease);

@@ -78,7 +78,8 @@ pub struct Registry {
 impl Registry {
     pub fn new(config: Arc<Config>, tasks: &TaskTracker) -> Self {
         let hosts = config.hosts.iter();
-        let hosts = hosts.map(|(name, host)| (name.clone(), Host::new(host, &config, tasks.clone())));
+        let hosts =
+            hosts.map(|(name, host)| (name.clone(), Host::new(host, &config, tasks.clone())));
         let credential = |user: &Arc<User>| {
             let stored = Stored::parse(user.password.as_ref()?.reveal());
             Some((user.name.clone(), Arc::new(Credential::new(&user.name, stored))))
@@ -155,19 +156,23 @@ impl Registry {
         let pool = self.pools.entry(key.clone()).or_insert_with(|| {
             let host = &self.hosts[&database.host.name];
             let settings = self.config.pool_settings(database, account.map(Arc::as_ref));
-            host.add_pool(worker, PoolPlan {
-                database: name.to_owned(),
-                user: pool_user.to_owned(),
-                settings,
-                target: self.target(host, database, name, login, pool_user),
-                connect_query: database.connect_query.clone(),
-                workers: self.config.process.workers,
-            })
+            host.add_pool(
+                worker,
+                PoolPlan {
+                    database: name.to_owned(),
+                    user: pool_user.to_owned(),
+                    settings,
+                    target: self.target(host, database, name, login, pool_user),
+                    connect_query: database.connect_query.clone(),
+                    workers: self.config.process.workers,
+                },
+            )
         });
         let pool = Arc::clone(pool.value());
-        let timeouts = self.timeouts.entry((name.to_owned(), user.to_owned())).or_insert_with(|| {
-            Arc::new(self.config.client_timeouts(database, account.map(Arc::as_ref)))
-        });
+        let timeouts =
+            self.timeouts.entry((name.to_owned(), user.to_owned())).or_insert_with(|| {
+                Arc::new(self.config.client_timeouts(database, account.map(Arc::as_ref)))
+            });
         Route { pool, timeouts: Arc::clone(timeouts.value()) }
     }
 

@@ -185,7 +185,8 @@ impl Login<'_> {
                     params.push((name.to_owned(), value.to_owned()));
                 }
                 from_server::BACKEND_KEY_DATA => {
-                    let (pid, secret) = body.split_first_chunk::<4>().ok_or_else(|| strange(tag))?;
+                    let (pid, secret) =
+                        body.split_first_chunk::<4>().ok_or_else(|| strange(tag))?;
                     key = BackendKey { pid: u32::from_be_bytes(*pid), secret: secret.into() };
                 }
                 from_server::READY => {

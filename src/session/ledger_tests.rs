@@ -167,7 +167,16 @@ fn answer(request: Request, fails: bool) -> Vec<u8> {
 fn any_request() -> impl Strategy<Value = Request> {
     use Request::{Bind, Close, Describe, Execute, FunctionCall, Parse, ParseNamed, Query, Sync};
     prop::sample::select(vec![
-        Bind, Close, Describe, Execute, FunctionCall, Parse, ParseNamed, Query, Sync, Sync,
+        Bind,
+        Close,
+        Describe,
+        Execute,
+        FunctionCall,
+        Parse,
+        ParseNamed,
+        Query,
+        Sync,
+        Sync,
     ])
 }
 

@@ -51,7 +51,8 @@ impl Settings {
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
-        let key = |text: &str| text.bytes().map(|byte| byte.to_ascii_lowercase()).collect::<Vec<_>>();
+        let key =
+            |text: &str| text.bytes().map(|byte| byte.to_ascii_lowercase()).collect::<Vec<_>>();
         let wanted = key(name);
         self.0.binary_search_by(|(found, _)| key(found).cmp(&wanted))
     }

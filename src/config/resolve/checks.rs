@@ -30,11 +30,13 @@ impl Tables<'_> {
     }
 }
 
-/// Whether a finding is about how sections fit together. In a file that is only partly TOML, such
-/// findings are mostly about what could not be read.
-pub(in crate::config) fn is_about_the_whole(finding: &Finding) -> bool {
-    const CODES: &[&str] = &["missing-key", "nothing-listens", "unknown-host", "unreadable-file"];
-    CODES.contains(&finding.code) || finding.severity == Severity::Warning
+/// Whether a finding may be about something that is there, on a line that is not TOML.
+pub(in crate::config) fn may_be_about_lost_lines(finding: &Finding, lost_section: bool) -> bool {
+    match finding.code {
+        "missing-key" | "nothing-listens" => true,
+        "unknown-host" => lost_section,
+        _ => finding.severity == Severity::Warning,
+    }
 }
 
 pub(super) fn check(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {

@@ -2,7 +2,7 @@
 
 use super::{config, try_parse};
 use crate::config::options::{self, Section};
-use crate::config::{AuthType, PoolMode, reference};
+use crate::config::{AuthType, Config, PoolMode, reference};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +25,7 @@ fn the_default_file_and_the_reference_are_made_from_the_options() {
 #[test]
 fn the_default_file_is_every_default() {
     assert_eq!(config(&reference::default_file()), config(""));
+    assert_eq!(Config::default(), config(""));
 }
 
 /// Takes the `#` from every line that has no space after it.

@@ -31,7 +31,7 @@ fn all_problems_are_reported_in_order() {
          [databases.app]\nhost = 'main'\npool_size = 0\n",
     );
     let lines: Vec<_> = found.iter().map(|text| text.split(':').nth(1).unwrap_or("")).collect();
-    assert_eq!(lines, ["2", "3", "4", "5", "8"], "{found:#?}");
+    assert_eq!(lines, ["2", "3", "4", "5", "7", "8"], "{found:#?}");
 }
 
 #[test]
@@ -159,6 +159,10 @@ fn a_broken_line_hides_no_other_problem_and_makes_none() {
     assert!(found[0].contains(":2: error [toml-syntax]"), "{found:#?}");
     assert!(found[1].contains(":6: error [toml-syntax]"), "{found:#?}");
     assert!(found[2].contains(":8: error [unknown-key]"), "{found:#?}");
+    // No header is lost, so a host that is not there is a mistake of its own.
+    let found = errors(&with("[databases.b]\nhost = 'mian'\npool_size = 5 servers\n"));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains("Did you mean `main`?"), "{found:#?}");
 }
 
 #[test]
