@@ -152,7 +152,7 @@ enum Asked {
         /// Send queries through it, print what came back, and end
         #[arg(long)]
         check: bool,
-        /// Run a shell command with DATABASE_URL and PGHOST, PGPORT, … set, and end
+        /// Run a shell command with `DATABASE_URL`, `PGHOST`, `PGPORT` and so on set, and end
         #[arg(long, value_name = "COMMAND")]
         exec: Option<String>,
     },

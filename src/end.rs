@@ -8,7 +8,26 @@
 //! drivers flush whole pools at class 08, 53 or 57P0x and lose the code at a close; at login it is
 //! `FATAL` 53300 or 57P03, the two that drivers retry or fail over on.
 
-use crate::wire::error_fields::ErrorFields;
+/// The fields that the proxy itself reads or writes. Others are forwarded unread.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ErrorFields {
+    /// `ERROR`, `FATAL`, `PANIC`; not localized.
+    pub severity: String,
+    /// The SQLSTATE.
+    pub code: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    /// The `R` field: Postgres puts a function's name there, we a reason for machines.
+    pub routine: Option<String>,
+}
+
+impl ErrorFields {
+    /// Whether the server ends the connection with this error.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.severity.as_str(), "FATAL" | "PANIC")
+    }
+}
 
 /// Who caused the ending. Alerts are built on this, so it is coarse.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,7 +128,6 @@ impl EndReason {
         Self::WriteTimeout,
     ];
 
-    #[expect(clippy::too_many_lines, reason = "one row per reason")]
     #[rustfmt::skip]
     pub const fn account(self) -> Account {
         use Blame::{Client, Operator, Proxy, Server};

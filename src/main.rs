@@ -28,12 +28,16 @@ fn run(path: &Path) -> ExitCode {
     let Loaded { config, warnings } = match config::load(path) {
         Ok(loaded) => loaded,
         Err(findings) => {
-            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            for finding in findings {
+                eprintln!("{finding}");
+            }
             return ExitCode::FAILURE;
         }
     };
     log::start(config.process.log_format);
-    warnings.iter().for_each(|finding| tracing::warn!("{finding}"));
+    for finding in warnings {
+        tracing::warn!("{finding}");
+    }
     match app::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -113,19 +113,16 @@ impl Frontend {
         user: &str,
         credential: Option<&Arc<Credential>>,
     ) -> Arc<ScramSecret> {
-        let known = match credential.filter(|credential| credential.can_scram()) {
-            None => None,
-            Some(known) => match known.ready_keys() {
-                Some(keys) => Some(keys),
-                None => {
-                    // Once for each user and process.
-                    let (known, mock) = (Arc::clone(known), self.mock.clone());
-                    let derive = move || known.derive_keys(&mock);
-                    tokio::task::spawn_blocking(derive).await.ok().flatten()
-                }
-            },
+        let Some(known) = credential.filter(|credential| credential.can_scram()) else {
+            return self.mock.stand_in(user, None);
         };
-        self.mock.stand_in(user, known)
+        if let Some(keys) = known.ready_keys() {
+            return keys;
+        }
+        // Once for each user and process.
+        let (known, mock) = (Arc::clone(known), self.mock.clone());
+        let derived = tokio::task::spawn_blocking(move || known.derive_keys(&mock)).await;
+        self.mock.stand_in(user, derived.ok().flatten())
     }
 
     async fn scram(

@@ -3,11 +3,12 @@
 
 use super::Client;
 use crate::config::PoolMode;
+use crate::end::ErrorFields;
 use crate::end::{End, EndReason};
 use crate::pool::Lease;
 use crate::server::exchange::parameter;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
-use crate::wire::error_fields::ErrorFields;
+use crate::wire::error_fields;
 use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
 use crate::wire::tags::from_server as tags;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ impl Client {
         match head.tag {
             tags::READY => self.ready(),
             tags::ERROR => {
-                let fields = ErrorFields::parse(&self.down.unseen()[5..head.total]);
+                let fields = error_fields::parse(&self.down.unseen()[5..head.total]);
                 self.failed(&fields)
             }
             tags::PARAMETER_STATUS => Ok(self.reported(head)),

@@ -2,11 +2,11 @@
 
 use super::Client;
 use super::requests::unexpected;
+use crate::end::ErrorFields;
 use crate::end::{End, EndReason};
 use crate::pool::mailbox::Outcome;
 use crate::pool::waiting::Waiting;
 use crate::wire::encode;
-use crate::wire::error_fields::ErrorFields;
 use crate::wire::tags::from_client as tags;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -112,16 +112,20 @@ impl Client {
             let Some(head) = self.front()? else { return Ok(Wish::More) };
             match head.tag {
                 // Whatever it was for has failed before, and the client was told; or it comes too
-                // late, after its COPY had failed. Postgres ignores it, too.
-                tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL => drop(self.swallow_front()),
-                tags::FLUSH => drop(self.swallow_front()),
+                // late, after its COPY had failed. Postgres ignores it, too. And there is nothing to
+                // flush.
+                tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL | tags::FLUSH => {
+                    self.swallow_front();
+                }
                 tags::SYNC => {
                     self.swallow_front();
                     self.is_skipping = false;
                     self.down.slip_in(|out| encode::ready(out, b'I'));
                 }
                 tags::TERMINATE => return Err(EndReason::ClientTerminated.into()),
-                _ if self.is_skipping => drop(self.swallow_front()),
+                _ if self.is_skipping => {
+                    self.swallow_front();
+                }
                 tags::QUERY
                 | tags::PARSE
                 | tags::BIND

@@ -1,10 +1,11 @@
 //! A connected socket, TCP or unix.
 
+use rustix::net::RecvFlags;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected socket.
@@ -84,23 +85,37 @@ impl Stream {
     }
 
     /// Whether there is something to read, as far as the runtime has noticed: no system call.
+    #[inline]
     pub fn is_readable(&self) -> bool {
-        let cx = &mut Context::from_waker(Waker::noop());
         match self {
-            Self::Tcp(socket) => socket.poll_read_ready(cx).is_ready(),
-            Self::Unix(socket) => socket.poll_read_ready(cx).is_ready(),
+            Self::Tcp(socket) => socket.try_io(Interest::READABLE, || Ok(())),
+            Self::Unix(socket) => socket.try_io(Interest::READABLE, || Ok(())),
         }
+        .is_ok()
     }
 
     /// Whether there is something to read, or an end: asks the kernel.
     pub fn has_input(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-        let peeked = match self {
-            Self::Tcp(socket) => rustix::net::recv(socket, &mut byte[..], flags),
-            Self::Unix(socket) => rustix::net::recv(socket, &mut byte[..], flags),
-        };
-        !matches!(peeked, Err(rustix::io::Errno::AGAIN))
+        let peeked = self.receive_now(&mut [0], RecvFlags::PEEK);
+        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Reads what is there, whether the runtime has noticed or not. `Ok(0)`: the peer has closed.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing is there.
+    pub fn read_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.receive_now(into, RecvFlags::empty())
+    }
+
+    fn receive_now(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+        let flags = flags | RecvFlags::DONTWAIT;
+        let (received, _) = match self {
+            Self::Tcp(socket) => rustix::net::recv(socket, into, flags),
+            Self::Unix(socket) => rustix::net::recv(socket, into, flags),
+        }?;
+        Ok(received)
     }
 
     pub fn peer(&self) -> Peer {

@@ -4,15 +4,15 @@
 use super::mailbox::Outcome;
 use super::{Host, Lease, Pool, Postgres};
 use crate::base::ids::PoolId;
+use crate::end::ErrorFields;
 use crate::net::worker::{Worker, within};
-use crate::scheduler::{Action, ConnectFailure, FailureScope, SlotRef};
+use crate::scheduler::{Action, ConnectFailure, FailureScope, Scheduler, SlotRef};
 use crate::server::Server;
 use crate::server::cancel::cancel;
 use crate::server::connect::{ConnectError, Connected, connect};
 use crate::server::exchange::Inbox;
 use crate::session::ledger::Status;
 use crate::wire::encode;
-use crate::wire::error_fields::ErrorFields;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -22,11 +22,12 @@ use std::time::Duration;
 const UPKEEP_MAX: Duration = Duration::from_secs(5);
 
 /// Says goodbye and closes. What Postgres did not take at once is lost: closing says the same.
+#[expect(clippy::boxed_local, reason = "it is what the scheduler hands out")]
 pub(super) fn close(mut server: Box<Server>) {
     let mut message = Vec::with_capacity(5);
     encode::terminate(&mut message);
     let cx = &mut Context::from_waker(Waker::noop());
-    let _unsent = server.stream().poll_write(cx, &message);
+    drop(server.stream().poll_write(cx, &message));
 }
 
 /// Vacates the slot if its task ends without having said what became of it.
@@ -61,7 +62,7 @@ impl Host {
         let mut next = Some(first);
         while let Some(action) = next {
             self.act_once(worker, action);
-            next = self.scheduler.with(|scheduler| scheduler.next_action());
+            next = self.scheduler.with(Scheduler::next_action);
         }
     }
 

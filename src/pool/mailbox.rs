@@ -60,12 +60,12 @@ impl Mailbox {
 
     /// Waits for the outcome.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<Outcome> {
-        self.0.with(|state| match std::mem::take(state) {
-            State::Full(outcome) => Poll::Ready(outcome),
-            _ => {
-                *state = State::Waiting(cx.waker().clone());
-                Poll::Pending
+        self.0.with(|state| {
+            if let State::Full(outcome) = std::mem::take(state) {
+                return Poll::Ready(outcome);
             }
+            *state = State::Waiting(cx.waker().clone());
+            Poll::Pending
         })
     }
 

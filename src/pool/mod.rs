@@ -21,6 +21,7 @@ use self::welcome::Catalog;
 use crate::base::ids::{ClientId, PoolId};
 use crate::base::shared::Shared;
 use crate::config::{self, HostAddress, PoolMode, PoolSettings, Sockets};
+use crate::end::ErrorFields;
 use crate::net::worker::Worker;
 use crate::scheduler::{
     self, Action, Cancel, HostLimits, PoolLimits, PoolSpec, Scheduler, Site, SlotRef,
@@ -29,7 +30,6 @@ use crate::server::connect::Target;
 use crate::server::exchange::Inbox;
 use crate::server::{BackendKey, Server};
 use crate::stats::pool::PoolStats;
-use crate::wire::error_fields::ErrorFields;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -236,8 +236,13 @@ impl Pool {
     }
 
     /// Cancels what a client waits for or runs. Answers what there was.
-    pub fn cancel(&self, worker: &Worker, client: ClientId) -> Cancel<Postgres> {
-        self.host.scheduler.with(|scheduler| scheduler.cancel(worker.now(), self.id, client))
+    pub fn cancel(self: &Arc<Self>, worker: &Rc<Worker>, client: ClientId) -> Cancel<Postgres> {
+        let (found, action) = self.host.scheduler.with(|scheduler| {
+            let found = scheduler.cancel(worker.now(), self.id, client);
+            (found, scheduler.next_action())
+        });
+        self.host.act(worker, action);
+        found
     }
 
     /// A cancel request was delivered.

@@ -92,7 +92,11 @@ impl Drop for Waiting {
             return;
         }
         let now = self.worker.now();
-        let left = self.pool.host.scheduler.with(|scheduler| scheduler.leave(now, self.ticket));
+        let (left, action) = self.pool.host.scheduler.with(|scheduler| {
+            let left = scheduler.leave(now, self.ticket);
+            (left, scheduler.next_action())
+        });
+        self.pool.host.act(&self.worker, action);
         if left.is_none()
             && let Some(Outcome::Granted { lease, .. }) = self.mailbox.close()
         {

@@ -5,11 +5,12 @@ use super::{BackendKey, Server};
 use crate::auth::Credential;
 use crate::auth::scram::client::{self as scram, ClientSecret, LoginError, Next};
 use crate::config::{HostAddress, Sockets};
+use crate::end::ErrorFields;
 use crate::net::dial::dial;
 use crate::net::stream::Stream;
 use crate::net::worker::Worker;
 use crate::wire::encode;
-use crate::wire::error_fields::ErrorFields;
+use crate::wire::error_fields;
 use crate::wire::tags::{from_client, from_server};
 use std::io;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ impl Login<'_> {
             match self.inbox.receive(&mut self.stream).await? {
                 (from_server::NOTICE, _) => {}
                 (from_server::ERROR, body) => {
-                    return Err(ConnectError::Refused(Box::new(ErrorFields::parse(&body))));
+                    return Err(ConnectError::Refused(Box::new(error_fields::parse(&body))));
                 }
                 message => return Ok(message),
             }

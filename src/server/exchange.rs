@@ -1,10 +1,11 @@
 //! Talking to a server that no client has: whole messages, one after another.
 
 use super::Server;
+use crate::end::ErrorFields;
 use crate::net::stream::Stream;
 use crate::session::ledger::{OutOfStep, Status};
 use crate::session::settings::Settings;
-use crate::wire::error_fields::ErrorFields;
+use crate::wire::error_fields;
 use crate::wire::frame::{FrameError, Head, split_text};
 use crate::wire::tags::from_server;
 use std::io;
@@ -50,7 +51,7 @@ impl Inbox {
     /// # Errors
     ///
     /// When what came can never become a message.
-    pub fn next(&mut self) -> Result<Option<(u8, &[u8])>, FrameError> {
+    pub fn take(&mut self) -> Result<Option<(u8, &[u8])>, FrameError> {
         let skipped = self.skip.min(self.bytes.len() - self.taken);
         self.taken += skipped;
         self.skip -= skipped;
@@ -72,7 +73,7 @@ impl Inbox {
     /// When the connection ends first.
     pub async fn receive(&mut self, stream: &mut Stream) -> Result<(u8, Vec<u8>), ExchangeError> {
         loop {
-            if let Some((tag, body)) = self.next()? {
+            if let Some((tag, body)) = self.take()? {
                 return Ok((tag, body.to_vec()));
             }
             self.fill(stream).await?;
@@ -100,6 +101,10 @@ pub fn parameter(body: &[u8]) -> Option<(&str, &str)> {
     Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?))
 }
 
+fn is_harmless(tag: u8) -> bool {
+    matches!(tag, from_server::NOTICE | from_server::NOTIFICATION | from_server::PARAMETER_STATUS)
+}
+
 impl Server {
     /// Reads until nothing is owed, dropping all answers. Returns the first error among them.
     ///
@@ -115,16 +120,17 @@ impl Server {
     ) -> Result<Option<ErrorFields>, ExchangeError> {
         let mut first_error = None;
         while !self.ledger.is_quiet() || !inbox.is_empty() {
-            let (tag, body) = match inbox.next() {
+            let (tag, body) = match inbox.take() {
                 Ok(Some((tag, body))) => (tag, body.to_vec()),
                 Ok(None) => {
                     inbox.fill(self.stream()).await?;
                     continue;
                 }
                 // A row of a query that nobody waits for may be longer than we care to hold.
-                Err(FrameError::Long { tag, length })
-                    if matches!(tag, from_server::DATA_ROW | from_server::COPY_DATA) =>
-                {
+                Err(FrameError::Long {
+                    tag: from_server::DATA_ROW | from_server::COPY_DATA,
+                    length,
+                }) => {
                     inbox.skip = length as usize + 1;
                     continue;
                 }
@@ -155,7 +161,7 @@ impl Server {
                 self.ledger.ready(status)?;
             }
             from_server::ERROR => {
-                let fields = ErrorFields::parse(body);
+                let fields = error_fields::parse(body);
                 if self.ledger.failed(|_, _| {}).is_none() || fields.is_fatal() {
                     return Err(ExchangeError::Fatal(Box::new(fields)));
                 }
@@ -172,33 +178,24 @@ impl Server {
     /// server's configuration is what it is; a FATAL or an end means what it says.
     pub fn read_unasked(&mut self) -> bool {
         let mut inbox = Inbox::default();
-        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
-        while self.stream().is_readable() || self.stream().has_input() {
-            let start = inbox.bytes.len();
-            inbox.bytes.resize(start + 4096, 0);
-            let read = self.stream().poll_read(cx, &mut inbox.bytes[start..]);
-            let std::task::Poll::Ready(read) = read else {
-                // The runtime that the socket has just moved to has not polled it yet.
-                inbox.bytes.truncate(start);
-                return self.ledger.is_settled() && inbox.is_empty();
-            };
-            let Ok(n @ 1..) = read else { return false };
-            inbox.bytes.truncate(start + n);
-            while let Some((tag, body)) = match inbox.next() {
-                Ok(message) => message,
-                Err(_) => return false,
-            } {
-                let is_harmless = matches!(
-                    tag,
-                    from_server::NOTICE | from_server::NOTIFICATION | from_server::PARAMETER_STATUS
-                );
-                let _unused = body;
-                if !is_harmless {
-                    return false;
+        let mut chunk = [0_u8; 1024];
+        loop {
+            // Straight from the kernel: the runtime may not have heard of the socket so far.
+            match self.stream().read_now(&mut chunk) {
+                Ok(n @ 1..) => inbox.bytes.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return inbox.is_empty();
+                }
+                Ok(0) | Err(_) => return false,
+            }
+            loop {
+                match inbox.take() {
+                    Ok(Some((tag, _))) if is_harmless(tag) => {}
+                    Ok(None) => break,
+                    Ok(Some(_)) | Err(_) => return false,
                 }
             }
         }
-        inbox.is_empty()
     }
 
     /// Forgets what clients have set, after the server was told to.

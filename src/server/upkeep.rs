@@ -2,10 +2,10 @@
 
 use super::Server;
 use super::exchange::{ExchangeError, Inbox};
+use crate::end::ErrorFields;
 use crate::session::ledger::{Origin, Request, Status};
 use crate::session::settings::Settings;
 use crate::wire::encode;
-use crate::wire::error_fields::ErrorFields;
 use std::sync::Arc;
 
 /// What went wrong while a server was made fit.

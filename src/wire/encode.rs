@@ -1,6 +1,6 @@
 //! Writers of whole messages into a caller's buffer.
 
-use crate::wire::error_fields::ErrorFields;
+use crate::end::ErrorFields;
 use crate::wire::tags::{from_client, from_server};
 
 /// Writes one message: its tag, its length, and what `body` appends.
