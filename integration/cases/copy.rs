@@ -41,7 +41,8 @@ fn rows_are_copied_in_and_out() {
 fn data_may_follow_the_query_without_waiting() {
     run(async {
         let (_rig, mut client) = rig_with_table().await;
-        let batch = Batch::new().query(COPY_IN).copy_data(b"1\n").copy_done().query("select 2 as b");
+        let batch =
+            Batch::new().query(COPY_IN).copy_data(b"1\n").copy_done().query("select 2 as b");
         client.send(batch).await;
         assert_eq!(client.answer().await, ["G", "C(COPY 1)", "Z(I)"]);
         assert_eq!(client.answer().await, ["T(b)", "D(2)", "C(SELECT 1)", "Z(I)"]);
@@ -103,7 +104,7 @@ fn a_copy_by_extended_protocol_takes_its_sync_after_the_data() {
     });
 }
 
-/// libpq sends the Sync with the Execute, and again after CopyDone: the first is ignored by the COPY.
+/// libpq sends the Sync with the Execute, and again after `CopyDone`: the first is ignored by the COPY.
 #[test]
 fn a_sync_pipelined_behind_a_copy_is_swallowed_by_it() {
     run(async {

@@ -196,8 +196,7 @@ fn a_silent_postgres_is_told_of_and_recovered_from() {
         let code = match refusal {
             // A login that needs no server is let in, and told at its first query.
             Ok(mut client) => client.error("select 1").await.code(),
-            Err(refused) => refused.frames.last().map(Frame::code)
-                .unwrap_or_default(),
+            Err(refused) => refused.frames.last().map(Frame::code).unwrap_or_default(),
         };
         assert!(["57P03", "57014", "53300"].contains(&code.as_str()), "{code}");
         assert!(watch.elapsed() < Duration::from_secs(10), "after {:?}", watch.elapsed());
@@ -251,7 +250,8 @@ fn a_server_link_may_be_cut_at_any_byte() {
             Plan { back, ..Plan::default() }
         })
         .await;
-        let settings = Settings::new().pool_size(1).set("server_login_retry", Duration::from_millis(5));
+        let settings =
+            Settings::new().pool_size(1).set("server_login_retry", Duration::from_millis(5));
         let proxy = Proxy::start(&settings, &link.address).await;
         let mut right = 0;
         for round in 0..200 {
@@ -282,7 +282,8 @@ fn a_server_link_may_be_cut_at_any_byte() {
 fn a_client_link_may_be_cut_at_any_byte() {
     run(async {
         let rig = Rig::start(Settings::new().pool_size(1)).await;
-        let batch = Batch::new().query("begin").statement("select $1::text", &["value"]).query("commit");
+        let batch =
+            Batch::new().query("begin").statement("select $1::text", &["value"]).query("commit");
         let login = Login::to(rig.address());
         let length = (login.message().len() + batch.0.len()) as u64;
         let mut connection = 0;

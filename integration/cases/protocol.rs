@@ -18,7 +18,10 @@ fn simple_queries_are_answered() {
         let mut client = rig.client().await;
         assert_eq!(client.query("").await, ["I", "Z(I)"]);
         assert_eq!(client.query(" ; ").await, ["I", "Z(I)"]);
-        assert_eq!(client.query("select 1 as one").await, ["T(one)", "D(1)", "C(SELECT 1)", "Z(I)"]);
+        assert_eq!(
+            client.query("select 1 as one").await,
+            ["T(one)", "D(1)", "C(SELECT 1)", "Z(I)"]
+        );
         let several = client.query("select 1 as a; select null as b; create temp table t()").await;
         let expected = ["T(a)", "D(1)", "C(SELECT 1)", "T(b)", "D(null)", "C(SELECT 1)"];
         assert_eq!(several[..6], expected);
@@ -39,8 +42,7 @@ fn transactions_keep_their_status() {
         assert_eq!(client.query("select 1").await, ["E(ERROR 25P02)", "Z(E)"]);
         assert_eq!(client.query("commit").await, ["C(ROLLBACK)", "Z(I)"]);
         let answer = client.query("begin; select 1 as a; commit; begin").await;
-        let expected =
-            ["C(BEGIN)", "T(a)", "D(1)", "C(SELECT 1)", "C(COMMIT)", "C(BEGIN)", "Z(T)"];
+        let expected = ["C(BEGIN)", "T(a)", "D(1)", "C(SELECT 1)", "C(COMMIT)", "C(BEGIN)", "Z(T)"];
         assert_eq!(answer, expected);
         assert_eq!(client.query("rollback").await, ["C(ROLLBACK)", "Z(I)"]);
         assert_eq!(rig.client().await.value("select 1").await, "1");
@@ -129,7 +131,9 @@ fn a_flush_shows_answers_before_the_sync() {
     run(async {
         let rig = rig().await;
         let mut client = rig.client().await;
-        client.send(Batch::new().parse("s", "select $1::int").describe_statement("s").flush()).await;
+        client
+            .send(Batch::new().parse("s", "select $1::int").describe_statement("s").flush())
+            .await;
         assert_eq!(shown(&client.wire.until(b'T').await), ["1", "t", "T(int4)"]);
         client.send(Batch::new().bind("s", &["x"]).flush()).await;
         assert_eq!(client.wire.frame().await.shown(), "E(ERROR 22P02)");

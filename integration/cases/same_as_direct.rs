@@ -153,7 +153,10 @@ fn odd_batches() -> Vec<(&'static str, Batch)> {
         ("too few values", Batch::new().statement("select $1::int", &[])),
         ("bad value", Batch::new().statement("select $1::int", &["x"])),
         ("two commands", Batch::new().statement("select 1; select 2", &[])),
-        ("suspended", Batch::new().parse("", "table copied").bind("", &[]).execute_rows("", 1).sync()),
+        (
+            "suspended",
+            Batch::new().parse("", "table copied").bind("", &[]).execute_rows("", 1).sync(),
+        ),
         ("unknown function", Batch::new().call_function(999_999, &["1"])),
         ("drop", Batch::new().query("drop table copied")),
     ]

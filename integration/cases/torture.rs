@@ -126,8 +126,7 @@ fn a_notification_reaches_an_idle_listener_in_session_mode() {
 fn a_client_that_waits_in_vain_for_a_server_keeps_its_session() {
     run(async {
         let settings = Settings::new().pool_size(3);
-        let rig =
-            Rig::start(settings.set("query_wait_timeout", Duration::from_millis(500))).await;
+        let rig = Rig::start(settings.set("query_wait_timeout", Duration::from_millis(500))).await;
         let mut holders: Vec<Client> = Vec::new();
         for _ in 0..3 {
             let mut holder = rig.client().await;

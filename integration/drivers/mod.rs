@@ -15,7 +15,7 @@ use crate::harness::settings::Settings;
 use crate::harness::time::run_within;
 
 /// An installation may have to be made first.
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+const LIMIT: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// How many servers a pool has here. Scripts use twice as many connections where nothing is pinned,
 /// and fewer where every connection may keep a server.
@@ -69,7 +69,10 @@ fn install(what: &str, command: &mut Command) {
 fn python() -> PathBuf {
     let directory = installed("python-drivers", |directory| {
         let mut venv = Command::new("python3");
-        install("a Python environment (Debian: python3-venv)", venv.args(["-m", "venv"]).arg(directory));
+        install(
+            "a Python environment (Debian: python3-venv)",
+            venv.args(["-m", "venv"]).arg(directory),
+        );
         let mut pip = Command::new(directory.join("bin/pip"));
         pip.args(["install", "--quiet", "psycopg[binary,pool]>=3.2", "asyncpg>=0.30"]);
         install("psycopg and asyncpg (PyPI)", &mut pip);

@@ -64,7 +64,8 @@ async fn pgbench(rig: &Rig, clients: u32, arguments: &[&str]) {
     let processed = format!("number of transactions actually processed: {wanted}/{wanted}");
     assert!(said.contains(&processed), "{arguments:?}: {said}");
     assert!(said.contains("number of failed transactions: 0 "), "{arguments:?}: {said}");
-    let sums = "select (select sum(abalance) from pgbench_accounts) = sum(delta) from pgbench_history";
+    let sums =
+        "select (select sum(abalance) from pgbench_accounts) = sum(delta) from pgbench_history";
     assert_eq!(rig.postgres.value(sums).await, "t", "{arguments:?}");
 }
 

@@ -18,7 +18,7 @@ impl fmt::Debug for Frame {
 }
 
 impl Frame {
-    /// A field of an ErrorResponse or a NoticeResponse: `C` is the code, `M` the message.
+    /// A field of an `ErrorResponse` or a `NoticeResponse`: `C` is the code, `M` the message.
     pub(crate) fn field(&self, name: u8) -> Option<String> {
         let mut fields = self.body.split(|&byte| byte == 0);
         let found = fields.find(|field| field.first() == Some(&name))?;
@@ -37,7 +37,7 @@ impl Frame {
         self.field(b'M').unwrap_or_default()
     }
 
-    /// The columns of a DataRow.
+    /// The columns of a `DataRow`.
     pub(crate) fn columns(&self) -> Vec<Option<Vec<u8>>> {
         assert_eq!(self.tag, b'D', "only a DataRow has columns: {}", self.shown());
         let mut rest = &self.body[2..];
@@ -49,7 +49,12 @@ impl Frame {
     pub(crate) fn shown(&self) -> String {
         let inside = match self.tag {
             b'C' => text(self.body.strip_suffix(&[0]).unwrap_or(&self.body)),
-            b'D' => self.columns().iter().map(shown_value).collect::<Vec<_>>().join(","),
+            b'D' => self
+                .columns()
+                .iter()
+                .map(|value| shown_value(value.as_deref()))
+                .collect::<Vec<_>>()
+                .join(","),
             b'E' => format!("{} {}", self.severity(), self.code()),
             b'N' => self.message(),
             b'S' => text(&self.body).trim_end_matches('\0').replace('\0', "="),
@@ -83,8 +88,8 @@ fn take_value(rest: &mut &[u8]) -> Option<Vec<u8>> {
     Some(value.to_vec())
 }
 
-fn shown_value(value: &Option<Vec<u8>>) -> String {
-    value.as_ref().map_or_else(|| "null".to_owned(), |value| short(value))
+fn shown_value(value: Option<&[u8]>) -> String {
+    value.map_or_else(|| "null".to_owned(), short)
 }
 
 fn short(bytes: &[u8]) -> String {

@@ -24,8 +24,9 @@ pub(crate) struct Login {
 
 /// A login that did not lead to a session.
 #[derive(Debug)]
+#[expect(dead_code, reason = "`broken` is there to be shown")]
 pub(crate) struct Refused {
-    /// Every message that came, the last one mostly an ErrorResponse.
+    /// Every message that came, the last one mostly an `ErrorResponse`.
     pub(crate) frames: Vec<Frame>,
     pub(crate) broken: Option<io::Error>,
 }
@@ -135,7 +136,8 @@ impl Login {
             3 => terminated(&[password]),
             5 => {
                 let salt = *rest.first_chunk::<4>().expect("an md5 request has a salt");
-                let (_, user) = self.parameters.iter().find(|(name, _)| name == "user").expect("set");
+                let (_, user) =
+                    self.parameters.iter().find(|(name, _)| name == "user").expect("set");
                 terminated(&[&md5_hash(user.as_bytes(), password.as_bytes(), salt)])
             }
             10 => {

@@ -142,15 +142,6 @@ impl Postgres {
         self.directory.path().join("data")
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port.number
-    }
-
-    /// Where test files may go; it is also the directory of the unix socket.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     pub(crate) fn address(&self) -> Address {
         Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number)))
     }
@@ -208,7 +199,8 @@ impl Postgres {
 
 /// The path of one of Postgres' programs.
 pub(crate) fn binary(name: &str) -> String {
-    let mut places: Vec<PathBuf> = std::env::var_os("PGWEIR_PG_BIN").map(PathBuf::from).into_iter().collect();
+    let mut places: Vec<PathBuf> =
+        std::env::var_os("PGWEIR_PG_BIN").map(PathBuf::from).into_iter().collect();
     let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
         .unwrap_or_default();

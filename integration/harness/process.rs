@@ -35,7 +35,11 @@ pub(crate) fn unprivileged_user() -> Option<&'static str> {
         return None;
     }
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    Some(if users.lines().any(|line| line.starts_with("postgres:")) { "postgres" } else { "nobody" })
+    Some(if users.lines().any(|line| line.starts_with("postgres:")) {
+        "postgres"
+    } else {
+        "nobody"
+    })
 }
 
 /// A command that the kernel ends when the thread that started it does.
@@ -174,7 +178,12 @@ impl Drop for Process {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(40)..].join("\n    ");
-            eprintln!("--- end of the log of {} ({status}):\n    {tail}", self.name);
+            show(&format!("--- end of the log of {} ({status}):\n    {tail}", self.name));
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the test's output is where a failure is looked into")]
+pub(crate) fn show(text: &str) {
+    eprintln!("{text}");
 }

@@ -52,8 +52,12 @@ pub(crate) struct Places<'a> {
 impl Settings {
     /// Transaction pooling, five servers, no passwords asked for, two workers.
     pub(crate) fn new() -> Self {
-        let empty =
-            Self { proxy: Section::new(), host: Section::new(), databases: BTreeMap::new(), users: BTreeMap::new() };
+        let empty = Self {
+            proxy: Section::new(),
+            host: Section::new(),
+            databases: BTreeMap::new(),
+            users: BTreeMap::new(),
+        };
         empty
             .set("pool_mode", "transaction")
             .set("auth_type", "trust")
@@ -105,9 +109,10 @@ impl Settings {
 
     pub(crate) fn toml(&self, places: &Places<'_>) -> String {
         let mut text = format!(
-            "[proxy]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {}\nunix_socket_dir = {:?}\n\
+            "[proxy]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {}\nunix_socket_dir = \"{}\"\n\
              http_addr = \"\"\nworkers = 2\n",
-            places.listen_port, places.directory
+            places.listen_port,
+            places.directory.display()
         );
         write_toml(&mut text, &self.proxy);
         let (address, port) = (places.postgres.ip(), places.postgres.port());

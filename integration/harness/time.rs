@@ -1,5 +1,8 @@
 //! Deadlines. No test is right because it slept: it polls for what it waits for, until a deadline.
-#![expect(clippy::disallowed_methods, reason = "tests have no worker to lend them a clock or a wheel")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests have no worker to lend them a clock or a wheel"
+)]
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,7 +12,7 @@ use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
 
 /// The longest that a test may take, unless it says otherwise.
-const TEST_MAX: Duration = Duration::from_secs(60);
+const TEST_MAX: Duration = Duration::from_mins(1);
 
 /// The longest that anything is waited for within a test.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -83,7 +86,11 @@ pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
 }
 
 /// Checks that `holds` goes on to be true for `duration`.
-pub(crate) async fn throughout(duration: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn throughout(
+    duration: Duration,
+    what: &str,
+    mut holds: impl AsyncFnMut() -> bool,
+) {
     let deadline = Deadline::after(duration);
     while !deadline.passed() {
         assert!(holds().await, "ceased to be true: {what}");

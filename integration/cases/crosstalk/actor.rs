@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::Mutex;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -123,8 +123,14 @@ pub(super) async fn actor(around: Surroundings, id: u64, mut random: StdRng) {
             continue;
         };
         let (pid, secret) = (client.pid, client.secret.clone());
-        let mut session =
-            Session { around: &around, client, id, random: &mut random, progress, cancelled: false };
+        let mut session = Session {
+            around: &around,
+            client,
+            id,
+            random: &mut random,
+            progress,
+            cancelled: false,
+        };
         session.live().await;
         progress = session.progress;
         around.tally.retire(pid, secret);
@@ -341,7 +347,7 @@ impl Session<'_> {
         let Ok(mut wire) = Wire::try_connect(&self.client.address).await else { return };
         if wire.try_send(&cancel_message(pid, secret)).await.is_ok() {
             // Until it closes: then the cancel has been done.
-            within(STUCK_AFTER, wire.try_byte()).await.map_or((), |_| ());
+            drop(within(STUCK_AFTER, wire.try_byte()).await);
         }
     }
 }

@@ -26,7 +26,11 @@ pub(super) async fn disturb(postgres: &mut Postgres, tally: &Tally, mut random: 
             )
             .await;
         if since_restart.elapsed() > RESTART_EVERY {
-            if crash { postgres.crash() } else { postgres.shut_down() }
+            if crash {
+                postgres.crash();
+            } else {
+                postgres.shut_down();
+            }
             crash = !crash;
             sleep(Duration::from_millis(random.random_range(0..500))).await;
             postgres.resume().await;

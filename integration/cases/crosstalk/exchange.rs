@@ -43,7 +43,7 @@ pub(super) struct Exchange {
     pub(super) answers: Vec<Vec<Want>>,
 }
 
-/// A DataRow of text columns.
+/// A `DataRow` of text columns.
 fn row(columns: &[&str]) -> Want {
     let count = u16::try_from(columns.len()).expect("few columns");
     let mut body = count.to_be_bytes().to_vec();

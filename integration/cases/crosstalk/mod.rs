@@ -15,6 +15,7 @@ use crate::harness::Address;
 use crate::harness::cutter::{Cutter, Plan, Way};
 use crate::harness::frames::Batch;
 use crate::harness::postgres::Postgres;
+use crate::harness::process::show;
 use crate::harness::proxy::Proxy;
 use crate::harness::random::{Seed, one_in};
 use crate::harness::settings::Settings;
@@ -54,7 +55,7 @@ fn no_client_ever_gets_anothers_answer() {
         for actor in actors {
             actor.await.expect("an actor does not panic");
         }
-        eprintln!("{}", tally.summary());
+        show(&tally.summary());
         tally.assert_clean();
         drop(before);
         assert_every_slot_is_usable(&proxy.address, &postgres).await;
@@ -113,14 +114,14 @@ async fn reports_of(fault: Fault) -> Vec<String> {
 
 #[test]
 fn the_checker_has_nothing_to_say_of_an_honest_server() {
-    run_within(Duration::from_secs(60), async {
+    run_within(Duration::from_mins(1), async {
         assert_eq!(reports_of(Fault::None).await, Vec::<String>::new());
     });
 }
 
 #[test]
 fn the_checker_catches_a_server_that_crosses_answers() {
-    run_within(Duration::from_secs(60), async {
+    run_within(Duration::from_mins(1), async {
         for fault in [Fault::AnothersAnswer, Fault::DoubledAnswer, Fault::LostRow] {
             let reports = reports_of(fault).await;
             assert!(!reports.is_empty(), "{fault:?} went unnoticed");
