@@ -1,1 +1,296 @@
-//! Why anything ended.
+//! Why a session, a request or a server ended.
+//!
+//! Every ending has one [`EndReason`]. The label in metrics and logs, the SQLSTATE and the text for
+//! the client are all derived from it here, so that they cannot disagree and no private detail can
+//! leak through a stray `to_string`.
+//!
+//! Which code and why: overload inside a session is an `ERROR` 57014 with the socket kept, because
+//! drivers flush whole pools at class 08, 53 or 57P0x and lose the code at a close; at login it is
+//! `FATAL` 53300 or 57P03, the two that drivers retry or fail over on.
+
+use crate::wire::error_fields::ErrorFields;
+
+/// Who caused the ending. Alerts are built on this, so it is coarse.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Blame {
+    Client,
+    Operator,
+    Proxy,
+    Server,
+}
+
+/// Why something ended. Alphabetical.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum EndReason {
+    AuthenticationFailed,
+    CanceledInQueue,
+    ClientGone,
+    ClientIdle,
+    ClientLimit,
+    ClientTerminated,
+    DatabaseClientLimit,
+    DatabaseUnknown,
+    IdleInTransaction,
+    LoginTimeout,
+    ProtocolViolation,
+    QueryTimeout,
+    ServerDown,
+    ServerLost,
+    ServerRefused,
+    SettingRefused,
+    Shutdown,
+    StatementMode,
+    TransactionTimeout,
+    UserClientLimit,
+    VersionUnsupported,
+    WaitTimeout,
+    WriteTimeout,
+}
+
+/// What each audience is told about an [`EndReason`].
+#[derive(Clone, Copy, Debug)]
+pub struct Account {
+    pub blame: Blame,
+    /// Metric label and log field: stable, `snake_case`, never reused.
+    pub label: &'static str,
+    /// What the client's driver sees.
+    pub sqlstate: &'static str,
+    pub message: &'static str,
+    /// The `R` field: a reason for machines, where the code alone does not tell.
+    pub routine: Option<&'static str>,
+    pub hint: Option<&'static str>,
+}
+
+const fn plain(
+    blame: Blame,
+    label: &'static str,
+    sqlstate: &'static str,
+    message: &'static str,
+) -> Account {
+    Account { blame, label, sqlstate, message, routine: None, hint: None }
+}
+
+impl Account {
+    const fn routine(mut self, routine: &'static str) -> Self {
+        self.routine = Some(routine);
+        self
+    }
+
+    const fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+}
+
+impl EndReason {
+    pub const ALL: [Self; 23] = [
+        Self::AuthenticationFailed,
+        Self::CanceledInQueue,
+        Self::ClientGone,
+        Self::ClientIdle,
+        Self::ClientLimit,
+        Self::ClientTerminated,
+        Self::DatabaseClientLimit,
+        Self::DatabaseUnknown,
+        Self::IdleInTransaction,
+        Self::LoginTimeout,
+        Self::ProtocolViolation,
+        Self::QueryTimeout,
+        Self::ServerDown,
+        Self::ServerLost,
+        Self::ServerRefused,
+        Self::SettingRefused,
+        Self::Shutdown,
+        Self::StatementMode,
+        Self::TransactionTimeout,
+        Self::UserClientLimit,
+        Self::VersionUnsupported,
+        Self::WaitTimeout,
+        Self::WriteTimeout,
+    ];
+
+    #[expect(clippy::too_many_lines, reason = "one row per reason")]
+    #[rustfmt::skip]
+    pub const fn account(self) -> Account {
+        use Blame::{Client, Operator, Proxy, Server};
+        match self {
+            Self::AuthenticationFailed => plain(Client, "authentication_failed", "28P01",
+                "password authentication failed"),
+            Self::CanceledInQueue => plain(Client, "canceled_in_queue", "57014",
+                "canceling statement due to user request"),
+            Self::ClientGone => plain(Client, "client_gone", "08006",
+                "client closed the connection"),
+            Self::ClientIdle => plain(Client, "client_idle_timeout", "57P05",
+                "terminating connection due to idle-session timeout")
+                .routine("pooler_client_idle_timeout"),
+            Self::ClientLimit => plain(Proxy, "max_client_conn", "53300",
+                "sorry, too many clients already (max_client_conn)").routine("pooler_client_limit"),
+            Self::ClientTerminated => plain(Client, "client_terminated", "08006",
+                "client ended the session"),
+            Self::DatabaseClientLimit => plain(Proxy, "max_db_client_connections", "53300",
+                "sorry, too many clients already (max_db_client_connections)")
+                .routine("pooler_client_limit"),
+            Self::DatabaseUnknown => plain(Client, "database_unknown", "3D000",
+                "database does not exist"),
+            Self::IdleInTransaction => plain(Client, "idle_transaction_timeout", "25P03",
+                "terminating connection due to idle-in-transaction timeout")
+                .routine("pooler_idle_transaction_timeout"),
+            Self::LoginTimeout => plain(Client, "client_login_timeout", "57014",
+                "canceling authentication due to timeout (client_login_timeout)"),
+            Self::ProtocolViolation => plain(Client, "protocol_violation", "08P01",
+                "protocol violation"),
+            Self::QueryTimeout => plain(Client, "query_timeout", "57014",
+                "terminating connection due to query_timeout").routine("pooler_query_timeout"),
+            Self::ServerDown => plain(Server, "server_down", "57014",
+                "canceling statement: database server is not available")
+                .routine("pooler_server_down").hint("Retry with backoff; the session stays usable."),
+            Self::ServerLost => plain(Server, "server_lost", "08006",
+                "server closed the connection unexpectedly").routine("pooler_server_lost"),
+            Self::ServerRefused => plain(Server, "server_refused", "08001",
+                "the database server refused the proxy's login"),
+            Self::SettingRefused => plain(Client, "setting_refused", "22023",
+                "a startup parameter was refused by the database server"),
+            Self::Shutdown => plain(Operator, "shutdown", "57P01",
+                "terminating connection due to administrator command"),
+            Self::StatementMode => plain(Client, "statement_mode", "0A000",
+                "transaction blocks not allowed in statement pooling mode"),
+            Self::TransactionTimeout => plain(Client, "transaction_timeout", "25P04",
+                "terminating connection due to transaction timeout")
+                .routine("pooler_transaction_timeout"),
+            Self::UserClientLimit => plain(Proxy, "max_user_client_connections", "53300",
+                "sorry, too many clients already (max_user_client_connections)")
+                .routine("pooler_client_limit"),
+            Self::VersionUnsupported => plain(Client, "version_unsupported", "0A000",
+                "unsupported frontend protocol"),
+            Self::WaitTimeout => plain(Proxy, "query_wait_timeout", "57014",
+                "canceling statement due to query_wait_timeout").routine("pooler_queue_timeout")
+                .hint("Retry with backoff; the session stays usable."),
+            Self::WriteTimeout => plain(Client, "client_write_timeout", "08006",
+                "client did not take its results (client_write_timeout)"),
+        }
+    }
+}
+
+/// Where in a client's life the ending falls: the same reason is told differently.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Before the client is in: the connection closes.
+    Login,
+    /// In a session that closes.
+    Closing,
+    /// In a session that stays open.
+    Session,
+}
+
+/// An ending, with what is known about this one.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub reason: EndReason,
+    /// Instead of the reason's own text.
+    pub message: Option<String>,
+    pub detail: Option<String>,
+    /// What the server said: forwarded as it is, but for its severity.
+    pub verbatim: Option<Box<ErrorFields>>,
+}
+
+impl From<EndReason> for End {
+    fn from(reason: EndReason) -> Self {
+        Self { reason, message: None, detail: None, verbatim: None }
+    }
+}
+
+impl End {
+    #[must_use]
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    #[must_use]
+    pub fn verbatim(mut self, fields: ErrorFields) -> Self {
+        self.verbatim = Some(Box::new(fields));
+        self
+    }
+
+    /// The client broke the protocol; `message` says how.
+    pub fn protocol(message: impl Into<String>) -> Self {
+        Self::from(EndReason::ProtocolViolation).message(message)
+    }
+
+    /// Whether the client can still be told: it is there, and would listen.
+    pub fn is_told(&self) -> bool {
+        !matches!(
+            self.reason,
+            EndReason::ClientGone | EndReason::ClientTerminated | EndReason::WriteTimeout
+        )
+    }
+
+    /// What the client reads.
+    pub fn fields(&self, phase: Phase) -> ErrorFields {
+        // Never FATAL on a connection that stays open: drivers would close it.
+        let severity = if phase == Phase::Session { "ERROR" } else { "FATAL" }.to_owned();
+        if let Some(fields) = &self.verbatim {
+            return ErrorFields { severity, ..ErrorFields::clone(fields) };
+        }
+        let account = self.reason.account();
+        let (sqlstate, message) = match (phase, self.reason) {
+            // The codes that drivers retry or fail over on when they connect.
+            (Phase::Login, EndReason::ServerDown | EndReason::ServerLost) => {
+                ("57P03", "the database system is not accepting connections")
+            }
+            (Phase::Login, EndReason::WaitTimeout) => {
+                ("53300", "sorry, too many clients already (query_wait_timeout)")
+            }
+            (Phase::Login, EndReason::Shutdown) => ("57P03", "the pooler is shutting down"),
+            _ => (account.sqlstate, account.message),
+        };
+        ErrorFields {
+            severity,
+            code: sqlstate.to_owned(),
+            message: self.message.clone().unwrap_or_else(|| message.to_owned()),
+            detail: self.detail.clone(),
+            hint: account.hint.filter(|_| phase == Phase::Session).map(str::to_owned),
+            routine: account.routine.map(str::to_owned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{End, EndReason, Phase};
+    use std::collections::HashSet;
+
+    #[test]
+    fn labels_are_unique_and_sqlstates_well_formed() {
+        let mut labels = HashSet::new();
+        for reason in EndReason::ALL {
+            let account = reason.account();
+            assert!(labels.insert(account.label), "label {} is used twice", account.label);
+            assert_eq!(account.sqlstate.len(), 5, "{reason:?}");
+        }
+    }
+
+    /// Drivers close the connection, or the whole pool, at these classes.
+    #[test]
+    fn overload_in_a_session_flushes_no_drivers_pool() {
+        for reason in [EndReason::WaitTimeout, EndReason::ServerDown, EndReason::CanceledInQueue] {
+            let fields = End::from(reason).fields(Phase::Session);
+            assert_eq!((fields.severity.as_str(), fields.code.as_str()), ("ERROR", "57014"));
+        }
+    }
+
+    #[test]
+    fn a_login_is_refused_with_a_code_that_drivers_retry_on() {
+        let code = |reason| End::from(reason).fields(Phase::Login).code;
+        assert_eq!(code(EndReason::ServerDown), "57P03");
+        assert_eq!(code(EndReason::Shutdown), "57P03");
+        assert_eq!(code(EndReason::WaitTimeout), "53300");
+        assert_eq!(code(EndReason::ClientLimit), "53300");
+    }
+}

@@ -1,3 +1,58 @@
-//! The program: everything is in the library.
+//! The program: reads what was asked for, does it, and answers with an exit code.
 
-fn main() {}
+use pgweir::app::demo::{self, DemoError};
+use pgweir::app::{self, log};
+use pgweir::cli::{self, Command};
+use pgweir::config::report::{self, Format};
+use pgweir::config::{self, Loaded};
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::parse() {
+        Command::Check { config, strict, format } => check(&config, strict, format),
+        Command::Demo { check, exec } => demo(check, exec),
+        Command::Run { config } => run(&config),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what was asked for")]
+fn check(config: &Path, strict: bool, format: Format) -> ExitCode {
+    let report = report::check(config);
+    print!("{}", report.render(format));
+    ExitCode::from(report.exit_code(strict))
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
+fn run(path: &Path) -> ExitCode {
+    let Loaded { config, warnings } = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    log::start(config.process.log_format);
+    warnings.iter().for_each(|finding| tracing::warn!("{finding}"));
+    match app::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the demo talks to the person at the terminal")]
+fn demo(check: bool, exec: Option<String>) -> ExitCode {
+    let demonstrated = std::env::current_exe()
+        .map_err(|source| DemoError::Io { what: "find this program".to_owned(), source })
+        .and_then(|program| demo::run(&demo::Options { check, exec, program }));
+    match demonstrated {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pgweir demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,102 @@
 //! One client, from its first byte to its last.
+//!
+//! [`login`] lets it in; then [`serve`] goes round: idle, waiting, leased. While it is leased the
+//! client's task drives its server directly ([`relay`]); [`requests`] and [`replies`] look at the
+//! messages that must be looked at.
+//!
+//! # Invariants
+//!
+//! - What a client sends or does not read is bounded: one buffer for each direction.
+//! - A client that ends, however it ends, leaves its server clean, or closed.
+//! - No server is kept while nothing is owed, no transaction is open and nothing is pinned.
+
+mod authenticate;
+pub mod cancel;
+mod deadline;
+mod ending;
+mod greet;
+pub mod login;
+mod relay;
+mod replies;
+mod requests;
+mod serve;
+mod trial;
+
+use self::cancel::CancelKey;
+use self::deadline::Deadline;
+use crate::base::ids::ClientId;
+use crate::config::ClientTimeouts;
+use crate::net::flow::Flow;
+use crate::net::stream::{Peer, Stream};
+use crate::net::worker::Worker;
+use crate::pool::mailbox::Mailbox;
+use crate::pool::registry::Pass;
+use crate::pool::{Lease, Pool};
+use crate::session::pins::Pins;
+use crate::session::settings::Settings;
+use crate::wire::error_fields::ErrorFields;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A client that is logged in.
+pub struct Client {
+    id: ClientId,
+    worker: Rc<Worker>,
+    stream: Stream,
+    /// From the client, and to the client.
+    up: Flow,
+    down: Flow,
+    pool: Arc<Pool>,
+    lease: Option<Lease>,
+    settings: Arc<Settings>,
+    timeouts: Arc<ClientTimeouts>,
+    max_packet_size: u32,
+    pins: Pins,
+    /// Where grants arrive; made when the client waits for the first time.
+    mailbox: Option<Arc<Mailbox>>,
+    deadline: Deadline,
+    times: Times,
+    /// After a refusal: everything up to the next `Sync` is thrown away.
+    is_skipping: bool,
+    /// Bytes still to come of a message that is thrown away.
+    to_swallow: u32,
+    /// The last words of a server that is about to close.
+    last_words: Option<Box<ErrorFields>>,
+    about: Box<About>,
+}
+
+/// When what began, for timeouts and statistics.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// The request under way.
+    request: Instant,
+    /// The lease.
+    lease: Instant,
+    /// The transaction.
+    xact: Instant,
+    /// The last time that anything went on.
+    activity: Instant,
+}
+
+/// What is needed rarely.
+struct About {
+    peer: Peer,
+    user: String,
+    connected_at: Instant,
+    pinned: bool,
+    logs_end: bool,
+    _key: CancelKey,
+    _passes: [Pass; 3],
+}
+
+impl Drop for Client {
+    /// A task that is dropped in the middle, by a panic or at shutdown, must not keep its server.
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.release(lease);
+        }
+        self.up.clear(&self.worker);
+        self.down.clear(&self.worker);
+    }
+}

@@ -1,12 +1,25 @@
 //! The configuration: a value, resolved and immutable, shared as an `Arc`.
 //!
 //! `file` is what was written, `resolve` turns it into what is meant: after it there is no default
-//! to look up, no unit to parse and nothing that can be wrong.
+//! to look up, no unit to parse and nothing that can be wrong. [`options`] is the table that both
+//! follow, and that the default file and the reference are made from.
 
 mod file;
+mod findings;
+mod load;
 pub mod options;
+mod reader;
+pub mod reference;
+pub mod report;
 mod resolve;
+mod suggest;
+#[cfg(test)]
+mod tests;
 pub mod units;
+mod users_file;
+mod value;
+
+pub use load::{Loaded, load, parse};
 
 use crate::base::secret::Secret;
 use std::collections::BTreeMap;
@@ -42,7 +55,7 @@ pub enum HostAddress {
 }
 
 /// Everything, resolved. Durations of zero that mean "off" are `None` here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     pub listen: Listen,
     pub process: Process,
@@ -59,7 +72,7 @@ pub struct Config {
     pub timeouts: ClientTimeouts,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Listen {
     pub addresses: Vec<SocketAddr>,
     pub port: u16,
@@ -70,7 +83,7 @@ pub struct Listen {
     pub http: Option<SocketAddr>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Process {
     /// Threads that serve clients. At least one.
     pub workers: u16,
@@ -87,7 +100,7 @@ pub enum LogFormat {
     Text,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientLimits {
     pub max_client_conn: u32,
     /// 0: no limit, as in PgBouncer; the same for the next.
@@ -103,16 +116,18 @@ pub struct ClientLimits {
     pub ignore_startup_parameters: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Auth {
     pub kind: AuthType,
+    /// Its users are in [`Config::users`] already. Kept for those who ask where they come from.
+    pub file: Option<PathBuf>,
     pub admin_users: Vec<String>,
     pub stats_users: Vec<String>,
     /// For secrets made from plain passwords.
     pub scram_iterations: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sockets {
     pub tcp_keepalive: bool,
     /// 0 in the file: the system's own. The same for the next three.
@@ -123,7 +138,7 @@ pub struct Sockets {
 }
 
 /// A Postgres instance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Host {
     pub name: String,
     pub address: HostAddress,
@@ -138,7 +153,7 @@ pub struct Host {
 
 /// What a pool obeys, after user, database and process were merged: the user's word wins over the
 /// database's, the database's over the process'.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolSettings {
     pub pool_mode: PoolMode,
     /// Servers of one pool. Never zero.
@@ -146,10 +161,10 @@ pub struct PoolSettings {
     pub min_pool_size: u32,
     pub reserve_pool_size: u32,
     pub reserve_pool_timeout: Option<Duration>,
-    /// `None`: servers live for ever.
+    /// Zero: each server is used once, as in PgBouncer. `None` (which no file can say): for ever.
     pub server_lifetime: Option<Duration>,
     pub server_idle_timeout: Option<Duration>,
-    /// `None`: never checked.
+    /// Zero: always, as in PgBouncer. `None` (which no file can say): never checked.
     pub server_check_delay: Option<Duration>,
     /// Empty text: an empty query; `None`: servers are not checked.
     pub server_check_query: Option<String>,
@@ -164,7 +179,7 @@ pub struct PoolSettings {
 }
 
 /// How long a client may do what. `None`: for ever.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientTimeouts {
     pub query_wait_timeout: Option<Duration>,
     pub query_wait_notify: Option<Duration>,
@@ -176,7 +191,7 @@ pub struct ClientTimeouts {
     pub client_write_timeout: Option<Duration>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Database {
     pub name: String,
     pub host: Arc<Host>,
@@ -191,16 +206,17 @@ pub struct Database {
     pub overrides: PoolOverrides,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerLogin {
     pub user: String,
+    /// As written, or what clients log in as this user with: plain, `md5…` or `SCRAM-SHA-256$…`.
     pub password: Option<Secret>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct User {
     pub name: String,
-    /// As in the file: plain, `md5…`, or `SCRAM-SHA-256$…`.
+    /// As in the file, or else in `auth_file`: plain, `md5…`, or `SCRAM-SHA-256$…`.
     pub password: Option<Secret>,
     pub server_login: Option<ServerLogin>,
     pub max_user_client_connections: u32,
@@ -208,7 +224,7 @@ pub struct User {
 }
 
 /// What a `[databases]` or `[users]` section says beside the defaults. `None`: nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PoolOverrides {
     pub pool_mode: Option<PoolMode>,
     pub pool_size: Option<u32>,
@@ -248,6 +264,18 @@ impl Config {
     /// The section for a database by the name in the client's DSN.
     pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
         self.databases.get(name).or_else(|| self.databases.get("*"))
+    }
+}
+
+impl Sockets {
+    /// For a client's socket. Linux counts towards `tcp_user_timeout` the time in which a peer is
+    /// alive but takes nothing (measured on 6.18), and a client that reads a large result slowly
+    /// does that: there, `client_write_timeout` decides.
+    #[must_use]
+    pub fn for_clients(mut self, client_write_timeout: Option<Duration>) -> Self {
+        self.tcp_user_timeout =
+            self.tcp_user_timeout.zip(client_write_timeout).map(|(ours, theirs)| ours.max(theirs));
+        self
     }
 }
 

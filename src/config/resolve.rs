@@ -1,1 +1,115 @@
-//! From the file to a [`Config`](super::Config): inheritance, defaults, credentials.
+//! What is written, as what is meant. Every problem is a finding; nothing stops at the first.
+
+mod checks;
+mod proxy;
+mod sections;
+
+pub(super) use checks::may_be_about_lost_lines;
+
+use super::Config;
+use super::file::{Document, Raw, RawTable, RawValue};
+use super::findings::{Findings, Problem};
+use super::options::Section;
+use super::suggest;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+/// Where the files that the configuration names are, and how to read them.
+#[derive(Clone, Copy)]
+pub(super) struct Files<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) read: &'a dyn Fn(&Path) -> io::Result<String>,
+}
+
+/// Resolves the whole file. With errors among the findings the answer is of no use.
+pub(super) fn resolve(document: &Document, files: Files<'_>, findings: &mut Findings) -> Config {
+    let empty = RawTable { line: 1, ..RawTable::default() };
+    let mut proxy_table = &empty;
+    let mut named: BTreeMap<Section, BTreeMap<&str, &RawTable>> = BTreeMap::new();
+    for (name, entry) in &document.root.entries {
+        let section = Section::ALL.into_iter().find(|section| section.name() == name);
+        match (section, &entry.raw.value) {
+            (Some(Section::Proxy), RawValue::Table(table)) => proxy_table = table,
+            (Some(section), RawValue::Table(tables)) => {
+                named.insert(section, named_sections(section, tables, findings));
+            }
+            (Some(section), other) => findings.error(entry.key_line, not_a_section(section, other)),
+            (None, value) => {
+                let is_table = match value {
+                    RawValue::Table(_) => true,
+                    // `[[name]]`
+                    RawValue::List(items) => items.iter().any(is_table),
+                    _ => false,
+                };
+                findings.error(entry.key_line, suggest::unknown_section(name, is_table));
+            }
+        }
+    }
+    let proxy = proxy::resolve(proxy_table, files, findings);
+    let of = |section| named.remove(&section).unwrap_or_default();
+    let config = sections::resolve(
+        proxy,
+        [Section::Host, Section::Database, Section::User].map(of),
+        findings,
+    );
+    let tables = checks::Tables { proxy: proxy_table, document };
+    checks::check(&config, &tables, findings);
+    config
+}
+
+fn is_table(raw: &Raw) -> bool {
+    matches!(raw.value, RawValue::Table(_))
+}
+
+/// The `[section.NAME]` tables of one kind.
+fn named_sections<'a>(
+    section: Section,
+    tables: &'a RawTable,
+    findings: &mut Findings,
+) -> BTreeMap<&'a str, &'a RawTable> {
+    let mut found = BTreeMap::new();
+    for (name, entry) in &tables.entries {
+        match &entry.raw.value {
+            _ if name.is_empty() => findings.error(
+                entry.key_line,
+                Problem::new(
+                    "bad-name",
+                    "the name is empty.",
+                    format!("Write {}.", section.header()),
+                ),
+            ),
+            RawValue::Table(table) => {
+                found.insert(name.as_str(), table);
+            }
+            _ => findings.error(entry.key_line, not_a_named_section(section, name)),
+        }
+    }
+    found
+}
+
+fn not_a_section(section: Section, found: &RawValue) -> Problem {
+    Problem::new(
+        "wrong-type",
+        format!("`{}` is {}, not a section.", section.name(), found.type_name()),
+        format!("Write the header {} and options under it.", section.header()),
+    )
+}
+
+fn not_a_named_section(section: Section, name: &str) -> Problem {
+    let kind = section.name();
+    // `[databases]` with `app = "host=..."` is PgBouncer's form; `host = "x"` forgot the name.
+    if super::options::find(section, name).is_some() {
+        let message = format!("`{name}` stands under `[{kind}]`, which has no name.");
+        return Problem::new(
+            "wrong-type",
+            message,
+            format!("Write the header {}.", section.header()),
+        );
+    }
+    Problem::new(
+        "wrong-type",
+        format!("`{name}` is not a section."),
+        format!("Write the header `[{kind}.{name}]` and one option per line under it."),
+    )
+}

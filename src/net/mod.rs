@@ -1,1 +1,8 @@
-//! Sockets, buffers, and the clock.
+//! Sockets, buffers, and the clock. What a thread's tasks share is a [`worker::Worker`].
+
+pub mod dial;
+pub mod flow;
+pub mod listen;
+pub mod options;
+pub mod stream;
+pub mod worker;

@@ -1,1 +1,256 @@
 //! Servers on loan.
+//!
+//! A [`Host`] is one Postgres instance: its scheduler decides, behind one short lock, who gets
+//! which server of which pool. A [`Pool`] is what clients of one database and user use. [`keeper`]
+//! does what the scheduler says; [`registry`] finds the pool for a client.
+//!
+//! # Invariants
+//!
+//! - A server is in the scheduler, in one lease, or in one task of the keeper: ownership says so.
+//! - A lease ends by [`Pool::give_back`] with nothing owed, or its server is cleaned or closed.
+//! - No lock is held while anything is sent, awaited or logged.
+
+pub mod keeper;
+pub mod mailbox;
+pub mod registry;
+pub mod waiting;
+pub mod welcome;
+
+use self::mailbox::Mailbox;
+use self::welcome::Catalog;
+use crate::base::ids::{ClientId, PoolId};
+use crate::base::shared::Shared;
+use crate::config::{self, HostAddress, PoolMode, PoolSettings, Sockets};
+use crate::net::worker::Worker;
+use crate::scheduler::{
+    self, Action, Cancel, HostLimits, PoolLimits, PoolSpec, Scheduler, Site, SlotRef,
+};
+use crate::server::connect::Target;
+use crate::server::exchange::Inbox;
+use crate::server::{BackendKey, Server};
+use crate::stats::pool::PoolStats;
+use crate::wire::error_fields::ErrorFields;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// What the scheduler schedules here.
+#[derive(Debug)]
+pub struct Postgres;
+
+impl Site for Postgres {
+    type Conn = Box<Server>;
+    type Error = Arc<ErrorFields>;
+    type Handle = Arc<Mailbox>;
+    type Key = BackendKey;
+}
+
+/// A server on loan.
+pub type Lease = scheduler::Lease<Box<Server>>;
+
+/// Why a waiter does not get a server.
+pub type Refusal = scheduler::Refusal<Arc<ErrorFields>>;
+
+/// One Postgres instance.
+pub struct Host {
+    pub name: String,
+    pub address: HostAddress,
+    pub sockets: Sockets,
+    pub server_connect_timeout: Option<Duration>,
+    pub cancel_wait_timeout: Option<Duration>,
+    pub scheduler: Shared<Scheduler<Postgres>>,
+    /// By [`PoolId`].
+    pools: Shared<Vec<Weak<Pool>>>,
+    /// Connecting, cleaning, checking: what runs beside the clients.
+    tasks: TaskTracker,
+}
+
+/// The servers of one database and user.
+pub struct Pool {
+    pub id: PoolId,
+    pub host: Arc<Host>,
+    /// The names that clients and operators know.
+    pub database: String,
+    pub user: String,
+    pub settings: PoolSettings,
+    pub target: Target,
+    pub connect_query: Option<String>,
+    pub catalog: Catalog,
+    pub stats: PoolStats,
+}
+
+/// What makes a pool, beside its host.
+pub struct PoolPlan {
+    pub database: String,
+    pub user: String,
+    pub settings: PoolSettings,
+    pub target: Target,
+    pub connect_query: Option<String>,
+    pub workers: u16,
+}
+
+impl Host {
+    pub fn new(host: &config::Host, config: &config::Config, tasks: TaskTracker) -> Arc<Self> {
+        let limits = HostLimits {
+            max_connections: host.max_connections,
+            login_retry: host.server_login_retry,
+            down_hold: host.server_down_hold,
+        };
+        Arc::new(Self {
+            name: host.name.clone(),
+            address: host.address.clone(),
+            sockets: config.sockets,
+            server_connect_timeout: host.server_connect_timeout,
+            cancel_wait_timeout: config.clients.cancel_wait_timeout,
+            scheduler: Shared::new(Scheduler::new(limits, rand::random())),
+            pools: Shared::default(),
+            tasks,
+        })
+    }
+
+    /// Makes a pool on this host.
+    pub fn add_pool(self: &Arc<Self>, worker: &Worker, plan: PoolPlan) -> Arc<Pool> {
+        let spec = PoolSpec {
+            database: plan.database.clone(),
+            user: plan.user.clone(),
+            limits: limits_of(&plan.settings),
+        };
+        // Under the lock of `pools`, so that ids and places agree.
+        self.pools.with(|pools| {
+            let id = self.scheduler.with(|scheduler| scheduler.add_pool(worker.now(), spec));
+            let pool = Arc::new(Pool {
+                id,
+                host: Arc::clone(self),
+                database: plan.database,
+                user: plan.user,
+                settings: plan.settings,
+                target: plan.target,
+                connect_query: plan.connect_query,
+                catalog: Catalog::default(),
+                stats: PoolStats::new(plan.workers),
+            });
+            pools.push(Arc::downgrade(&pool));
+            pool
+        })
+    }
+
+    fn pool(&self, id: PoolId) -> Option<Arc<Pool>> {
+        self.pools.with(|pools| pools.get(id.0 as usize).and_then(Weak::upgrade))
+    }
+}
+
+fn limits_of(settings: &PoolSettings) -> PoolLimits {
+    PoolLimits {
+        size: settings.pool_size,
+        min: settings.min_pool_size,
+        reserve: settings.reserve_pool_size,
+        reserve_timeout: settings.reserve_pool_timeout,
+        lifetime: settings.server_lifetime,
+        idle_timeout: settings.server_idle_timeout,
+        check_delay: settings.server_check_query.as_ref().and(settings.server_check_delay),
+        round_robin: settings.server_round_robin,
+        database_max: settings.max_db_connections,
+        user_max: settings.max_user_connections,
+    }
+}
+
+impl Pool {
+    /// A server at once, or not at all.
+    #[inline]
+    pub fn try_lease(self: &Arc<Self>, worker: &Rc<Worker>, client: ClientId) -> Option<Lease> {
+        loop {
+            let (lease, action) = self.host.scheduler.with(|scheduler| {
+                let lease = scheduler.try_acquire(worker.now(), self.id, client, worker.id);
+                (lease, scheduler.next_action())
+            });
+            self.host.act(worker, action);
+            if let Some(lease) = self.check_arrival(worker, lease?) {
+                return Some(lease);
+            }
+        }
+    }
+
+    /// Makes a server that was just lent fit for this worker, and hears what it said while it was
+    /// idle. `None`: it is dead, and closed now.
+    #[inline]
+    pub fn check_arrival(self: &Arc<Self>, worker: &Rc<Worker>, mut lease: Lease) -> Option<Lease> {
+        let usable = match lease.conn.adopt(worker) {
+            Ok(false) => true,
+            Ok(true) => lease.conn.read_unasked(),
+            Err(_) => false,
+        };
+        if usable {
+            return Some(lease);
+        }
+        tracing::info!(
+            database = self.database,
+            user = self.user,
+            pid = lease.conn.key.pid,
+            "server was lost while idle"
+        );
+        self.discard(worker, lease);
+        None
+    }
+
+    /// Takes a server back that owes nothing.
+    #[inline]
+    pub fn give_back(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease) {
+        debug_assert!(lease.conn.ledger.is_settled());
+        if lease.conn.is_dirty || self.resets_always() {
+            return self.clean(worker, lease, Inbox::default());
+        }
+        let home = lease.conn.home();
+        let action = self.host.scheduler.with(|scheduler| {
+            scheduler.give_back(worker.now(), lease, home);
+            scheduler.next_action()
+        });
+        self.host.act(worker, action);
+    }
+
+    fn resets_always(&self) -> bool {
+        let settings = &self.settings;
+        settings.server_reset_query.is_some()
+            && (settings.server_reset_query_always || settings.pool_mode == PoolMode::Session)
+    }
+
+    /// Closes a server that cannot be used any more.
+    pub fn discard(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease) {
+        let slot = lease.slot;
+        keeper::close(lease.conn);
+        self.discard_slot(worker, slot);
+    }
+
+    fn discard_slot(self: &Arc<Self>, worker: &Rc<Worker>, slot: SlotRef) {
+        let action = self.host.scheduler.with(|scheduler| {
+            scheduler.discard(worker.now(), slot);
+            scheduler.next_action()
+        });
+        self.host.act(worker, action);
+    }
+
+    /// Cancels what a client waits for or runs. Answers what there was.
+    pub fn cancel(&self, worker: &Worker, client: ClientId) -> Cancel<Postgres> {
+        self.host.scheduler.with(|scheduler| scheduler.cancel(worker.now(), self.id, client))
+    }
+
+    /// A cancel request was delivered.
+    pub fn cancel_done(self: &Arc<Self>, worker: &Rc<Worker>, slot: SlotRef) {
+        let action = self.host.scheduler.with(|scheduler| {
+            scheduler.cancel_done(worker.now(), slot);
+            scheduler.next_action()
+        });
+        self.host.act(worker, action);
+    }
+}
+
+impl Host {
+    /// Does what the scheduler says, until it has nothing more to say.
+    #[inline]
+    pub fn act(self: &Arc<Self>, worker: &Rc<Worker>, first: Option<Action<Postgres>>) {
+        // Mostly there is nothing to do: keep that test on the hot path and the rest off it.
+        if let Some(action) = first {
+            self.act_all(worker, action);
+        }
+    }
+}

@@ -1,1 +1,91 @@
-//! One connection to Postgres.
+//! One connection to Postgres: connecting, logging in, cleaning, checking, cancelling.
+//!
+//! While it is leased, the client's task drives it and the bytes are the client's; this module has
+//! what a server does when nobody has it.
+
+pub mod cancel;
+pub mod connect;
+pub mod exchange;
+pub mod upkeep;
+
+use crate::base::ids::WorkerId;
+use crate::net::stream::{Peer, Stream};
+use crate::net::worker::Worker;
+use crate::session::ledger::Ledger;
+use crate::session::settings::Settings;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a cancel request names.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BackendKey {
+    pub pid: u32,
+    pub secret: Arc<[u8]>,
+}
+
+/// A connection to Postgres that is logged in.
+#[derive(Debug)]
+pub struct Server {
+    /// `None` only while it moves from one worker's runtime to another's.
+    stream: Option<Stream>,
+    /// The worker whose runtime knows the socket.
+    home: WorkerId,
+    pub ledger: Ledger,
+    /// What clients have set on it.
+    pub applied: Arc<Settings>,
+    /// A client has changed something that does not show in `applied`: clean it before anybody
+    /// else gets it.
+    pub is_dirty: bool,
+    pub key: BackendKey,
+    pub connected_at: Instant,
+}
+
+impl Server {
+    pub fn new(stream: Stream, home: WorkerId, key: BackendKey, now: Instant) -> Self {
+        Self {
+            stream: Some(stream),
+            home,
+            ledger: Ledger::default(),
+            applied: Arc::default(),
+            is_dirty: false,
+            key,
+            connected_at: now,
+        }
+    }
+
+    #[inline]
+    pub fn stream(&mut self) -> &mut Stream {
+        self.stream.as_mut().expect("a server that is not moving has its socket")
+    }
+
+    #[inline]
+    pub fn home(&self) -> WorkerId {
+        self.home
+    }
+
+    pub fn peer(&self) -> Option<Peer> {
+        self.stream.as_ref().map(Stream::peer)
+    }
+
+    /// Makes the socket known to this worker's runtime: two system calls, if it was another's.
+    ///
+    /// Answers whether there is something to read, which nobody has asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; the server is lost then.
+    #[inline]
+    pub fn adopt(&mut self, worker: &Worker) -> io::Result<bool> {
+        if self.home == worker.id {
+            return Ok(self.stream().is_readable());
+        }
+        let stream = self.stream.take().expect("a server that is not moving has its socket");
+        let stream = stream.detach()?.attach()?;
+        // The new runtime has heard nothing of the socket so far: ask the kernel.
+        let is_readable = stream.has_input();
+        self.stream = Some(stream);
+        self.home = worker.id;
+        Ok(is_readable)
+    }
+}

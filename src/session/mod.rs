@@ -1,1 +1,5 @@
 //! What one client has asked for and is owed. No sockets.
+
+pub mod ledger;
+pub mod pins;
+pub mod settings;

@@ -1,1 +1,7 @@
 //! Plain counters and what is read from them.
+//!
+//! Each worker has cells of its own, so that counting costs an addition and no worker waits for
+//! another's cache line; whoever reads adds the workers up.
+
+pub mod counter;
+pub mod pool;

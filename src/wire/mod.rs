@@ -1,1 +1,9 @@
-//! The Postgres protocol, version 3, as bytes: no sockets, no clocks.
+//! The Postgres protocol, version 3, as bytes: no sockets, no clocks, no state between calls.
+
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+pub mod encode;
+pub mod error_fields;
+pub mod frame;
+pub mod startup;
+pub mod tags;

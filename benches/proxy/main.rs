@@ -1,0 +1,97 @@
+//! Measures pgweir against PgBouncer and against a bare relay, in one run on one machine.
+//!
+//! `./dev bench`, or `cargo bench --bench proxy -- --help`; `docs/performance.md` has the method.
+//! From the outside in: `contest` has the rounds, `work` a single measurement, `contestants` the
+//! proxies, `rows` what is compared and the bars, `report` and `table` what is said about it.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
+#![expect(clippy::disallowed_methods, reason = "it has no worker to block and no clock but time")]
+#![expect(clippy::cast_precision_loss, reason = "sums of a few seconds, shown with three digits")]
+
+mod client;
+mod contest;
+mod contestants;
+mod interrupt;
+mod machine;
+mod plan;
+mod postgres;
+mod process;
+mod programs;
+mod progress;
+mod relay;
+mod report;
+mod rows;
+mod stage;
+mod stats;
+mod table;
+mod usage;
+mod work;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::machine::Machine;
+use crate::plan::{Arguments, Plan};
+use crate::programs::Programs;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::stage::Stage;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// More than this before the bench began, and it competes with something for the CPU.
+const LOAD_QUIET_MAX: f64 = 0.5;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.relay {
+        Some(ports) => relay::run(ports[0], ports[1]).map(|()| true),
+        None => run(&arguments),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// False if a bar was missed that had to be met.
+fn run(arguments: &Arguments) -> Result<bool> {
+    if !arguments.bench {
+        println!("a bench, not a test: run it with `cargo bench --bench proxy`");
+        return Ok(true);
+    }
+    if arguments.write.is_some() && !arguments.rows.is_empty() {
+        return Err(
+            "--write takes all rows: a table is from one run, or it compares nothing".into()
+        );
+    }
+    interrupt::listen()?;
+    let (progress, plan, programs) = (Progress::new(), Plan::new(arguments), Programs::find()?);
+    let machine = Machine::look(&programs);
+    if machine.load > LOAD_QUIET_MAX {
+        progress.line(&format!(
+            "the load is {:.2}: something else is running, expect wide ranges",
+            machine.load
+        ));
+    }
+    progress.line("starting and filling a throw-away Postgres");
+    let stage = Stage::set(programs, plan)?;
+    let mut outcomes = Vec::new();
+    for row in rows::select(&arguments.rows) {
+        let outcome = contest::run(&stage, row, &progress)?;
+        progress.line(&table::summary(&outcome));
+        outcomes.push(outcome);
+    }
+    let report = Report::new(&outcomes, &machine, &stage.plan);
+    report.print();
+    if let Some(document) = &arguments.write {
+        report.write(document)?;
+    }
+    Ok(!arguments.enforce || report.all_bars_met())
+}

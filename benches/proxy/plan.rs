@@ -1,0 +1,84 @@
+//! How much is measured: what the command line says, turned into numbers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+
+use crate::rows::{self, Work};
+
+/// Compares pgweir with PgBouncer and with a bare relay, in CPU time from /proc.
+#[derive(Parser)]
+#[command(name = "cargo bench --bench proxy --")]
+pub(crate) struct Arguments {
+    /// The rows to measure (all of them if none is named)
+    #[arg(value_name = "ROW", value_parser = PossibleValuesParser::new(rows::names()))]
+    pub(crate) rows: Vec<String>,
+    /// Shorter and fewer runs: shows that it works, and little more
+    #[arg(long)]
+    quick: bool,
+    /// Rounds per row, each with one run per contestant
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    runs: Option<u16>,
+    /// Put the table into this file too, between its markers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    /// Fail if a bar is missed, or could not be measured
+    #[arg(long)]
+    pub(crate) enforce: bool,
+    /// Cargo passes this to every bench, and not to a test
+    #[arg(long, hide = true)]
+    pub(crate) bench: bool,
+    /// Be the bare relay
+    #[arg(long, hide = true, num_args = 2, value_names = ["PORT", "UPSTREAM"])]
+    pub(crate) relay: Option<Vec<u16>>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    rounds: u16,
+    /// One `pgbench` run. Short runs and many rounds: the machine's mood lasts seconds.
+    pub(crate) run: Duration,
+    /// Before the first round, thrown away: pools open, caches fill.
+    pub(crate) warm_up: Duration,
+    /// In one turn.
+    pub(crate) logins_trust: u32,
+    /// Fewer: the client's own PBKDF2 takes a millisecond or two each.
+    pub(crate) logins_scram: u32,
+    pub(crate) idle_clients: u32,
+}
+
+impl Plan {
+    pub(crate) fn new(arguments: &Arguments) -> Self {
+        let (rounds, seconds) = if arguments.quick { (3, 1) } else { (11, 2) };
+        Self {
+            rounds: arguments.runs.unwrap_or(rounds),
+            run: Duration::from_secs(seconds),
+            warm_up: Duration::from_secs(1),
+            logins_trust: 500,
+            logins_scram: 150,
+            idle_clients: 5000,
+        }
+    }
+
+    /// More turns for what is short and varies, few for memory, which hardly does.
+    pub(crate) fn rounds(&self, work: Work) -> u16 {
+        match work {
+            Work::IdleClients => self.rounds.min(3),
+            Work::Logins => 3 * self.rounds,
+            Work::Queries { .. } => self.rounds,
+        }
+    }
+
+    /// For those who read the table.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "{} rounds of {} s runs ({} rounds of logins, {} of memory)",
+            self.rounds,
+            self.run.as_secs(),
+            self.rounds(Work::Logins),
+            self.rounds(Work::IdleClients)
+        )
+    }
+}

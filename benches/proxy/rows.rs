@@ -1,0 +1,162 @@
+//! The rows: what is measured, who takes part, and the bars that pgweir has to clear.
+
+use crate::contestants::{Auth, Contestant, Proxy, Stored};
+
+pub(crate) struct Row {
+    /// For the command line.
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) auth: Auth,
+    pub(crate) work: Work,
+    /// In the order in which they take turns.
+    pub(crate) contestants: &'static [Contestant],
+    /// The PgBouncer that the others are compared with, if it takes part.
+    pub(crate) yardstick: Contestant,
+    pub(crate) bars: &'static [Bar],
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    /// Memory of clients that ran one query and stay.
+    IdleClients,
+    /// One client after the other: connect, log in, query, leave.
+    Logins,
+    /// Clients of `pgbench` that run `script` as fast as they get answers.
+    Queries { script: Script, protocol: &'static str, clients: u16 },
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Script {
+    /// `-S`: one row by primary key.
+    SelectOnly,
+    Sql(&'static str),
+}
+
+/// What the cost of a row is counted in; smaller is better.
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
+    BytesPerClient,
+    MicrosecondsOfCpu,
+}
+
+/// `whose` cost may be at most this much: of another contestant's, or in the row's unit.
+pub(crate) struct Bar {
+    pub(crate) whose: Contestant,
+    pub(crate) at_most: f64,
+    pub(crate) of: Option<Contestant>,
+}
+
+const PGWEIR: Contestant = Contestant::new(Proxy::Pgweir);
+const PGBOUNCER: Contestant = Contestant::new(Proxy::PgBouncer);
+pub(crate) const RELAY: Contestant = Contestant::new(Proxy::Relay);
+const TWO_WORKERS: Contestant = PGWEIR.workers(2);
+const PGWEIR_SECRET: Contestant = PGWEIR.stored(Stored::ScramSecret);
+const PGBOUNCER_SECRET: Contestant = PGBOUNCER.stored(Stored::ScramSecret);
+const ALL: &[Contestant] = &[PGWEIR, PGBOUNCER, RELAY];
+const PROXIES: &[Contestant] = &[PGWEIR, PGBOUNCER];
+
+const fn bar(whose: Contestant, at_most: f64, of: Contestant) -> Bar {
+    Bar { whose, at_most, of: Some(of) }
+}
+
+const SMALL_QUERY: &[Bar] = &[bar(PGWEIR, 1.05, PGBOUNCER), bar(PGWEIR, 1.20, RELAY)];
+const LARGE_RESULT: &[Bar] = &[bar(PGWEIR, 0.60, PGBOUNCER)];
+
+const fn queries(script: Script, protocol: &'static str, clients: u16) -> Work {
+    Work::Queries { script, protocol, clients }
+}
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "simple",
+        title: "-S simple, 16 clients",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "simple", 16),
+        contestants: ALL,
+        yardstick: PGBOUNCER,
+        bars: SMALL_QUERY,
+    },
+    Row {
+        name: "extended",
+        title: "-S extended, 16 clients",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "extended", 16),
+        contestants: ALL,
+        yardstick: PGBOUNCER,
+        bars: SMALL_QUERY,
+    },
+    Row {
+        name: "big-row",
+        title: "one row of 100 kB, 4 clients",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::Sql("select value from big;\n"), "simple", 4),
+        contestants: ALL,
+        yardstick: PGBOUNCER,
+        bars: LARGE_RESULT,
+    },
+    Row {
+        name: "many-rows",
+        title: "1,000 rows of 100 B, 4 clients",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::Sql("select value from many;\n"), "simple", 4),
+        contestants: ALL,
+        yardstick: PGBOUNCER,
+        bars: LARGE_RESULT,
+    },
+    Row {
+        name: "workers",
+        title: "-S simple, 16 clients, two workers",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "simple", 16),
+        contestants: &[PGWEIR, TWO_WORKERS],
+        yardstick: PGBOUNCER,
+        bars: &[bar(TWO_WORKERS, 1.15, PGWEIR)],
+    },
+    Row {
+        name: "idle-memory",
+        title: "memory per idle client, 5,000 clients",
+        unit: Unit::BytesPerClient,
+        auth: Auth::Trust,
+        work: Work::IdleClients,
+        contestants: PROXIES,
+        yardstick: PGBOUNCER,
+        bars: &[Bar { whose: PGWEIR, at_most: 2048.0, of: None }],
+    },
+    Row {
+        name: "login-trust",
+        title: "login + query + close, trust",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: Work::Logins,
+        contestants: PROXIES,
+        yardstick: PGBOUNCER,
+        bars: &[bar(PGWEIR, 1.00, PGBOUNCER)],
+    },
+    Row {
+        name: "login-scram",
+        title: "login + query + close, SCRAM",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::ScramSha256,
+        work: Work::Logins,
+        contestants: &[PGWEIR, PGWEIR_SECRET, PGBOUNCER, PGBOUNCER_SECRET],
+        // Old versions do not cache the keys of plain passwords. With the secret stored every
+        // version is at its best, and that is what has to be matched, however it is stored here.
+        yardstick: PGBOUNCER_SECRET,
+        bars: &[bar(PGWEIR, 1.00, PGBOUNCER_SECRET), bar(PGWEIR_SECRET, 1.00, PGBOUNCER_SECRET)],
+    },
+];
+
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.name)
+}
+
+/// The rows with these names, in the order of the table; all of them if there are no names.
+pub(crate) fn select(names: &[String]) -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.name))
+}

@@ -1,0 +1,52 @@
+//! Medians and ranges of a handful of runs.
+
+use std::fmt;
+
+use crate::contest::Entry;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// None of no values at all.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Some(Self { median, min, max })
+    }
+
+    pub(crate) fn of_costs(entry: &Entry) -> Option<Self> {
+        Self::of(entry.samples.iter().map(|sample| sample.cost))
+    }
+
+    /// Each round's ratio by itself, so that what slowed a whole round cancels out.
+    pub(crate) fn of_ratios(entry: &Entry, base: &Entry) -> Option<Self> {
+        let rounds = entry.samples.iter().zip(&base.samples);
+        Self::of(rounds.map(|(sample, base)| sample.cost / base.cost))
+    }
+}
+
+/// The part of a CPU cost that is spent outside the kernel, over all rounds: one is too short to tell.
+pub(crate) fn user_share(entry: &Entry) -> Option<f64> {
+    let ticks = || entry.samples.iter().filter_map(|sample| sample.ticks);
+    let user: u64 = ticks().map(|ticks| ticks.user).sum();
+    let system: u64 = ticks().map(|ticks| ticks.system).sum();
+    (user + system > 0).then(|| user as f64 / (user + system) as f64)
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:.2} ({:.2}..{:.2})", self.median, self.min, self.max)
+    }
+}

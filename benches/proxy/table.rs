@@ -1,0 +1,163 @@
+//! The results as rows of text, and a grid that prints them aligned or as Markdown.
+
+use crate::contest::{Entry, Outcome};
+use crate::contestants::Contestant;
+use crate::rows::{Bar, RELAY, Unit};
+use crate::stats::{Spread, user_share};
+
+const HEADINGS: [&str; 8] =
+    ["work", "proxy", "cost", "range", "of it user", "throughput", "of PgBouncer", "of the relay"];
+
+/// A bar with what became of it.
+pub(crate) struct Verdict {
+    pub(crate) row: &'static str,
+    pub(crate) text: String,
+    pub(crate) met: bool,
+}
+
+/// One line of cells per contestant; the work is named in the first.
+pub(crate) fn lines(outcome: &Outcome) -> Vec<Vec<String>> {
+    let mut work = outcome.row.title;
+    outcome
+        .entries
+        .iter()
+        .map(|entry| {
+            let mut line = vec![std::mem::take(&mut work).to_owned(), entry.contestant.to_string()];
+            line.extend(cells(outcome, entry));
+            line
+        })
+        .collect()
+}
+
+fn cells(outcome: &Outcome, entry: &Entry) -> [String; 6] {
+    let dash = || "-".to_owned();
+    let Some(costs) = Spread::of_costs(entry).filter(|_| entry.failure.is_none()) else {
+        return ["not measured".to_owned(), dash(), dash(), dash(), dash(), dash()];
+    };
+    let unit = outcome.row.unit;
+    let rate = Spread::of(entry.samples.iter().filter_map(|sample| sample.rate));
+    let user = user_share(entry).map(|share| share * costs.median);
+    let ratio = |base: Contestant| {
+        outcome
+            .entry(base)
+            .filter(|_| entry.contestant != base)
+            .and_then(|base| Spread::of_ratios(entry, base))
+            .map_or_else(dash, |ratio| ratio.to_string())
+    };
+    [
+        format!("{} {}", quantity(unit, costs.median), unit_name(unit)),
+        format!("{}..{}", quantity(unit, costs.min), quantity(unit, costs.max)),
+        user.map_or_else(dash, |user| quantity(unit, user)),
+        rate.map_or_else(dash, |rate| format!("{}/s", thousands(rate.median))),
+        ratio(outcome.row.yardstick),
+        ratio(RELAY),
+    ]
+}
+
+pub(crate) fn verdicts(outcome: &Outcome) -> Vec<Verdict> {
+    outcome.row.bars.iter().map(|bar| verdict(outcome, bar)).collect()
+}
+
+fn verdict(outcome: &Outcome, bar: &Bar) -> Verdict {
+    let unit = outcome.row.unit;
+    let entry = outcome.entry(bar.whose);
+    let measured = match bar.of {
+        None => entry.and_then(Spread::of_costs),
+        Some(base) => entry.zip(outcome.entry(base)).and_then(|(a, b)| Spread::of_ratios(a, b)),
+    };
+    let amount = |value: f64| match bar.of {
+        None => format!("{} {}", quantity(unit, value), unit_name(unit)),
+        Some(base) => format!("{value:.2} of {base}"),
+    };
+    let result = match measured {
+        None => "NOT MEASURED".to_owned(),
+        Some(found) if found.median <= bar.at_most => format!("{} ok", amount(found.median)),
+        Some(found) => format!("{} MISSED", amount(found.median)),
+    };
+    Verdict {
+        row: outcome.row.title,
+        text: format!("{}: {result} (bar: {})", bar.whose, amount(bar.at_most)),
+        met: measured.is_some_and(|found| found.median <= bar.at_most),
+    }
+}
+
+/// The costs of a row in one line, for those who watch.
+pub(crate) fn summary(outcome: &Outcome) -> String {
+    let unit = outcome.row.unit;
+    let costs = outcome.entries.iter().map(|entry| match Spread::of_costs(entry) {
+        Some(costs) if entry.failure.is_none() => {
+            let cost = quantity(unit, costs.median);
+            format!("{} {cost} {}", entry.contestant, unit_name(unit))
+        }
+        _ => format!("{} not measured", entry.contestant),
+    });
+    format!("{}: {}", outcome.row.name, costs.collect::<Vec<_>>().join("; "))
+}
+
+/// Who did not take part, why in the words of whatever failed, and in which rows.
+pub(crate) fn notes(outcomes: &[Outcome]) -> Vec<String> {
+    let mut notes: Vec<(String, Vec<&str>)> = Vec::new();
+    for outcome in outcomes {
+        for entry in &outcome.entries {
+            let Some(failure) = &entry.failure else { continue };
+            let note = format!("{} not measured ({failure})", entry.contestant);
+            match notes.iter_mut().find(|(known, _)| *known == note) {
+                Some((_, rows)) => rows.push(outcome.row.name),
+                None => notes.push((note, vec![outcome.row.name])),
+            }
+        }
+    }
+    notes.into_iter().map(|(note, rows)| format!("{note}: {}", rows.join(", "))).collect()
+}
+
+fn quantity(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::BytesPerClient => thousands(value),
+        Unit::MicrosecondsOfCpu => format!("{value:.1}"),
+    }
+}
+
+fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::BytesPerClient => "B",
+        Unit::MicrosecondsOfCpu => "us",
+    }
+}
+
+/// `12,345`.
+fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value <= -0.5 { format!("-{text}") } else { text }
+}
+
+/// Columns as wide as their widest cell; names to the left, numbers to the right.
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
+    let headings: Vec<String> = HEADINGS.iter().map(|&heading| heading.to_owned()).collect();
+    let all = || std::iter::once(&headings).chain(lines);
+    let width = |column: usize| all().map(|line| line[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+    let mut text = String::new();
+    for line in all() {
+        let padded = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column < 2 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+pub(crate) fn markdown(lines: &[Vec<String>]) -> String {
+    let row = |cells: &[String]| format!("| {} |", cells.join(" | "));
+    let mut text =
+        vec![row(&HEADINGS.map(str::to_owned)), "|---|---|--:|--:|--:|--:|--:|--:|".to_owned()];
+    text.extend(lines.iter().map(|line| row(line)));
+    text.join("\n")
+}

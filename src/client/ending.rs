@@ -1,0 +1,159 @@
+//! How things end: a request that is refused, a server that is lost, a client that leaves.
+
+use super::Client;
+use crate::config::PoolMode;
+use crate::end::{End, EndReason, Phase};
+use crate::pool::{Lease, Refusal};
+use crate::server::exchange::Inbox;
+use crate::session::ledger::Status;
+use crate::wire::encode;
+use crate::wire::frame::Head;
+use crate::wire::tags::from_client;
+use std::time::Duration;
+
+/// How long a client gets to take its last message. Most have room for it in their socket.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+impl Client {
+    /// Refuses the request at the front of what the client sent; the session stays open.
+    ///
+    /// One error, and one `ReadyForQuery` where the client expects it: at once after a simple
+    /// query, at the `Sync` after anything else.
+    pub(super) fn refuse(&mut self, end: &End) {
+        let fields = end.fields(Phase::Session);
+        self.log_refusal(end);
+        let front = Head::parse(self.up.unseen(), u32::MAX);
+        let is_simple = matches!(front, Ok(Some(head))
+            if matches!(head.tag, from_client::QUERY | from_client::FUNCTION_CALL));
+        self.down.slip_in(|out| {
+            encode::error(out, &fields);
+            if is_simple {
+                encode::ready(out, b'I');
+            }
+        });
+        if is_simple {
+            self.swallow_front();
+        } else {
+            self.is_skipping = true;
+        }
+    }
+
+    /// What became of the wait, as an ending.
+    pub(super) fn ending_of(&self, refusal: Refusal) -> End {
+        match refusal {
+            Refusal::LoginFailed { error } => {
+                End::from(EndReason::ServerRefused).verbatim((*error).clone())
+            }
+            Refusal::ServerDown { error, since } => {
+                let down = self.worker.now().saturating_duration_since(since);
+                End::from(EndReason::ServerDown).detail(format!(
+                    "no connection for {} ms; last error: {} ({})",
+                    down.as_millis(),
+                    error.message,
+                    error.code
+                ))
+            }
+            Refusal::WaitTimeout { waited, counts } => {
+                End::from(EndReason::WaitTimeout).detail(format!(
+                    "waited {} ms; {}/{} servers busy, {} connecting, {} clients waiting",
+                    waited.as_millis(),
+                    counts.leased,
+                    self.pool.settings.pool_size,
+                    counts.connecting,
+                    counts.waiting
+                ))
+            }
+        }
+    }
+
+    /// The server is gone. The session goes on if nothing on it is lost but the requests under way.
+    pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
+        let Some(mut lease) = self.lease.take() else { return Ok(()) };
+        let had_transaction = lease.conn.ledger.status() != Status::Idle;
+        let abandoned = lease.conn.ledger.abandon();
+        tracing::warn!(
+            database = self.pool.database,
+            user = self.pool.user,
+            pid = lease.conn.key.pid,
+            "server was lost in use: {why}"
+        );
+        self.pool.discard(&self.worker, lease);
+        let mut end = End::from(EndReason::ServerLost);
+        if let Some(fields) = self.last_words.take() {
+            end = end.verbatim(*fields);
+        }
+        let is_over = had_transaction
+            || self.pins.cause().is_some()
+            || self.pool.settings.pool_mode == PoolMode::Session
+            // Half a message has gone to the client: nothing can follow it.
+            || self.down.is_mid_message()
+            // Half of a request has gone to the server: the client sends the rest, to nobody.
+            || self.up.is_mid_message();
+        if is_over {
+            return Err(end);
+        }
+        self.log_refusal(&end);
+        let fields = end.fields(Phase::Session);
+        self.down.slip_in(|out| {
+            for _ in 0..abandoned.readies {
+                encode::error(out, &fields);
+                encode::ready(out, b'I');
+            }
+            if abandoned.open {
+                encode::error(out, &fields);
+            }
+        });
+        self.is_skipping = abandoned.open;
+        self.pins.lease_ended();
+        Ok(())
+    }
+
+    /// Gives a lease up whatever state it is in: to the pool if it is settled, to be cleaned if it
+    /// can be, and closed if not.
+    pub(super) fn release(&mut self, lease: Lease) {
+        let half_sent = self.up.is_mid_message() || self.up.is_pending();
+        if half_sent {
+            // The rest of a request will never come.
+            self.pool.abort(&self.worker, lease);
+        } else {
+            let left = Inbox::after(self.down.rest_to_come(), self.down.unseen());
+            self.pool.clean(&self.worker, lease, left);
+        }
+    }
+
+    /// Tells the client why, if it can still be told, and lets everything go.
+    pub(super) async fn finish(mut self, end: End) {
+        if let Some(lease) = self.lease.take() {
+            // First the server: others may be waiting for it.
+            self.release(lease);
+        }
+        if end.is_told() && !self.down.is_mid_message() {
+            let fields = end.fields(Phase::Closing);
+            self.down.slip_in(|out| encode::error(out, &fields));
+            let (down, stream, worker) = (&mut self.down, &mut self.stream, &self.worker);
+            let told = std::future::poll_fn(|cx| down.poll_flush(stream, worker, cx));
+            // A client that does not listen is not waited for.
+            let _late = crate::net::worker::within(Some(LAST_WORDS_MAX), told).await;
+        }
+        if self.about.logs_end {
+            tracing::info!(
+                client = self.id.0, database = self.pool.database, user = self.about.user,
+                address = %self.about.peer, reason = end.reason.account().label,
+                age_s = self.worker.wake().saturating_duration_since(self.about.connected_at).as_secs(),
+                "client closed{}{}", if end.message.is_some() { ": " } else { "" },
+                end.message.as_deref().unwrap_or_default()
+            );
+        }
+    }
+
+    fn log_refusal(&self, end: &End) {
+        tracing::warn!(
+            client = self.id.0,
+            database = self.pool.database,
+            user = self.about.user,
+            reason = end.reason.account().label,
+            detail = end.detail.as_deref().unwrap_or_default(),
+            "request refused"
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! Lets a client in: who it is, which pool it uses, what it is told of its server.
+
+use super::authenticate::Exchange;
+use super::cancel::CancelKeys;
+use super::deadline::Deadline;
+use super::greet::{Greeting, Wanted, greet};
+use super::{About, Client, Times};
+use crate::auth::scram::{Iterations, Mock};
+use crate::base::ids::ClientId;
+use crate::end::{End, EndReason, Phase};
+use crate::net::flow::Flow;
+use crate::net::stream::Stream;
+use crate::net::worker::{Worker, within};
+use crate::pool::registry::{Pass, Registry, Route};
+use crate::pool::welcome::{APPLICATION_NAME, Welcome};
+use crate::server::upkeep::UpkeepError;
+use crate::session::pins::Pins;
+use crate::session::settings::{SETTINGS_MAX, Settings};
+use crate::wire::encode;
+use crate::wire::startup::options;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a client that is refused gets to take the reason.
+const REFUSAL_MAX: Duration = Duration::from_secs(2);
+
+/// What all logins share.
+pub struct Frontend {
+    pub registry: Arc<Registry>,
+    pub cancel_keys: Arc<CancelKeys>,
+    pub(super) mock: Mock,
+    next_client: AtomicU64,
+}
+
+impl Frontend {
+    pub fn new(registry: Arc<Registry>) -> Self {
+        let config = registry.config();
+        let iterations = Iterations::new(config.auth.scram_iterations).unwrap_or_default();
+        Self {
+            cancel_keys: CancelKeys::new(config.clients.max_cancels),
+            mock: Mock::new(rand::random(), iterations),
+            next_client: AtomicU64::new(1),
+            registry,
+        }
+    }
+
+    /// Takes a connection from its first byte until it is a client, and tells it why if it cannot
+    /// become one. `None`: it is over.
+    pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream) -> Option<Client> {
+        let limit = self.registry.config().clients.client_login_timeout;
+        let admitted = within(limit, self.log_in(worker, &mut stream)).await;
+        let end = match admitted {
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(admitted))) => return Some(self.client(worker, stream, admitted)),
+            Ok(Err(end)) => end,
+            Err(_) => End::from(EndReason::LoginTimeout),
+        };
+        self.refuse(stream, &end).await;
+        None
+    }
+
+    async fn refuse(&self, mut stream: Stream, end: &End) {
+        let peer = stream.peer();
+        if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
+            let fields = end.fields(Phase::Login);
+            tracing::warn!(
+                address = %peer, reason = end.reason.account().label, code = fields.code,
+                "login refused: {}", fields.message
+            );
+        }
+        if end.is_told() {
+            let mut out = Vec::new();
+            encode::error(&mut out, &end.fields(Phase::Login));
+            let _late = within(Some(REFUSAL_MAX), stream.send(&out)).await;
+        }
+    }
+
+    async fn log_in(
+        &self,
+        worker: &Rc<Worker>,
+        stream: &mut Stream,
+    ) -> Result<Option<Admitted>, End> {
+        let mut buffer = Vec::new();
+        let wanted = match greet(stream, &mut buffer).await? {
+            Greeting::Login(wanted) => wanted,
+            Greeting::Cancel { pid, secret } => {
+                self.cancel_keys.serve(worker, pid, &secret).await;
+                return Ok(None);
+            }
+        };
+        let pass = self.registry.admit()?;
+        let mut exchange = Exchange { stream, buffer, out: Vec::new() };
+        if wanted.negotiates {
+            let unknown: Vec<_> = wanted.unknown_options.iter().map(String::as_str).collect();
+            encode::negotiate_version(&mut exchange.out, wanted.minor, &unknown);
+        }
+        let account = self.registry.account(&wanted.user);
+        self.authenticate(&mut exchange, &wanted.user, account.credential.as_ref()).await?;
+        encode::authentication(&mut exchange.out, 0, |_| {});
+        worker.wake();
+        let database = self.registry.config().database(&wanted.database);
+        let database = database.cloned().ok_or_else(|| {
+            let message = format!("database \"{}\" does not exist", wanted.database);
+            End::from(EndReason::DatabaseUnknown).message(message)
+        })?;
+        let [by_database, by_user] = self.registry.admit_to(&database, &wanted.user)?;
+        let route = self.registry.route(worker, &database, &wanted.database, &wanted.user);
+        let asked = self.asked_settings(&wanted)?;
+        let client = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
+        let welcome = self.welcome(worker, client, &route, &asked).await?;
+        let (pid, secret, key) = self.cancel_keys.register(client, &route.pool, wanted.minor);
+        let settings = welcome.settings(asked.application_name.as_deref());
+        let name = asked.application_name.as_deref().unwrap_or_default();
+        encode::parameter_status(&mut exchange.out, APPLICATION_NAME, name);
+        exchange.out.extend(&welcome.bytes);
+        encode::backend_key_data(&mut exchange.out, pid, &secret);
+        encode::ready(&mut exchange.out, b'I');
+        exchange.flush().await?;
+        let early = exchange.buffer;
+        let passes = [pass, by_database, by_user];
+        Ok(Some(Admitted { client, route, settings, user: wanted.user, key, passes, early }))
+    }
+
+    /// What the client wants to be set, from its startup packet.
+    fn asked_settings(&self, wanted: &Wanted) -> Result<Asked, End> {
+        let mut settings = Settings::default();
+        let ignored = &self.registry.config().clients.ignore_startup_parameters;
+        let is_ignored = |name: &str| ignored.iter().any(|other| other.eq_ignore_ascii_case(name));
+        for (name, value) in &wanted.params {
+            match name.as_str() {
+                name if is_ignored(name) => {}
+                "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
+                "replication" => {
+                    return Err(End::from(EndReason::VersionUnsupported)
+                        .message("replication connections are not supported by this proxy"));
+                }
+                "options" => {
+                    let options =
+                        options(value).map_err(|error| End::protocol(error.to_string()))?;
+                    let wanted = options.iter().filter(|(name, _)| !is_ignored(name));
+                    wanted.for_each(|(name, value)| settings.set(name, value));
+                }
+                name => settings.set(name, value),
+            }
+        }
+        if settings.len() > SETTINGS_MAX {
+            return Err(End::protocol(format!("more than {SETTINGS_MAX} startup parameters")));
+        }
+        // Postgres itself changes a name that is long or not ASCII; only it knows how.
+        let is_plain =
+            |name: &str| name.len() < 64 && name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let application_name = match settings.value(APPLICATION_NAME) {
+            Some(name) if is_plain(name) => settings.remove(APPLICATION_NAME).map(String::from),
+            _ => None,
+        };
+        Ok(Asked { settings, application_name })
+    }
+
+    /// What the client is told of its server. Tried on a server, if nobody has asked for the same
+    /// before.
+    async fn welcome(
+        &self,
+        worker: &Rc<Worker>,
+        client: ClientId,
+        route: &Route,
+        asked: &Asked,
+    ) -> Result<Arc<Welcome>, End> {
+        if let Some(welcome) = route.pool.catalog.find(&asked.settings) {
+            return Ok(welcome);
+        }
+        // Boxed: rare, and large.
+        Box::pin(super::trial::try_settings(worker, client, route, &asked.settings)).await
+    }
+
+    fn client(&self, worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
+        let now = worker.wake();
+        let config = self.registry.config();
+        let Admitted { client, route, settings, user, key, passes, early } = admitted;
+        let peer = stream.peer();
+        if config.process.log_connections {
+            tracing::info!(
+                client = client.0, database = route.pool.database, user, address = %peer,
+                "client logged in"
+            );
+        }
+        Client {
+            id: client,
+            worker: Rc::clone(worker),
+            stream,
+            up: Flow::holding(early),
+            down: Flow::default(),
+            pool: route.pool,
+            lease: None,
+            settings,
+            timeouts: route.timeouts,
+            max_packet_size: config.clients.max_packet_size,
+            pins: Pins::default(),
+            mailbox: None,
+            deadline: Deadline::default(),
+            times: Times { request: now, lease: now, xact: now, activity: now },
+            is_skipping: false,
+            to_swallow: 0,
+            last_words: None,
+            about: Box::new(About {
+                peer,
+                user,
+                connected_at: now,
+                pinned: false,
+                logs_end: config.process.log_disconnections,
+                _key: key,
+                _passes: passes,
+            }),
+        }
+    }
+}
+
+/// What a client wants to be set. Its application name apart: it decides nothing, and differs.
+struct Asked {
+    settings: Settings,
+    application_name: Option<String>,
+}
+
+/// A client that may come in.
+struct Admitted {
+    client: ClientId,
+    route: Route,
+    settings: Arc<Settings>,
+    user: String,
+    key: super::cancel::CancelKey,
+    passes: [Pass; 3],
+    /// What it sent before it was told that it is in.
+    early: Vec<u8>,
+}
+
+/// A setting that Postgres refuses ends the login, with Postgres' own words.
+pub(super) fn refused(error: &UpkeepError) -> End {
+    match error {
+        UpkeepError::Refused(fields) => {
+            End::from(EndReason::SettingRefused).verbatim((**fields).clone())
+        }
+        _ => EndReason::ServerLost.into(),
+    }
+}

@@ -1,0 +1,225 @@
+//! THE HOT PATH: moves bytes between a client and its server, for as long as it has one.
+//!
+//! A small query is: read the client, write the server, read the server, write the client. Nothing
+//! else is a system call, nothing allocates, no timer is made.
+
+use super::Client;
+use super::replies::Fault;
+use super::requests::UNDER_WAY_MAX;
+use crate::config::PoolMode;
+use crate::end::{End, EndReason};
+use crate::session::ledger::{Origin, Request, Status};
+use crate::session::settings::same;
+use crate::wire::encode;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+impl Client {
+    /// Prepares the server for this client, in the same write as its first request.
+    #[inline]
+    pub(super) fn begin_lease(&mut self) {
+        let lease = self.lease.as_mut().expect("a lease has just begun");
+        let server = &mut lease.conn;
+        if !same(&server.applied, &self.settings) {
+            if let Some(sql) = server.applied.change_to(&self.settings) {
+                server.ledger.sent(Request::Query, Origin::Proxy);
+                self.up.slip_in(|out| encode::query(out, &sql));
+            }
+            server.applied = Arc::clone(&self.settings);
+        }
+        let now = self.worker.now();
+        (self.times.lease, self.times.request, self.times.xact) = (now, now, now);
+        self.pool.stats.of(self.worker.id).assignments.add(1);
+    }
+
+    /// Relays until the lease is over: nothing is owed, no transaction is open, nothing pinned.
+    #[inline]
+    pub(super) async fn relay(&mut self) -> Result<(), End> {
+        std::future::poll_fn(|cx| self.poll_relay(cx)).await
+    }
+
+    fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.worker.wake();
+        loop {
+            self.take_requests()?;
+            if self.poll_to_server(cx).is_err() {
+                // It may have said why before it closed: read on.
+                self.up.clear(&self.worker);
+            }
+            match self.poll_from_server(cx)? {
+                Moved::Lost => return Poll::Ready(Ok(())),
+                Moved::Some => {
+                    self.flush_to_client(cx)?;
+                    if self.is_lease_over() {
+                        self.end_lease();
+                        return Poll::Ready(Ok(()));
+                    }
+                    continue;
+                }
+                Moved::Nothing => {}
+            }
+            if self.down.is_pending() {
+                self.flush_to_client(cx)?;
+                if !self.down.is_pending() {
+                    continue;
+                }
+            }
+            if !self.poll_from_client(cx)? {
+                break;
+            }
+        }
+        self.watch_deadlines(cx)?;
+        Poll::Pending
+    }
+
+    #[inline]
+    fn poll_to_server(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        let Self { up, lease, worker, .. } = self;
+        let lease = lease.as_mut().expect("a relay has a lease");
+        match up.poll_flush(lease.conn.stream(), worker, cx) {
+            Poll::Ready(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the server, unless the client has not taken yet what came before.
+    #[inline]
+    fn poll_from_server(&mut self, cx: &mut Context<'_>) -> Result<Moved, End> {
+        if self.down.is_pending() {
+            return Ok(Moved::Nothing);
+        }
+        let Self { down, lease, worker, .. } = self;
+        let lease = lease.as_mut().expect("a relay has a lease");
+        match down.poll_fill(lease.conn.stream(), worker, cx) {
+            Poll::Pending => Ok(Moved::Nothing),
+            Poll::Ready(Ok(n @ 1..)) => {
+                self.pool.stats.of(self.worker.id).sent.add(n as u64);
+                match self.take_replies() {
+                    Ok(()) => Ok(Moved::Some),
+                    Err(Fault::Client(end)) => Err(end),
+                    Err(Fault::Server(why)) => self.server_lost(why).map(|()| Moved::Lost),
+                }
+            }
+            Poll::Ready(Ok(0)) => {
+                self.server_lost("it closed the connection").map(|()| Moved::Lost)
+            }
+            Poll::Ready(Err(error)) => self.server_lost(&error.to_string()).map(|()| Moved::Lost),
+        }
+    }
+
+    #[inline]
+    fn flush_to_client(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let before = self.down.len();
+        match self.down.poll_flush(&mut self.stream, &self.worker, cx) {
+            Poll::Ready(Err(_)) => return Err(EndReason::ClientGone.into()),
+            Poll::Ready(Ok(())) => {}
+            Poll::Pending if self.down.len() == before => return Ok(()),
+            Poll::Pending => {}
+        }
+        self.times.activity = self.worker.now();
+        Ok(())
+    }
+
+    /// Reads the client, unless the server has not taken yet what came before. Answers whether
+    /// there is something new.
+    #[inline]
+    fn poll_from_client(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let lease = self.lease.as_ref().expect("a relay has a lease");
+        if self.up.is_pending() || self.up.is_full() || lease.conn.ledger.len() >= UNDER_WAY_MAX {
+            return Ok(false);
+        }
+        match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(n @ 1..)) => {
+                self.pool.stats.of(self.worker.id).received.add(n as u64);
+                Ok(true)
+            }
+            Poll::Ready(Ok(0) | Err(_)) => Err(EndReason::ClientGone.into()),
+        }
+    }
+
+    #[inline]
+    fn is_lease_over(&mut self) -> bool {
+        let lease = self.lease.as_ref().expect("a relay has a lease");
+        if !lease.conn.ledger.is_settled()
+            || self.up.is_pending()
+            || self.up.is_mid_message()
+            || !self.down.unseen().is_empty()
+            || self.down.is_mid_message()
+            || self.last_words.is_some()
+            || self.pool.settings.pool_mode == PoolMode::Session
+        {
+            return false;
+        }
+        self.pins.cause().is_none_or(|cause| {
+            if !self.about.pinned {
+                self.about.pinned = true;
+                self.pool.stats.of(self.worker.id).pins.add(1);
+                tracing::info!(
+                    client = self.id.0,
+                    database = self.pool.database,
+                    user = self.about.user,
+                    cause = cause.label(),
+                    "client keeps its server"
+                );
+            }
+            false
+        })
+    }
+
+    #[inline]
+    fn end_lease(&mut self) {
+        let lease = self.lease.take().expect("a relay has a lease");
+        self.pins.lease_ended();
+        self.pool.give_back(&self.worker, lease);
+    }
+
+    /// Ends what takes too long, and sees to it that the task wakes when the next thing might.
+    fn watch_deadlines(&mut self, cx: &Context<'_>) -> Result<(), End> {
+        let lease = self.lease.as_ref().expect("a relay has a lease");
+        let ledger = &lease.conn.ledger;
+        let in_transaction = ledger.status() != Status::Idle;
+        let timeouts = &self.timeouts;
+        let mut due: Option<(Instant, EndReason)> = None;
+        let mut watch = |since: Instant, limit: Option<std::time::Duration>, reason| {
+            if let Some(limit) = limit
+                && due.is_none_or(|(at, _)| since + limit < at)
+            {
+                due = Some((since + limit, reason));
+            }
+        };
+        if self.down.is_pending() {
+            watch(self.times.activity, timeouts.client_write_timeout, EndReason::WriteTimeout);
+        } else if !ledger.is_quiet() {
+            watch(self.times.request, timeouts.query_timeout, EndReason::QueryTimeout);
+        } else if in_transaction {
+            watch(
+                self.times.request,
+                timeouts.idle_transaction_timeout,
+                EndReason::IdleInTransaction,
+            );
+        } else {
+            watch(self.times.request, timeouts.client_idle_timeout, EndReason::ClientIdle);
+        }
+        if in_transaction || !ledger.is_quiet() {
+            watch(self.times.xact, timeouts.transaction_timeout, EndReason::TransactionTimeout);
+        }
+        match due {
+            Some((at, reason)) if at <= self.worker.now() => Err(reason.into()),
+            Some((at, _)) => {
+                self.deadline.watch(&self.worker, cx, at);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What reading the server brought.
+enum Moved {
+    /// The server is gone; the client was told.
+    Lost,
+    Nothing,
+    Some,
+}

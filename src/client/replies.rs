@@ -1,0 +1,210 @@
+//! Looks at what the server sends: settles the ledger, swallows answers to the proxy's own
+//! requests, remembers what the session depends on, and passes the rest on as it is.
+
+use super::Client;
+use crate::config::PoolMode;
+use crate::end::{End, EndReason};
+use crate::pool::Lease;
+use crate::server::exchange::parameter;
+use crate::session::ledger::{Origin, OutOfStep, Request, Status};
+use crate::wire::error_fields::ErrorFields;
+use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
+use crate::wire::tags::from_server as tags;
+use std::sync::Arc;
+
+/// Messages that are looked into are read whole up to this length; a longer one passes unread. A
+/// command tag has at most 64 bytes, and no parameter or error of Postgres' own is as long.
+const LOOK_MAX: usize = 16_384;
+
+/// Why a server's bytes cannot be passed on.
+pub(super) enum Fault {
+    /// The client must go; the server is well.
+    Client(End),
+    /// The server does not keep to the protocol.
+    Server(&'static str),
+}
+
+impl From<OutOfStep> for Fault {
+    fn from(_: OutOfStep) -> Self {
+        Self::Server("it sent a reply that nobody asked for")
+    }
+}
+
+/// What a look at a message said.
+enum Look {
+    Forward,
+    Incomplete,
+    Swallow,
+}
+
+impl Client {
+    /// Looks at everything the server has sent. What may go to the client is marked so.
+    #[inline]
+    pub(super) fn take_replies(&mut self) -> Result<(), Fault> {
+        while self.down.forward_rest() {
+            let unseen = self.down.unseen();
+            let head = Head::parse(unseen, MESSAGE_MAX);
+            let Some(head) = head.map_err(|_| Fault::Server("it sent an impossible length"))?
+            else {
+                break;
+            };
+            let here = head.total.min(unseen.len());
+            if matches!(head.tag, tags::DATA_ROW | tags::COPY_DATA) && self.is_for_client() {
+                self.forward_rows(head.tag)?;
+                continue;
+            }
+            match self.look_at_reply(head, here == head.total)? {
+                Look::Forward => self.down.forward(here, head.total - here),
+                Look::Incomplete => break,
+                Look::Swallow => self.down.swallow(here),
+            }
+        }
+        Ok(())
+    }
+
+    fn lease_mut(&mut self) -> &mut Lease {
+        self.lease.as_mut().expect("replies are looked at during a lease")
+    }
+
+    /// Whether the next reply is one to the client's own request.
+    #[inline]
+    fn is_for_client(&mut self) -> bool {
+        self.lease_mut().conn.ledger.next_origin() == Some(Origin::Client)
+    }
+
+    #[inline]
+    fn forward_rows(&mut self, tag: u8) -> Result<(), Fault> {
+        self.lease_mut().conn.ledger.replied(tag)?;
+        let run = run_of(tag, self.down.unseen(), MESSAGE_MAX);
+        let run = run.map_err(|_| Fault::Server("it sent an impossible length"))?;
+        self.down.forward(run.here, run.to_come);
+        Ok(())
+    }
+
+    #[inline]
+    fn look_at_reply(&mut self, head: Head, is_whole: bool) -> Result<Look, Fault> {
+        let must_be_whole = match head.tag {
+            tags::READY | tags::COMMAND_COMPLETE | tags::PARAMETER_STATUS | tags::ERROR => true,
+            _ => !self.is_for_client(),
+        };
+        if must_be_whole && !is_whole {
+            return if head.total <= LOOK_MAX {
+                Ok(Look::Incomplete)
+            } else if head.tag == tags::ERROR && self.is_for_client() {
+                self.failed(&ErrorFields::default())
+            } else {
+                Err(Fault::Server("it sent a longer message than expected"))
+            };
+        }
+        match head.tag {
+            tags::READY => self.ready(),
+            tags::ERROR => {
+                let fields = ErrorFields::parse(&self.down.unseen()[5..head.total]);
+                self.failed(&fields)
+            }
+            tags::PARAMETER_STATUS => Ok(self.reported(head)),
+            tags::NOTICE | tags::NOTIFICATION => {
+                let next = self.lease_mut().conn.ledger.next_origin();
+                Ok(if next == Some(Origin::Proxy) { Look::Swallow } else { Look::Forward })
+            }
+            _ => self.replied(head),
+        }
+    }
+
+    #[inline]
+    fn replied(&mut self, head: Head) -> Result<Look, Fault> {
+        let Self { down, pins, lease, .. } = self;
+        let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
+        let reply = server.ledger.replied(head.tag)?;
+        if reply.origin == Origin::Proxy {
+            return Ok(Look::Swallow);
+        }
+        match reply.settled {
+            Some(Request::ParseNamed) => pins.named_parsed(),
+            Some(Request::CloseNamed) => pins.named_closed(),
+            _ => {}
+        }
+        if head.tag == tags::COMMAND_COMPLETE {
+            let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
+            pins.completed(tag);
+            // Somebody else's next query must not run with this client's settings.
+            server.is_dirty |= matches!(tag, b"SET" | b"LOAD");
+            if tag == b"DISCARD ALL" {
+                server.is_dirty = false;
+            }
+        }
+        Ok(Look::Forward)
+    }
+
+    /// `ReadyForQuery`: a request is through.
+    #[inline]
+    fn ready(&mut self) -> Result<Look, Fault> {
+        let status = self.down.unseen().get(5).copied().and_then(Status::from_byte);
+        let status = status.ok_or(Fault::Server("it reported an unknown transaction status"))?;
+        let statement_mode = self.pool.settings.pool_mode == PoolMode::Statement;
+        let reply = self.lease_mut().conn.ledger.ready(status)?;
+        if reply.origin == Origin::Proxy {
+            return Ok(Look::Swallow);
+        }
+        if status != Status::Idle && statement_mode {
+            return Err(Fault::Client(EndReason::StatementMode.into()));
+        }
+        let now = self.worker.now();
+        let took = now.saturating_duration_since(self.times.request);
+        let nanos = |took: std::time::Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let cells = self.pool.stats.of(self.worker.id);
+        cells.queries.add(1);
+        cells.query_time.add(nanos(took));
+        if status == Status::Idle {
+            cells.xacts.add(1);
+            cells.xact_time.add(nanos(now.saturating_duration_since(self.times.xact)));
+            self.times.xact = now;
+        }
+        self.times.request = now;
+        Ok(Look::Forward)
+    }
+
+    /// `ErrorResponse`: a request failed, or the server says goodbye.
+    fn failed(&mut self, fields: &ErrorFields) -> Result<Look, Fault> {
+        let Self { pins, lease, .. } = self;
+        let ledger = &mut lease.as_mut().expect("replies are looked at during a lease").conn.ledger;
+        if fields.is_fatal() {
+            // What to tell the client depends on what is lost with the server: see `server_lost`.
+            self.last_words = Some(Box::new(fields.clone()));
+            return Ok(Look::Swallow);
+        }
+        let mut is_first = true;
+        let origin = ledger.failed(|request, _| {
+            match request {
+                Request::ParseNamed | Request::CloseNamed => pins.named_skipped(),
+                Request::Parse if is_first => pins.unnamed_failed(),
+                _ => {}
+            }
+            is_first = false;
+        });
+        match origin {
+            Some(Origin::Client) => Ok(Look::Forward),
+            Some(Origin::Proxy) => {
+                let end = End::from(EndReason::SettingRefused).verbatim(fields.clone());
+                Err(Fault::Client(end))
+            }
+            None => Err(Fault::Server("it sent an error that nobody asked for")),
+        }
+    }
+
+    /// `ParameterStatus`: a setting of this session has changed.
+    fn reported(&mut self, head: Head) -> Look {
+        let next = self.lease_mut().conn.ledger.next_origin();
+        if next == Some(Origin::Proxy) {
+            return Look::Swallow;
+        }
+        if let Some((name, value)) = parameter(&self.down.unseen()[5..head.total])
+            && let Some(settings) = self.settings.reported(name, value)
+        {
+            let settings = Arc::new(settings);
+            self.settings = Arc::clone(&settings);
+            self.lease_mut().conn.applied = settings;
+        }
+        Look::Forward
+    }
+}

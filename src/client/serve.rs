@@ -1,0 +1,221 @@
+//! The round of a client: idle, waiting, leased.
+
+use super::Client;
+use super::requests::unexpected;
+use crate::end::{End, EndReason};
+use crate::pool::mailbox::Outcome;
+use crate::pool::waiting::Waiting;
+use crate::wire::encode;
+use crate::wire::error_fields::ErrorFields;
+use crate::wire::tags::from_client as tags;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// A request this long gets a server before it is whole: it would not fit our memory.
+const START_AT: usize = 16_384;
+
+/// What an idle client wants.
+enum Wish {
+    /// A server, for the request at the front.
+    Server,
+    /// Nothing so far.
+    More,
+}
+
+impl Client {
+    /// Serves the client until it ends.
+    pub async fn serve(mut self) {
+        let end = loop {
+            if let Err(end) = self.round().await {
+                break end;
+            }
+        };
+        // Boxed: it is short, and its state need not be part of every idle client.
+        Box::pin(self.finish(end)).await;
+    }
+
+    async fn round(&mut self) -> Result<(), End> {
+        std::future::poll_fn(|cx| self.poll_idle(cx)).await?;
+        if self.lease.is_none() && !self.wait().await? {
+            return Ok(());
+        }
+        self.begin_lease();
+        self.relay().await
+    }
+
+    /// Waits for a request, and takes a server at once if one is free.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.worker.wake();
+        loop {
+            if self.down.is_pending() && !self.poll_take_results(cx)? {
+                break;
+            }
+            match self.wish()? {
+                Wish::Server => {
+                    self.lease = self.pool.try_lease(&self.worker, self.id);
+                    return Poll::Ready(Ok(()));
+                }
+                // An answer of the proxy's own must go first.
+                Wish::More if self.down.is_pending() => continue,
+                Wish::More => {}
+            }
+            match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
+                Poll::Pending => {
+                    self.up.shelve(&self.worker);
+                    break;
+                }
+                Poll::Ready(Ok(n @ 1..)) => {
+                    self.pool.stats.of(self.worker.id).received.add(n as u64);
+                    self.times.activity = self.worker.now();
+                }
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    return Poll::Ready(Err(EndReason::ClientGone.into()));
+                }
+            }
+        }
+        self.watch_idle(cx)?;
+        Poll::Pending
+    }
+
+    /// Sends what the client has not taken yet. Answers whether it has taken all of it.
+    fn poll_take_results(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        match self.down.poll_flush(&mut self.stream, &self.worker, cx) {
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Ready(Err(_)) => Err(EndReason::ClientGone.into()),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    fn watch_idle(&mut self, cx: &Context<'_>) -> Result<(), End> {
+        let (limit, reason) = if self.down.is_pending() {
+            (self.timeouts.client_write_timeout, EndReason::WriteTimeout)
+        } else {
+            (self.timeouts.client_idle_timeout, EndReason::ClientIdle)
+        };
+        let Some(limit) = limit else { return Ok(()) };
+        let due = self.times.activity + limit;
+        if due <= self.worker.now() {
+            return Err(reason.into());
+        }
+        self.deadline.watch(&self.worker, cx, due);
+        Ok(())
+    }
+
+    /// What the client wants, by the messages at the front. Those that need no server are dealt
+    /// with here.
+    fn wish(&mut self) -> Result<Wish, End> {
+        loop {
+            if self.to_swallow > 0 && !self.swallow_front() {
+                return Ok(Wish::More);
+            }
+            let Some(head) = self.front()? else { return Ok(Wish::More) };
+            match head.tag {
+                // Whatever it was for has failed before, and the client was told; or it comes too
+                // late, after its COPY had failed. Postgres ignores it, too.
+                tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL => drop(self.swallow_front()),
+                tags::FLUSH => drop(self.swallow_front()),
+                tags::SYNC => {
+                    self.swallow_front();
+                    self.is_skipping = false;
+                    self.down.slip_in(|out| encode::ready(out, b'I'));
+                }
+                tags::TERMINATE => return Err(EndReason::ClientTerminated.into()),
+                _ if self.is_skipping => drop(self.swallow_front()),
+                tags::QUERY
+                | tags::PARSE
+                | tags::BIND
+                | tags::DESCRIBE
+                | tags::EXECUTE
+                | tags::CLOSE
+                | tags::FUNCTION_CALL => {
+                    let here = self.up.unseen().len();
+                    let is_enough = here >= head.total || here >= START_AT;
+                    return Ok(if is_enough { Wish::Server } else { Wish::More });
+                }
+                tag => return Err(unexpected(tag)),
+            }
+        }
+    }
+
+    /// Waits in the queue. `false`: there is no server for this request; the client was told.
+    async fn wait(&mut self) -> Result<bool, End> {
+        match self.queue().await? {
+            Ok(()) => Ok(true),
+            Err(end) => {
+                self.refuse(&end);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Waits in the queue for a server. `Ok(Err(_))`: there is none.
+    pub(super) async fn queue(&mut self) -> Result<Result<(), End>, End> {
+        let since = self.worker.now();
+        let deadline = self.timeouts.query_wait_timeout.map(|limit| since + limit);
+        let mailbox = Arc::clone(self.mailbox.get_or_insert_default());
+        let mut waiting = match self.pool.wait(&self.worker, self.id, &mailbox, deadline) {
+            Ok(waiting) => waiting,
+            Err(refusal) => return Ok(Err(self.ending_of(refusal))),
+        };
+        let mut notify_at = self.timeouts.query_wait_notify.map(|after| since + after);
+        let outcome =
+            std::future::poll_fn(|cx| self.poll_wait(&mut waiting, &mut notify_at, cx)).await?;
+        Ok(match outcome {
+            Outcome::Granted { lease, waited } => {
+                let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+                self.pool.stats.of(self.worker.id).wait_time.add(nanos);
+                self.lease = Some(lease);
+                Ok(())
+            }
+            Outcome::Refused(refusal) => Err(self.ending_of(refusal)),
+            Outcome::Canceled => Err(EndReason::CanceledInQueue.into()),
+        })
+    }
+
+    fn poll_wait(
+        &mut self,
+        waiting: &mut Waiting,
+        notify_at: &mut Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Outcome, End>> {
+        let now = self.worker.wake();
+        if let Poll::Ready(outcome) = waiting.poll(cx) {
+            return Poll::Ready(Ok(outcome));
+        }
+        if let Some(at) = *notify_at {
+            if at <= now {
+                *notify_at = None;
+                self.down.slip_in(|out| encode::notice(out, &queued_notice()));
+            } else {
+                self.deadline.watch(&self.worker, cx, at);
+            }
+        }
+        if self.down.is_pending() {
+            self.poll_take_results(cx)?;
+        }
+        // A client that goes away leaves the queue at once.
+        while !self.up.is_full() {
+            match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    return Poll::Ready(Err(EndReason::ClientGone.into()));
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// PgBouncer's words, which people look for in their logs.
+fn queued_notice() -> ErrorFields {
+    ErrorFields {
+        severity: "NOTICE".to_owned(),
+        code: "00000".to_owned(),
+        message: "No server connection available in postgres backend, client being queued"
+            .to_owned(),
+        routine: Some("pooler_queued".to_owned()),
+        ..ErrorFields::default()
+    }
+}

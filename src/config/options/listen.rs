@@ -1,0 +1,80 @@
+//! `[proxy]`: where clients connect; the process and its log.
+
+use super::{Kind, Opt, TEXT, count, option};
+
+pub(super) const LISTEN: &[Opt] = &[
+    option(
+        "listen_addr",
+        Kind::List,
+        "\"127.0.0.1\"",
+        "The addresses to listen on: one, or a list. `\"*\"` is every address of the machine, IPv4 \
+         and IPv6; `\"\"` is none, so that only the unix socket is left. Write addresses, not \
+         names (`localhost` is 127.0.0.1).",
+    )
+    .restart()
+    .not_as_in_pgbouncer("\"\""),
+    option("listen_port", count(1, 65_535), "6432", "The port, for TCP and the unix socket.")
+        .restart(),
+    option(
+        "unix_socket_dir",
+        TEXT,
+        "\"/tmp\"",
+        "The directory of the unix socket, `.s.PGSQL.PORT`. `\"\"` turns it off.",
+    )
+    .restart(),
+    option(
+        "unix_socket_mode",
+        Kind::Mode,
+        "\"0777\"",
+        "The permissions of the unix socket, in octal: who may connect to it at all.",
+    )
+    .restart(),
+    option(
+        "listen_backlog",
+        count(1, 65_535),
+        "128",
+        "Connections that the kernel holds until they are accepted. It takes \
+         `net.core.somaxconn` when that is less.",
+    )
+    .restart(),
+    option(
+        "http_addr",
+        TEXT,
+        "\"127.0.0.1:9432\"",
+        "Address and port for `/metrics`, `/healthz`, `/readyz` and the status page. `\"\"` turns \
+         it off. It asks for no password: keep it off public addresses.",
+    )
+    .restart()
+    .ours(),
+];
+
+pub(super) const PROCESS: &[Opt] = &[
+    option(
+        "workers",
+        Kind::AutoOrCount { least: 1, most: 1_024 },
+        "\"auto\"",
+        "Threads that serve clients; `\"auto\"` is one per core. Pools belong to the process: a \
+         limit is never \"per thread\".",
+    )
+    .restart()
+    .ours(),
+    option("log_connections", Kind::Boolean, "true", "Log each login."),
+    option("log_disconnections", Kind::Boolean, "true", "Log each client that leaves, and why."),
+    option("log_pooler_errors", Kind::Boolean, "true", "Log each error that clients are sent."),
+    option(
+        "log_format",
+        Kind::Choice(&["text", "json"]),
+        "\"text\"",
+        "How log lines are written. The log goes to standard error.",
+    )
+    .restart()
+    .ours(),
+    option(
+        "pidfile",
+        TEXT,
+        "\"\"",
+        "A file that holds the process id while the proxy runs. A relative path starts at this \
+         file's directory. `\"\"` is none.",
+    )
+    .restart(),
+];

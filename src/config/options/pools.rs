@@ -1,0 +1,73 @@
+//! `[proxy]`: pools.
+
+use super::{COUNT, EXTRA, Kind, Opt, POOL, SECONDS, option};
+
+pub(super) const POOLS: &[Opt] = &[
+    option(
+        "pool_mode",
+        Kind::Choice(&["transaction", "session", "statement"]),
+        "\"transaction\"",
+        "When a server goes back to its pool: at the end of the transaction, when the client \
+         leaves, or after each statement (then transactions of several statements are refused).",
+    )
+    .not_as_in_pgbouncer("\"session\""),
+    option(
+        "default_pool_size",
+        POOL,
+        "20",
+        "Servers per pool, that is per database and user. Unlike in PgBouncer, 0 is refused: a \
+         pool without a limit is how proxies have taken Postgres down.",
+    ),
+    option(
+        "min_pool_size",
+        EXTRA,
+        "0",
+        "Servers that are kept open in a pool that has a client or a `server_user`, so that a \
+         burst need not wait for logins.",
+    ),
+    option(
+        "reserve_pool_size",
+        EXTRA,
+        "0",
+        "Servers beyond the pool's size, for when a client has waited `reserve_pool_timeout`.",
+    ),
+    option(
+        "reserve_pool_timeout",
+        SECONDS,
+        "\"5s\"",
+        "How long a client waits before the reserve is used. 0: the reserve is never used.",
+    ),
+    option(
+        "max_db_connections",
+        COUNT,
+        "0",
+        "Servers of one database at most, over all users. 0: only the pools' sizes hold. When it \
+         is reached, an idle server of another pool makes room.",
+    ),
+    option(
+        "max_user_connections",
+        COUNT,
+        "0",
+        "Servers of one user at most, over all databases. 0: only the pools' sizes hold.",
+    ),
+    option(
+        "server_round_robin",
+        Kind::Boolean,
+        "false",
+        "Use servers in turn. By default the last one used is used again: its caches are warm, \
+         and those that are not needed become idle and are closed.",
+    ),
+    option(
+        "server_reset_query",
+        Kind::Text,
+        "\"DISCARD ALL\"",
+        "Sent to a server before the next client gets it, in session mode. `\"\"` is none.",
+    ),
+    option(
+        "server_reset_query_always",
+        Kind::Boolean,
+        "false",
+        "Send `server_reset_query` in the other modes too. It hides that an application needs \
+         session mode, at the price of a round trip per transaction.",
+    ),
+];

@@ -1,0 +1,139 @@
+//! `[hosts.NAME]`, `[databases.NAME]` and `[users.NAME]`.
+
+use super::{COUNT, EXTRA, Kind, Opt, POOL, SECONDS, TEXT, count, option};
+
+pub(super) const HOST: &[Opt] = &[
+    option(
+        "host",
+        TEXT,
+        "\"127.0.0.1\"",
+        "Where Postgres listens: a name, an address, or the directory of its unix socket.",
+    )
+    .not_as_in_pgbouncer("the unix socket"),
+    option("port", count(1, 65_535), "5432", "The port; it is in the unix socket's name too."),
+    option(
+        "max_connections",
+        Kind::AutoOrCount { least: 1, most: 262_143 },
+        "\"auto\"",
+        "Servers on this host at most, over all pools. Keep it below Postgres' own \
+         `max_connections` less `superuser_reserved_connections`, so that an administrator always \
+         gets in. `\"auto\"`: only the pools' own limits hold.",
+    )
+    .ours(),
+];
+
+pub(super) const DATABASE: &[Opt] = &[
+    option(
+        "host",
+        TEXT,
+        "",
+        "The NAME of a `[hosts.NAME]` section. In PgBouncer this is the address itself.",
+    )
+    .required("\"main\"")
+    .ours(),
+    option("dbname", TEXT, "\"\"", "The database's name in Postgres. `\"\"`: the same name."),
+    SERVER_USER.pgbouncer_says("user"),
+    SERVER_PASSWORD.pgbouncer_says("password"),
+    option("pool_size", POOL, "", "Servers per pool of this database.")
+        .as_in_proxy("default_pool_size"),
+    option("min_pool_size", EXTRA, "", "Servers that are kept open per pool.")
+        .as_in_proxy("min_pool_size"),
+    option("reserve_pool_size", EXTRA, "", "Servers beyond `pool_size`, for emergencies.")
+        .as_in_proxy("reserve_pool_size"),
+    POOL_MODE,
+    option("max_db_connections", COUNT, "", "Servers of this database at most, over all users.")
+        .as_in_proxy("max_db_connections"),
+    option("max_db_client_connections", COUNT, "", "Clients of this database at most.")
+        .as_in_proxy("max_db_client_connections"),
+    option("server_lifetime", SECONDS, "", "An older server is closed. 0: each is used once.")
+        .as_in_proxy("server_lifetime"),
+    option(
+        "connect_query",
+        TEXT,
+        "\"\"",
+        "SQL that is run on each new server. Its errors are logged, no more. `\"\"` is none.",
+    ),
+    QUERY_WAIT_TIMEOUT,
+    QUERY_TIMEOUT.ours(),
+    TRANSACTION_TIMEOUT.ours(),
+    IDLE_TRANSACTION_TIMEOUT.ours(),
+    CLIENT_IDLE_TIMEOUT.ours(),
+];
+
+pub(super) const USER: &[Opt] = &[
+    option(
+        "password",
+        Kind::Secret,
+        "\"\"",
+        "The secret to log in to the proxy with: plain, `md5...` or `SCRAM-SHA-256$...`. `\"\"`: \
+         what `auth_file` says.",
+    )
+    .ours(),
+    SERVER_USER.ours(),
+    SERVER_PASSWORD.ours(),
+    option("pool_size", POOL, "", "Servers per pool of this user.")
+        .as_in_proxy("default_pool_size"),
+    option("reserve_pool_size", EXTRA, "", "Servers beyond `pool_size`, for emergencies.")
+        .as_in_proxy("reserve_pool_size"),
+    POOL_MODE,
+    option("max_user_connections", COUNT, "", "Servers of this user at most, over all databases.")
+        .as_in_proxy("max_user_connections"),
+    option("max_user_client_connections", COUNT, "", "Clients of this user at most.")
+        .as_in_proxy("max_user_client_connections"),
+    QUERY_WAIT_TIMEOUT,
+    QUERY_TIMEOUT,
+    TRANSACTION_TIMEOUT,
+    IDLE_TRANSACTION_TIMEOUT,
+    CLIENT_IDLE_TIMEOUT,
+];
+
+const SERVER_USER: Opt = option(
+    "server_user",
+    TEXT,
+    "\"\"",
+    "Log in to Postgres as this user whoever the client is, so that all of them share one pool. A \
+     user's wins over its database's. `\"\"`: as the client's user.",
+);
+
+const SERVER_PASSWORD: Opt = option(
+    "server_password",
+    Kind::Secret,
+    "\"\"",
+    "The password for `server_user`. `\"\"`: the one that `[users]` or `auth_file` has for it.",
+);
+
+const POOL_MODE: Opt = option(
+    "pool_mode",
+    Kind::Choice(&["transaction", "session", "statement"]),
+    "",
+    "When a server goes back to its pool.",
+)
+.as_in_proxy("pool_mode");
+
+const QUERY_WAIT_TIMEOUT: Opt =
+    option("query_wait_timeout", SECONDS, "", "How long a query waits for a server. 0: for ever.")
+        .as_in_proxy("query_wait_timeout");
+
+const QUERY_TIMEOUT: Opt =
+    option("query_timeout", SECONDS, "", "The longest a query may run. 0: no limit.")
+        .as_in_proxy("query_timeout");
+
+const TRANSACTION_TIMEOUT: Opt =
+    option("transaction_timeout", SECONDS, "", "The longest a transaction may take. 0: no limit.")
+        .as_in_proxy("transaction_timeout");
+
+const IDLE_TRANSACTION_TIMEOUT: Opt = option(
+    "idle_transaction_timeout",
+    SECONDS,
+    "",
+    "How long a client may be idle in a transaction. 0: no limit.",
+)
+.as_in_proxy("idle_transaction_timeout");
+
+const CLIENT_IDLE_TIMEOUT: Opt = option(
+    "client_idle_timeout",
+    SECONDS,
+    "",
+    "How long a client may be idle outside a transaction. 0: for ever.",
+)
+.as_in_proxy("client_idle_timeout");

@@ -1,0 +1,248 @@
+//! Bytes on their way from one peer to the other, with the proxy's own messages slipped in.
+//!
+//! ```text
+//!   own (first)        buffer:   | sent | to be sent | not looked at | free |
+//!                                0      sent         seen            filled  capacity
+//! ```
+//!
+//! What was read is looked at where it lies and sent from there: nothing is copied unless a message
+//! of the proxy's own has to go in between. An empty flow holds no buffer.
+//!
+//! # Invariants
+//!
+//! - `sent <= seen <= filled`.
+//! - `own` goes out before the buffer's bytes.
+//! - At most one buffer, and the proxy's own messages, are held for a peer that does not read.
+
+use super::stream::Stream;
+use super::worker::{Buffer, Worker};
+use std::io;
+use std::task::{Context, Poll, ready};
+
+/// One direction of a client's traffic.
+#[derive(Debug, Default)]
+pub struct Flow {
+    buffer: Bytes,
+    sent: u32,
+    seen: u32,
+    filled: u32,
+    /// Bytes of the current message that have still to come and need no look.
+    to_come: u32,
+    own: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+enum Bytes {
+    #[default]
+    None,
+    Lent(Buffer),
+    /// The beginning of a message whose rest takes its time: no larger than it has to be.
+    Shelved(Box<[u8]>),
+}
+
+fn index(at: u32) -> usize {
+    at as usize
+}
+
+impl Flow {
+    /// A flow in which these bytes have come already. No more than a buffer's worth.
+    pub fn holding(bytes: Vec<u8>) -> Self {
+        let filled = u32::try_from(bytes.len()).expect("no more than a login's bytes");
+        let buffer =
+            if bytes.is_empty() { Bytes::None } else { Bytes::Shelved(bytes.into_boxed_slice()) };
+        Self { buffer, filled, ..Self::default() }
+    }
+
+    /// Reads once. `Ok(0)`: the peer has closed. Must not be called while the buffer is full.
+    #[inline]
+    pub fn poll_fill(
+        &mut self,
+        from: &mut Stream,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = match std::mem::take(&mut self.buffer) {
+            Bytes::Lent(buffer) => buffer,
+            Bytes::None => worker.lend(),
+            Bytes::Shelved(bytes) => {
+                let mut buffer = worker.lend();
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                buffer
+            }
+        };
+        if index(self.filled) == buffer.len() && self.sent > 0 {
+            buffer.copy_within(index(self.sent)..index(self.filled), 0);
+            self.seen -= self.sent;
+            self.filled -= self.sent;
+            self.sent = 0;
+        }
+        let read = from.poll_read(cx, &mut buffer[index(self.filled)..]);
+        if let Poll::Ready(Ok(n)) = read {
+            self.filled += u32::try_from(n).expect("no more than a buffer");
+        }
+        self.buffer = Bytes::Lent(buffer);
+        self.tidy(worker);
+        read
+    }
+
+    /// Gives an empty buffer back.
+    #[inline]
+    pub fn tidy(&mut self, worker: &Worker) {
+        if self.sent == self.filled {
+            (self.sent, self.seen, self.filled) = (0, 0, 0);
+            if let Bytes::Lent(buffer) = std::mem::take(&mut self.buffer) {
+                worker.take_back(buffer);
+            }
+        }
+    }
+
+    /// Keeps the beginning of a message in as little memory as it needs, until the rest comes.
+    pub fn shelve(&mut self, worker: &Worker) {
+        self.tidy(worker);
+        if self.seen == self.sent
+            && let Bytes::Lent(buffer) = &self.buffer
+        {
+            let rest: Box<[u8]> = buffer[index(self.sent)..index(self.filled)].into();
+            (self.sent, self.seen) = (0, 0);
+            self.filled = u32::try_from(rest.len()).expect("no more than a buffer");
+            if let Bytes::Lent(buffer) = std::mem::replace(&mut self.buffer, Bytes::Shelved(rest)) {
+                worker.take_back(buffer);
+            }
+        }
+    }
+
+    /// What was not looked at so far.
+    #[inline]
+    pub fn unseen(&self) -> &[u8] {
+        match &self.buffer {
+            Bytes::None => &[],
+            Bytes::Lent(bytes) | Bytes::Shelved(bytes) => {
+                &bytes[index(self.seen)..index(self.filled)]
+            }
+        }
+    }
+
+    /// Whether the buffer can take no more until something is sent or looked at.
+    pub fn is_full(&self) -> bool {
+        matches!(&self.buffer, Bytes::Lent(bytes) if index(self.filled) == bytes.len() && self.sent == 0)
+    }
+
+    /// The first `here` bytes not looked at may go, and the next `to_come` that arrive.
+    #[inline]
+    pub fn forward(&mut self, here: usize, to_come: usize) {
+        self.seen += u32::try_from(here).expect("no more than a buffer");
+        self.to_come = u32::try_from(to_come).expect("no longer than a message");
+        debug_assert!(self.seen <= self.filled);
+    }
+
+    /// Forwards what has come of a message that needs no look. Answers whether it is through.
+    #[inline]
+    pub fn forward_rest(&mut self) -> bool {
+        if self.to_come > 0 {
+            let here = self.to_come.min(self.filled - self.seen);
+            self.seen += here;
+            self.to_come -= here;
+        }
+        self.to_come == 0
+    }
+
+    /// Drops the first `n` bytes not looked at.
+    pub fn swallow(&mut self, n: usize) {
+        let n = u32::try_from(n).expect("no more than a buffer");
+        if let Bytes::Lent(bytes) | Bytes::Shelved(bytes) = &mut self.buffer
+            && self.sent < self.seen
+        {
+            bytes.copy_within(index(self.sent)..index(self.seen), index(self.sent + n));
+        }
+        self.sent += n;
+        self.seen += n;
+    }
+
+    /// Slips messages of the proxy's own in, behind everything that may go already.
+    pub fn slip_in(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.gather();
+        write(&mut self.own);
+    }
+
+    /// Moves what may go behind the proxy's own bytes.
+    fn gather(&mut self) {
+        if self.sent < self.seen
+            && let Bytes::Lent(bytes) | Bytes::Shelved(bytes) = &self.buffer
+        {
+            self.own.extend_from_slice(&bytes[index(self.sent)..index(self.seen)]);
+            self.sent = self.seen;
+        }
+    }
+
+    /// Whether something may go and has not gone.
+    #[inline]
+    pub fn is_pending(&self) -> bool {
+        self.sent < self.seen || !self.own.is_empty()
+    }
+
+    /// Whether a message has gone in part, so that its rest must follow.
+    #[inline]
+    pub fn is_mid_message(&self) -> bool {
+        self.to_come > 0
+    }
+
+    /// Bytes of the current message that have still to come.
+    pub fn rest_to_come(&self) -> usize {
+        index(self.to_come)
+    }
+
+    /// Whether nothing is here at all.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.sent == self.filled && self.own.is_empty()
+    }
+
+    /// Sends all that may go. `Pending`: the peer does not take it.
+    #[inline]
+    pub fn poll_flush(
+        &mut self,
+        to: &mut Stream,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.own.is_empty() {
+            self.gather();
+            ready!(self.poll_flush_own(to, cx))?;
+        }
+        while self.sent < self.seen {
+            let Bytes::Lent(bytes) = &self.buffer else { break };
+            let pending = &bytes[index(self.sent)..index(self.seen)];
+            match ready!(to.poll_write(cx, pending))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.sent += u32::try_from(n).expect("no more than was given"),
+            }
+        }
+        self.tidy(worker);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush_own(&mut self, to: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.own.is_empty() {
+            match ready!(to.poll_write(cx, &self.own))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => drop(self.own.drain(..n)),
+            }
+        }
+        // Rare, so its memory is not kept: an idle client holds no buffer.
+        self.own = Vec::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Forgets everything: the peer it was for is gone.
+    pub fn clear(&mut self, worker: &Worker) {
+        self.sent = self.filled;
+        self.to_come = 0;
+        self.own = Vec::new();
+        self.tidy(worker);
+    }
+
+    /// Bytes that came and have not gone.
+    pub fn len(&self) -> usize {
+        index(self.filled - self.sent) + self.own.len()
+    }
+}

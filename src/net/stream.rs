@@ -1,0 +1,144 @@
+//! A connected socket, TCP or unix.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A socket that belongs to no runtime: on its way from one worker to another.
+#[derive(Debug)]
+pub enum Detached {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Peer {
+    Tcp(SocketAddr),
+    Unix,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+impl Detached {
+    /// Registers the socket with the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no memory left for the registration.
+    pub fn attach(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(socket) => TcpStream::from_std(socket).map(Stream::Tcp),
+            Self::Unix(socket) => UnixStream::from_std(socket).map(Stream::Unix),
+        }
+    }
+}
+
+impl Stream {
+    /// Takes the socket away from the runtime it is registered with.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to deregister it.
+    pub fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tcp(socket) => socket.into_std().map(Detached::Tcp),
+            Self::Unix(socket) => socket.into_std().map(Detached::Unix),
+        }
+    }
+
+    /// Reads what is there. `Ok(0)`: the peer has closed.
+    #[inline]
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut into = ReadBuf::new(into);
+        let poll = match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut into),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut into),
+        };
+        poll.map_ok(|()| into.filled().len())
+    }
+
+    #[inline]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    /// Whether there is something to read, as far as the runtime has noticed: no system call.
+    pub fn is_readable(&self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        match self {
+            Self::Tcp(socket) => socket.poll_read_ready(cx).is_ready(),
+            Self::Unix(socket) => socket.poll_read_ready(cx).is_ready(),
+        }
+    }
+
+    /// Whether there is something to read, or an end: asks the kernel.
+    pub fn has_input(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        let peeked = match self {
+            Self::Tcp(socket) => rustix::net::recv(socket, &mut byte[..], flags),
+            Self::Unix(socket) => rustix::net::recv(socket, &mut byte[..], flags),
+        };
+        !matches!(peeked, Err(rustix::io::Errno::AGAIN))
+    }
+
+    pub fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().map_or(Peer::Unix, Peer::Tcp),
+            Self::Unix(_) => Peer::Unix,
+        }
+    }
+
+    /// Sends everything, waiting as long as it takes. For logins and refusals: not the hot path.
+    ///
+    /// # Errors
+    ///
+    /// When the peer is gone.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let n = std::future::poll_fn(|cx| self.poll_write(cx, &bytes[sent..])).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            sent += n;
+        }
+        Ok(())
+    }
+
+    /// Appends what is there to `buffer`, waiting until there is something. `Ok(0)`: closed.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is broken.
+    pub async fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        // Enough for a whole login in one read; grows with what really arrives.
+        const CHUNK: usize = 4096;
+        let start = buffer.len();
+        buffer.resize(start + CHUNK, 0);
+        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut buffer[start..])).await;
+        buffer.truncate(start + *read.as_ref().unwrap_or(&0));
+        read
+    }
+}

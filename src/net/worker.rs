@@ -1,0 +1,117 @@
+//! What the tasks of one thread share: its clock, its buffers, its deadlines.
+
+use crate::base::expiry::Wheel;
+use crate::base::ids::WorkerId;
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// The size of a buffer. Larger than nearly every request, because a read that does not fill its
+/// buffer proves that the socket is empty and saves the read that would find out; and large enough
+/// that a big result costs few system calls. 64 KiB: 128 KiB measured no better, as a loopback
+/// socket rarely holds more.
+pub const BUFFER_SIZE: usize = 64 << 10;
+
+/// Buffers kept for the next client; more are freed. A buffer is in use only while its bytes are
+/// on their way, so a few serve thousands of clients.
+const SPARE_MAX: usize = 128;
+
+/// A buffer of [`BUFFER_SIZE`] bytes.
+pub type Buffer = Box<[u8]>;
+
+/// A limit of time was reached first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Late;
+
+/// Waits for `work`, but no longer than `limit`. Makes a timer: for connecting, cleaning and other
+/// rare work; what a client waits for uses the worker's wheel.
+///
+/// # Errors
+///
+/// [`Late`] when the limit comes first; the work is dropped then.
+#[expect(clippy::disallowed_methods, reason = "the one place where a timer per call is right")]
+pub async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Late> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| Late),
+        None => Ok(work.await),
+    }
+}
+
+/// One thread with a runtime of its own. Its tasks share this by `Rc`.
+#[derive(Debug)]
+pub struct Worker {
+    pub id: WorkerId,
+    now: Cell<Instant>,
+    wheel: RefCell<Wheel>,
+    spare: RefCell<Vec<Buffer>>,
+    made: Cell<usize>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else asks")]
+fn read_clock() -> Instant {
+    Instant::now()
+}
+
+impl Worker {
+    pub fn new(id: WorkerId) -> Self {
+        let now = read_clock();
+        Self {
+            id,
+            now: Cell::new(now),
+            wheel: RefCell::new(Wheel::new(now)),
+            spare: RefCell::new(Vec::with_capacity(SPARE_MAX)),
+            made: Cell::new(0),
+        }
+    }
+
+    /// Reads the clock: once for each wake-up of a task.
+    #[inline]
+    pub fn wake(&self) -> Instant {
+        let now = read_clock();
+        self.now.set(now);
+        now
+    }
+
+    /// The time at the last wake-up.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// Wakes `waker` at `deadline` or earlier; answers when.
+    pub fn arm(&self, deadline: Instant, waker: Waker) -> Instant {
+        self.wheel.borrow_mut().arm(deadline, waker)
+    }
+
+    /// Fires the deadlines that have come. Called by the worker's ticking task.
+    pub fn tick(&self) {
+        let now = self.wake();
+        self.wheel.borrow_mut().advance(now);
+    }
+
+    /// How many deadlines are armed.
+    pub fn armed(&self) -> usize {
+        self.wheel.borrow().len()
+    }
+
+    #[inline]
+    pub(super) fn lend(&self) -> Buffer {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| {
+            self.made.set(self.made.get() + 1);
+            vec![0; BUFFER_SIZE].into_boxed_slice()
+        })
+    }
+
+    #[inline]
+    pub(super) fn take_back(&self, buffer: Buffer) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push(buffer);
+        }
+    }
+
+    /// How many buffers were ever made: grows no more once the load is steady.
+    pub fn buffers_made(&self) -> usize {
+        self.made.get()
+    }
+}

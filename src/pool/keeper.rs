@@ -1,0 +1,292 @@
+//! Does what the scheduler says: opens servers, closes them, checks them, hands them over; and
+//! cleans those that a client left in the middle of something. All of it beside the clients.
+
+use super::mailbox::Outcome;
+use super::{Host, Lease, Pool, Postgres};
+use crate::base::ids::PoolId;
+use crate::net::worker::{Worker, within};
+use crate::scheduler::{Action, ConnectFailure, FailureScope, SlotRef};
+use crate::server::Server;
+use crate::server::cancel::cancel;
+use crate::server::connect::{ConnectError, Connected, connect};
+use crate::server::exchange::Inbox;
+use crate::session::ledger::Status;
+use crate::wire::encode;
+use crate::wire::error_fields::ErrorFields;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+/// The longest a server may take to be cleaned or checked. Longer, and a new one is had sooner.
+const UPKEEP_MAX: Duration = Duration::from_secs(5);
+
+/// Says goodbye and closes. What Postgres did not take at once is lost: closing says the same.
+pub(super) fn close(mut server: Box<Server>) {
+    let mut message = Vec::with_capacity(5);
+    encode::terminate(&mut message);
+    let cx = &mut Context::from_waker(Waker::noop());
+    let _unsent = server.stream().poll_write(cx, &message);
+}
+
+/// Vacates the slot if its task ends without having said what became of it.
+struct SlotGuard {
+    pool: Arc<Pool>,
+    worker: Rc<Worker>,
+    slot: Option<SlotRef>,
+}
+
+impl SlotGuard {
+    fn new(pool: &Arc<Pool>, worker: &Rc<Worker>, slot: SlotRef) -> Self {
+        Self { pool: Arc::clone(pool), worker: Rc::clone(worker), slot: Some(slot) }
+    }
+
+    /// The task says itself what became of the slot.
+    fn disarm(mut self) -> SlotRef {
+        self.slot.take().expect("armed until now")
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.pool.discard_slot(&self.worker, slot);
+        }
+    }
+}
+
+impl Host {
+    #[cold]
+    pub(super) fn act_all(self: &Arc<Self>, worker: &Rc<Worker>, first: Action<Postgres>) {
+        let mut next = Some(first);
+        while let Some(action) = next {
+            self.act_once(worker, action);
+            next = self.scheduler.with(|scheduler| scheduler.next_action());
+        }
+    }
+
+    fn act_once(self: &Arc<Self>, worker: &Rc<Worker>, action: Action<Postgres>) {
+        match action {
+            Action::Check { lease } => {
+                if let Some(pool) = self.keeper_of(worker, lease.slot) {
+                    self.tasks.spawn_local(pool.check(Rc::clone(worker), lease));
+                }
+            }
+            Action::Close { conn, pool, why } => {
+                self.log_close(pool, &conn, why);
+                close(conn);
+            }
+            Action::Connect { slot } => {
+                if let Some(pool) = self.keeper_of(worker, slot) {
+                    self.tasks.spawn_local(pool.open(Rc::clone(worker), slot));
+                }
+            }
+            Action::Grant { to, lease, waited } => {
+                let pool = self.pool(lease.slot.pool);
+                if let Err(Outcome::Granted { lease, .. }) =
+                    to.deliver(Outcome::Granted { lease, waited })
+                    && let Some(pool) = pool
+                {
+                    // Its client has just gone; the next in line gets it.
+                    pool.give_back(worker, lease);
+                }
+            }
+            Action::Refuse { to, refusal } => {
+                // A client that has gone meanwhile does not mind.
+                drop(to.deliver(Outcome::Refused(refusal)));
+            }
+        }
+    }
+
+    /// The pool of a slot; if it is gone, the slot goes too.
+    fn keeper_of(self: &Arc<Self>, worker: &Rc<Worker>, slot: SlotRef) -> Option<Arc<Pool>> {
+        let pool = self.pool(slot.pool);
+        if pool.is_none() {
+            self.scheduler.with(|scheduler| scheduler.discard(worker.now(), slot));
+        }
+        pool
+    }
+
+    fn log_close(&self, pool: PoolId, server: &Server, why: crate::scheduler::CloseReason) {
+        if let Some(pool) = self.pool(pool) {
+            tracing::info!(
+                database = pool.database,
+                user = pool.user,
+                pid = server.key.pid,
+                ?why,
+                "server closed"
+            );
+        }
+    }
+
+    /// What time brings about: called several times a second by the main thread.
+    pub fn tick(self: &Arc<Self>, worker: &Rc<Worker>) {
+        let now = worker.wake();
+        let action = self.scheduler.with(|scheduler| {
+            scheduler.tick(now);
+            scheduler.next_action()
+        });
+        self.act(worker, action);
+    }
+
+    /// Reads what idle servers said unasked, and closes those that are gone.
+    pub fn hear_idle_servers(self: &Arc<Self>, worker: &Rc<Worker>) {
+        let now = worker.wake();
+        let action = self.scheduler.with(|scheduler| {
+            scheduler.with_idle(now, |_, server| {
+                // Only what the runtime has noticed: no system call under the lock, unless there is
+                // something to hear.
+                !server.stream().is_readable() || server.read_unasked()
+            });
+            scheduler.next_action()
+        });
+        self.act(worker, action);
+    }
+}
+
+impl Pool {
+    /// Opens a server and brings it to the scheduler.
+    async fn open(self: Arc<Self>, worker: Rc<Worker>, slot: SlotRef) {
+        let guard = SlotGuard::new(&self, &worker, slot);
+        let limit = self.host.server_connect_timeout;
+        let connected = within(limit, connect(&self.target, &worker)).await;
+        let connected = connected.unwrap_or_else(|_| {
+            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
+            Err(ConnectError::Unreachable(error))
+        });
+        let now = worker.wake();
+        let slot = guard.disarm();
+        let action = match connected {
+            Ok(Connected { mut server, params }) => {
+                self.catalog.learn_base(params);
+                self.run_connect_query(&mut server).await;
+                tracing::debug!(
+                    database = self.database,
+                    user = self.user,
+                    pid = server.key.pid,
+                    "server connected"
+                );
+                let key = server.key.clone();
+                let lease = Lease { slot, conn: Box::new(server) };
+                self.host.scheduler.with(|scheduler| {
+                    scheduler.connected(now, lease, key, worker.id);
+                    scheduler.next_action()
+                })
+            }
+            Err(error) => {
+                tracing::warn!(database = self.database, user = self.user, "{error}");
+                let failure = failure_of(error);
+                self.host.scheduler.with(|scheduler| {
+                    scheduler.connect_failed(now, slot, failure);
+                    scheduler.next_action()
+                })
+            }
+        };
+        self.host.act(&worker, action);
+    }
+
+    async fn run_connect_query(&self, server: &mut Server) {
+        if let Some(sql) = &self.connect_query {
+            let ran = within(Some(UPKEEP_MAX), server.run(sql)).await;
+            if let Ok(Err(error)) = ran {
+                tracing::warn!(
+                    database = self.database,
+                    user = self.user,
+                    "connect_query: {error}"
+                );
+            }
+        }
+    }
+
+    /// Asks an idle server whether it still works.
+    async fn check(self: Arc<Self>, worker: Rc<Worker>, lease: Lease) {
+        let Lease { slot, mut conn } = lease;
+        let guard = SlotGuard::new(&self, &worker, slot);
+        let sql = self.settings.server_check_query.as_deref().unwrap_or_default();
+        let works = conn.adopt(&worker).is_ok_and(|unasked| !unasked || conn.read_unasked())
+            && matches!(within(Some(UPKEEP_MAX), conn.run(sql)).await, Ok(Ok(())));
+        self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, works);
+    }
+
+    fn after_upkeep(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, is_fit: bool) {
+        worker.wake();
+        if !is_fit {
+            return self.discard(worker, lease);
+        }
+        let home = lease.conn.home();
+        let action = self.host.scheduler.with(|scheduler| {
+            scheduler.tidied(worker.now(), lease, home);
+            scheduler.next_action()
+        });
+        self.host.act(worker, action);
+    }
+
+    /// Makes a server fit for the next client: rolls back, resets; cancels first what still runs.
+    /// `left`: what has come of answers that the client did not take.
+    pub fn clean(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, left: Inbox) {
+        self.host.scheduler.with(|scheduler| scheduler.tidy(worker.now(), lease.slot));
+        self.stats.of(worker.id).resets.add(1);
+        self.host.tasks.spawn_local(Arc::clone(self).clean_now(Rc::clone(worker), lease, left));
+    }
+
+    /// Closes a server that is in the middle of something and cannot be cleaned; what it runs is
+    /// cancelled, for Postgres would run it to its end.
+    pub fn abort(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease) {
+        let host = Arc::clone(&self.host);
+        let key = lease.conn.key.clone();
+        self.discard(worker, lease);
+        self.host.tasks.spawn_local(async move {
+            let sent = cancel(&host.address, &host.sockets, &key);
+            let _late = within(Some(UPKEEP_MAX), sent).await;
+        });
+    }
+
+    async fn clean_now(self: Arc<Self>, worker: Rc<Worker>, lease: Lease, left: Inbox) {
+        let Lease { slot, mut conn } = lease;
+        let guard = SlotGuard::new(&self, &worker, slot);
+        let is_fit = conn.adopt(&worker).is_ok() && {
+            if !conn.ledger.is_quiet() {
+                let sent = cancel(&self.host.address, &self.host.sockets, &conn.key);
+                // If it cannot be sent, the query may end by itself; the time is bounded below.
+                let _late = within(Some(UPKEEP_MAX), sent).await;
+            }
+            let reset = self.reset_query(&conn);
+            matches!(within(Some(UPKEEP_MAX), conn.clean(left, reset)).await, Ok(Ok(())))
+        };
+        self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, is_fit);
+    }
+
+    fn reset_query(&self, server: &Server) -> Option<&str> {
+        let wanted =
+            server.is_dirty || server.ledger.status() != Status::Idle || self.resets_always();
+        self.settings.server_reset_query.as_deref().filter(|_| wanted)
+    }
+}
+
+/// What the scheduler has to know of a failure to connect.
+fn failure_of(error: ConnectError) -> ConnectFailure<Arc<ErrorFields>> {
+    use FailureScope::{Host, Pool};
+    let (scope, definitive) = match &error {
+        ConnectError::NoPassword(_) | ConnectError::Scram(_) => (Pool, true),
+        ConnectError::Strange(_) | ConnectError::Unreachable(_) => (Host, false),
+        ConnectError::Refused(fields) => match fields.code.as_str() {
+            // Wrong password, not allowed, no such database, no right to connect.
+            "28000" | "28P01" | "3D000" | "42501" => (Pool, true),
+            // Starting up, shutting down, crashed.
+            "57P01" | "57P02" | "57P03" => (Host, false),
+            // Too many connections, and whatever else: for this pool, and it may pass.
+            _ => (Pool, false),
+        },
+    };
+    let text = error.to_string();
+    let error = match error {
+        ConnectError::Refused(fields) => *fields,
+        _ => ErrorFields {
+            severity: "FATAL".to_owned(),
+            code: if definitive { "28000" } else { "57P03" }.to_owned(),
+            message: text,
+            ..ErrorFields::default()
+        },
+    };
+    ConnectFailure { definitive, error: Arc::new(error), scope }
+}

@@ -1,0 +1,227 @@
+//! Finds what a client asks for: its database, its user, its pool; and counts who is in.
+
+use super::{Host, Pool, PoolPlan};
+use crate::auth::{Credential, Stored};
+use crate::config::{ClientTimeouts, Config, Database, ServerLogin, User};
+use crate::end::EndReason;
+use crate::net::worker::Worker;
+use crate::server::connect::Target;
+use dashmap::DashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio_util::task::TaskTracker;
+
+/// A limit on clients, counted exactly.
+#[derive(Debug)]
+pub struct Gate {
+    used: AtomicU32,
+    /// `u32::MAX`: no limit.
+    max: u32,
+}
+
+/// One client counted in a [`Gate`], until this is dropped.
+#[derive(Debug)]
+pub struct Pass(Arc<Gate>);
+
+impl Gate {
+    /// A gate for `max` clients; 0: no limit, as in PgBouncer.
+    pub fn new(max: u32) -> Arc<Self> {
+        let max = if max == 0 { u32::MAX } else { max };
+        Arc::new(Self { used: AtomicU32::new(0), max })
+    }
+
+    pub fn enter(self: &Arc<Self>) -> Option<Pass> {
+        let one_more = |used: u32| (used < self.max).then(|| used + 1);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Pass(Arc::clone(self)))
+    }
+
+    pub fn used(&self) -> u32 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a client that may come in is served.
+pub struct Route {
+    pub pool: Arc<Pool>,
+    pub timeouts: Arc<ClientTimeouts>,
+}
+
+/// What is known of a user before anything is proven.
+pub struct Account {
+    /// `None`: no such user, or no password to check.
+    pub credential: Option<Arc<Credential>>,
+    /// Whether a section or the `auth_file` names the user.
+    pub is_known: bool,
+}
+
+/// All hosts and pools, and who may use them.
+pub struct Registry {
+    config: Arc<Config>,
+    hosts: BTreeMap<String, Arc<Host>>,
+    credentials: BTreeMap<String, Arc<Credential>>,
+    /// The passwords of `server_user`, by user and password, so that derived keys are shared.
+    pools: DashMap<(String, String), Arc<Pool>>,
+    timeouts: DashMap<(String, String), Arc<ClientTimeouts>>,
+    clients: Arc<Gate>,
+    database_gates: DashMap<String, Arc<Gate>>,
+    user_gates: DashMap<String, Arc<Gate>>,
+}
+
+impl Registry {
+    pub fn new(config: Arc<Config>, tasks: &TaskTracker) -> Self {
+        let hosts = config.hosts.iter();
+        let hosts =
+            hosts.map(|(name, host)| (name.clone(), Host::new(host, &config, tasks.clone())));
+        let credential = |user: &Arc<User>| {
+            let stored = Stored::parse(user.password.as_ref()?.reveal());
+            Some((user.name.clone(), Arc::new(Credential::new(&user.name, stored))))
+        };
+        Self {
+            hosts: hosts.collect(),
+            credentials: config.users.values().filter_map(credential).collect(),
+            pools: DashMap::new(),
+            timeouts: DashMap::new(),
+            clients: Gate::new(config.clients.max_client_conn),
+            database_gates: DashMap::new(),
+            user_gates: DashMap::new(),
+            config,
+        }
+    }
+
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
+        self.hosts.values()
+    }
+
+    /// Every pool that was used so far.
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        self.pools.iter().map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    pub fn clients(&self) -> u32 {
+        self.clients.used()
+    }
+
+    pub fn account(&self, user: &str) -> Account {
+        Account {
+            credential: self.credentials.get(user).cloned(),
+            is_known: self.config.users.contains_key(user),
+        }
+    }
+
+    /// Counts one more client.
+    ///
+    /// # Errors
+    ///
+    /// When `max_client_conn` is reached.
+    pub fn admit(&self) -> Result<Pass, EndReason> {
+        self.clients.enter().ok_or(EndReason::ClientLimit)
+    }
+
+    /// Counts one more client of this database and this user: after it has proven who it is.
+    ///
+    /// # Errors
+    ///
+    /// When a limit is reached.
+    pub fn admit_to(&self, database: &Database, user: &str) -> Result<[Pass; 2], EndReason> {
+        let limits = &self.config.clients;
+        let own = database.max_db_client_connections;
+        let max = if own == 0 { limits.max_db_client_connections } else { own };
+        let by_database = enter(&self.database_gates, &database.name, max)
+            .ok_or(EndReason::DatabaseClientLimit)?;
+        let own = self.config.users.get(user).map_or(0, |user| user.max_user_client_connections);
+        let max = if own == 0 { limits.max_user_client_connections } else { own };
+        let by_user = enter(&self.user_gates, user, max).ok_or(EndReason::UserClientLimit)?;
+        Ok([by_database, by_user])
+    }
+
+    /// The pool of a client that has proven who it is.
+    pub fn route(&self, worker: &Worker, database: &Database, name: &str, user: &str) -> Route {
+        let account = self.config.users.get(user);
+        let login = account.and_then(|account| account.server_login.as_ref());
+        let login = login.or(database.server_login.as_ref());
+        let pool_user = login.map_or(user, |login| &login.user);
+        let key = (name.to_owned(), pool_user.to_owned());
+        let pool = self.pools.entry(key.clone()).or_insert_with(|| {
+            let host = &self.hosts[&database.host.name];
+            let settings = self.config.pool_settings(database, account.map(Arc::as_ref));
+            host.add_pool(
+                worker,
+                PoolPlan {
+                    database: name.to_owned(),
+                    user: pool_user.to_owned(),
+                    settings,
+                    target: self.target(host, database, name, login, pool_user),
+                    connect_query: database.connect_query.clone(),
+                    workers: self.config.process.workers,
+                },
+            )
+        });
+        let pool = Arc::clone(pool.value());
+        let timeouts =
+            self.timeouts.entry((name.to_owned(), user.to_owned())).or_insert_with(|| {
+                Arc::new(self.config.client_timeouts(database, account.map(Arc::as_ref)))
+            });
+        Route { pool, timeouts: Arc::clone(timeouts.value()) }
+    }
+
+    fn target(
+        &self,
+        host: &Host,
+        database: &Database,
+        name: &str,
+        login: Option<&ServerLogin>,
+        user: &str,
+    ) -> Target {
+        // A password of the login's own, or what the user logs in to the proxy with.
+        let own = login.and_then(|login| login.password.as_ref());
+        let credential = match own {
+            Some(password) => {
+                let stored = Stored::parse(password.reveal());
+                Some(Arc::new(Credential::new(user, stored)))
+            }
+            None => self.credentials.get(user).cloned(),
+        };
+        Target {
+            address: host.address.clone(),
+            sockets: host.sockets,
+            user: user.to_owned(),
+            dbname: database.dbname.clone().unwrap_or_else(|| name.to_owned()),
+            credential,
+        }
+    }
+}
+
+fn enter(gates: &DashMap<String, Arc<Gate>>, name: &str, max: u32) -> Option<Pass> {
+    if let Some(gate) = gates.get(name) {
+        return gate.enter();
+    }
+    gates.entry(name.to_owned()).or_insert_with(|| Gate::new(max)).enter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Gate;
+
+    #[test]
+    fn a_gate_counts_exactly_and_forgets_those_who_left() {
+        let gate = Gate::new(2);
+        let first = gate.enter().unwrap();
+        let _second = gate.enter().unwrap();
+        assert!(gate.enter().is_none());
+        drop(first);
+        assert!(gate.enter().is_some());
+        assert!(Gate::new(0).enter().is_some(), "0 is no limit");
+    }
+}

@@ -1,0 +1,102 @@
+//! A client's place in the queue.
+
+use super::mailbox::{Mailbox, Outcome};
+use super::{Pool, Refusal};
+use crate::base::ids::ClientId;
+use crate::net::worker::Worker;
+use crate::scheduler::{Request, Ticket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// A place in the queue. Dropped, it is left; a server that was granted meanwhile goes back.
+pub struct Waiting {
+    pool: Arc<Pool>,
+    worker: Rc<Worker>,
+    mailbox: Arc<Mailbox>,
+    ticket: Ticket,
+    client: ClientId,
+    deadline: Option<Instant>,
+    is_over: bool,
+}
+
+impl Pool {
+    /// Queues for a server.
+    ///
+    /// # Errors
+    ///
+    /// When it is known now that none can be had.
+    pub fn wait(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        client: ClientId,
+        mailbox: &Arc<Mailbox>,
+        deadline: Option<Instant>,
+    ) -> Result<Waiting, Refusal> {
+        let ticket = self.enqueue(worker, client, mailbox, deadline, false)?;
+        Ok(Waiting {
+            pool: Arc::clone(self),
+            worker: Rc::clone(worker),
+            mailbox: Arc::clone(mailbox),
+            ticket,
+            client,
+            deadline,
+            is_over: false,
+        })
+    }
+
+    fn enqueue(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        client: ClientId,
+        mailbox: &Arc<Mailbox>,
+        deadline: Option<Instant>,
+        again: bool,
+    ) -> Result<Ticket, Refusal> {
+        let handle = Arc::clone(mailbox);
+        let request = Request { pool: self.id, client, worker: worker.id, deadline, handle, again };
+        let (ticket, action) = self.host.scheduler.with(|scheduler| {
+            let ticket = scheduler.enqueue(worker.now(), request);
+            (ticket, scheduler.next_action())
+        });
+        self.host.act(worker, action);
+        ticket.map_err(|(_, refusal)| refusal)
+    }
+}
+
+impl Waiting {
+    /// Waits for the outcome. A server that died while it was idle is replaced from the front of
+    /// the queue.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Outcome> {
+        loop {
+            let outcome = ready!(self.mailbox.poll(cx));
+            self.is_over = true;
+            let Outcome::Granted { lease, waited } = outcome else { return Poll::Ready(outcome) };
+            if let Some(lease) = self.pool.check_arrival(&self.worker, lease) {
+                return Poll::Ready(Outcome::Granted { lease, waited });
+            }
+            let queued =
+                self.pool.enqueue(&self.worker, self.client, &self.mailbox, self.deadline, true);
+            match queued {
+                Ok(ticket) => (self.ticket, self.is_over) = (ticket, false),
+                Err(refusal) => return Poll::Ready(Outcome::Refused(refusal)),
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let now = self.worker.now();
+        let left = self.pool.host.scheduler.with(|scheduler| scheduler.leave(now, self.ticket));
+        if left.is_none()
+            && let Some(Outcome::Granted { lease, .. }) = self.mailbox.close()
+        {
+            self.pool.give_back(&self.worker, lease);
+        }
+    }
+}

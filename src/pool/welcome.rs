@@ -1,0 +1,162 @@
+//! What a client is told of its server when it logs in.
+//!
+//! Postgres reports parameters at login, and which values depends on what the client asked for. So
+//! the first client with certain settings tries them on a server; what that reports is kept, and
+//! every later one is welcomed from here without a server.
+
+use crate::base::shared::Shared;
+use crate::session::settings::Settings;
+use crate::wire::encode;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Reported, but so often different that it is left out of what is kept: its value is known anyhow.
+pub const APPLICATION_NAME: &str = "application_name";
+
+/// Settings kept; when there are more, those that no client has are forgotten.
+const KEPT_MAX: usize = 512;
+
+/// What clients with certain settings are told.
+#[derive(Debug)]
+pub struct Welcome {
+    /// The parameter statuses, ready to send, without `application_name`.
+    pub bytes: Box<[u8]>,
+    /// The settings, by application name: clients with the same ones share them.
+    named: Shared<HashMap<Box<str>, Arc<Settings>>>,
+    settings: Arc<Settings>,
+}
+
+/// The welcomes of one pool.
+#[derive(Debug, Default)]
+pub struct Catalog(Shared<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// What a server of this pool reports before anybody has set anything.
+    base: Option<Vec<(String, String)>>,
+    welcomes: HashMap<Settings, Arc<Welcome>>,
+}
+
+impl Catalog {
+    /// A server logged in and reported these.
+    pub fn learn_base(&self, params: Vec<(String, String)>) {
+        self.0.with(|kept| {
+            // Another version, or other defaults: what was tried before holds no more.
+            if kept.base.as_ref() != Some(&params) {
+                kept.welcomes.clear();
+                kept.base = Some(params);
+            }
+        });
+    }
+
+    /// The welcome for clients with these settings, if it is known; without `application_name`.
+    pub fn find(&self, settings: &Settings) -> Option<Arc<Welcome>> {
+        self.0.with(|kept| {
+            if let Some(welcome) = kept.welcomes.get(settings) {
+                return Some(Arc::clone(welcome));
+            }
+            (settings.is_empty() && kept.base.is_some()).then(|| kept.add(settings.clone(), &[]))
+        })
+    }
+
+    /// A server was given these settings and reported these changes.
+    pub fn learn(&self, settings: Settings, changes: &[(String, String)]) -> Arc<Welcome> {
+        self.0.with(|kept| kept.add(settings, changes))
+    }
+}
+
+impl Kept {
+    fn add(&mut self, settings: Settings, changes: &[(String, String)]) -> Arc<Welcome> {
+        if self.welcomes.len() >= KEPT_MAX {
+            self.welcomes.retain(|_, welcome| welcome.is_used());
+        }
+        let mut bytes = Vec::new();
+        for (name, value) in self.base.iter().flatten().filter(|(name, _)| name != APPLICATION_NAME)
+        {
+            let change = changes.iter().rfind(|(changed, _)| changed == name);
+            encode::parameter_status(&mut bytes, name, change.map_or(value, |(_, value)| value));
+        }
+        let welcome = Arc::new(Welcome {
+            bytes: bytes.into(),
+            named: Shared::default(),
+            settings: Arc::new(settings.clone()),
+        });
+        if self.welcomes.len() < KEPT_MAX {
+            self.welcomes.insert(settings, Arc::clone(&welcome));
+        }
+        welcome
+    }
+}
+
+impl Welcome {
+    /// The settings of a client with this application name, shared with its likes.
+    pub fn settings(&self, application_name: Option<&str>) -> Arc<Settings> {
+        let Some(name) = application_name else { return Arc::clone(&self.settings) };
+        self.named.with(|named| {
+            if let Some(settings) = named.get(name) {
+                return Arc::clone(settings);
+            }
+            if named.len() >= KEPT_MAX {
+                named.retain(|_, settings| Arc::strong_count(settings) > 1);
+            }
+            let mut settings = Settings::clone(&self.settings);
+            settings.set(APPLICATION_NAME, name);
+            let settings = Arc::new(settings);
+            if named.len() < KEPT_MAX {
+                named.insert(name.into(), Arc::clone(&settings));
+            }
+            settings
+        })
+    }
+
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.settings) > 1
+            || self.named.with(|named| named.values().any(|it| Arc::strong_count(it) > 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Catalog, KEPT_MAX};
+    use crate::session::settings::Settings;
+    use std::sync::Arc;
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    fn zone(value: &str) -> Settings {
+        let mut settings = Settings::default();
+        settings.set("TimeZone", value);
+        settings
+    }
+
+    #[test]
+    fn a_client_is_told_what_a_server_reported_for_its_settings() {
+        let catalog = Catalog::default();
+        assert!(catalog.find(&Settings::default()).is_none(), "no server was seen so far");
+        catalog.learn_base(vec![pair("TimeZone", "UTC"), pair("application_name", "")]);
+        let plain = catalog.find(&Settings::default()).unwrap();
+        assert_eq!(&*plain.bytes, b"S\0\0\0\x11TimeZone\0UTC\0");
+        assert!(catalog.find(&zone("europe/rome")).is_none());
+        catalog.learn(zone("europe/rome"), &[pair("TimeZone", "Europe/Rome")]);
+        let rome = catalog.find(&zone("europe/rome")).unwrap();
+        assert!(rome.bytes.ends_with(b"TimeZone\0Europe/Rome\0"));
+        catalog.learn_base(vec![pair("TimeZone", "GMT")]);
+        assert!(catalog.find(&zone("europe/rome")).is_none(), "the server is another one now");
+    }
+
+    #[test]
+    fn clients_with_the_same_settings_share_them_and_their_number_is_bounded() {
+        let catalog = Catalog::default();
+        catalog.learn_base(vec![pair("TimeZone", "UTC")]);
+        let welcome = catalog.find(&Settings::default()).unwrap();
+        assert!(Arc::ptr_eq(&welcome.settings(Some("psql")), &welcome.settings(Some("psql"))));
+        for n in 0..3 * KEPT_MAX {
+            welcome.settings(Some(&n.to_string()));
+            catalog.learn(zone(&n.to_string()), &[]);
+        }
+        assert!(welcome.named.with(|named| named.len()) <= KEPT_MAX);
+        assert!(catalog.0.with(|kept| kept.welcomes.len()) <= KEPT_MAX);
+    }
+}

@@ -1,0 +1,74 @@
+//! Caps that several pools share: of the host, of a database, of a user.
+
+use super::slots::State;
+use std::collections::BTreeMap;
+
+/// An index into [`Groups`].
+pub(super) type GroupId = u32;
+
+/// Everything that counts in one shared cap.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) idle: u32,
+    pub(super) max: u32,
+    /// Slots that are not vacant.
+    pub(super) open: u32,
+}
+
+impl Group {
+    pub(super) fn moved(&mut self, from: State, to: State) {
+        self.idle += u32::from(to == State::Idle);
+        self.idle -= u32::from(from == State::Idle);
+        self.open += u32::from(from == State::Vacant);
+        self.open -= u32::from(to == State::Vacant);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.open >= self.max
+    }
+
+    /// More is open than a limit that was lowered meanwhile allows.
+    pub(super) fn is_over(&self) -> bool {
+        self.open > self.max
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Kind {
+    Database,
+    User,
+}
+
+#[derive(Debug)]
+pub(super) struct Groups {
+    all: Vec<Group>,
+    names: BTreeMap<(Kind, String), GroupId>,
+}
+
+impl Groups {
+    pub(super) const HOST: GroupId = 0;
+
+    pub(super) fn new() -> Self {
+        Self { all: vec![Group { idle: 0, max: u32::MAX, open: 0 }], names: BTreeMap::new() }
+    }
+
+    pub(super) fn find_or_add(&mut self, kind: Kind, name: String) -> GroupId {
+        *self.names.entry((kind, name)).or_insert_with(|| {
+            self.all.push(Group { idle: 0, max: u32::MAX, open: 0 });
+            u32::try_from(self.all.len() - 1).expect("fewer groups than pools")
+        })
+    }
+
+    pub(super) fn of(&self, group: GroupId) -> &Group {
+        &self.all[group as usize]
+    }
+
+    pub(super) fn of_mut(&mut self, group: GroupId) -> &mut Group {
+        &mut self.all[group as usize]
+    }
+}
+
+/// A limit from the configuration, where 0 means none.
+pub(super) fn or_unlimited(max: u32) -> u32 {
+    if max == 0 { u32::MAX } else { max }
+}

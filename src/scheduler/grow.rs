@@ -1,0 +1,226 @@
+//! Opening servers for those who wait, as fast as caps, ramp and health allow, and closing those of
+//! other pools whose place under a shared cap is needed.
+
+use super::Scheduler;
+use super::caps::{GroupId, Groups};
+use super::terms::{Action, CloseReason, ConnectFailure, FailureScope, Lease, Site, SlotRef};
+use crate::base::ids::PoolId;
+use crate::base::ids::WorkerId;
+use std::time::{Duration, Instant};
+
+/// How long somebody waits in a pool without servers before a busy pool loses one for it.
+///
+/// A pool with waiters of its own makes good use of the server, and opening another costs Postgres
+/// a fork and a login, about 10 ms. At once, more pools than places would mean a connection per
+/// transaction; like this a server works for 100 ms before its place moves on.
+const STARVED_AFTER: Duration = Duration::from_millis(100);
+
+/// By how much a lifetime differs either way.
+const LIFETIME_JITTER: f64 = 0.1;
+
+/// The servers to close for another: at most one per shared cap.
+pub(super) type Victims = [Option<u32>; 3];
+
+impl<S: Site> Scheduler<S> {
+    pub fn connected(&mut self, now: Instant, lease: Lease<S::Conn>, key: S::Key, home: WorkerId) {
+        let (slot, stretch) =
+            (lease.slot, 1.0 + LIFETIME_JITTER * (2.0 * self.random.unit() - 1.0));
+        self.slots.arrived(now, slot, key, stretch);
+        let lifetime = self.of(slot.pool).limits.lifetime;
+        self.slots.at_mut(slot.index).set_lifetime(lifetime);
+        self.ramp.worked();
+        self.host.worked();
+        self.of_mut(slot.pool).login.worked();
+        self.shelve(now, lease, home);
+        // The ramp has widened and the host may be known to be well again: not only for this pool.
+        self.grow(now);
+    }
+
+    pub fn connect_failed(
+        &mut self,
+        now: Instant,
+        slot: SlotRef,
+        failure: ConnectFailure<S::Error>,
+    ) {
+        if !self.slots.is_current(slot) {
+            return;
+        }
+        let started = self.slots.at(slot.index).since;
+        self.slots.vacate(now, slot.index);
+        let draw = self.random.unit();
+        let ConnectFailure { definitive, error, scope } = failure;
+        match scope {
+            FailureScope::Host => {
+                self.host.failed(now, started, (error, false), draw);
+                // Not for a pool's failures: one wrong password must not slow the others down.
+                self.ramp.failed();
+            }
+            FailureScope::Pool => {
+                self.host.worked();
+                self.of_mut(slot.pool).login.failed(now, started, (error, definitive), draw);
+            }
+        }
+        self.refuse_all_hopeless(now);
+        self.grow(now);
+    }
+
+    /// Opens a connection for every waiter that none is under way for, in order of arrival.
+    pub(super) fn grow(&mut self, now: Instant) {
+        while let Some((pool, victims)) = self.next_connect(now) {
+            self.replace(now, victims, pool);
+        }
+    }
+
+    pub(super) fn replace(&mut self, now: Instant, victims: Victims, pool: PoolId) {
+        for victim in victims.into_iter().flatten() {
+            self.close_idle(now, victim, CloseReason::Evicted);
+        }
+        self.connect(now, pool);
+    }
+
+    pub(super) fn connect(&mut self, now: Instant, pool: PoolId) {
+        let slot = self.slots.open(now, pool);
+        self.actions.push_back(Action::Connect { slot });
+    }
+
+    /// Vacates an idle slot.
+    pub(super) fn close_idle(&mut self, now: Instant, index: u32, why: CloseReason) {
+        let pool = self.slots.at(index).pool;
+        let conn = self.slots.vacate(now, index).expect("an idle slot has its server");
+        self.actions.push_back(Action::Close { conn, pool, why });
+    }
+
+    /// Of the waiters a connection could be opened for, the one who came first.
+    fn next_connect(&self, now: Instant) -> Option<(PoolId, Victims)> {
+        if self.queue.is_empty() || !self.may_connect(now) {
+            return None;
+        }
+        let host = self.slots.groups.of(Groups::HOST);
+        // The usual state under load, and then nothing below could find anything.
+        if host.is_full() && host.idle == 0 {
+            return None;
+        }
+        let mut first: Option<(u64, PoolId, Victims)> = None;
+        for &pool in self.queue.hungry() {
+            let Some(arrival) = self.unprovided(now, pool) else { continue };
+            if first.as_ref().is_none_or(|(other, ..)| arrival < *other)
+                && let Some(victims) = self.room_for(pool)
+            {
+                first = Some((arrival, pool, victims));
+            }
+        }
+        first.map(|(_, pool, victims)| (pool, victims))
+    }
+
+    pub(super) fn may_connect(&self, now: Instant) -> bool {
+        self.slots.host_counts().connecting < self.ramp.limit() && self.host.may_try(now)
+    }
+
+    /// Whether the pool's own cap and its login allow another connection.
+    pub(super) fn may_open(&self, now: Instant, pool: PoolId) -> bool {
+        let login = &self.of(pool).login;
+        let counts = self.slots.counts(pool);
+        let is_probing = login.is_troubled() && counts.connecting > 0;
+        login.may_try(now) && !is_probing && counts.open() < self.cap(now, pool)
+    }
+
+    /// The first waiter of a pool for whom a connection may be opened and none is under way.
+    fn unprovided(&self, now: Instant, pool: PoolId) -> Option<u64> {
+        if !self.may_open(now, pool) {
+            return None;
+        }
+        let counts = self.slots.counts(pool);
+        let waiter = self.queue.nth(pool, counts.connecting + counts.checking)?;
+        Some(waiter.arrival)
+    }
+
+    fn cap(&self, now: Instant, pool: PoolId) -> u32 {
+        let limits = &self.of(pool).limits;
+        // The reserve is looked at only where it matters.
+        let is_short = self.slots.counts(pool).open() >= limits.size && limits.reserve > 0;
+        let may_use_reserve = is_short
+            && limits
+                .reserve_timeout
+                .is_some_and(|timeout| self.queue.longest_wait(now, pool) > timeout);
+        if may_use_reserve { limits.size.saturating_add(limits.reserve) } else { limits.size }
+    }
+
+    /// Which servers to close so that `pool` can open one under the shared caps; `None` if that
+    /// cannot be had.
+    ///
+    /// All or nothing: a server closed for one cap is lost for nothing if another cap stays full.
+    /// The host comes last, because whatever makes room in a database or a user does so there too.
+    pub(super) fn room_for(&self, pool: PoolId) -> Option<Victims> {
+        let mut victims = Victims::default();
+        for (at, group) in self.slots.groups_of(pool).into_iter().enumerate() {
+            let chosen = victims.iter().flatten().filter(|victim| self.counts_in(**victim, group));
+            let open = self.slots.groups.of(group).open
+                - u32::try_from(chosen.count()).expect("three at most");
+            let max = self.slots.groups.of(group).max;
+            if open > max {
+                // A lowered limit: closing one does not help.
+                return None;
+            }
+            if open == max {
+                victims[at] = Some(self.longest_idle(group, pool)?);
+            }
+        }
+        Some(victims)
+    }
+
+    /// The longest idle server that counts in `group`, of a pool that can spare it.
+    fn longest_idle(&self, group: GroupId, except: PoolId) -> Option<u32> {
+        if self.slots.groups.of(group).idle == 0 {
+            return None;
+        }
+        let others = self.slots.pools().filter(|pool| {
+            *pool != except
+                && self.slots.groups_of(*pool).contains(&group)
+                && self.queue.waiting(*pool) == 0
+        });
+        let fronts = others.filter_map(|pool| self.slots.longest_idle(pool));
+        fronts.min_by_key(|index| self.slots.at(*index).since)
+    }
+
+    fn counts_in(&self, index: u32, group: GroupId) -> bool {
+        self.slots.groups_of(self.slots.at(index).pool).contains(&group)
+    }
+
+    /// The pool that a server of `busy`, which has waiters of its own, is closed for.
+    ///
+    /// A pool without any server would never get one while the pools that fill a shared cap are
+    /// busy: its waiters see no lease end. So its first waiter takes its turn among theirs.
+    pub(super) fn starving(&self, now: Instant, busy: PoolId) -> Option<PoolId> {
+        let next = self.queue.first(busy)?;
+        // Never trade a server that works for one that may not be had.
+        let is_safe = !self.host.is_troubled() && !self.of(busy).login.is_troubled();
+        if !is_safe || !self.may_connect(now) {
+            return None;
+        }
+        let starved = self.queue.hungry().iter().copied().filter_map(|pool| {
+            let first = self.queue.first(pool)?;
+            let is_due = first.arrival < next.arrival
+                && now.saturating_duration_since(first.since) >= STARVED_AFTER;
+            let is_starved = is_due
+                && self.slots.counts(pool).open() == 0
+                && self.may_open(now, pool)
+                && !self.of(pool).login.is_troubled()
+                && self.is_blocked_by(pool, busy);
+            is_starved.then_some((first.arrival, pool))
+        });
+        starved.min().map(|(_, pool)| pool)
+    }
+
+    /// Whether closing one server of `other` is what `pool` needs to open one.
+    fn is_blocked_by(&self, pool: PoolId, other: PoolId) -> bool {
+        let others = self.slots.groups_of(other);
+        let mut full = self
+            .slots
+            .groups_of(pool)
+            .into_iter()
+            .filter(|group| self.slots.groups.of(*group).is_full())
+            .peekable();
+        full.peek().is_some()
+            && full.all(|group| others.contains(&group) && !self.slots.groups.of(group).is_over())
+    }
+}

@@ -1,0 +1,223 @@
+//! What goes into a [`Scheduler`](super::Scheduler) and what comes out of it.
+
+use crate::base::ids::ClientId;
+use crate::base::ids::PoolId;
+use crate::base::ids::WorkerId;
+use std::time::{Duration, Instant};
+
+/// What is scheduled. In tests all of it is numbers.
+pub trait Site {
+    /// A server that nobody uses.
+    type Conn;
+    /// Why connecting failed.
+    type Error: Clone;
+    /// How to reach a waiter.
+    type Handle;
+    /// What a cancel request needs to know of a server: its backend key.
+    type Key: Clone;
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct HostLimits {
+    /// How long a host may fail before those who can only wait for it are refused.
+    pub down_hold: Duration,
+    /// The longest wait between two attempts to reach a host, or to log a pool in.
+    pub login_retry: Duration,
+    /// Over all pools. `None`: unlimited.
+    pub max_connections: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PoolLimits {
+    /// A server idle for longer is checked before it is lent. `None`: never.
+    pub check_delay: Option<Duration>,
+    /// Over all pools of the database; 0: unlimited. It belongs to the database, not to the pool:
+    /// the value set last, through any of its pools, holds for all of them.
+    pub database_max: u32,
+    pub idle_timeout: Option<Duration>,
+    pub lifetime: Option<Duration>,
+    /// Kept open in a pool that was ever used.
+    pub min: u32,
+    /// So many more once somebody has waited for `reserve_timeout`.
+    pub reserve: u32,
+    pub reserve_timeout: Option<Duration>,
+    /// Lend the longest idle server first, not the most recently used one.
+    pub round_robin: bool,
+    pub size: u32,
+    /// Over all pools of the user; 0: unlimited. It belongs to the user, as `database_max` does to
+    /// the database.
+    pub user_max: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct PoolSpec {
+    /// Over whose pools `database_max` is counted.
+    pub database: String,
+    pub limits: PoolLimits,
+    /// Over whose pools `user_max` is counted.
+    pub user: String,
+}
+
+/// One use of a slot, from connecting until it is vacant again. The slot's next use is another
+/// `SlotRef`, so one that is out of date is recognised.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct SlotRef {
+    pub pool: PoolId,
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// A server on loan.
+#[derive(Debug)]
+#[must_use = "a lease that is dropped leaks its slot: give it back or discard the slot"]
+pub struct Lease<C> {
+    pub slot: SlotRef,
+    pub conn: C,
+}
+
+/// One client asks to wait for a server.
+#[derive(Debug)]
+pub struct Request<H> {
+    /// To the front of the queue: the server it was lent turned out to be dead.
+    pub again: bool,
+    pub client: ClientId,
+    /// `None`: waits for ever.
+    pub deadline: Option<Instant>,
+    pub handle: H,
+    pub pool: PoolId,
+    pub worker: WorkerId,
+}
+
+/// A place in a queue. It means nothing once its waiter was served, refused or has left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ticket {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// Something the caller has to do. See [`Scheduler::next_action`](super::Scheduler::next_action).
+pub enum Action<S: Site> {
+    /// Ask the server whether it still works, then `tidied` or `discard`. Bound the time: a waiter
+    /// counts on this server, and no other is opened for it meanwhile.
+    Check {
+        lease: Lease<S::Conn>,
+    },
+    /// The slot is vacant already: close before the next `Connect`, which may be for this slot.
+    Close {
+        conn: S::Conn,
+        pool: PoolId,
+        why: CloseReason,
+    },
+    /// Open a connection, then `connected` or `connect_failed` (or `discard`, if nobody is to be
+    /// blamed).
+    Connect {
+        slot: SlotRef,
+    },
+    Grant {
+        to: S::Handle,
+        lease: Lease<S::Conn>,
+        waited: Duration,
+    },
+    Refuse {
+        to: S::Handle,
+        refusal: Refusal<S::Error>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum CloseReason {
+    /// The caller found it dead while it was idle.
+    Dead,
+    /// Another pool needed its place under a shared cap.
+    Evicted,
+    IdleTimeout,
+    Lifetime,
+    /// A limit was lowered below what is open.
+    Shrunk,
+}
+
+/// Why a waiter does not get a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refusal<E> {
+    /// The server has an answer, and it will be the same next time.
+    LoginFailed { error: E },
+    /// No new server for longer than the hold, and the pool has none left.
+    ServerDown { error: E, since: Instant },
+    /// As it was at the deadline, this waiter included.
+    WaitTimeout { waited: Duration, counts: Counts },
+}
+
+/// Why a server could not be opened.
+#[derive(Clone, Debug)]
+pub struct ConnectFailure<E> {
+    /// Trying again cannot help until somebody changes something. Means nothing for a host.
+    pub definitive: bool,
+    pub error: E,
+    pub scope: FailureScope,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailureScope {
+    /// Any pool would have failed: unreachable, starting up, shutting down.
+    Host,
+    /// The host answered, and said no to this database and user.
+    Pool,
+}
+
+/// What a cancel request found.
+pub enum Cancel<S: Site> {
+    Nothing,
+    /// The client waited and no longer does: tell it.
+    Queued(S::Handle),
+    /// Send a cancel request to the server with this key, then `cancel_done(slot)`, however it
+    /// went.
+    Running {
+        slot: SlotRef,
+        key: S::Key,
+    },
+}
+
+/// How many slots are in each state, and how many clients wait.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    pub being_canceled: u32,
+    pub checking: u32,
+    pub connecting: u32,
+    pub idle: u32,
+    pub leased: u32,
+    pub tidying: u32,
+    pub waiting: u32,
+}
+
+impl Counts {
+    /// The slots that count against the caps.
+    pub fn open(&self) -> u32 {
+        self.connecting + self.live()
+    }
+
+    /// The servers there are, whatever they are doing.
+    pub fn live(&self) -> u32 {
+        self.being_canceled + self.checking + self.idle + self.leased + self.tidying
+    }
+}
+
+/// Who has a server, and since when.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    pub client: ClientId,
+    pub since: Instant,
+    pub slot: SlotRef,
+}
+
+/// Whether new servers can be had.
+#[derive(Clone, Debug)]
+pub enum Health<E> {
+    Failing {
+        definitive: bool,
+        error: E,
+        retry_at: Instant,
+        since: Instant,
+    },
+    /// As far as is known.
+    Working,
+}

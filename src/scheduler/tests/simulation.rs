@@ -1,0 +1,297 @@
+//! Random traffic, with every invariant checked after every step. A failure prints the seed.
+
+use super::world::World;
+use super::{host, ms, sized, spec};
+use crate::base::ids::ClientId;
+use crate::base::ids::PoolId;
+use crate::base::ids::WorkerId;
+use crate::scheduler::FailureScope;
+use crate::scheduler::HostLimits;
+use crate::scheduler::PoolLimits;
+use std::time::Duration;
+
+const SEEDS: u64 = 300;
+const STEPS: u32 = 1_500;
+const POOLS: u32 = 5;
+
+#[test]
+fn random_traffic_keeps_every_invariant() {
+    for seed in 1..=SEEDS {
+        let outcome = std::panic::catch_unwind(|| simulate(seed));
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}
+
+fn simulate(seed: u64) {
+    let mut day = Day::new(seed);
+    for _ in 0..STEPS {
+        day.step();
+    }
+    day.recover();
+    day.end();
+}
+
+struct Day {
+    random: Random,
+    world: World,
+    clients: u64,
+    is_host_down: bool,
+    /// By pool: its login fails, and whether for good.
+    logins: Vec<Option<bool>>,
+}
+
+impl Day {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let names = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "z")];
+        let host = random_host(&mut random);
+        // A cap belongs to its database or user: the last one set holds, as in the scheduler.
+        let world =
+            World::new(host, &names.map(|(database, user)| spec(database, user, sized(2))), seed);
+        let logins = vec![None; POOLS as usize];
+        let mut day = Self { random, world, clients: 0, is_host_down: false, logins };
+        for pool in 0..POOLS {
+            let limits = random_limits(&mut day.random);
+            day.world.set_limits(PoolId(pool), limits);
+        }
+        day
+    }
+
+    fn step(&mut self) {
+        self.world.events.clear();
+        let passes = match self.random.below(200) {
+            0 => 2_000,
+            1..=10 => self.random.below(400),
+            11..=120 => self.random.below(8),
+            _ => 0,
+        };
+        self.world.pass(ms(passes.into()));
+        match self.random.below(100) {
+            0..=29 => self.arrive(),
+            30..=44 => self.finish(),
+            45..=64 => self.answer_connect(),
+            65..=70 => self.answer_check(),
+            71..=75 => self.answer_tidying(),
+            76..=78 => self.leave(),
+            79..=83 => self.cancel(),
+            84..=88 => self.cancel_done(),
+            89 => self.change_limits(),
+            90 => self.change_weather(),
+            91..=92 => {
+                let Self { random, world, .. } = self;
+                world.look_at_idle(|| random.below(4) == 0);
+            }
+            _ => self.world.tick(),
+        }
+    }
+
+    fn arrive(&mut self) {
+        self.clients += 1;
+        let pool = PoolId(self.random.below(POOLS));
+        let worker = WorkerId(u16::try_from(self.random.below(3)).expect("small"));
+        let patience = (self.random.below(3) > 0).then(|| ms(self.random.below(1_500).into()));
+        let again = self.random.below(20) == 0;
+        self.world.ask_as(pool, self.clients, worker, patience, again);
+    }
+
+    fn finish(&mut self) {
+        let Some(at) = self.random.index(self.world.leases.len()) else { return };
+        match self.random.below(10) {
+            0 => {
+                let (_, lease) = self.world.leases.swap_remove(at);
+                self.world.discard(lease.slot);
+            }
+            1..=2 => self.world.tidy(at),
+            _ => {
+                let home = WorkerId(u16::try_from(self.random.below(3)).expect("small"));
+                self.world.give_back_to(at, home);
+            }
+        }
+    }
+
+    fn answer_connect(&mut self) {
+        let Some(at) = self.random.index(self.world.connecting.len()) else { return };
+        let slot = self.world.connecting[at];
+        let login = self.logins[slot.pool.0 as usize];
+        if self.is_host_down {
+            self.world.connect_failed(at, FailureScope::Host, false);
+        } else if let Some(definitive) = login {
+            self.world.connect_failed(at, FailureScope::Pool, definitive);
+        } else if self.random.below(30) == 0 {
+            self.world.connecting.remove(at);
+            self.world.discard(slot);
+        } else {
+            let home = WorkerId(u16::try_from(self.random.below(3)).expect("small"));
+            self.world.connected(at, home);
+        }
+    }
+
+    fn answer_check(&mut self) {
+        let Some(at) = self.random.index(self.world.checks.len()) else { return };
+        let lease = self.world.checks.swap_remove(at);
+        if self.random.below(3) == 0 {
+            self.world.discard(lease.slot);
+        } else {
+            self.world.tidied(lease, WorkerId(1));
+        }
+    }
+
+    fn answer_tidying(&mut self) {
+        let Some(at) = self.random.index(self.world.tidying.len()) else { return };
+        let lease = self.world.tidying.swap_remove(at);
+        if self.random.below(3) == 0 {
+            self.world.discard(lease.slot);
+        } else {
+            self.world.tidied(lease, WorkerId(0));
+        }
+    }
+
+    fn waiter(&mut self) -> Option<(PoolId, ClientId)> {
+        let pool = PoolId(self.random.below(POOLS));
+        let at = self.random.index(self.world.model.waiting(pool))?;
+        Some((pool, self.world.model.lines[pool.0 as usize][at].client))
+    }
+
+    fn leave(&mut self) {
+        if let Some((_, client)) = self.waiter() {
+            self.world.leave(client.0);
+        }
+    }
+
+    fn cancel(&mut self) {
+        if self.random.below(4) == 0 {
+            if let Some((pool, client)) = self.waiter() {
+                assert_eq!(self.world.cancel(pool, client.0), None);
+            }
+        } else if let Some(at) = self.random.index(self.world.leases.len()) {
+            let (client, lease) = &self.world.leases[at];
+            let (pool, conn, client) = (lease.slot.pool, lease.conn, client.0);
+            assert_eq!(self.world.cancel(pool, client), Some(conn));
+        }
+    }
+
+    fn cancel_done(&mut self) {
+        if let Some(at) = self.random.index(self.world.cancels.len()) {
+            self.world.cancel_done(at);
+        }
+    }
+
+    fn change_limits(&mut self) {
+        if self.random.below(3) == 0 {
+            let limits = random_host(&mut self.random);
+            self.world.set_host_limits(limits);
+        } else {
+            let pool = PoolId(self.random.below(POOLS));
+            let limits = random_limits(&mut self.random);
+            self.world.set_limits(pool, limits);
+        }
+    }
+
+    fn change_weather(&mut self) {
+        if self.random.below(3) == 0 {
+            self.is_host_down = !self.is_host_down;
+        } else {
+            let pool = self.random.below(POOLS) as usize;
+            self.logins[pool] = match self.random.below(4) {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            };
+        }
+    }
+
+    /// From any state, once everything works again: everybody who still waits is served.
+    fn recover(&mut self) {
+        for _ in 0..3_000 {
+            self.world.events.clear();
+            let is_done = self.world.scheduler.host_counts().waiting == 0;
+            if is_done && self.world.leases.is_empty() && self.world.cancels.is_empty() {
+                return;
+            }
+            self.world.pass(ms(50));
+            self.world.tick();
+            self.world.connect_all();
+            while !self.world.cancels.is_empty() {
+                self.world.cancel_done(0);
+            }
+            while let Some(lease) = self.world.checks.pop().or_else(|| self.world.tidying.pop()) {
+                self.world.tidied(lease, WorkerId(0));
+            }
+            if !self.world.leases.is_empty() {
+                self.world.give_back_to(0, WorkerId(0));
+            }
+        }
+        panic!("somebody waits for ever");
+    }
+
+    fn end(&mut self) {
+        for pool in 0..POOLS {
+            self.world.set_limits(PoolId(pool), sized(0));
+        }
+        while let Some(slot) = self.world.connecting.pop() {
+            self.world.discard(slot);
+        }
+        while let Some(lease) = self.world.checks.pop().or_else(|| self.world.tidying.pop()) {
+            self.world.tidied(lease, WorkerId(0));
+        }
+        assert_eq!(self.world.scheduler.host_counts().open(), 0, "a slot leaked");
+        assert!(self.world.model.servers.is_empty());
+    }
+}
+
+fn random_host(random: &mut Random) -> HostLimits {
+    HostLimits {
+        down_hold: ms(u64::from(random.below(4)) * 300),
+        login_retry: ms(500),
+        ..host((random.below(3) > 0).then(|| 1 + random.below(8)))
+    }
+}
+
+fn random_limits(random: &mut Random) -> PoolLimits {
+    let mut maybe = |odds: u32, most: u32| {
+        (random.below(odds) == 0).then(|| ms((1 + random.below(most)).into()))
+    };
+    let (check_delay, idle_timeout) = (maybe(2, 60), maybe(2, 800));
+    let (lifetime, reserve_timeout) = (maybe(3, 2_000), maybe(2, 200));
+    let shared = |draw: u32| if draw < 3 { draw + 1 } else { 0 };
+    PoolLimits {
+        check_delay,
+        database_max: shared(random.below(6)),
+        idle_timeout,
+        lifetime,
+        min: random.below(3),
+        reserve: random.below(3),
+        reserve_timeout,
+        round_robin: random.below(4) == 0,
+        size: 1 + random.below(4),
+        user_max: shared(random.below(6)),
+    }
+}
+
+/// Xorshift: good enough to shuffle a test, and the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        u32::try_from((self.0 >> 33) % u64::from(bound)).expect("less than a u32")
+    }
+
+    fn index(&mut self, len: usize) -> Option<usize> {
+        let len = u32::try_from(len).expect("test sizes are small");
+        (len > 0).then(|| self.below(len) as usize)
+    }
+}
+
+/// A simulated second is a fraction of a real one: this is where a year would go.
+#[test]
+fn a_long_quiet_night_changes_nothing() {
+    let mut world = World::new(host(Some(4)), &[spec("a", "x", sized(2))], 1);
+    world.ask(super::A, 1);
+    world.connect_all();
+    world.give_back(1);
+    world.run(Duration::from_mins(10));
+    assert_eq!(world.scheduler.counts(super::A).idle, 1);
+}

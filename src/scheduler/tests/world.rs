@@ -1,0 +1,379 @@
+//! A scheduler and everybody around it: clients, servers, cancel requests, the clock.
+
+use super::model::{Model, Server, State, Waiter};
+use crate::base::ids::ClientId;
+use crate::base::ids::PoolId;
+use crate::base::ids::WorkerId;
+use crate::scheduler::Action;
+use crate::scheduler::Cancel;
+use crate::scheduler::CloseReason;
+use crate::scheduler::ConnectFailure;
+use crate::scheduler::Counts;
+use crate::scheduler::FailureScope;
+use crate::scheduler::Health;
+use crate::scheduler::HostLimits;
+use crate::scheduler::Lease;
+use crate::scheduler::PoolLimits;
+use crate::scheduler::PoolSpec;
+use crate::scheduler::Refusal;
+use crate::scheduler::Request;
+use crate::scheduler::Scheduler;
+use crate::scheduler::Site;
+use crate::scheduler::SlotRef;
+use crate::scheduler::Ticket;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+pub(super) struct Numbers;
+
+impl Site for Numbers {
+    type Conn = u64;
+    type Error = u32;
+    type Handle = ClientId;
+    type Key = u64;
+}
+
+/// What a test asks about afterwards.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Event {
+    Checking(u64),
+    Closed(PoolId, u64, CloseReason),
+    Connecting(PoolId),
+    Granted(ClientId, u64),
+    Refused(ClientId, Refusal<u32>),
+}
+
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) scheduler: Scheduler<Numbers>,
+    pub(super) model: Model,
+    pub(super) connecting: Vec<SlotRef>,
+    pub(super) leases: Vec<(ClientId, Lease<u64>)>,
+    pub(super) checks: Vec<Lease<u64>>,
+    pub(super) tidying: Vec<Lease<u64>>,
+    pub(super) cancels: Vec<SlotRef>,
+    pub(super) tickets: BTreeMap<ClientId, Ticket>,
+    pub(super) events: Vec<Event>,
+    conns: u64,
+}
+
+#[expect(clippy::disallowed_methods, reason = "where a test's clock starts does not matter")]
+fn epoch() -> Instant {
+    // Some way from the machine's start, so that times before it exist.
+    Instant::now() + Duration::from_hours(1)
+}
+
+impl World {
+    pub(super) fn new(host: HostLimits, pools: &[PoolSpec], seed: u64) -> Self {
+        let mut world = Self {
+            now: epoch(),
+            scheduler: Scheduler::new(host, seed),
+            model: Model::new(host),
+            connecting: Vec::new(),
+            leases: Vec::new(),
+            checks: Vec::new(),
+            tidying: Vec::new(),
+            cancels: Vec::new(),
+            tickets: BTreeMap::new(),
+            events: Vec::new(),
+            conns: 0,
+        };
+        for spec in pools {
+            world.scheduler.add_pool(world.now, spec.clone());
+            world.model.pools.push(spec.clone());
+            world.model.lines.push(Vec::new());
+        }
+        world
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// A client asks as the proxy does: at once, or in line.
+    pub(super) fn ask(&mut self, pool: PoolId, client: u64) {
+        self.ask_as(pool, client, WorkerId(0), None, false);
+    }
+
+    pub(super) fn ask_as(
+        &mut self,
+        pool: PoolId,
+        client: u64,
+        worker: WorkerId,
+        patience: Option<Duration>,
+        again: bool,
+    ) {
+        let client = ClientId(client);
+        if let Some(lease) = self.scheduler.try_acquire(self.now, pool, client, worker) {
+            assert_eq!(self.model.waiting(pool), 0, "overtook");
+            self.check_locality(pool, lease.slot, worker);
+            self.model.on_lend(self.now, client, lease.slot, lease.conn);
+            self.events.push(Event::Granted(client, lease.conn));
+            self.leases.push((client, lease));
+            return self.settle(false);
+        }
+        self.settle(false);
+        let deadline = patience.map(|patience| self.now + patience);
+        let request = Request { again, client, deadline, handle: client, pool, worker };
+        let waiter = Waiter { client, deadline, since: self.now, order: 0, again };
+        match self.scheduler.enqueue(self.now, request) {
+            Ok(ticket) => {
+                self.model.enqueue(pool, waiter);
+                self.tickets.insert(client, ticket);
+            }
+            Err((handle, refusal)) => {
+                assert_eq!(handle, client);
+                self.model.check_refusal(self.now, pool, &refusal);
+                self.events.push(Event::Refused(client, refusal));
+            }
+        }
+        self.settle(false);
+    }
+
+    fn check_locality(&self, pool: PoolId, lent: SlotRef, worker: WorkerId) {
+        let delay = self.model.spec(pool).limits.check_delay;
+        let is_near = |server: &Server| {
+            server.state == State::Idle
+                && server.home == worker
+                && delay.is_none_or(|delay| self.now - server.since <= delay)
+        };
+        // Round robin looks at its worker's longest idle only.
+        let found = self.model.of(pool).any(is_near) && !self.model.spec(pool).limits.round_robin;
+        let is_lent_near = self.model.of(pool).any(|server| server.slot == lent && is_near(server));
+        assert!(!found || is_lent_near, "passed over a server of its own worker");
+    }
+
+    pub(super) fn leave(&mut self, client: u64) {
+        let client = ClientId(client);
+        let left = self.scheduler.leave(self.now, self.tickets[&client]);
+        assert_eq!(left, Some(client));
+        self.model.unqueue(client);
+        self.settle(false);
+        assert_eq!(self.scheduler.leave(self.now, self.tickets[&client]), None, "left twice");
+    }
+
+    fn lease_of(&mut self, client: u64) -> Lease<u64> {
+        let of_client = |(holder, _): &(ClientId, _)| *holder == ClientId(client);
+        let at = self.leases.iter().position(of_client).expect("it has a lease");
+        self.leases.swap_remove(at).1
+    }
+
+    pub(super) fn give_back(&mut self, client: u64) {
+        let home = WorkerId(0);
+        let lease = self.lease_of(client);
+        self.model.put_back(self.now, lease.slot, home);
+        self.scheduler.give_back(self.now, lease, home);
+        self.settle(false);
+    }
+
+    pub(super) fn give_back_to(&mut self, at: usize, home: WorkerId) {
+        let (_, lease) = self.leases.swap_remove(at);
+        self.model.put_back(self.now, lease.slot, home);
+        self.scheduler.give_back(self.now, lease, home);
+        self.settle(false);
+    }
+
+    pub(super) fn tidy(&mut self, at: usize) {
+        let (_, lease) = self.leases.swap_remove(at);
+        self.scheduler.tidy(self.now, lease.slot);
+        let server = self.model.server(lease.slot);
+        (server.state, server.since) = (State::Tidying, self.now);
+        self.tidying.push(lease);
+        self.settle(false);
+    }
+
+    pub(super) fn tidied(&mut self, lease: Lease<u64>, home: WorkerId) {
+        self.model.put_back(self.now, lease.slot, home);
+        self.scheduler.tidied(self.now, lease, home);
+        self.settle(false);
+    }
+
+    pub(super) fn discard(&mut self, slot: SlotRef) {
+        self.model.remove(slot);
+        self.scheduler.discard(self.now, slot);
+        self.settle(false);
+        self.scheduler.discard(self.now, slot);
+        self.settle(false);
+    }
+
+    pub(super) fn connect_all(&mut self) {
+        while !self.connecting.is_empty() {
+            self.connected(0, WorkerId(0));
+        }
+    }
+
+    pub(super) fn connected(&mut self, at: usize, home: WorkerId) {
+        let slot = self.connecting.remove(at);
+        self.conns += 1;
+        let conn = self.conns;
+        (self.model.server(slot).conn, self.model.server(slot).connected_at) = (conn, self.now);
+        self.model.put_back(self.now, slot, home);
+        self.model.ramp = (self.model.ramp * 2).min(32);
+        self.scheduler.connected(self.now, Lease { slot, conn }, conn, home);
+        self.settle(false);
+    }
+
+    pub(super) fn connect_failed(&mut self, at: usize, scope: FailureScope, definitive: bool) {
+        let slot = self.connecting.remove(at);
+        self.model.remove(slot);
+        if scope == FailureScope::Host {
+            self.model.ramp = 1;
+        }
+        let failure = ConnectFailure { definitive, error: 7, scope };
+        self.scheduler.connect_failed(self.now, slot, failure);
+        self.settle(false);
+    }
+
+    /// Answers with the server that the request is sent to.
+    pub(super) fn cancel(&mut self, pool: PoolId, client: u64) -> Option<u64> {
+        let client = ClientId(client);
+        let key = match self.scheduler.cancel(self.now, pool, client) {
+            Cancel::Nothing => None,
+            Cancel::Queued(handle) => {
+                assert_eq!((handle, self.model.unqueue(client).0), (client, pool));
+                None
+            }
+            Cancel::Running { slot, key } => {
+                let server = self.model.server(slot);
+                assert_eq!((server.state, server.conn), (State::Leased(client), key));
+                server.cancels += 1;
+                self.cancels.push(slot);
+                Some(key)
+            }
+        };
+        self.settle(false);
+        key
+    }
+
+    pub(super) fn cancel_done(&mut self, at: usize) {
+        let slot = self.cancels.remove(at);
+        if let Some(server) = self.model.servers.iter_mut().find(|server| server.slot == slot) {
+            server.cancels -= 1;
+            if server.cancels == 0 && server.state == State::BeingCanceled {
+                (server.state, server.since) = (State::Idle, self.now);
+            }
+        }
+        self.scheduler.cancel_done(self.now, slot);
+        self.settle(false);
+    }
+
+    pub(super) fn set_limits(&mut self, pool: PoolId, limits: PoolLimits) {
+        let PoolSpec { database, user, .. } = self.model.spec(pool).clone();
+        for other in &mut self.model.pools {
+            if other.database == database {
+                other.limits.database_max = limits.database_max;
+            }
+            if other.user == user {
+                other.limits.user_max = limits.user_max;
+            }
+        }
+        self.model.pools[pool.0 as usize].limits = limits.clone();
+        self.scheduler.set_limits(self.now, pool, limits);
+        self.settle(false);
+    }
+
+    pub(super) fn set_host_limits(&mut self, limits: HostLimits) {
+        self.model.host = limits;
+        self.scheduler.set_host_limits(self.now, limits);
+        self.settle(false);
+    }
+
+    /// Shows the idle servers; `dies` says which of them are dead.
+    pub(super) fn look_at_idle(&mut self, mut dies: impl FnMut() -> bool) {
+        let mut seen = 0;
+        self.scheduler.with_idle(self.now, |_, _| {
+            seen += 1;
+            !dies()
+        });
+        let idle = self.model.servers.iter().filter(|server| server.state == State::Idle);
+        assert_eq!(idle.count(), seen);
+        self.settle(false);
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.scheduler.tick(self.now);
+        self.settle(true);
+    }
+
+    /// The most a test waits for: the clock moves by ticks.
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.pass(Duration::from_millis(100));
+            self.tick();
+        }
+    }
+
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn settle(&mut self, ticked: bool) {
+        let now = self.now;
+        while let Some(action) = self.scheduler.next_action() {
+            let event = match action {
+                Action::Check { lease } => {
+                    self.model.on_check(now, lease.slot);
+                    let conn = lease.conn;
+                    self.checks.push(lease);
+                    Event::Checking(conn)
+                }
+                Action::Close { conn, pool, why } => {
+                    self.model.on_close(now, pool, conn, why);
+                    Event::Closed(pool, conn, why)
+                }
+                Action::Connect { slot } => {
+                    self.model.on_connect(now, slot, ticked);
+                    self.connecting.push(slot);
+                    Event::Connecting(slot.pool)
+                }
+                Action::Grant { to, lease, waited: _ } => {
+                    self.model.on_grant(now, to, lease.slot, lease.conn);
+                    let conn = lease.conn;
+                    self.leases.push((to, lease));
+                    Event::Granted(to, conn)
+                }
+                Action::Refuse { to, refusal } => {
+                    self.model.on_refuse(now, to, &refusal);
+                    Event::Refused(to, refusal)
+                }
+            };
+            self.events.push(event);
+        }
+        self.check(ticked);
+    }
+
+    fn check(&self, ticked: bool) {
+        let mut all = Counts::default();
+        for pool in self.model.pool_ids() {
+            let counts = self.scheduler.counts(pool);
+            assert_eq!(counts, self.model.counts(pool), "{pool:?}");
+            all.waiting += counts.waiting;
+            let held = self.leases.iter().filter(|(_, lease)| lease.slot.pool == pool);
+            assert_eq!(self.scheduler.holders(pool).count(), held.count());
+            let failing = |health| {
+                matches!(health, Health::Failing { since, .. }
+                if self.now - since >= self.model.host.down_hold)
+            };
+            let is_down = failing(self.scheduler.health());
+            if ticked && is_down && self.model.live(pool) == 0 {
+                assert_eq!(self.model.waiting(pool), 0, "waits for a host that is down");
+            }
+        }
+        let host = self.scheduler.host_counts();
+        assert_eq!(host.open() as usize, self.model.servers.len());
+        assert_eq!(host.waiting, all.waiting);
+        let may_try = |pool: PoolId| {
+            let healths = [self.scheduler.health(), self.scheduler.login_health(pool)];
+            let is_probing = !matches!(healths[1], Health::Working)
+                && self.scheduler.counts(pool).connecting > 0;
+            !is_probing
+                && healths.iter().all(|health| match health {
+                    // What time brings about is due at the next tick.
+                    Health::Failing { retry_at, .. } => ticked && *retry_at <= self.now,
+                    Health::Working => true,
+                })
+        };
+        self.model.check(self.now, ticked, may_try);
+    }
+}

@@ -1,0 +1,179 @@
+//! What time and new limits bring about.
+
+use super::Pool;
+use super::Scheduler;
+use super::caps::{Groups, or_unlimited};
+use super::grow::Victims;
+use super::terms::{Action, CloseReason, HostLimits, PoolLimits, Refusal, Site, SlotRef};
+use crate::base::ids::PoolId;
+use std::time::Instant;
+
+impl<S: Site> Scheduler<S> {
+    /// To be called about every 100 ms: everything that only time brings about is late by that much
+    /// at most.
+    pub fn tick(&mut self, now: Instant) {
+        self.refuse_late(now);
+        for pool in self.slots.pools() {
+            self.reap(now, pool);
+        }
+        self.refuse_all_hopeless(now);
+        self.grow(now);
+        self.probe(now);
+        for pool in self.slots.pools() {
+            self.fill(now, pool);
+        }
+    }
+
+    /// A pool that is larger than its new size shrinks: idle servers are closed now, the others as
+    /// their leases end.
+    pub fn set_limits(&mut self, now: Instant, pool: PoolId, limits: PoolLimits) {
+        let [database, user, _] = self.slots.groups_of(pool);
+        self.slots.groups.of_mut(database).max = or_unlimited(limits.database_max);
+        self.slots.groups.of_mut(user).max = or_unlimited(limits.user_max);
+        let slots: Vec<SlotRef> = self.slots.open_slots(pool).collect();
+        for slot in slots {
+            self.slots.at_mut(slot.index).set_lifetime(limits.lifetime);
+        }
+        self.of_mut(pool).limits = limits;
+        self.shrink(now);
+    }
+
+    pub fn set_host_limits(&mut self, now: Instant, limits: HostLimits) {
+        self.slots.groups.of_mut(Groups::HOST).max = limits.max_connections.unwrap_or(u32::MAX);
+        if limits.login_retry != self.limits.login_retry {
+            self.host.set_login_retry(limits.login_retry);
+            for pool in &mut self.pools {
+                pool.login.set_login_retry(limits.login_retry);
+            }
+        }
+        self.limits = limits;
+        self.shrink(now);
+    }
+
+    /// Shows each idle server to `keep`; one that it does not keep is closed. For the caller to read
+    /// what servers said unasked, and to find those that died.
+    pub fn with_idle(&mut self, now: Instant, mut keep: impl FnMut(SlotRef, &mut S::Conn) -> bool) {
+        for pool in self.slots.pools() {
+            let mut next = self.slots.idle(pool).next();
+            while let Some(index) = next {
+                next = self.slots.next_idle(index);
+                let slot = self.slots.slot_ref(index);
+                let conn = self.slots.conn_mut(index).expect("an idle slot has its server");
+                if !keep(slot, conn) {
+                    self.close_idle(now, index, CloseReason::Dead);
+                }
+            }
+            self.refuse_if_hopeless(now, pool);
+        }
+        self.grow(now);
+    }
+
+    /// More is open than a limit allows.
+    pub(super) fn has_surplus(&self, pool: PoolId) -> bool {
+        let limits = &self.of(pool).limits;
+        self.slots.counts(pool).open() > limits.size.saturating_add(limits.reserve)
+            || self
+                .slots
+                .groups_of(pool)
+                .into_iter()
+                .any(|group| self.slots.groups.of(group).is_over())
+    }
+
+    pub(super) fn refuse_all_hopeless(&mut self, now: Instant) {
+        // Refusing may empty a line, which takes its pool out of `hungry`: go through it backwards.
+        for at in (0..self.queue.hungry().len()).rev() {
+            let pool = self.queue.hungry()[at];
+            self.refuse_if_hopeless(now, pool);
+        }
+    }
+
+    fn refuse_late(&mut self, now: Instant) {
+        for waiter in self.queue.late(now) {
+            let mut counts = self.counts(waiter.request.pool);
+            counts.waiting += 1;
+            let waited = now.saturating_duration_since(waiter.since);
+            let refusal = Refusal::WaitTimeout { waited, counts };
+            self.actions.push_back(Action::Refuse { to: waiter.request.handle, refusal });
+        }
+    }
+
+    /// Closes what was idle for too long, the longest idle first, and what is too old.
+    fn reap(&mut self, now: Instant, pool: PoolId) {
+        let limits = &self.of(pool).limits;
+        let (min, idle_timeout) = (limits.min.min(limits.size), limits.idle_timeout);
+        let mut next = self.slots.idle(pool).next();
+        while let Some(index) = next {
+            next = self.slots.next_idle(index);
+            let slot = self.slots.at(index);
+            let is_idle = |timeout| now.saturating_duration_since(slot.since) >= timeout;
+            let why = if slot.expires.is_some_and(|expires| expires <= now) {
+                CloseReason::Lifetime
+            } else if idle_timeout.is_some_and(is_idle) && self.slots.counts(pool).open() > min {
+                CloseReason::IdleTimeout
+            } else {
+                continue;
+            };
+            self.close_idle(now, index, why);
+        }
+    }
+
+    /// Closes idle servers until the limits hold, and uses what limits now allow.
+    fn shrink(&mut self, now: Instant) {
+        for pool in self.slots.pools() {
+            while self.has_surplus(pool)
+                && let Some(index) = self.slots.longest_idle(pool)
+            {
+                self.close_idle(now, index, CloseReason::Shrunk);
+            }
+            self.settle(now, pool);
+        }
+    }
+
+    /// Tries the host, or a login, for a pool that nobody waits for because waiters are refused: so
+    /// that it recovers without anybody being kept waiting for that. Only where somebody asked
+    /// lately; a place under a shared cap is made for them as it would be for a waiter, or a host
+    /// full of other pools' idle servers could never be tried.
+    fn probe(&mut self, now: Instant) {
+        while let Some((pool, victims)) = self.next_probe(now) {
+            self.replace(now, victims, pool);
+        }
+    }
+
+    fn next_probe(&self, now: Instant) -> Option<(PoolId, Victims)> {
+        if !self.may_connect(now) {
+            return None;
+        }
+        let troubled = self.slots.pools().filter(|pool| {
+            let Pool { login, wanted_at, .. } = self.of(*pool);
+            let is_news =
+                self.host.is_troubled() || (login.is_troubled() && !login.is_definitive());
+            let is_wanted = wanted_at.is_some_and(|wanted_at| {
+                now.saturating_duration_since(wanted_at) <= self.limits.login_retry
+            });
+            let is_empty = self.slots.counts(*pool).open() == 0;
+            is_news && is_wanted && is_empty && self.may_open(now, *pool)
+        });
+        let possible = troubled.filter_map(|pool| Some((pool, self.room_for(pool)?)));
+        possible.max_by_key(|(pool, _)| self.of(*pool).wanted_at)
+    }
+
+    /// Opens servers up to `min`, where there is room: nobody is evicted for somebody who may come.
+    fn fill(&mut self, now: Instant, pool: PoolId) {
+        let limits = &self.of(pool).limits;
+        let min = limits.min.min(limits.size);
+        while self.of(pool).wanted_at.is_some()
+            && self.slots.counts(pool).open() < min
+            && self.may_add(now, pool)
+        {
+            self.connect(now, pool);
+        }
+    }
+
+    /// Whether another server can be opened without closing any.
+    fn may_add(&self, now: Instant, pool: PoolId) -> bool {
+        let mut groups = self.slots.groups_of(pool).into_iter();
+        self.may_connect(now)
+            && self.may_open(now, pool)
+            && groups.all(|group| !self.slots.groups.of(group).is_full())
+    }
+}

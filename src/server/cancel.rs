@@ -1,0 +1,27 @@
+//! Asking Postgres to cancel what a server runs.
+
+use super::BackendKey;
+use crate::config::{HostAddress, Sockets};
+use crate::net::dial::dial;
+use crate::wire::encode;
+use std::io;
+
+/// Sends a cancel request and waits until Postgres has taken it.
+///
+/// Postgres signals the backend before it closes the connection, so when this returns the cancel
+/// can hit nothing that is sent later.
+///
+/// # Errors
+///
+/// When Postgres cannot be reached.
+pub async fn cancel(address: &HostAddress, sockets: &Sockets, key: &BackendKey) -> io::Result<()> {
+    let mut stream = dial(address, sockets).await?;
+    let mut message = Vec::with_capacity(16);
+    encode::cancel(&mut message, key.pid, &key.secret);
+    stream.send(&message).await?;
+    let mut rest = Vec::new();
+    while stream.receive(&mut rest).await.unwrap_or(0) > 0 {
+        rest.clear();
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! Talking to a server that no client has: whole messages, one after another.
+
+use super::Server;
+use crate::net::stream::Stream;
+use crate::session::ledger::{OutOfStep, Status};
+use crate::session::settings::Settings;
+use crate::wire::error_fields::ErrorFields;
+use crate::wire::frame::{FrameError, Head, split_text};
+use crate::wire::tags::from_server;
+use std::io;
+use std::sync::Arc;
+
+/// The longest message that is read whole: errors and notices, in practice. Rows that a cancelled
+/// query still sends are skipped piece by piece.
+const WHOLE_MAX: u32 = 1 << 20;
+
+/// A conversation with a server broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    #[error("server closed the connection")]
+    Closed,
+    #[error("server sent {0:?}")]
+    Fatal(Box<ErrorFields>),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    OutOfStep(#[from] OutOfStep),
+}
+
+/// Bytes from a server, as messages.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+    taken: usize,
+    /// Bytes still to come of a message whose beginning somebody else has had.
+    skip: usize,
+}
+
+impl Inbox {
+    /// Goes on where a client left off: `skip` bytes of a message are still to come, or `bytes` of
+    /// the next one have come already.
+    pub fn after(skip: usize, bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), taken: 0, skip }
+    }
+
+    /// The next whole message, if it is here: its tag and its body.
+    ///
+    /// # Errors
+    ///
+    /// When what came can never become a message.
+    pub fn next(&mut self) -> Result<Option<(u8, &[u8])>, FrameError> {
+        let skipped = self.skip.min(self.bytes.len() - self.taken);
+        self.taken += skipped;
+        self.skip -= skipped;
+        let rest = &self.bytes[self.taken..];
+        match Head::parse(rest, WHOLE_MAX)? {
+            Some(head) if rest.len() >= head.total => {
+                let start = self.taken;
+                self.taken += head.total;
+                Ok(Some((head.tag, &self.bytes[start + 5..self.taken])))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Waits for the next whole message.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends first.
+    pub async fn receive(&mut self, stream: &mut Stream) -> Result<(u8, Vec<u8>), ExchangeError> {
+        loop {
+            if let Some((tag, body)) = self.next()? {
+                return Ok((tag, body.to_vec()));
+            }
+            self.fill(stream).await?;
+        }
+    }
+
+    async fn fill(&mut self, stream: &mut Stream) -> Result<(), ExchangeError> {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+        match stream.receive(&mut self.bytes).await? {
+            0 => Err(ExchangeError::Closed),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.taken == self.bytes.len() && self.skip == 0
+    }
+}
+
+/// What a parameter status says: a name and a value.
+pub fn parameter(body: &[u8]) -> Option<(&str, &str)> {
+    let (name, rest) = split_text(body)?;
+    let (value, _) = split_text(rest)?;
+    Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?))
+}
+
+impl Server {
+    /// Reads until nothing is owed, dropping all answers. Returns the first error among them.
+    ///
+    /// `seen` is told of each parameter the server reports.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends first.
+    pub async fn drain(
+        &mut self,
+        inbox: &mut Inbox,
+        mut seen: impl FnMut(&str, &str),
+    ) -> Result<Option<ErrorFields>, ExchangeError> {
+        let mut first_error = None;
+        while !self.ledger.is_quiet() || !inbox.is_empty() {
+            let (tag, body) = match inbox.next() {
+                Ok(Some((tag, body))) => (tag, body.to_vec()),
+                Ok(None) => {
+                    inbox.fill(self.stream()).await?;
+                    continue;
+                }
+                // A row of a query that nobody waits for may be longer than we care to hold.
+                Err(FrameError::Long { tag, length })
+                    if matches!(tag, from_server::DATA_ROW | from_server::COPY_DATA) =>
+                {
+                    inbox.skip = length as usize + 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(error) = self.settle(tag, &body, &mut seen)? {
+                first_error.get_or_insert(error);
+            }
+        }
+        Ok(first_error)
+    }
+
+    fn settle(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        seen: &mut impl FnMut(&str, &str),
+    ) -> Result<Option<ErrorFields>, ExchangeError> {
+        match tag {
+            from_server::NOTICE | from_server::NOTIFICATION => {}
+            from_server::PARAMETER_STATUS => {
+                if let Some((name, value)) = parameter(body) {
+                    seen(name, value);
+                }
+            }
+            from_server::READY => {
+                let status = body.first().copied().and_then(Status::from_byte).ok_or(OutOfStep)?;
+                self.ledger.ready(status)?;
+            }
+            from_server::ERROR => {
+                let fields = ErrorFields::parse(body);
+                if self.ledger.failed(|_, _| {}).is_none() || fields.is_fatal() {
+                    return Err(ExchangeError::Fatal(Box::new(fields)));
+                }
+                return Ok(Some(fields));
+            }
+            _ => drop(self.ledger.replied(tag)?),
+        }
+        Ok(None)
+    }
+
+    /// Reads what an idle server said unasked, without waiting. `false`: it is of no use any more.
+    ///
+    /// A notice or a notification has nobody to go to; a parameter that changed by a reload of the
+    /// server's configuration is what it is; a FATAL or an end means what it says.
+    pub fn read_unasked(&mut self) -> bool {
+        let mut inbox = Inbox::default();
+        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        while self.stream().is_readable() || self.stream().has_input() {
+            let start = inbox.bytes.len();
+            inbox.bytes.resize(start + 4096, 0);
+            let read = self.stream().poll_read(cx, &mut inbox.bytes[start..]);
+            let std::task::Poll::Ready(read) = read else {
+                // The runtime that the socket has just moved to has not polled it yet.
+                inbox.bytes.truncate(start);
+                return self.ledger.is_settled() && inbox.is_empty();
+            };
+            let Ok(n @ 1..) = read else { return false };
+            inbox.bytes.truncate(start + n);
+            while let Some((tag, body)) = match inbox.next() {
+                Ok(message) => message,
+                Err(_) => return false,
+            } {
+                let is_harmless = matches!(
+                    tag,
+                    from_server::NOTICE | from_server::NOTIFICATION | from_server::PARAMETER_STATUS
+                );
+                let _unused = body;
+                if !is_harmless {
+                    return false;
+                }
+            }
+        }
+        inbox.is_empty()
+    }
+
+    /// Forgets what clients have set, after the server was told to.
+    pub(super) fn reset_applied(&mut self) {
+        self.applied = Arc::new(Settings::default());
+        self.is_dirty = false;
+    }
+}

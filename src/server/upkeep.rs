@@ -1,0 +1,101 @@
+//! Making a server fit for the next client, and asking an idle one whether it still works.
+
+use super::Server;
+use super::exchange::{ExchangeError, Inbox};
+use crate::session::ledger::{Origin, Request, Status};
+use crate::session::settings::Settings;
+use crate::wire::encode;
+use crate::wire::error_fields::ErrorFields;
+use std::sync::Arc;
+
+/// What went wrong while a server was made fit.
+#[derive(Debug, thiserror::Error)]
+pub enum UpkeepError {
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    #[error("{}", .0.message)]
+    Refused(Box<ErrorFields>),
+    #[error("the server is still in a transaction")]
+    StillOpen,
+}
+
+impl Server {
+    /// Runs statements of the proxy's own and waits for the end of their answers.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses one, or is lost.
+    pub async fn run(&mut self, sql: &str) -> Result<(), UpkeepError> {
+        self.run_and_watch(sql, |_, _| {}).await
+    }
+
+    async fn run_and_watch(
+        &mut self,
+        sql: &str,
+        seen: impl FnMut(&str, &str),
+    ) -> Result<(), UpkeepError> {
+        let mut message = Vec::with_capacity(sql.len() + 6);
+        encode::query(&mut message, sql);
+        self.ledger.sent(Request::Query, Origin::Proxy);
+        self.stream().send(&message).await.map_err(ExchangeError::Io)?;
+        match self.drain(&mut Inbox::default(), seen).await? {
+            Some(fields) => Err(UpkeepError::Refused(Box::new(fields))),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends what a client left behind: waits for answers that are owed (`left` is what has come of
+    /// them), rolls an open transaction
+    /// back, and runs the reset query, if there is one.
+    ///
+    /// The caller bounds the time, and sends a cancel request first if a query may be running.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be made fit: it must be closed.
+    pub async fn clean(
+        &mut self,
+        mut left: Inbox,
+        reset_query: Option<&str>,
+    ) -> Result<(), UpkeepError> {
+        let mut endings = Vec::new();
+        if self.ledger.is_copying_in() {
+            encode::copy_fail(&mut endings, "the client is gone");
+            self.ledger.sent(Request::CopyEnd, Origin::Proxy);
+        }
+        if self.ledger.is_open() {
+            encode::sync(&mut endings);
+            self.ledger.sent(Request::Sync, Origin::Proxy);
+        }
+        if !endings.is_empty() {
+            self.stream().send(&endings).await.map_err(ExchangeError::Io)?;
+        }
+        // An error among the answers is the client's, and the client is gone.
+        self.drain(&mut left, |_, _| {}).await?;
+        if self.ledger.status() != Status::Idle {
+            self.run("ROLLBACK").await?;
+        }
+        if let Some(sql) = reset_query {
+            self.run(sql).await?;
+            self.reset_applied();
+        }
+        if self.ledger.is_settled() { Ok(()) } else { Err(UpkeepError::StillOpen) }
+    }
+
+    /// Gives the server the settings that a client wants; says what the server then reports.
+    ///
+    /// # Errors
+    ///
+    /// When Postgres refuses one of them, or the server is lost.
+    pub async fn apply(
+        &mut self,
+        wanted: &Arc<Settings>,
+        seen: impl FnMut(&str, &str),
+    ) -> Result<(), UpkeepError> {
+        if let Some(sql) = self.applied.change_to(wanted) {
+            self.run_and_watch(&sql, seen).await?;
+        }
+        self.applied = Arc::clone(wanted);
+        Ok(())
+    }
+}

@@ -1,0 +1,314 @@
+//! The replies that a server still owes, in order.
+//!
+//! Every request that Postgres answers is entered when it is sent and settled by its reply; the
+//! entry says whose the reply is. So the proxy can slip in requests of its own and swallow their
+//! replies, and it knows when nothing is owed any more and the server can go to somebody else.
+//!
+//! # Invariants
+//!
+//! - Entries are in the order sent, which is the order of the replies.
+//! - A lease may end only when [`Ledger::is_settled`]: nothing is owed, no `Sync` is missing after
+//!   an extended request, and the last status was `I`.
+//! - A reply to an entry of [`Origin::Proxy`] never reaches the client.
+//! - A reply that nobody asked for is [`OutOfStep`]: the server must be closed.
+
+use crate::wire::tags::from_server;
+use std::collections::VecDeque;
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    Client,
+    /// The proxy put this request in: to change a setting, for instance.
+    Proxy,
+}
+
+/// A request that has a place in the order of replies. Alphabetical.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Request {
+    Bind,
+    /// Of a portal or of the unnamed statement.
+    Close,
+    /// `Close` of a named statement.
+    CloseNamed,
+    /// `CopyDone` or `CopyFail`: has no reply, but ends the stretch in which a server that copies
+    /// in ignores `Sync`.
+    CopyEnd,
+    Describe,
+    Execute,
+    FunctionCall,
+    /// `Parse` of the unnamed statement.
+    Parse,
+    ParseNamed,
+    Query,
+    Sync,
+}
+
+/// The transaction status in `ReadyForQuery`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    Failed,
+    Idle,
+    Open,
+}
+
+impl Status {
+    /// From the byte in `ReadyForQuery`.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            b'E' => Some(Self::Failed),
+            b'I' => Some(Self::Idle),
+            b'T' => Some(Self::Open),
+            _ => None,
+        }
+    }
+}
+
+/// The server sent a reply that nobody asked for. The connection is out of step and must close.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the server is out of step with what it was asked")]
+pub struct OutOfStep;
+
+/// Whose a reply is, and what it settled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reply {
+    pub origin: Origin,
+    /// `None`: part of a longer answer.
+    pub settled: Option<Request>,
+}
+
+/// What a client is still owed when its server is lost.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Abandoned {
+    /// `ReadyForQuery` messages it waits for.
+    pub readies: u32,
+    /// It has begun an extended request without a `Sync` so far.
+    pub open: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    owed: VecDeque<(Request, Origin)>,
+    status: Status,
+    /// An extended request was sent and no `Sync` after it.
+    open: bool,
+    /// The server takes copy data, as far as we know.
+    copying_in: bool,
+    /// The server throws away everything up to a `Sync` that was not sent so far.
+    skipping: bool,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            owed: VecDeque::new(),
+            status: Status::Idle,
+            open: false,
+            copying_in: false,
+            skipping: false,
+        }
+    }
+}
+
+impl Ledger {
+    /// Enters a request. `false`: the server will skip it, because of an earlier error; there is
+    /// no reply to wait for.
+    #[inline]
+    pub fn sent(&mut self, request: Request, origin: Origin) -> bool {
+        match request {
+            Request::Sync => (self.open, self.skipping) = (false, false),
+            _ if self.skipping => return false,
+            // These end with `ReadyForQuery` themselves; Postgres wants no `Sync` any more.
+            Request::Query | Request::FunctionCall => self.open = false,
+            Request::CopyEnd => self.copying_in = false,
+            _ => self.open = true,
+        }
+        self.owed.push_back((request, origin));
+        true
+    }
+
+    /// `Flush` was sent: it has no reply, but only a `Sync` makes the server free again.
+    pub fn flushed(&mut self) {
+        self.open = true;
+    }
+
+    /// Whether the server ignores a `Sync` or `Flush` that is sent now: it takes copy data
+    /// (`CopyGetData` in Postgres).
+    pub fn is_copying_in(&self) -> bool {
+        self.copying_in
+    }
+
+    /// Settles a reply other than `ErrorResponse` and `ReadyForQuery`.
+    ///
+    /// # Errors
+    ///
+    /// When the reply is not one to the oldest request.
+    #[inline]
+    pub fn replied(&mut self, tag: u8) -> Result<Reply, OutOfStep> {
+        self.skip_copy_ends();
+        let Some(&(request, origin)) = self.owed.front() else { return Err(OutOfStep) };
+        let settles = match (tag, request) {
+            (from_server::PARSE_COMPLETE, Request::Parse | Request::ParseNamed)
+            | (from_server::BIND_COMPLETE, Request::Bind)
+            | (from_server::CLOSE_COMPLETE, Request::Close | Request::CloseNamed)
+            | (from_server::ROW_DESCRIPTION | from_server::NO_DATA, Request::Describe)
+            | (
+                from_server::COMMAND_COMPLETE
+                | from_server::EMPTY_QUERY
+                | from_server::PORTAL_SUSPENDED,
+                Request::Execute,
+            ) => true,
+            (
+                from_server::ROW_DESCRIPTION
+                | from_server::COMMAND_COMPLETE
+                | from_server::EMPTY_QUERY,
+                Request::Query,
+            )
+            | (from_server::PARAMETER_DESCRIPTION, Request::Describe)
+            | (from_server::FUNCTION_RESULT, Request::FunctionCall)
+            | (
+                from_server::DATA_ROW
+                | from_server::COPY_OUT
+                | from_server::COPY_DATA
+                | from_server::COPY_DONE,
+                Request::Query | Request::Execute,
+            ) => false,
+            (from_server::COPY_IN, Request::Query | Request::Execute) => {
+                self.begin_copy_in();
+                false
+            }
+            _ => return Err(OutOfStep),
+        };
+        if tag == from_server::COMMAND_COMPLETE {
+            self.copying_in = false;
+        }
+        if settles {
+            self.owed.pop_front();
+        }
+        Ok(Reply { origin, settled: settles.then_some(request) })
+    }
+
+    /// From here the server ignores each `Sync` up to the end of the copy data: no reply to those
+    /// that were sent already will come.
+    fn begin_copy_in(&mut self) {
+        let mut index = 1;
+        while let Some((request, _)) = self.owed.get(index) {
+            match request {
+                Request::CopyEnd => return,
+                Request::Sync => drop(self.owed.remove(index)),
+                _ => index += 1,
+            }
+        }
+        self.copying_in = true;
+        // The `Sync` that was ignored leaves the extended request as open as before.
+        self.open |= matches!(self.owed.front(), Some((Request::Execute, _)));
+    }
+
+    /// Settles an `ErrorResponse`. `None`: nobody asked anything, the server ends by itself.
+    ///
+    /// After an error in a simple query or a function call the server still says `ReadyForQuery`.
+    /// After any other it throws away everything up to the next `Sync`, simple queries too, so no
+    /// reply will come for those; `skipped` is told of each, the one that failed first.
+    pub fn failed(&mut self, mut skipped: impl FnMut(Request, Origin)) -> Option<Origin> {
+        self.skip_copy_ends();
+        let &(request, origin) = self.owed.front()?;
+        self.copying_in = false;
+        if matches!(request, Request::Query | Request::FunctionCall) {
+            return Some(origin);
+        }
+        while let Some(&(request, origin)) = self.owed.front()
+            && request != Request::Sync
+        {
+            self.owed.pop_front();
+            skipped(request, origin);
+        }
+        // Unless a `Sync` is on its way, the server waits for one.
+        self.skipping = self.owed.is_empty();
+        self.open |= self.skipping;
+        Some(origin)
+    }
+
+    /// Settles a `ReadyForQuery`.
+    ///
+    /// # Errors
+    ///
+    /// When no request that ends with one is the oldest.
+    #[inline]
+    pub fn ready(&mut self, status: Status) -> Result<Reply, OutOfStep> {
+        self.skip_copy_ends();
+        self.status = status;
+        self.copying_in = false;
+        match self.owed.front() {
+            Some(&(request, origin))
+                if matches!(request, Request::Query | Request::FunctionCall | Request::Sync) =>
+            {
+                self.owed.pop_front();
+                Ok(Reply { origin, settled: Some(request) })
+            }
+            _ => Err(OutOfStep),
+        }
+    }
+
+    #[inline]
+    fn skip_copy_ends(&mut self) {
+        while let Some((Request::CopyEnd, _)) = self.owed.front() {
+            self.owed.pop_front();
+        }
+    }
+
+    /// Whether the server can be given to someone else now.
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.owed.is_empty() && !self.open && self.status == Status::Idle
+    }
+
+    /// Whether a `Sync` is missing after an extended request.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whose the oldest request is that has a reply to come.
+    #[inline]
+    pub fn next_origin(&self) -> Option<Origin> {
+        let owed = self.owed.iter().find(|(request, _)| *request != Request::CopyEnd);
+        owed.map(|(_, origin)| *origin)
+    }
+
+    /// Whether everything asked was answered, in a transaction or not.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        !self.open && self.owed.iter().all(|(request, _)| *request == Request::CopyEnd)
+    }
+
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// How many requests are under way.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// Forgets everything: the server is lost. Says what the client still waits for.
+    pub fn abandon(&mut self) -> Abandoned {
+        let ends = |request: &Request| {
+            matches!(request, Request::Query | Request::FunctionCall | Request::Sync)
+        };
+        let owed = self.owed.iter().filter(|(_, origin)| *origin == Origin::Client);
+        let readies = owed.filter(|(request, _)| ends(request)).count();
+        let abandoned =
+            Abandoned { readies: u32::try_from(readies).unwrap_or(u32::MAX), open: self.open };
+        *self = Self::default();
+        abandoned
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;
