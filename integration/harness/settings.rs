@@ -167,7 +167,7 @@ fn write_toml(text: &mut String, section: &Section) {
     for (name, value) in section {
         let value = match value {
             Value::Number(number) => number.to_string(),
-            Value::Text(text) => format!("{text:?}"),
+            Value::Text(text) => format!("'{text}'"),
             Value::Time(time) => format!("\"{}ms\"", time.as_millis()),
         };
         writeln!(text, "{name} = {value}").expect("to a String");
