@@ -9,7 +9,7 @@ use crate::harness::login::Login;
 use crate::harness::postgres::Postgres;
 use crate::harness::proxy::{Proxy, Rig};
 use crate::harness::settings::Settings;
-use crate::harness::time::{Watch, eventually, run};
+use crate::harness::time::{Watch, eventually, run, within};
 use crate::harness::wire::Client;
 
 const SHORT: Duration = Duration::from_millis(700);
@@ -243,13 +243,17 @@ const CUT: &[&str] = &["E(ERROR 08006)", "E(ERROR 57014)", "E(FATAL 57P03)", "E(
 async fn answer_or_end(client: &mut Client, sql: &str) -> Option<Vec<String>> {
     client.send(Batch::new().query(sql)).await;
     let mut answer = Vec::new();
-    while let Some(frame) = client.wire.try_frame().await.ok()? {
-        answer.push(frame.shown());
-        if frame.tag == b'Z' {
+    loop {
+        let frame = within(Duration::from_secs(10), client.wire.try_frame()).await;
+        let Some(frame) = frame else {
+            let part = client.wire.unread();
+            panic!("{sql} was left unanswered after {answer:?} and a part: {part}");
+        };
+        answer.push(frame.ok()??.shown());
+        if answer.last().is_some_and(|shown| shown.starts_with('Z')) {
             return Some(answer);
         }
     }
-    None
 }
 
 #[test]

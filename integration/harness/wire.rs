@@ -53,6 +53,11 @@ impl Wire {
         sent.unwrap_or_else(|error| panic!("sending failed: {error}; {}", self.last_sent));
     }
 
+    /// What has come of a message that is not complete.
+    pub(crate) fn unread(&self) -> String {
+        excerpt(&self.input)
+    }
+
     /// Reads more input; false at its end.
     async fn fill(&mut self) -> io::Result<bool> {
         self.input.reserve(64 * 1024);

@@ -192,7 +192,10 @@ impl Session<'_> {
                 }
                 // PgBouncer is known to fail this one at once (torture matrix, row 1).
                 10..14 if Target::of_run() != Target::PgBouncer => {
-                    exchange::prepared(&self.token())
+                    let name = if one_in(self.random, 2) { "" } else { "same_for_all" };
+                    let mut steps = exchange::prepared(&self.token(), name);
+                    steps.extend((!name.is_empty()).then(|| exchange::close(name)));
+                    steps
                 }
                 14..40 => exchange::transaction(&self.token(), self.random),
                 _ => vec![exchange::alone(&self.token(), self.random)],
