@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::exchange::{self, Exchange, Want};
 use crate::harness::Address;
-use crate::harness::frames::{Frame, cancel_message};
+use crate::harness::frames::{Frame, cancel_message, excerpt};
 use crate::harness::login::Login;
 use crate::harness::proxy::Target;
 use crate::harness::random::one_in;
@@ -281,7 +281,8 @@ impl Session<'_> {
     fn report_wrong(&self, wanted: Option<&Want>, got: &Frame) -> Trouble {
         let wanted = wanted.map_or_else(|| "nothing".to_owned(), Want::shown);
         let id = self.id;
-        self.around.tally.report(format!("client {id} wanted {wanted}, got {got:?}"));
+        let body = excerpt(&got.body);
+        self.around.tally.report(format!("client {id} wanted {wanted}, got {got:?}: {body}"));
         Trouble::Wrong
     }
 
