@@ -40,27 +40,30 @@ impl Frame {
     /// The columns of a `DataRow`.
     pub(crate) fn columns(&self) -> Vec<Option<Vec<u8>>> {
         assert_eq!(self.tag, b'D', "only a DataRow has columns: {}", self.shown());
-        let mut rest = &self.body[2..];
-        let count = u16::from_be_bytes([self.body[0], self.body[1]]);
-        (0..count).map(|_| take_value(&mut rest)).collect()
+        self.try_columns().expect("a DataRow has as many columns as it says")
+    }
+
+    /// Nothing when the message is not what its tag says: a stream may be out of step.
+    fn try_columns(&self) -> Option<Vec<Option<Vec<u8>>>> {
+        let (count, mut rest) = self.body.split_first_chunk::<2>()?;
+        (0..u16::from_be_bytes(*count)).map(|_| take_value(&mut rest)).collect()
     }
 
     /// The message in a few characters, such as `D(1,null)` or `E(ERROR 22012)`.
     pub(crate) fn shown(&self) -> String {
         let inside = match self.tag {
             b'C' => text(self.body.strip_suffix(&[0]).unwrap_or(&self.body)),
-            b'D' => self
-                .columns()
-                .iter()
-                .map(|value| shown_value(value.as_deref()))
-                .collect::<Vec<_>>()
-                .join(","),
+            b'D' => {
+                self.try_columns().map_or_else(|| "malformed".to_owned(), |it| shown_values(&it))
+            }
             b'E' => format!("{} {}", self.severity(), self.code()),
             b'N' => self.message(),
             b'S' => text(&self.body).trim_end_matches('\0').replace('\0', "="),
             b'T' => self.column_names().join(","),
             b'Z' | b'd' => short(&self.body),
-            b'A' => text(&self.body[4..]).trim_end_matches('\0').replace('\0', ","),
+            b'A' => text(self.body.get(4..).unwrap_or_default())
+                .trim_end_matches('\0')
+                .replace('\0', ","),
             b'V' => format!("{} bytes", self.body.len().saturating_sub(4)),
             _ => return char::from(self.tag).to_string(),
         };
@@ -68,24 +71,28 @@ impl Frame {
     }
 
     fn column_names(&self) -> Vec<String> {
-        let mut rest = &self.body[2..];
+        let mut rest = self.body.get(2..).unwrap_or_default();
         let mut names = Vec::new();
         while let Some(end) = rest.iter().position(|&byte| byte == 0) {
             names.push(text(&rest[..end]));
             // Each name is followed by 18 bytes about its type.
-            rest = &rest[end + 19..];
+            rest = rest.get(end + 19..).unwrap_or_default();
         }
         names
     }
 }
 
-fn take_value(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let (length, tail) = rest.split_first_chunk::<4>().expect("a column has a length");
+fn take_value(rest: &mut &[u8]) -> Option<Option<Vec<u8>>> {
+    let (length, tail) = rest.split_first_chunk::<4>()?;
     *rest = tail;
-    let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
-    let (value, tail) = rest.split_at(length);
+    let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Some(None) };
+    let (value, tail) = rest.split_at_checked(length)?;
     *rest = tail;
-    Some(value.to_vec())
+    Some(Some(value.to_vec()))
+}
+
+fn shown_values(values: &[Option<Vec<u8>>]) -> String {
+    values.iter().map(|value| shown_value(value.as_deref())).collect::<Vec<_>>().join(",")
 }
 
 fn shown_value(value: Option<&[u8]>) -> String {
