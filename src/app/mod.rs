@@ -83,11 +83,22 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let accepting: Vec<_> = accepting.collect();
         let signal = signals.wait().await;
         tracing::info!("{signal}: stopping");
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        for accepting in accepting {
+            accepting.abort();
+            // Its listener is closed when it has ended, and the unix socket's file gone.
+            drop(accepting.await);
+        }
         settle(&main, &frontend).await;
         ticking.abort();
-        Ok(())
-    })
+        for host in frontend.registry.hosts() {
+            host.close_idle_servers(&main);
+        }
+        Ok::<_, AppError>(())
+    })?;
+    // Tasks that are still there end with the process: dropped one by one, each would try to save
+    // its server for clients that cannot come any more.
+    std::mem::forget(runtime);
+    Ok(())
 }
 
 /// Keeps time for the schedulers.

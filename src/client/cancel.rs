@@ -4,12 +4,12 @@
 //! is for goes to nobody else until the request was delivered; the scheduler sees to that.
 
 use crate::base::ids::ClientId;
-use crate::end::EndReason;
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::pool::Pool;
 use crate::pool::mailbox::Outcome;
 use crate::pool::registry::Gate;
-use crate::scheduler::Cancel;
+use crate::scheduler::{Cancel, SlotRef};
+use crate::server::BackendKey;
 use crate::server::cancel::cancel;
 use dashmap::DashMap;
 use std::rc::Rc;
@@ -95,20 +95,25 @@ impl CancelKeys {
                 drop(mailbox.deliver(Outcome::Canceled));
             }
             Cancel::Running { slot, key } => {
-                let host = &pool.host;
-                let sent = cancel(&host.address, &host.sockets, &key);
-                if !matches!(within(host.cancel_wait_timeout, sent).await, Ok(Ok(()))) {
-                    let label = EndReason::ServerDown.account().label;
-                    tracing::warn!(
-                        database = pool.database,
-                        user = pool.user,
-                        reason = label,
-                        "cancel request could not be delivered"
-                    );
-                }
-                worker.wake();
-                pool.cancel_done(worker, slot);
+                // A task of its own: the server waits for its end, whatever becomes of the client.
+                let delivery = deliver(Rc::clone(worker), Arc::clone(&pool), slot, key);
+                drop(pool.host.spawn(delivery).await);
             }
         }
     }
+}
+
+async fn deliver(worker: Rc<Worker>, pool: Arc<Pool>, slot: SlotRef, key: BackendKey) {
+    let host = &pool.host;
+    let sent = cancel(&host.address, &host.sockets, &key, host.cancel_wait_timeout).await;
+    if let Err(error) = sent {
+        tracing::warn!(
+            database = pool.database,
+            user = pool.user,
+            pid = key.pid,
+            "cancel request could not be delivered: {error}"
+        );
+    }
+    worker.wake();
+    pool.cancel_done(&worker, slot);
 }

@@ -86,9 +86,7 @@ impl Client {
             || self.pins.cause().is_some()
             || self.pool.settings.pool_mode == PoolMode::Session
             // Half a message has gone to the client: nothing can follow it.
-            || self.down.is_mid_message()
-            // Half of a request has gone to the server: the client sends the rest, to nobody.
-            || self.up.is_mid_message();
+            || self.down.is_mid_message();
         if is_over {
             return Err(end);
         }
@@ -104,13 +102,17 @@ impl Client {
             }
         });
         self.is_skipping = abandoned.open;
+        // The rest of a request whose beginning went to the server goes to nobody.
+        self.to_swallow = self.up.cut_short();
         self.pins.lease_ended();
         Ok(())
     }
 
     /// Gives a lease up whatever state it is in: to the pool if it is settled, to be cleaned if it
     /// can be, and closed if not.
-    pub(super) fn release(&mut self, lease: Lease) {
+    pub(super) fn release(&mut self, mut lease: Lease) {
+        // What the client has prepared or listens to would meet the next one.
+        lease.conn.is_dirty |= self.pins.leaves_traces();
         let half_sent = self.up.is_mid_message() || self.up.is_pending();
         if half_sent {
             // The rest of a request will never come.

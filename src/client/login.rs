@@ -199,7 +199,7 @@ impl Frontend {
             pins: Pins::default(),
             mailbox: None,
             deadline: Deadline::default(),
-            times: Times { request: now, lease: now, xact: now, activity: now },
+            times: Times { request: now, xact: now, activity: now },
             is_skipping: false,
             to_swallow: 0,
             last_words: None,

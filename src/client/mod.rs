@@ -71,8 +71,6 @@ pub struct Client {
 struct Times {
     /// The request under way.
     request: Instant,
-    /// The lease.
-    lease: Instant,
     /// The transaction.
     xact: Instant,
     /// The last time that anything went on.

@@ -29,7 +29,7 @@ impl Client {
             server.applied = Arc::clone(&self.settings);
         }
         let now = self.worker.now();
-        (self.times.lease, self.times.request, self.times.xact) = (now, now, now);
+        (self.times.request, self.times.xact) = (now, now);
         self.pool.stats.of(self.worker.id).assignments.add(1);
     }
 
@@ -43,10 +43,7 @@ impl Client {
         self.worker.wake();
         loop {
             self.take_requests()?;
-            if self.poll_to_server(cx).is_err() {
-                // It may have said why before it closed: read on.
-                self.up.clear(&self.worker);
-            }
+            self.poll_to_server(cx);
             match self.poll_from_server(cx)? {
                 Moved::Lost => return Poll::Ready(Ok(())),
                 Moved::Some => {
@@ -73,14 +70,13 @@ impl Client {
         Poll::Pending
     }
 
+    /// Sends what may go to the server. That it takes no more shows when it is read: it may have
+    /// said why.
     #[inline]
-    fn poll_to_server(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+    fn poll_to_server(&mut self, cx: &mut Context<'_>) {
         let Self { up, lease, worker, .. } = self;
         let lease = lease.as_mut().expect("a relay has a lease");
-        match up.poll_flush(lease.conn.stream(), worker, cx) {
-            Poll::Ready(Err(error)) => Err(error),
-            _ => Ok(()),
-        }
+        drop(up.poll_flush(lease.conn.stream(), worker, cx));
     }
 
     /// Reads the server, unless the client has not taken yet what came before.
@@ -111,13 +107,12 @@ impl Client {
     #[inline]
     fn flush_to_client(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let before = self.down.len();
-        match self.down.poll_flush(&mut self.stream, &self.worker, cx) {
-            Poll::Ready(Err(_)) => return Err(EndReason::ClientGone.into()),
-            Poll::Ready(Ok(())) => {}
-            Poll::Pending if self.down.len() == before => return Ok(()),
-            Poll::Pending => {}
+        if let Poll::Ready(Err(_)) = self.down.poll_flush(&mut self.stream, &self.worker, cx) {
+            return Err(EndReason::ClientGone.into());
         }
-        self.times.activity = self.worker.now();
+        if self.down.len() < before {
+            self.times.activity = self.worker.now();
+        }
         Ok(())
     }
 
@@ -172,6 +167,7 @@ impl Client {
     fn end_lease(&mut self) {
         let lease = self.lease.take().expect("a relay has a lease");
         self.pins.lease_ended();
+        self.times.activity = self.worker.now();
         self.pool.give_back(&self.worker, lease);
     }
 

@@ -53,7 +53,13 @@ impl Client {
                 self.forward_rows(head.tag)?;
                 continue;
             }
-            match self.look_at_reply(head, here == head.total)? {
+            let look = self.look_at_reply(head, here == head.total).inspect_err(|fault| {
+                if matches!(fault, Fault::Client(_)) {
+                    // The ledger knows of this one already, and the server lives on.
+                    self.down.swallow(here);
+                }
+            });
+            match look? {
                 Look::Forward => self.down.forward(here, head.total - here),
                 Look::Incomplete => break,
                 Look::Swallow => self.down.swallow(here),

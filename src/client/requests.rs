@@ -3,7 +3,7 @@
 
 use super::Client;
 use crate::end::{End, EndReason};
-use crate::session::ledger::{Origin, Request};
+use crate::session::ledger::{Origin, Request, Status};
 use crate::wire::encode;
 use crate::wire::frame::{Head, Run, run_of, split_text};
 use crate::wire::tags::from_client as tags;
@@ -64,7 +64,11 @@ impl Client {
         let lease = self.lease.as_mut().expect("requests are looked at during a lease");
         let ledger = &mut lease.conn.ledger;
         if ledger.is_empty() {
-            self.times.request = self.worker.now();
+            let now = self.worker.now();
+            self.times.request = now;
+            if ledger.status() == Status::Idle {
+                self.times.xact = now;
+            }
         }
         match head.tag {
             tags::QUERY => {

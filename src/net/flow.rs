@@ -233,6 +233,14 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
+    /// What may go can go nowhere any more. Answers how much of the message under way has still to
+    /// come, and is of no use either.
+    pub fn cut_short(&mut self) -> u32 {
+        self.sent = self.seen;
+        self.own = Vec::new();
+        std::mem::take(&mut self.to_come)
+    }
+
     /// Forgets everything: the peer it was for is gone.
     pub fn clear(&mut self, worker: &Worker) {
         self.sent = self.filled;

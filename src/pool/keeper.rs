@@ -129,6 +129,16 @@ impl Host {
         self.act(worker, action);
     }
 
+    /// Says goodbye to every idle server: the process ends.
+    pub fn close_idle_servers(self: &Arc<Self>, worker: &Rc<Worker>) {
+        let now = worker.wake();
+        let action = self.scheduler.with(|scheduler| {
+            scheduler.with_idle(now, |_, _| false);
+            scheduler.next_action()
+        });
+        self.act(worker, action);
+    }
+
     /// Reads what idle servers said unasked, and closes those that are gone.
     pub fn hear_idle_servers(self: &Arc<Self>, worker: &Rc<Worker>) {
         let now = worker.wake();
@@ -236,8 +246,10 @@ impl Pool {
         let key = lease.conn.key.clone();
         self.discard(worker, lease);
         self.host.tasks.spawn_local(async move {
-            let sent = cancel(&host.address, &host.sockets, &key);
-            let _late = within(Some(UPKEEP_MAX), sent).await;
+            let limit = Some(UPKEEP_MAX);
+            if let Err(error) = cancel(&host.address, &host.sockets, &key, limit).await {
+                tracing::debug!(pid = key.pid, "cannot cancel what a closed server runs: {error}");
+            }
         });
     }
 
@@ -246,9 +258,10 @@ impl Pool {
         let guard = SlotGuard::new(&self, &worker, slot);
         let is_fit = conn.adopt(&worker).is_ok() && {
             if !conn.ledger.is_quiet() {
-                let sent = cancel(&self.host.address, &self.host.sockets, &conn.key);
+                let limit = Some(UPKEEP_MAX);
+                let sent = cancel(&self.host.address, &self.host.sockets, &conn.key, limit);
                 // If it cannot be sent, the query may end by itself; the time is bounded below.
-                let _late = within(Some(UPKEEP_MAX), sent).await;
+                drop(within(limit, sent).await);
             }
             let reset = self.reset_query(&conn);
             matches!(within(Some(UPKEEP_MAX), conn.clean(left, reset)).await, Ok(Ok(())))

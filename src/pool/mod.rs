@@ -33,6 +33,7 @@ use crate::wire::error_fields::ErrorFields;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 /// What the scheduler schedules here.
@@ -133,6 +134,11 @@ impl Host {
             pools.push(Arc::downgrade(&pool));
             pool
         })
+    }
+
+    /// Runs something beside the clients, to its end.
+    pub fn spawn<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.tasks.spawn_local(work)
     }
 
     fn pool(&self, id: PoolId) -> Option<Arc<Pool>> {

@@ -178,6 +178,12 @@ impl Pins {
         }
     }
 
+    /// Whether the server has something of this client's that the next one would meet. The unnamed
+    /// statement is no trace: everybody makes it anew.
+    pub fn leaves_traces(&self) -> bool {
+        self.sql_prepared || self.listening || self.named_len() > 0
+    }
+
     /// How many named statements the client has.
     pub fn named_len(&self) -> usize {
         self.named.as_ref().map_or(0, |named| named.names.len() + named.pending.len())

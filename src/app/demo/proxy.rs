@@ -19,8 +19,8 @@ pub(super) const POOL_MODE: &str = "transaction";
 pub(super) const POOL_SIZE: u32 = 10;
 const START_PATIENCE: Duration = Duration::from_secs(20);
 const START_ATTEMPTS: u32 = 3;
-/// Clients that are still there are not waited for.
-const STOP_WITH: StopWith = &[(Signal::TERM, Duration::from_secs(2))];
+/// A little longer than the proxy gives its busy servers.
+const STOP_WITH: StopWith = &[(Signal::TERM, Duration::from_secs(6))];
 
 pub(super) struct Proxy {
     running: Running,

@@ -182,3 +182,23 @@ fn the_least_size_is_kept_only_where_somebody_ever_asked_and_evicts_nobody() {
     assert_eq!(world.scheduler.counts(A).open(), 2);
     assert_eq!(world.scheduler.counts(B).open(), 1);
 }
+
+/// A's idle servers are due for a check and it waits for the first of them. Then nobody does.
+#[test]
+fn servers_kept_for_a_waiter_that_leaves_make_room() {
+    let checked = PoolLimits { check_delay: Some(ms(1_000)), ..sized(2) };
+    let mut world =
+        World::new(host(Some(2)), &[spec("a", "x", checked), spec("b", "y", sized(1))], 1);
+    world.ask(A, 1);
+    world.ask(A, 2);
+    world.connect_all();
+    world.give_back(1);
+    world.give_back(2);
+    world.pass(ms(1_500));
+    world.ask(A, 3);
+    world.ask(B, 4);
+    world.take_events();
+    world.leave(3);
+    let evicted = Event::Closed(A, 1, CloseReason::Evicted);
+    assert_eq!(world.take_events(), [evicted, Event::Connecting(B)]);
+}

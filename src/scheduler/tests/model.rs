@@ -49,8 +49,8 @@ pub(super) struct Model {
     pub(super) servers: Vec<Server>,
     pub(super) lines: Vec<Vec<Waiter>>,
     pub(super) ramp: u32,
-    /// Who lost a server to eviction and has not been replaced yet.
-    evicted: Vec<PoolId>,
+    /// Servers that were evicted and have not been replaced yet.
+    evicted: Vec<Server>,
     orders: (i64, i64),
 }
 
@@ -193,16 +193,10 @@ impl Model {
         let slot = server.slot;
         match why {
             CloseReason::Dead => {}
-            CloseReason::Evicted => {
-                if self.waiting(pool) == 0 {
-                    let longest = self.of(pool).filter(|other| other.state == State::Idle);
-                    let longest = longest.map(|other| other.since).min();
-                    assert_eq!(longest, Some(server.since), "not the longest idle");
-                }
-                self.evicted.push(pool);
-            }
+            CloseReason::Evicted => self.evicted.push(server.clone()),
             CloseReason::IdleTimeout => {
                 assert!(now - server.since >= limits.idle_timeout.expect("there is one"));
+                assert!(self.open_of(pool) > limits.min.min(limits.size), "below the least");
             }
             CloseReason::Lifetime => {
                 let age = now - server.connected_at;
@@ -222,25 +216,30 @@ impl Model {
         u32::try_from(self.of(pool).count()).expect("few")
     }
 
-    /// `in_tick`: also for nobody, to keep the least size or to try again.
-    pub(super) fn on_connect(&mut self, now: Instant, slot: SlotRef, in_tick: bool) {
+    /// `in_tick`: also for nobody, to keep the least size or to try again. `is_well`: the pools that
+    /// can log in, as far as is known.
+    pub(super) fn on_connect(
+        &mut self,
+        now: Instant,
+        slot: SlotRef,
+        in_tick: bool,
+        is_well: impl Fn(PoolId) -> bool,
+    ) {
         let pool = slot.pool;
-        let wanted = self.waiting(pool)
-            > self.count(pool, State::Connecting) + self.count(pool, State::Checking);
-        assert!(wanted || in_tick, "nobody waits for it");
-        for victim in std::mem::take(&mut self.evicted) {
-            assert_ne!(victim, pool, "evicted for itself");
-            if let Some(next) = self.lines[victim.0 as usize].first() {
-                let first = &self.lines[pool.0 as usize][0];
-                assert_eq!(self.open_of(pool), 0, "took a server from waiters");
-                assert!(first.order < next.order, "took a server out of turn");
-                assert!(now - first.since >= Duration::from_millis(100), "thrashes");
-            }
-            let shared = self.groups(pool);
-            let was_full = |(group, max): &((u8, &str), u32)| {
-                self.in_group(victim, *group) && self.open_in(*group) + 1 == *max
+        let first = self.unprovided(pool);
+        assert!(first.is_some() || in_tick, "nobody waits for it");
+        let evicted = std::mem::take(&mut self.evicted);
+        if evicted.is_empty() && !in_tick {
+            let came_first = |other: &PoolId| {
+                is_well(*other)
+                    && self.unprovided(*other).is_some_and(|order| Some(order) < first)
+                    && self.of(*other).count() < self.spec(*other).limits.size as usize
+                    && self.groups(*other).iter().all(|(group, max)| self.open_in(*group) < *max)
             };
-            assert!(shared.iter().any(was_full), "evicted for nothing");
+            assert_eq!(self.pool_ids().find(came_first), None, "connects out of turn");
+        }
+        for victim in evicted {
+            self.check_evicted(now, pool, &victim);
         }
         let server = Server {
             slot,
@@ -258,6 +257,37 @@ impl Model {
         }
         let connecting = self.servers.iter().filter(|server| server.state == State::Connecting);
         assert!(connecting.count() <= self.ramp as usize, "too many connects at once");
+    }
+
+    /// The order of the first waiter for whom no server is under way.
+    fn unprovided(&self, pool: PoolId) -> Option<i64> {
+        let under_way = self.count(pool, State::Connecting) + self.count(pool, State::Checking);
+        self.lines[pool.0 as usize].get(under_way).map(|waiter| waiter.order)
+    }
+
+    /// Before `pool` opens its server in this one's place.
+    fn check_evicted(&self, now: Instant, pool: PoolId, victim: &Server) {
+        let from = victim.slot.pool;
+        assert_ne!(from, pool, "evicted for itself");
+        let groups = self.groups(pool);
+        let shared = || groups.iter().filter(|(group, _)| self.in_group(from, *group));
+        let was_full = shared().any(|(group, max)| self.open_in(*group) + 1 == *max);
+        assert!(was_full, "evicted for nothing");
+        if let Some(next) = self.lines[from.0 as usize].first() {
+            let first = &self.lines[pool.0 as usize][0];
+            assert_eq!(self.of(pool).count(), 0, "took a server from waiters");
+            assert!(first.order < next.order, "took a server out of turn");
+            assert!(now - first.since >= Duration::from_millis(100), "thrashes");
+            return;
+        }
+        let would_do = |other: &&Server| {
+            other.state == State::Idle
+                && other.slot.pool != pool
+                && self.waiting(other.slot.pool) == 0
+                && shared().all(|(group, _)| self.in_group(other.slot.pool, *group))
+        };
+        let longest = self.servers.iter().filter(would_do).map(|other| other.since).min();
+        assert!(longest.is_none_or(|longest| longest >= victim.since), "not the longest idle");
     }
 
     pub(super) fn on_refuse(&mut self, now: Instant, client: ClientId, refusal: &Refusal<u32>) {

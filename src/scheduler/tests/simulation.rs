@@ -77,7 +77,8 @@ impl Day {
             84..=88 => self.cancel_done(),
             89 => self.change_limits(),
             90 => self.change_weather(),
-            91..=92 => {
+            91 => self.repeat(),
+            92..=93 => {
                 let Self { random, world, .. } = self;
                 world.look_at_idle(|| random.below(4) == 0);
             }
@@ -156,6 +157,13 @@ impl Day {
         if let Some((_, client)) = self.waiter() {
             self.world.leave(client.0);
         }
+    }
+
+    fn repeat(&mut self) {
+        let Some(at) = self.random.index(self.world.tickets.len()) else { return };
+        let client = *self.world.tickets.keys().nth(at).expect("so many");
+        let gone = self.random.index(self.world.gone.len()).map(|at| self.world.gone[at]);
+        self.world.repeat(client, gone);
     }
 
     fn cancel(&mut self) {

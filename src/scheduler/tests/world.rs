@@ -54,6 +54,8 @@ pub(super) struct World {
     pub(super) cancels: Vec<SlotRef>,
     pub(super) tickets: BTreeMap<ClientId, Ticket>,
     pub(super) events: Vec<Event>,
+    /// Slots that were discarded.
+    pub(super) gone: Vec<SlotRef>,
     conns: u64,
 }
 
@@ -76,6 +78,7 @@ impl World {
             cancels: Vec::new(),
             tickets: BTreeMap::new(),
             events: Vec::new(),
+            gone: Vec::new(),
             conns: 0,
         };
         for spec in pools {
@@ -152,6 +155,21 @@ impl World {
         assert_eq!(self.scheduler.leave(self.now, self.tickets[&client]), None, "left twice");
     }
 
+    /// What is out of date does nothing, though its place may have been taken since.
+    pub(super) fn repeat(&mut self, client: ClientId, gone: Option<SlotRef>) {
+        let waits = self.model.lines.iter().flatten().any(|waiter| waiter.client == client);
+        if !waits {
+            assert_eq!(self.scheduler.leave(self.now, self.tickets[&client]), None);
+        }
+        if let Some(slot) = gone {
+            let failure = ConnectFailure { definitive: true, error: 8, scope: FailureScope::Pool };
+            self.scheduler.discard(self.now, slot);
+            self.scheduler.connect_failed(self.now, slot, failure);
+            self.scheduler.cancel_done(self.now, slot);
+        }
+        self.settle(false);
+    }
+
     fn lease_of(&mut self, client: u64) -> Lease<u64> {
         let of_client = |(holder, _): &(ClientId, _)| *holder == ClientId(client);
         let at = self.leases.iter().position(of_client).expect("it has a lease");
@@ -191,8 +209,7 @@ impl World {
     pub(super) fn discard(&mut self, slot: SlotRef) {
         self.model.remove(slot);
         self.scheduler.discard(self.now, slot);
-        self.settle(false);
-        self.scheduler.discard(self.now, slot);
+        self.gone.push(slot);
         self.settle(false);
     }
 
@@ -323,7 +340,15 @@ impl World {
                     Event::Closed(pool, conn, why)
                 }
                 Action::Connect { slot } => {
-                    self.model.on_connect(now, slot, ticked);
+                    for health in [self.scheduler.health(), self.scheduler.login_health(slot.pool)]
+                    {
+                        let is_early =
+                            matches!(health, Health::Failing { retry_at, .. } if retry_at > now);
+                        assert!(!is_early, "tried again too early");
+                    }
+                    let is_well =
+                        |pool: PoolId| matches!(self.scheduler.login_health(pool), Health::Working);
+                    self.model.on_connect(now, slot, ticked, is_well);
                     self.connecting.push(slot);
                     Event::Connecting(slot.pool)
                 }
