@@ -46,7 +46,11 @@ impl Frame {
     /// Nothing when the message is not what its tag says: a stream may be out of step.
     fn try_columns(&self) -> Option<Vec<Option<Vec<u8>>>> {
         let (count, mut rest) = self.body.split_first_chunk::<2>()?;
-        (0..u16::from_be_bytes(*count)).map(|_| take_value(&mut rest)).collect()
+        let mut values = Vec::new();
+        for _ in 0..u16::from_be_bytes(*count) {
+            take_value(&mut rest, &mut values)?;
+        }
+        Some(values)
     }
 
     /// The message in a few characters, such as `D(1,null)` or `E(ERROR 22012)`.
@@ -82,13 +86,19 @@ impl Frame {
     }
 }
 
-fn take_value(rest: &mut &[u8]) -> Option<Option<Vec<u8>>> {
+/// Adds the next value; nothing when the message ends before it does.
+fn take_value(rest: &mut &[u8], values: &mut Vec<Option<Vec<u8>>>) -> Option<()> {
     let (length, tail) = rest.split_first_chunk::<4>()?;
     *rest = tail;
-    let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Some(None) };
+    // Negative for NULL.
+    let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+        values.push(None);
+        return Some(());
+    };
     let (value, tail) = rest.split_at_checked(length)?;
     *rest = tail;
-    Some(Some(value.to_vec()))
+    values.push(Some(value.to_vec()));
+    Some(())
 }
 
 fn shown_values(values: &[Option<Vec<u8>>]) -> String {
