@@ -1,4 +1,5 @@
 //! Tests of the whole program, against a real Postgres.
 
 mod cases;
+mod drivers;
 mod harness;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::harness::frames::Batch;
+use crate::harness::frames::{Batch, cancel_message};
 use crate::harness::login::{Login, PROTOCOL_3_2};
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{Watch, run, throughout};
-use crate::harness::wire::{Client, cancel};
+use crate::harness::wire::{Client, Wire, cancel};
 
 const ASLEEP: &str = "query like 'select pg_sleep%' and state = 'active'";
 
@@ -59,7 +59,10 @@ fn wrong_and_old_keys_do_nothing() {
         let mut wrong = client.secret.clone();
         wrong[0] ^= 1;
         cancel(rig.address(), client.pid, &wrong).await;
-        cancel(rig.address(), client.pid, &[]).await;
+        // Not a cancel at all: whether that is answered is no matter.
+        let mut malformed = Wire::connect(rig.address()).await;
+        malformed.send(&cancel_message(client.pid, &[])).await;
+        malformed.until_closed().await;
         cancel(rig.address(), client.pid, &client.secret[..3]).await;
         cancel(rig.address(), client.pid, &[client.secret.clone(), vec![0]].concat()).await;
         cancel(rig.address(), client.pid ^ 1, &client.secret).await;

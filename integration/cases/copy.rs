@@ -104,7 +104,7 @@ fn a_copy_by_extended_protocol_takes_its_sync_after_the_data() {
     });
 }
 
-/// libpq sends the Sync with the Execute, and again after CopyDone: the first is ignored by the COPY.
+/// libpq sends the Sync with the Execute, and again after `CopyDone`: the first is ignored by the COPY.
 #[test]
 fn a_sync_pipelined_behind_a_copy_is_swallowed_by_it() {
     run(async {

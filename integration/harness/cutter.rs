@@ -96,11 +96,12 @@ async fn carry(
     far.set_nodelay(true).ok();
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
+    let uncounted = AtomicU64::new(0);
     // Dropping all four halves closes both sockets, whichever direction ended.
     tokio::select! {
         () = cut => {}
         () = copy(near_read, far_write, plan.forth, &count) => {}
-        () = copy(far_read, near_write, plan.back, &AtomicU64::new(0)) => {}
+        () = copy(far_read, near_write, plan.back, &uncounted) => {}
     }
 }
 

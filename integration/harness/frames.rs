@@ -18,7 +18,7 @@ impl fmt::Debug for Frame {
 }
 
 impl Frame {
-    /// A field of an ErrorResponse or a NoticeResponse: `C` is the code, `M` the message.
+    /// A field of an `ErrorResponse` or a `NoticeResponse`: `C` is the code, `M` the message.
     pub(crate) fn field(&self, name: u8) -> Option<String> {
         let mut fields = self.body.split(|&byte| byte == 0);
         let found = fields.find(|field| field.first() == Some(&name))?;
@@ -37,25 +37,37 @@ impl Frame {
         self.field(b'M').unwrap_or_default()
     }
 
-    /// The columns of a DataRow.
+    /// The columns of a `DataRow`.
     pub(crate) fn columns(&self) -> Vec<Option<Vec<u8>>> {
         assert_eq!(self.tag, b'D', "only a DataRow has columns: {}", self.shown());
-        let mut rest = &self.body[2..];
-        let count = u16::from_be_bytes([self.body[0], self.body[1]]);
-        (0..count).map(|_| take_value(&mut rest)).collect()
+        self.try_columns().expect("a DataRow has as many columns as it says")
+    }
+
+    /// Nothing when the message is not what its tag says: a stream may be out of step.
+    fn try_columns(&self) -> Option<Vec<Option<Vec<u8>>>> {
+        let (count, mut rest) = self.body.split_first_chunk::<2>()?;
+        let mut values = Vec::new();
+        for _ in 0..u16::from_be_bytes(*count) {
+            take_value(&mut rest, &mut values)?;
+        }
+        Some(values)
     }
 
     /// The message in a few characters, such as `D(1,null)` or `E(ERROR 22012)`.
     pub(crate) fn shown(&self) -> String {
         let inside = match self.tag {
             b'C' => text(self.body.strip_suffix(&[0]).unwrap_or(&self.body)),
-            b'D' => self.columns().iter().map(shown_value).collect::<Vec<_>>().join(","),
+            b'D' => {
+                self.try_columns().map_or_else(|| "malformed".to_owned(), |it| shown_values(&it))
+            }
             b'E' => format!("{} {}", self.severity(), self.code()),
             b'N' => self.message(),
             b'S' => text(&self.body).trim_end_matches('\0').replace('\0', "="),
             b'T' => self.column_names().join(","),
             b'Z' | b'd' => short(&self.body),
-            b'A' => text(&self.body[4..]).trim_end_matches('\0').replace('\0', ","),
+            b'A' => text(self.body.get(4..).unwrap_or_default())
+                .trim_end_matches('\0')
+                .replace('\0', ","),
             b'V' => format!("{} bytes", self.body.len().saturating_sub(4)),
             _ => return char::from(self.tag).to_string(),
         };
@@ -63,28 +75,38 @@ impl Frame {
     }
 
     fn column_names(&self) -> Vec<String> {
-        let mut rest = &self.body[2..];
+        let mut rest = self.body.get(2..).unwrap_or_default();
         let mut names = Vec::new();
         while let Some(end) = rest.iter().position(|&byte| byte == 0) {
             names.push(text(&rest[..end]));
             // Each name is followed by 18 bytes about its type.
-            rest = &rest[end + 19..];
+            rest = rest.get(end + 19..).unwrap_or_default();
         }
         names
     }
 }
 
-fn take_value(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let (length, tail) = rest.split_first_chunk::<4>().expect("a column has a length");
+/// Adds the next value; nothing when the message ends before it does.
+fn take_value(rest: &mut &[u8], values: &mut Vec<Option<Vec<u8>>>) -> Option<()> {
+    let (length, tail) = rest.split_first_chunk::<4>()?;
     *rest = tail;
-    let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
-    let (value, tail) = rest.split_at(length);
+    // Negative for NULL.
+    let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+        values.push(None);
+        return Some(());
+    };
+    let (value, tail) = rest.split_at_checked(length)?;
     *rest = tail;
-    Some(value.to_vec())
+    values.push(Some(value.to_vec()));
+    Some(())
 }
 
-fn shown_value(value: &Option<Vec<u8>>) -> String {
-    value.as_ref().map_or_else(|| "null".to_owned(), |value| short(value))
+fn shown_values(values: &[Option<Vec<u8>>]) -> String {
+    values.iter().map(|value| shown_value(value.as_deref())).collect::<Vec<_>>().join(",")
+}
+
+fn shown_value(value: Option<&[u8]>) -> String {
+    value.map_or_else(|| "null".to_owned(), short)
 }
 
 fn short(bytes: &[u8]) -> String {

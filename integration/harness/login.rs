@@ -24,8 +24,9 @@ pub(crate) struct Login {
 
 /// A login that did not lead to a session.
 #[derive(Debug)]
+#[expect(dead_code, reason = "`broken` is there to be shown")]
 pub(crate) struct Refused {
-    /// Every message that came, the last one mostly an ErrorResponse.
+    /// Every message that came, the last one mostly an `ErrorResponse`.
     pub(crate) frames: Vec<Frame>,
     pub(crate) broken: Option<io::Error>,
 }

@@ -142,15 +142,6 @@ impl Postgres {
         self.directory.path().join("data")
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port.number
-    }
-
-    /// Where test files may go; it is also the directory of the unix socket.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     pub(crate) fn address(&self) -> Address {
         Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number)))
     }

@@ -178,7 +178,12 @@ impl Drop for Process {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(40)..].join("\n    ");
-            eprintln!("--- end of the log of {} ({status}):\n    {tail}", self.name);
+            show(&format!("--- end of the log of {} ({status}):\n    {tail}", self.name));
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the test's output is where a failure is looked into")]
+pub(crate) fn show(text: &str) {
+    eprintln!("{text}");
 }

@@ -2,7 +2,7 @@
 //! PgBouncer or nothing in its place: to see that a test is right before blaming the proxy.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -99,7 +99,7 @@ impl Proxy {
         };
         let own = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
         let address = Address::Tcp(if process.is_some() { own } else { *postgres });
-        let unix = Address::Unix(socket_in(directory.path().to_owned(), port.number));
+        let unix = Address::Unix(socket_in(directory.path(), port.number));
         Self { address, unix, process, _port: port, _directory: directory }
     }
 
@@ -113,14 +113,10 @@ impl Proxy {
     pub(crate) fn process(&self) -> &Process {
         self.process.as_ref().expect("there is a proxy")
     }
-
-    pub(crate) fn log(&self) -> String {
-        self.process.as_ref().map(Process::log).unwrap_or_default()
-    }
 }
 
 /// The path of the socket that Postgres and its proxies make in a directory.
-pub(crate) fn socket_in(directory: PathBuf, port: u16) -> PathBuf {
+fn socket_in(directory: &Path, port: u16) -> PathBuf {
     directory.join(format!(".s.PGSQL.{port}"))
 }
 

@@ -3,6 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::process::show;
+
 pub(crate) struct Seed(u64);
 
 impl Seed {
@@ -10,7 +12,7 @@ impl Seed {
     pub(crate) fn of_run() -> Self {
         let given = std::env::var("PGWEIR_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| rand::rng().random());
-        eprintln!("PGWEIR_SEED={seed}");
+        show(&format!("PGWEIR_SEED={seed}"));
         Self(seed)
     }
 

@@ -109,9 +109,10 @@ impl Settings {
 
     pub(crate) fn toml(&self, places: &Places<'_>) -> String {
         let mut text = format!(
-            "[proxy]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {}\nunix_socket_dir = {:?}\n\
+            "[proxy]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {}\nunix_socket_dir = \"{}\"\n\
              http_addr = \"\"\nworkers = 2\n",
-            places.listen_port, places.directory
+            places.listen_port,
+            places.directory.display()
         );
         write_toml(&mut text, &self.proxy);
         let (address, port) = (places.postgres.ip(), places.postgres.port());
@@ -166,7 +167,7 @@ fn write_toml(text: &mut String, section: &Section) {
     for (name, value) in section {
         let value = match value {
             Value::Number(number) => number.to_string(),
-            Value::Text(text) => format!("{text:?}"),
+            Value::Text(text) => format!("'{text}'"),
             Value::Time(time) => format!("\"{}ms\"", time.as_millis()),
         };
         writeln!(text, "{name} = {value}").expect("to a String");

@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
 
 /// The longest that a test may take, unless it says otherwise.
-const TEST_MAX: Duration = Duration::from_secs(60);
+const TEST_MAX: Duration = Duration::from_mins(1);
 
 /// The longest that anything is waited for within a test.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);

@@ -53,6 +53,11 @@ impl Wire {
         sent.unwrap_or_else(|error| panic!("sending failed: {error}; {}", self.last_sent));
     }
 
+    /// What has come of a message that is not complete.
+    pub(crate) fn unread(&self) -> String {
+        excerpt(&self.input)
+    }
+
     /// Reads more input; false at its end.
     async fn fill(&mut self) -> io::Result<bool> {
         self.input.reserve(64 * 1024);
@@ -157,7 +162,7 @@ impl Wire {
 pub(crate) struct Client {
     pub(crate) wire: Wire,
     pub(crate) address: Address,
-    /// What BackendKeyData held: the pid, and a secret of 4 bytes, or more under protocol 3.2.
+    /// What `BackendKeyData` held: the pid, and a secret of 4 bytes, or more under protocol 3.2.
     pub(crate) pid: u32,
     pub(crate) secret: Vec<u8>,
     /// The ParameterStatus messages of the login.
@@ -202,7 +207,7 @@ impl Client {
         shown(&self.wire.until_ready().await)
     }
 
-    /// The ErrorResponse that a statement gets; fails when there is none or several.
+    /// The `ErrorResponse` that a statement gets; fails when there is none or several.
     pub(crate) async fn error(&mut self, sql: &str) -> Frame {
         let frames = self.ask_frames(Batch::new().query(sql)).await;
         only_error(frames)
@@ -222,7 +227,7 @@ pub(crate) async fn cancel(address: &Address, pid: u32, secret: &[u8]) {
     assert!(answer.is_empty(), "a cancel has no answer, got {:?}", shown(&answer));
 }
 
-/// The only ErrorResponse in an answer.
+/// The only `ErrorResponse` in an answer.
 pub(crate) fn only_error(frames: Vec<Frame>) -> Frame {
     let came = shown(&frames);
     let mut errors = frames.into_iter().filter(|frame| frame.tag == b'E');

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::exchange::{self, Exchange, Want};
 use crate::harness::Address;
-use crate::harness::frames::{Frame, cancel_message};
+use crate::harness::frames::{Frame, cancel_message, excerpt};
 use crate::harness::login::Login;
 use crate::harness::proxy::Target;
 use crate::harness::random::one_in;
@@ -192,7 +192,10 @@ impl Session<'_> {
                 }
                 // PgBouncer is known to fail this one at once (torture matrix, row 1).
                 10..14 if Target::of_run() != Target::PgBouncer => {
-                    exchange::prepared(&self.token())
+                    let name = if one_in(self.random, 2) { "" } else { "same_for_all" };
+                    let mut steps = exchange::prepared(&self.token(), name);
+                    steps.extend((!name.is_empty()).then(|| exchange::close(name)));
+                    steps
                 }
                 14..40 => exchange::transaction(&self.token(), self.random),
                 _ => vec![exchange::alone(&self.token(), self.random)],
@@ -278,7 +281,8 @@ impl Session<'_> {
     fn report_wrong(&self, wanted: Option<&Want>, got: &Frame) -> Trouble {
         let wanted = wanted.map_or_else(|| "nothing".to_owned(), Want::shown);
         let id = self.id;
-        self.around.tally.report(format!("client {id} wanted {wanted}, got {got:?}"));
+        let body = excerpt(&got.body);
+        self.around.tally.report(format!("client {id} wanted {wanted}, got {got:?}: {body}"));
         Trouble::Wrong
     }
 
@@ -347,7 +351,7 @@ impl Session<'_> {
         let Ok(mut wire) = Wire::try_connect(&self.client.address).await else { return };
         if wire.try_send(&cancel_message(pid, secret)).await.is_ok() {
             // Until it closes: then the cancel has been done.
-            within(STUCK_AFTER, wire.try_byte()).await.map_or((), |_| ());
+            drop(within(STUCK_AFTER, wire.try_byte()).await);
         }
     }
 }

@@ -27,9 +27,9 @@ pub(super) async fn disturb(postgres: &mut Postgres, tally: &Tally, mut random: 
             .await;
         if since_restart.elapsed() > RESTART_EVERY {
             if crash {
-                postgres.crash()
+                postgres.crash();
             } else {
-                postgres.shut_down()
+                postgres.shut_down();
             }
             crash = !crash;
             sleep(Duration::from_millis(random.random_range(0..500))).await;

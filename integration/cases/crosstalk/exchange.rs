@@ -43,7 +43,7 @@ pub(super) struct Exchange {
     pub(super) answers: Vec<Vec<Want>>,
 }
 
-/// A DataRow of text columns.
+/// A `DataRow` of text columns.
 fn row(columns: &[&str]) -> Want {
     let count = u16::try_from(columns.len()).expect("few columns");
     let mut body = count.to_be_bytes().to_vec();
@@ -149,15 +149,21 @@ pub(super) fn transaction(token: &str, random: &mut StdRng) -> Vec<Exchange> {
 }
 
 /// A statement prepared in one round trip and used in the next: it must still be this client's.
-pub(super) fn prepared(token: &str) -> Vec<Exchange> {
-    let parse = Batch::new().parse("", &format!("select '{token}'")).sync();
-    let execute = Batch::new().bind("", &[]).execute().sync();
+pub(super) fn prepared(token: &str, name: &str) -> Vec<Exchange> {
+    let parse = Batch::new().parse(name, &format!("select '{token}'")).sync();
+    let execute = Batch::new().bind(name, &[]).execute().sync();
     let mut answer = tags("2");
     answer.extend([row(&[token]), Want::Tag(b'C'), ready(b'I')]);
     vec![
         Exchange { batch: parse, answers: vec![vec![Want::Tag(b'1'), ready(b'I')]] },
         Exchange { batch: execute, answers: vec![answer] },
     ]
+}
+
+/// Makes the name of a statement free for the same client's next one.
+pub(super) fn close(name: &str) -> Exchange {
+    let answer = vec![Want::Tag(b'3'), ready(b'I')];
+    Exchange { batch: Batch::new().close_statement(name).sync(), answers: vec![answer] }
 }
 
 /// A query that is slow enough to be cancelled.
