@@ -21,6 +21,7 @@ fn impatient() -> Settings {
         .pool_size(1)
         .set("query_wait_timeout", SHORT)
         .set("server_connect_timeout", SHORT)
+        .set("server_down_hold", Duration::from_millis(300))
 }
 
 async fn assert_recovers(rig: &Rig) {

@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+/// Options that PgBouncer does not have.
+const OWN_OPTIONS: &[&str] = &["server_down_hold"];
+
 #[derive(Clone)]
 pub(crate) enum Value {
     Number(u32),
@@ -156,7 +159,8 @@ impl Settings {
             places.listen_port
         )
         .expect("to a String");
-        for (name, value) in &self.proxy {
+        let known = self.proxy.iter().filter(|(name, _)| !OWN_OPTIONS.contains(&name.as_str()));
+        for (name, value) in known {
             writeln!(text, "{name} = {}", plain(value)).expect("to a String");
         }
         (text, list)
