@@ -202,6 +202,8 @@ impl Frontend {
             times: Times { request: now, xact: now, activity: now },
             is_skipping: false,
             to_swallow: 0,
+            aborted: None,
+            is_committing: false,
             last_words: None,
             about: Box::new(About {
                 peer,

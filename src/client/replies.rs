@@ -168,6 +168,7 @@ impl Client {
             self.times.xact = now;
         }
         self.times.request = now;
+        self.is_committing = false;
         Ok(Look::Forward)
     }
 
