@@ -9,5 +9,6 @@ mod limits;
 mod pools;
 mod protocol;
 mod same_as_direct;
+mod settings;
 mod startup;
 mod torture;

@@ -172,6 +172,9 @@ impl Client {
     }
 
     fn log_refusal(&self, end: &End) {
+        if !self.about.logs_errors {
+            return;
+        }
         tracing::warn!(
             client = self.id.0,
             database = self.pool.database,

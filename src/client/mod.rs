@@ -90,6 +90,7 @@ struct About {
     connected_at: Instant,
     pinned: bool,
     logs_end: bool,
+    logs_errors: bool,
     _key: CancelKey,
     _passes: [Pass; 3],
 }
