@@ -10,7 +10,8 @@ pub mod log;
 mod signals;
 mod worker;
 
-use self::worker::WorkerThread;
+use self::accept::Reception;
+use self::worker::Seat;
 use crate::base::ids::WorkerId;
 use crate::client::login::Frontend;
 use crate::config::Config;
@@ -21,6 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How often the schedulers are told the time: no timeout of theirs is shorter than some of these.
@@ -68,26 +70,30 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let mut signals = signals::Signals::new().map_err(AppError::Runtime)?;
         let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
         let listeners = listen(&config.listen, &client_sockets)?;
-        let workers = (1..=config.process.workers)
-            .map(|id| WorkerThread::start(WorkerId(id), Arc::clone(&frontend)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let workers: Rc<[WorkerThread]> = workers.into();
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
         }
+        let (seats, places): (Vec<_>, Vec<_>) =
+            (1..=config.process.workers).map(|id| Seat::new(WorkerId(id))).unzip();
+        let stop = CancellationToken::new();
+        let most = connections_max(&config);
+        let reception = Reception { seats: seats.into(), most, stop: stop.clone() };
+        // With one worker there is nobody to choose between: it accepts itself, and no client has
+        // to change threads.
+        let (own, theirs) =
+            if places.len() == 1 { (Vec::new(), listeners) } else { (listeners, Vec::new()) };
+        let mut theirs = Some(theirs);
+        for place in places {
+            let accepting = theirs.take().unwrap_or_default();
+            place.start(Arc::clone(&frontend), reception.clone(), accepting)?;
+        }
+        for listener in own {
+            tokio::task::spawn_local(reception.clone().accept(listener));
+        }
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&frontend)));
-        let accepting = listeners.into_iter().map(|listener| {
-            let most = connections_max(&config);
-            tokio::task::spawn_local(accept::accept(listener, Rc::clone(&workers), most))
-        });
-        let accepting: Vec<_> = accepting.collect();
         let signal = signals.wait().await;
         tracing::info!("{signal}: stopping");
-        for accepting in accepting {
-            accepting.abort();
-            // Its listener is closed when it has ended, and the unix socket's file gone.
-            drop(accepting.await);
-        }
+        stop.cancel();
         settle(&main, &frontend).await;
         ticking.abort();
         for host in frontend.registry.hosts() {
@@ -134,7 +140,11 @@ async fn settle(main: &Worker, frontend: &Frontend) {
             counts.leased + counts.tidying > 0
         })
     };
-    while is_busy() && main.wake() < deadline {
+    loop {
+        // At least once: those who accept close their sockets meanwhile.
         tokio::time::sleep(TICK / 10).await;
+        if !is_busy() || main.wake() >= deadline {
+            return;
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! A thread with a runtime of its own, which serves its share of the clients.
 
+use super::accept::Reception;
 use super::{AppError, runtime};
 use crate::base::expiry;
 use crate::base::ids::WorkerId;
 use crate::client::login::Frontend;
+use crate::net::listen::Listener;
 use crate::net::stream::{Detached, Peer};
 use crate::net::worker::Worker;
 use std::rc::Rc;
@@ -11,11 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// A worker, seen from the main thread.
-pub(super) struct WorkerThread {
-    /// Bounded by the descriptors that the process may have.
-    sockets: UnboundedSender<Arrival>,
+/// A worker, seen by those who accept clients.
+pub(super) struct Seat {
+    /// Bounded by the connections that may be open.
+    arrivals: UnboundedSender<Arrival>,
     clients: Arc<AtomicUsize>,
+}
+
+/// A connection on its way to its worker.
+struct Arrival {
+    socket: Detached,
+    peer: Peer,
+    counted: Counted,
 }
 
 /// One client counted as its worker's load.
@@ -27,18 +36,16 @@ impl Drop for Counted {
     }
 }
 
-impl WorkerThread {
-    pub(super) fn start(id: WorkerId, frontend: Arc<Frontend>) -> Result<Self, AppError> {
-        let (sockets, arrivals) = unbounded_channel();
-        let clients = Arc::new(AtomicUsize::new(0));
-        std::thread::Builder::new()
-            .name(format!("worker-{}", id.0))
-            .spawn(move || match runtime() {
-                Ok(runtime) => runtime.block_on(work(id, frontend, arrivals)),
-                Err(error) => tracing::error!("worker {}: {error}", id.0),
-            })
-            .map_err(AppError::Thread)?;
-        Ok(Self { sockets, clients })
+/// A worker that is not running yet.
+pub(super) struct Workplace {
+    id: WorkerId,
+    arrivals: UnboundedReceiver<Arrival>,
+}
+
+impl Seat {
+    pub(super) fn new(id: WorkerId) -> (Self, Workplace) {
+        let (sender, arrivals) = unbounded_channel();
+        (Self { arrivals: sender, clients: Arc::default() }, Workplace { id, arrivals })
     }
 
     /// How many clients it has.
@@ -48,20 +55,45 @@ impl WorkerThread {
 
     pub(super) fn take(&self, socket: Detached, peer: Peer) {
         self.clients.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(&self.clients));
         // Fails only while the process ends; the client is let go then.
-        drop(self.sockets.send((socket, peer, Counted(Arc::clone(&self.clients)))));
+        drop(self.arrivals.send(Arrival { socket, peer, counted }));
     }
 }
 
-async fn work(id: WorkerId, frontend: Arc<Frontend>, mut arrivals: UnboundedReceiver<Arrival>) {
-    let worker = Rc::new(Worker::new(id));
-    tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
-    while let Some((socket, peer, counted)) = arrivals.recv().await {
-        let (worker, frontend) = (Rc::clone(&worker), Arc::clone(&frontend));
-        tokio::task::spawn_local(async move {
-            serve(&worker, &frontend, socket, peer).await;
-            drop(counted);
-        });
+impl Workplace {
+    /// Starts the worker's thread. `accepting` are the sockets that it accepts from itself.
+    pub(super) fn start(
+        self,
+        frontend: Arc<Frontend>,
+        reception: Reception,
+        accepting: Vec<Listener>,
+    ) -> Result<(), AppError> {
+        let id = self.id;
+        let work = move || match runtime() {
+            Ok(runtime) => runtime.block_on(async {
+                for listener in accepting {
+                    tokio::task::spawn_local(reception.clone().accept(listener));
+                }
+                drop(reception);
+                self.work(frontend).await;
+            }),
+            Err(error) => tracing::error!("worker {}: {error}", id.0),
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{}", id.0));
+        thread.spawn(work).map(drop).map_err(AppError::Thread)
+    }
+
+    async fn work(mut self, frontend: Arc<Frontend>) {
+        let worker = Rc::new(Worker::new(self.id));
+        tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
+        while let Some(Arrival { socket, peer, counted }) = self.arrivals.recv().await {
+            let (worker, frontend) = (Rc::clone(&worker), Arc::clone(&frontend));
+            tokio::task::spawn_local(async move {
+                serve(&worker, &frontend, socket, peer).await;
+                drop(counted);
+            });
+        }
     }
 }
 
@@ -86,5 +118,3 @@ async fn keep_time(worker: Rc<Worker>) {
         worker.tick();
     }
 }
-
-type Arrival = (Detached, Peer, Counted);

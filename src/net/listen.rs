@@ -7,7 +7,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use tokio::io::unix::AsyncFd;
 /// A socket that clients connect to. A unix socket's file goes with it.
 #[derive(Debug)]
 pub enum Listener {
-    Tcp(AsyncFd<TcpListener>),
-    Unix { socket: AsyncFd<UnixListener>, path: PathBuf },
+    Tcp(TcpListener),
+    Unix { socket: UnixListener, path: PathBuf },
 }
 
 /// Why a socket could not be opened.
@@ -61,15 +61,7 @@ pub fn listen(options: &Listen, sockets: &Sockets) -> Result<Vec<Listener>, List
     Ok(listeners)
 }
 
-#[expect(
-    deprecated,
-    reason = "its unsafe successor asks for what std's listeners keep: own the fd"
-)]
-fn register<T: AsRawFd>(socket: T) -> io::Result<AsyncFd<T>> {
-    AsyncFd::new(socket)
-}
-
-fn tcp(address: SocketAddr, backlog: u32, sockets: &Sockets) -> io::Result<AsyncFd<TcpListener>> {
+fn tcp(address: SocketAddr, backlog: u32, sockets: &Sockets) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // "*" opens 0.0.0.0 beside it.
@@ -81,10 +73,10 @@ fn tcp(address: SocketAddr, backlog: u32, sockets: &Sockets) -> io::Result<Async
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     // A client's socket has them from its listener: no system call for each.
     tune(&socket, sockets)?;
-    register(socket.into())
+    Ok(socket.into())
 }
 
-fn unix(path: &Path, mode: u32) -> io::Result<AsyncFd<UnixListener>> {
+fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     // A file left behind by a process that was killed is in the way; one that answers is not ours.
     if path.exists() {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -95,10 +87,46 @@ fn unix(path: &Path, mode: u32) -> io::Result<AsyncFd<UnixListener>> {
     let socket = UnixListener::bind(path)?;
     socket.set_nonblocking(true)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    register(socket)
+    Ok(socket)
+}
+
+/// A [`Listener`] that the current runtime watches.
+#[derive(Debug)]
+pub struct Watched<'a> {
+    listener: &'a Listener,
+    descriptor: AsyncFd<BorrowedFd<'a>>,
 }
 
 impl Listener {
+    /// Has the current runtime watch for clients.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no memory left for that.
+    #[expect(deprecated, reason = "its unsafe successor asks for what a borrowed descriptor keeps")]
+    pub fn watch(&self) -> io::Result<Watched<'_>> {
+        let descriptor = match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix { socket, .. } => socket.as_fd(),
+        };
+        Ok(Watched {
+            listener: self,
+            descriptor: AsyncFd::with_interest(descriptor, Interest::READABLE)?,
+        })
+    }
+
+    /// Where it listens, for people.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Tcp(socket) => {
+                socket.local_addr().map_or_else(|error| error.to_string(), |at| at.to_string())
+            }
+            Self::Unix { path, .. } => path.display().to_string(),
+        }
+    }
+}
+
+impl Watched<'_> {
     /// Waits for a client. Its socket belongs to no worker so far.
     ///
     /// # Errors
@@ -107,30 +135,15 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<(Detached, Peer)> {
         // One system call for each client: the socket is known to no runtime until it has a worker.
         const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
-        match self {
-            Self::Tcp(socket) => {
-                let accept = |socket: &TcpListener| Ok(acceptfrom_with(socket, FLAGS)?);
-                let (stream, address) = socket.async_io(Interest::READABLE, accept).await?;
+        let accept = |descriptor: &BorrowedFd<'_>| Ok(acceptfrom_with(descriptor, FLAGS)?);
+        let (stream, address) = self.descriptor.async_io(Interest::READABLE, accept).await?;
+        Ok(match self.listener {
+            Listener::Tcp(_) => {
                 let address = address.and_then(|address| SocketAddr::try_from(address).ok());
-                Ok((Detached::Tcp(stream.into()), address.map_or(Peer::Unix, Peer::Tcp)))
+                (Detached::Tcp(stream.into()), address.map_or(Peer::Unix, Peer::Tcp))
             }
-            Self::Unix { socket, .. } => {
-                let accept = |socket: &UnixListener| Ok(acceptfrom_with(socket, FLAGS)?);
-                let (stream, _) = socket.async_io(Interest::READABLE, accept).await?;
-                Ok((Detached::Unix(stream.into()), Peer::Unix))
-            }
-        }
-    }
-
-    /// Where it listens, for people.
-    pub fn place(&self) -> String {
-        match self {
-            Self::Tcp(socket) => socket
-                .get_ref()
-                .local_addr()
-                .map_or_else(|error| error.to_string(), |at| at.to_string()),
-            Self::Unix { path, .. } => path.display().to_string(),
-        }
+            Listener::Unix { .. } => (Detached::Unix(stream.into()), Peer::Unix),
+        })
     }
 }
 
