@@ -47,6 +47,7 @@ pub enum EndReason {
     ClientIdle,
     ClientLimit,
     ClientTerminated,
+    CommitUnknown,
     DatabaseClientLimit,
     DatabaseUnknown,
     IdleInTransaction,
@@ -59,8 +60,10 @@ pub enum EndReason {
     SettingRefused,
     Shutdown,
     StatementMode,
+    TransactionAborted,
     TransactionTimeout,
     UserClientLimit,
+    UserMissing,
     VersionUnsupported,
     WaitTimeout,
     WriteTimeout,
@@ -102,13 +105,14 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
         Self::ClientGone,
         Self::ClientIdle,
         Self::ClientLimit,
         Self::ClientTerminated,
+        Self::CommitUnknown,
         Self::DatabaseClientLimit,
         Self::DatabaseUnknown,
         Self::IdleInTransaction,
@@ -121,8 +125,10 @@ impl EndReason {
         Self::SettingRefused,
         Self::Shutdown,
         Self::StatementMode,
+        Self::TransactionAborted,
         Self::TransactionTimeout,
         Self::UserClientLimit,
+        Self::UserMissing,
         Self::VersionUnsupported,
         Self::WaitTimeout,
         Self::WriteTimeout,
@@ -145,6 +151,9 @@ impl EndReason {
                 "sorry, too many clients already (max_client_conn)").routine("pooler_client_limit"),
             Self::ClientTerminated => plain(Client, "client_terminated", "08006",
                 "client ended the session"),
+            Self::CommitUnknown => plain(Server, "commit_unknown", "08007",
+                "server was lost while it committed: the transaction may be done, or not")
+                .routine("pooler_commit_unknown").hint("Look before you repeat it."),
             Self::DatabaseClientLimit => plain(Proxy, "max_db_client_connections", "53300",
                 "sorry, too many clients already (max_db_client_connections)")
                 .routine("pooler_client_limit"),
@@ -172,12 +181,16 @@ impl EndReason {
                 "terminating connection due to administrator command"),
             Self::StatementMode => plain(Client, "statement_mode", "0A000",
                 "transaction blocks not allowed in statement pooling mode"),
+            Self::TransactionAborted => plain(Server, "transaction_aborted", "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block"),
             Self::TransactionTimeout => plain(Client, "transaction_timeout", "25P04",
                 "terminating connection due to transaction timeout")
                 .routine("pooler_transaction_timeout"),
             Self::UserClientLimit => plain(Proxy, "max_user_client_connections", "53300",
                 "sorry, too many clients already (max_user_client_connections)")
                 .routine("pooler_client_limit"),
+            Self::UserMissing => plain(Client, "user_missing", "28000",
+                "no PostgreSQL user name specified in startup packet"),
             Self::VersionUnsupported => plain(Client, "version_unsupported", "0A000",
                 "unsupported frontend protocol"),
             Self::WaitTimeout => plain(Proxy, "query_wait_timeout", "57014",

@@ -9,6 +9,7 @@
 //! - [`base`]: ids, secrets, the timer wheel, shared state.
 //! - [`end`]: why anything ended, and what each audience is told.
 //! - [`wire`]: bytes to messages and back.
+//! - [`sql`]: as much SQL as a pooler needs.
 //! - [`stats`]: counters, and snapshots of them.
 //! - [`config`]: the file, resolved into a value.
 //! - [`auth`]: who may come in.
@@ -33,6 +34,7 @@ pub mod pool;
 pub mod scheduler;
 pub mod server;
 pub mod session;
+pub mod sql;
 pub mod stats;
 #[cfg(test)]
 mod tidy;

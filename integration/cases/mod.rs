@@ -10,5 +10,6 @@ mod limits;
 mod pools;
 mod protocol;
 mod same_as_direct;
+mod settings;
 mod startup;
 mod torture;

@@ -1,11 +1,12 @@
 //! How things end: a request that is refused, a server that is lost, a client that leaves.
 
 use super::Client;
+use super::aborted::Aborted;
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, Phase};
 use crate::pool::{Lease, Refusal};
 use crate::server::exchange::Inbox;
-use crate::session::ledger::Status;
+use crate::session::ledger::{Abandoned, Status};
 use crate::wire::encode;
 use crate::wire::frame::Head;
 use crate::wire::tags::from_client;
@@ -78,34 +79,56 @@ impl Client {
             "server was lost in use: {why}"
         );
         self.pool.discard(&self.worker, lease);
+        let commit_unknown = std::mem::take(&mut self.is_committing) && had_transaction;
+        let last_words = self.last_words.take();
         let mut end = End::from(EndReason::ServerLost);
-        if let Some(fields) = self.last_words.take() {
+        if commit_unknown {
+            end = End::from(EndReason::CommitUnknown);
+        } else if let Some(fields) = last_words {
             end = end.verbatim(*fields);
         }
-        let is_over = had_transaction
-            || self.pins.cause().is_some()
+        let is_over = self.pins.cause().is_some()
+            || self.pins.leaves_traces()
             || self.pool.settings.pool_mode == PoolMode::Session
             // Half a message has gone to the client: nothing can follow it.
             || self.down.is_mid_message();
         if is_over {
             return Err(end);
         }
-        self.log_refusal(&end);
-        let fields = end.fields(Phase::Session);
-        self.down.slip_in(|out| {
-            for _ in 0..abandoned.readies {
-                encode::error(out, &fields);
-                encode::ready(out, b'I');
-            }
-            if abandoned.open {
-                encode::error(out, &fields);
-            }
-        });
-        self.is_skipping = abandoned.open;
+        // Half a message of the server's that was not passed on: nothing follows it, either.
+        self.down.drop_unseen();
+        self.tell_of_loss(&end, abandoned, had_transaction && !commit_unknown);
         // The rest of a request whose beginning went to the server goes to nobody.
         self.to_swallow = self.up.cut_short();
         self.pins.lease_ended();
         Ok(())
+    }
+
+    /// Tells the client that its requests are lost: one error for each `ReadyForQuery` it waits
+    /// for. With a transaction open it is in a failed one from now on.
+    fn tell_of_loss(&mut self, end: &End, abandoned: Abandoned, had_transaction: bool) {
+        self.log_refusal(end);
+        let fields = end.fields(Phase::Session);
+        let is_told = abandoned.readies > 0 || abandoned.open;
+        let later = if had_transaction {
+            self.aborted = Some(Box::new(Aborted::new((!is_told).then(|| fields.clone()))));
+            End::from(EndReason::TransactionAborted).fields(Phase::Session)
+        } else {
+            fields.clone()
+        };
+        let status = if had_transaction { b'E' } else { b'I' };
+        self.down.slip_in(|out| {
+            let mut fields = &fields;
+            for _ in 0..abandoned.readies {
+                encode::error(out, fields);
+                encode::ready(out, status);
+                fields = &later;
+            }
+            if abandoned.open {
+                encode::error(out, fields);
+            }
+        });
+        self.is_skipping = abandoned.open;
     }
 
     /// Gives a lease up whatever state it is in: to the pool if it is settled, to be cleaned if it
@@ -149,6 +172,9 @@ impl Client {
     }
 
     fn log_refusal(&self, end: &End) {
+        if !self.about.logs_errors {
+            return;
+        }
         tracing::warn!(
             client = self.id.0,
             database = self.pool.database,

@@ -77,8 +77,7 @@ fn refusal(error: StartupError) -> End {
 impl Wanted {
     fn of(startup: &crate::wire::startup::Startup<'_>) -> Result<Self, End> {
         let Some(user) = startup.param("user").filter(|user| !user.is_empty()) else {
-            return Err(End::from(EndReason::AuthenticationFailed)
-                .message("no PostgreSQL user name specified in startup packet"));
+            return Err(EndReason::UserMissing.into());
         };
         let database = startup.param("database").filter(|name| !name.is_empty()).unwrap_or(user);
         let unknown_options: Vec<_> =

@@ -96,8 +96,8 @@ impl Frontend {
             let unknown: Vec<_> = wanted.unknown_options.iter().map(String::as_str).collect();
             encode::negotiate_version(&mut exchange.out, wanted.minor, &unknown);
         }
-        let account = self.registry.account(&wanted.user);
-        self.authenticate(&mut exchange, &wanted.user, account.credential.as_ref()).await?;
+        let credential = self.registry.credential(&wanted.user);
+        self.authenticate(&mut exchange, &wanted.user, credential).await?;
         encode::authentication(&mut exchange.out, 0, |_| {});
         worker.wake();
         let database = self.registry.config().database(&wanted.database);
@@ -105,15 +105,18 @@ impl Frontend {
             let message = format!("database \"{}\" does not exist", wanted.database);
             End::from(EndReason::DatabaseUnknown).message(message)
         })?;
-        let [by_database, by_user] = self.registry.admit_to(&database, &wanted.user)?;
+        let [by_database, by_user] =
+            self.registry.admit_to(&database, &wanted.database, &wanted.user)?;
         let route = self.registry.route(worker, &database, &wanted.database, &wanted.user);
         let asked = self.asked_settings(&wanted)?;
         let client = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
         let welcome = self.welcome(worker, client, &route, &asked).await?;
         let (pid, secret, key) = self.cancel_keys.register(client, &route.pool, wanted.minor);
         let settings = welcome.settings(asked.application_name.as_deref());
-        let name = asked.application_name.as_deref().unwrap_or_default();
-        encode::parameter_status(&mut exchange.out, APPLICATION_NAME, name);
+        if asked.settings.value(APPLICATION_NAME).is_none() {
+            let name = asked.application_name.as_deref().unwrap_or_default();
+            encode::parameter_status(&mut exchange.out, APPLICATION_NAME, name);
+        }
         exchange.out.extend(&welcome.bytes);
         encode::backend_key_data(&mut exchange.out, pid, &secret);
         encode::ready(&mut exchange.out, b'I');
@@ -202,6 +205,8 @@ impl Frontend {
             times: Times { request: now, xact: now, activity: now },
             is_skipping: false,
             to_swallow: 0,
+            aborted: None,
+            is_committing: false,
             last_words: None,
             about: Box::new(About {
                 peer,
@@ -209,6 +214,7 @@ impl Frontend {
                 connected_at: now,
                 pinned: false,
                 logs_end: config.process.log_disconnections,
+                logs_errors: config.process.log_pooler_errors,
                 _key: key,
                 _passes: passes,
             }),

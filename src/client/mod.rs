@@ -10,6 +10,7 @@
 //! - A client that ends, however it ends, leaves its server clean, or closed.
 //! - No server is kept while nothing is owed, no transaction is open and nothing is pinned.
 
+mod aborted;
 mod authenticate;
 pub mod cancel;
 mod deadline;
@@ -22,6 +23,7 @@ mod requests;
 mod serve;
 mod trial;
 
+use self::aborted::Aborted;
 use self::cancel::CancelKey;
 use self::deadline::Deadline;
 use crate::base::ids::ClientId;
@@ -61,6 +63,10 @@ pub struct Client {
     is_skipping: bool,
     /// Bytes still to come of a message that is thrown away.
     to_swallow: u32,
+    /// A transaction whose server was lost.
+    aborted: Option<Box<Aborted>>,
+    /// The request under way ends the transaction.
+    is_committing: bool,
     /// The last words of a server that is about to close.
     last_words: Option<Box<ErrorFields>>,
     about: Box<About>,
@@ -84,6 +90,7 @@ struct About {
     connected_at: Instant,
     pinned: bool,
     logs_end: bool,
+    logs_errors: bool,
     _key: CancelKey,
     _passes: [Pass; 3],
 }

@@ -134,11 +134,9 @@ impl Client {
         if head.tag == tags::COMMAND_COMPLETE {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
             pins.completed(tag);
-            // Somebody else's next query must not run with this client's settings.
-            server.is_dirty |= matches!(tag, b"SET" | b"LOAD");
-            if tag == b"DISCARD ALL" {
-                server.is_dirty = false;
-            }
+            // Somebody else's next query must not run with this client's settings; and what was
+            // reset is not what `applied` says any more.
+            server.is_dirty |= matches!(tag, b"SET" | b"RESET" | b"DISCARD ALL" | b"LOAD");
         }
         Ok(Look::Forward)
     }
@@ -168,6 +166,7 @@ impl Client {
             self.times.xact = now;
         }
         self.times.request = now;
+        self.is_committing = false;
         Ok(Look::Forward)
     }
 
@@ -192,6 +191,8 @@ impl Client {
         match origin {
             Some(Origin::Client) => Ok(Look::Forward),
             Some(Origin::Proxy) => {
+                // It has not got the settings that it was taken to have.
+                self.lease_mut().conn.is_dirty = true;
                 let end = End::from(EndReason::SettingRefused).verbatim(fields.clone());
                 Err(Fault::Client(end))
             }

@@ -4,6 +4,7 @@
 use super::Client;
 use crate::end::{End, EndReason};
 use crate::session::ledger::{Origin, Request, Status};
+use crate::sql::ending::{Ending, ending, may_be_ending};
 use crate::wire::encode;
 use crate::wire::frame::{Head, Run, run_of, split_text};
 use crate::wire::tags::from_client as tags;
@@ -74,6 +75,10 @@ impl Client {
             tags::QUERY => {
                 if ledger.sent(Request::Query, Origin::Client) {
                     self.pins.query_sent();
+                    if ledger.status() != Status::Idle {
+                        let unseen = self.up.unseen();
+                        self.is_committing = commits(&unseen[5..head.total.min(unseen.len())]);
+                    }
                 }
             }
             tags::EXECUTE => drop(ledger.sent(Request::Execute, Origin::Client)),
@@ -104,7 +109,7 @@ impl Client {
 
     /// Messages with a name in front, which decides what becomes of them.
     fn look_inside(&mut self, head: Head) -> Result<Look, End> {
-        let Self { up, pins, lease, pool, worker, .. } = self;
+        let Self { up, pins, lease, pool, worker, is_committing, .. } = self;
         let unseen = up.unseen();
         let body = &unseen[5..head.total.min(unseen.len())];
         let Some(named) = Named::read(head.tag, body) else {
@@ -125,6 +130,9 @@ impl Client {
                 let request = if name.is_empty() { Request::Parse } else { Request::ParseNamed };
                 if ledger.sent(request, Origin::Client) {
                     pins.parse_sent(name);
+                    if ledger.status() != Status::Idle {
+                        *is_committing = commits(&body[name.len() + 1..]);
+                    }
                 }
             }
             Named::Bind(name) => {
@@ -165,6 +173,12 @@ impl Client {
         self.to_swallow -= u32::try_from(here).expect("no more than to_swallow");
         self.to_swallow == 0
     }
+}
+
+/// Whether a statement's text ends the transaction that is open.
+fn commits(text: &[u8]) -> bool {
+    may_be_ending(text)
+        && split_text(text).is_some_and(|(sql, _)| ending(sql) == Some(Ending::Commit))
 }
 
 /// The client sent a message that has no place in a session.

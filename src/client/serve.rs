@@ -110,6 +110,12 @@ impl Client {
                 return Ok(Wish::More);
             }
             let Some(head) = self.front()? else { return Ok(Wish::More) };
+            if self.aborted.is_some() && head.tag != tags::TERMINATE {
+                if !self.answer_aborted(head) {
+                    return Ok(Wish::More);
+                }
+                continue;
+            }
             match head.tag {
                 // Whatever it was for has failed before, and the client was told; or it comes too
                 // late, after its COPY had failed. Postgres ignores it, too. And there is nothing to

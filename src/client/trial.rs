@@ -88,6 +88,10 @@ fn told_at_login(refusal: Refusal) -> End {
         Refusal::LoginFailed { error } => {
             End::from(EndReason::ServerRefused).verbatim((*error).clone())
         }
+        // Postgres is full, not down: drivers retry on that, too, and it is the truth.
+        Refusal::ServerDown { error, .. } if error.code == "53300" => {
+            End::from(EndReason::ServerRefused).verbatim((*error).clone())
+        }
         Refusal::ServerDown { .. } => EndReason::ServerDown.into(),
         Refusal::WaitTimeout { .. } => EndReason::WaitTimeout.into(),
     }

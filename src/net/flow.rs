@@ -233,6 +233,11 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
+    /// What was not looked at can never be: its sender is gone.
+    pub fn drop_unseen(&mut self) {
+        self.filled = self.seen;
+    }
+
     /// What may go can go nowhere any more. Answers how much of the message under way has still to
     /// come, and is of no use either.
     pub fn cut_short(&mut self) -> u32 {

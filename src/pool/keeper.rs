@@ -270,9 +270,13 @@ impl Pool {
         self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, is_fit);
     }
 
+    /// What cleans this server. A client's traces go whatever the configuration says: the next one
+    /// must not meet them.
     fn reset_query(&self, server: &Server) -> Option<&str> {
-        let wanted =
-            server.is_dirty || server.ledger.status() != Status::Idle || self.resets_always();
+        if server.is_dirty {
+            return Some("DISCARD ALL");
+        }
+        let wanted = server.ledger.status() != Status::Idle || self.resets_always();
         self.settings.server_reset_query.as_deref().filter(|_| wanted)
     }
 }

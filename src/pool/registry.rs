@@ -54,20 +54,11 @@ pub struct Route {
     pub timeouts: Arc<ClientTimeouts>,
 }
 
-/// What is known of a user before anything is proven.
-pub struct Account {
-    /// `None`: no such user, or no password to check.
-    pub credential: Option<Arc<Credential>>,
-    /// Whether a section or the `auth_file` names the user.
-    pub is_known: bool,
-}
-
 /// All hosts and pools, and who may use them.
 pub struct Registry {
     config: Arc<Config>,
     hosts: BTreeMap<String, Arc<Host>>,
     credentials: BTreeMap<String, Arc<Credential>>,
-    /// The passwords of `server_user`, by user and password, so that derived keys are shared.
     pools: DashMap<(String, String), Arc<Pool>>,
     timeouts: DashMap<(String, String), Arc<ClientTimeouts>>,
     clients: Arc<Gate>,
@@ -113,11 +104,9 @@ impl Registry {
         self.clients.used()
     }
 
-    pub fn account(&self, user: &str) -> Account {
-        Account {
-            credential: self.credentials.get(user).cloned(),
-            is_known: self.config.users.contains_key(user),
-        }
+    /// What a user proves itself with. `None`: no such user, or no password to check.
+    pub fn credential(&self, user: &str) -> Option<&Arc<Credential>> {
+        self.credentials.get(user)
     }
 
     /// Counts one more client.
@@ -134,12 +123,17 @@ impl Registry {
     /// # Errors
     ///
     /// When a limit is reached.
-    pub fn admit_to(&self, database: &Database, user: &str) -> Result<[Pass; 2], EndReason> {
+    pub fn admit_to(
+        &self,
+        database: &Database,
+        name: &str,
+        user: &str,
+    ) -> Result<[Pass; 2], EndReason> {
         let limits = &self.config.clients;
         let own = database.max_db_client_connections;
         let max = if own == 0 { limits.max_db_client_connections } else { own };
-        let by_database = enter(&self.database_gates, &database.name, max)
-            .ok_or(EndReason::DatabaseClientLimit)?;
+        let by_database =
+            enter(&self.database_gates, name, max).ok_or(EndReason::DatabaseClientLimit)?;
         let own = self.config.users.get(user).map_or(0, |user| user.max_user_client_connections);
         let max = if own == 0 { limits.max_user_client_connections } else { own };
         let by_user = enter(&self.user_gates, user, max).ok_or(EndReason::UserClientLimit)?;

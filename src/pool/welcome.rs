@@ -19,7 +19,8 @@ const KEPT_MAX: usize = 512;
 /// What clients with certain settings are told.
 #[derive(Debug)]
 pub struct Welcome {
-    /// The parameter statuses, ready to send, without `application_name`.
+    /// The parameter statuses, ready to send; without `application_name`, unless it is one of the
+    /// settings.
     pub bytes: Box<[u8]>,
     /// The settings, by application name: clients with the same ones share them.
     named: Shared<HashMap<Box<str>, Arc<Settings>>>,
@@ -71,8 +72,9 @@ impl Kept {
             self.welcomes.retain(|_, welcome| welcome.is_used());
         }
         let mut bytes = Vec::new();
-        for (name, value) in self.base.iter().flatten().filter(|(name, _)| name != APPLICATION_NAME)
-        {
+        // A name that Postgres alone can tell: it is one of the settings then.
+        let is_told = |name: &str| name != APPLICATION_NAME || settings.value(name).is_some();
+        for (name, value) in self.base.iter().flatten().filter(|(name, _)| is_told(name)) {
             let change = changes.iter().rfind(|(changed, _)| changed == name);
             encode::parameter_status(&mut bytes, name, change.map_or(value, |(_, value)| value));
         }

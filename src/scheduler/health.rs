@@ -70,6 +70,10 @@ impl<E: Clone> Reach<E> {
         }
     }
 
+    pub(super) fn trouble(&self) -> Option<&Trouble<E>> {
+        self.trouble.as_ref()
+    }
+
     pub(super) fn is_troubled(&self) -> bool {
         self.trouble.is_some()
     }

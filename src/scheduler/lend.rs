@@ -218,6 +218,15 @@ impl<S: Site> Scheduler<S> {
         Some(Refusal::ServerDown { error: trouble.error.clone(), since: trouble.since })
     }
 
+    /// Why a pool without a server gets none just now, whether for long or not.
+    pub(super) fn trouble(&self, pool: PoolId) -> Option<Refusal<S::Error>> {
+        if self.slots.counts(pool).live() > 0 {
+            return None;
+        }
+        let trouble = self.host.trouble().or_else(|| self.of(pool).login.trouble())?;
+        Some(Refusal::ServerDown { error: trouble.error.clone(), since: trouble.since })
+    }
+
     pub(super) fn refuse_if_hopeless(&mut self, now: Instant, pool: PoolId) {
         let Some(refusal) = self.hopeless(now, pool) else { return };
         while let Some(waiter) = self.queue.pop(pool) {

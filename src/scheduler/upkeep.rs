@@ -92,7 +92,11 @@ impl<S: Site> Scheduler<S> {
             let mut counts = self.counts(waiter.request.pool);
             counts.waiting += 1;
             let waited = now.saturating_duration_since(waiter.since);
-            let refusal = Refusal::WaitTimeout { waited, counts };
+            // With no server and none to be had, that is why it waited.
+            let refusal = match self.trouble(waiter.request.pool) {
+                Some(refusal) => refusal,
+                None => Refusal::WaitTimeout { waited, counts },
+            };
             self.actions.push_back(Action::Refuse { to: waiter.request.handle, refusal });
         }
     }

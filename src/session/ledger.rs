@@ -121,7 +121,13 @@ impl Ledger {
             _ if self.skipping => return false,
             // These end with `ReadyForQuery` themselves; Postgres wants no `Sync` any more.
             Request::Query | Request::FunctionCall => self.open = false,
-            Request::CopyEnd => self.copying_in = false,
+            Request::CopyEnd => {
+                self.copying_in = false;
+                // Too late: the copy has failed meanwhile, and Postgres ignores it.
+                if self.owed.is_empty() {
+                    return false;
+                }
+            }
             _ => self.open = true,
         }
         self.owed.push_back((request, origin));
@@ -244,6 +250,7 @@ impl Ledger {
                 if matches!(request, Request::Query | Request::FunctionCall | Request::Sync) =>
             {
                 self.owed.pop_front();
+                self.skip_copy_ends();
                 Ok(Reply { origin, settled: Some(request) })
             }
             _ => Err(OutOfStep),

@@ -134,7 +134,18 @@ fn a_copy_in_that_fails_in_the_middle_leaves_no_debt() {
     assert!(ledger.is_settled());
     // Its late end arrives after all: Postgres ignores it, and so do we.
     ledger.sent(Request::CopyEnd, Origin::Client);
+    assert!(ledger.is_settled());
     ledger.sent(Request::Query, Origin::Client);
+    ledger.ready(Status::Idle).unwrap();
+    assert!(ledger.is_settled());
+}
+
+#[test]
+fn a_copy_in_that_the_client_fails_leaves_no_debt() {
+    let mut ledger = ledger(&[Request::Query]);
+    ledger.replied(from_server::COPY_IN).unwrap();
+    ledger.sent(Request::CopyEnd, Origin::Client);
+    ledger.failed(|_, _| {});
     ledger.ready(Status::Idle).unwrap();
     assert!(ledger.is_settled());
 }

@@ -126,7 +126,7 @@ impl World {
             }
             Err((handle, refusal)) => {
                 assert_eq!(handle, client);
-                self.model.check_refusal(self.now, pool, &refusal);
+                self.model.check_refusal(self.now, pool, &refusal, false);
                 self.events.push(Event::Refused(client, refusal));
             }
         }

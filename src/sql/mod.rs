@@ -1,0 +1,3 @@
+//! As much SQL as a pooler needs: a lexer, no tree.
+
+pub mod ending;
