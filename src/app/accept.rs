@@ -1,7 +1,6 @@
 //! Accepts clients and hands each to the worker with the fewest.
 
 use super::worker::WorkerThread;
-use crate::config::Sockets;
 use crate::net::listen::Listener;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,13 +8,17 @@ use std::time::Duration;
 /// How long to wait when there is no descriptor or memory left: until a client leaves.
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn accept(listener: Listener, workers: Rc<[WorkerThread]>, sockets: Sockets) {
+/// `most`: connections at most, whether they have logged in or not. More are closed unheard: there
+/// is no room to hear them.
+pub(super) async fn accept(listener: Listener, workers: Rc<[WorkerThread]>, most: usize) {
     loop {
-        match listener.accept(&sockets).await {
-            Ok((socket, _)) => {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                let all: usize = workers.iter().map(WorkerThread::load).sum();
                 let quietest = workers.iter().min_by_key(|worker| worker.load());
-                if let Some(worker) = quietest {
-                    worker.take(socket);
+                match quietest {
+                    Some(worker) if all < most => worker.take(socket, peer),
+                    _ => tracing::warn!(address = %peer, "{all} connections are open: one refused"),
                 }
             }
             // The client itself went away meanwhile.

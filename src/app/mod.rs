@@ -66,7 +66,8 @@ pub fn run(config: Config) -> Result<(), AppError> {
     runtime.block_on(async {
         let main = Rc::new(Worker::new(WorkerId::MAIN));
         let mut signals = signals::Signals::new().map_err(AppError::Runtime)?;
-        let listeners = listen(&config.listen)?;
+        let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
+        let listeners = listen(&config.listen, &client_sockets)?;
         let workers = (1..=config.process.workers)
             .map(|id| WorkerThread::start(WorkerId(id), Arc::clone(&frontend)))
             .collect::<Result<Vec<_>, _>>()?;
@@ -74,11 +75,10 @@ pub fn run(config: Config) -> Result<(), AppError> {
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
         }
-        let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&frontend)));
         let accepting = listeners.into_iter().map(|listener| {
-            let (workers, sockets) = (Rc::clone(&workers), client_sockets);
-            tokio::task::spawn_local(accept::accept(listener, workers, sockets))
+            let most = connections_max(&config);
+            tokio::task::spawn_local(accept::accept(listener, Rc::clone(&workers), most))
         });
         let accepting: Vec<_> = accepting.collect();
         let signal = signals.wait().await;
@@ -99,6 +99,13 @@ pub fn run(config: Config) -> Result<(), AppError> {
     // its server for clients that cannot come any more.
     std::mem::forget(runtime);
     Ok(())
+}
+
+/// Connections at most, on their way in or in: clients, cancel requests, and some room to tell those
+/// above the limit that there is one.
+fn connections_max(config: &Config) -> usize {
+    const TO_BE_TOLD: usize = 100;
+    config.clients.max_client_conn as usize + config.clients.max_cancels as usize + TO_BE_TOLD
 }
 
 /// Keeps time for the schedulers.

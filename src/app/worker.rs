@@ -4,7 +4,7 @@ use super::{AppError, runtime};
 use crate::base::expiry;
 use crate::base::ids::WorkerId;
 use crate::client::login::Frontend;
-use crate::net::stream::Detached;
+use crate::net::stream::{Detached, Peer};
 use crate::net::worker::Worker;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,33 +46,33 @@ impl WorkerThread {
         self.clients.load(Ordering::Relaxed)
     }
 
-    pub(super) fn take(&self, socket: Detached) {
+    pub(super) fn take(&self, socket: Detached, peer: Peer) {
         self.clients.fetch_add(1, Ordering::Relaxed);
         // Fails only while the process ends; the client is let go then.
-        drop(self.sockets.send((socket, Counted(Arc::clone(&self.clients)))));
+        drop(self.sockets.send((socket, peer, Counted(Arc::clone(&self.clients)))));
     }
 }
 
 async fn work(id: WorkerId, frontend: Arc<Frontend>, mut arrivals: UnboundedReceiver<Arrival>) {
     let worker = Rc::new(Worker::new(id));
     tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
-    while let Some((socket, counted)) = arrivals.recv().await {
+    while let Some((socket, peer, counted)) = arrivals.recv().await {
         let (worker, frontend) = (Rc::clone(&worker), Arc::clone(&frontend));
         tokio::task::spawn_local(async move {
-            serve(&worker, &frontend, socket).await;
+            serve(&worker, &frontend, socket, peer).await;
             drop(counted);
         });
     }
 }
 
-async fn serve(worker: &Rc<Worker>, frontend: &Arc<Frontend>, socket: Detached) {
+async fn serve(worker: &Rc<Worker>, frontend: &Arc<Frontend>, socket: Detached, peer: Peer) {
     let stream = match socket.attach() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!("cannot serve a client: {error}"),
     };
     worker.wake();
     // Boxed: a login needs much more memory than the client that comes out of it.
-    if let Some(client) = Box::pin(frontend.admit(worker, stream)).await {
+    if let Some(client) = Box::pin(frontend.admit(worker, stream, peer)).await {
         client.serve().await;
     }
 }
@@ -87,4 +87,4 @@ async fn keep_time(worker: Rc<Worker>) {
     }
 }
 
-type Arrival = (Detached, Counted);
+type Arrival = (Detached, Peer, Counted);

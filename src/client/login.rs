@@ -9,7 +9,7 @@ use crate::auth::scram::{Iterations, Mock};
 use crate::base::ids::ClientId;
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
-use crate::net::stream::Stream;
+use crate::net::stream::{Peer, Stream};
 use crate::net::worker::{Worker, within};
 use crate::pool::registry::{Pass, Registry, Route};
 use crate::pool::welcome::{APPLICATION_NAME, Welcome};
@@ -48,21 +48,25 @@ impl Frontend {
 
     /// Takes a connection from its first byte until it is a client, and tells it why if it cannot
     /// become one. `None`: it is over.
-    pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream) -> Option<Client> {
+    pub async fn admit(
+        &self,
+        worker: &Rc<Worker>,
+        mut stream: Stream,
+        peer: Peer,
+    ) -> Option<Client> {
         let limit = self.registry.config().clients.client_login_timeout;
         let admitted = within(limit, self.log_in(worker, &mut stream)).await;
         let end = match admitted {
             Ok(Ok(None)) => return None,
-            Ok(Ok(Some(admitted))) => return Some(self.client(worker, stream, admitted)),
+            Ok(Ok(Some(admitted))) => return Some(self.client(worker, stream, peer, admitted)),
             Ok(Err(end)) => end,
             Err(_) => End::from(EndReason::LoginTimeout),
         };
-        self.refuse(stream, &end).await;
+        self.refuse(stream, peer, &end).await;
         None
     }
 
-    async fn refuse(&self, mut stream: Stream, end: &End) {
-        let peer = stream.peer();
+    async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
         if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
             let fields = end.fields(Phase::Login);
             tracing::warn!(
@@ -103,11 +107,11 @@ impl Frontend {
         let database = self.registry.config().database(&wanted.database);
         let database = database.cloned().ok_or_else(|| {
             let message = format!("database \"{}\" does not exist", wanted.database);
-            End::from(EndReason::DatabaseUnknown).message(message)
+            End::from(EndReason::DatabaseUnknown).with_message(message)
         })?;
         let [by_database, by_user] =
             self.registry.admit_to(&database, &wanted.database, &wanted.user)?;
-        let route = self.registry.route(worker, &database, &wanted.database, &wanted.user);
+        let route = self.registry.route(worker, &database, &wanted.database, &wanted.user)?;
         let asked = self.asked_settings(&wanted)?;
         let client = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
         let welcome = self.welcome(worker, client, &route, &asked).await?;
@@ -137,7 +141,7 @@ impl Frontend {
                 "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
                 "replication" => {
                     return Err(End::from(EndReason::VersionUnsupported)
-                        .message("replication connections are not supported by this proxy"));
+                        .with_message("replication connections are not supported by this proxy"));
                 }
                 "options" => {
                     let options =
@@ -147,6 +151,10 @@ impl Frontend {
                 }
                 name => settings.set(name, value),
             }
+        }
+        if let Some((name, _)) = settings.iter().find(|(name, _)| !name.is_ascii()) {
+            let message = format!("unrecognized configuration parameter \"{name}\"");
+            return Err(End::from(EndReason::SettingRefused).with_message(message));
         }
         if settings.len() > SETTINGS_MAX {
             return Err(End::protocol(format!("more than {SETTINGS_MAX} startup parameters")));
@@ -177,11 +185,16 @@ impl Frontend {
         Box::pin(super::trial::try_settings(worker, client, route, &asked.settings)).await
     }
 
-    fn client(&self, worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
+    fn client(
+        &self,
+        worker: &Rc<Worker>,
+        stream: Stream,
+        peer: Peer,
+        admitted: Admitted,
+    ) -> Client {
         let now = worker.wake();
         let config = self.registry.config();
         let Admitted { client, route, settings, user, key, passes, early } = admitted;
-        let peer = stream.peer();
         if config.process.log_connections {
             tracing::info!(
                 client = client.0, database = route.pool.database, user, address = %peer,
@@ -205,6 +218,7 @@ impl Frontend {
             times: Times { request: now, xact: now, activity: now },
             is_skipping: false,
             to_swallow: 0,
+            is_leaving: false,
             aborted: None,
             is_committing: false,
             last_words: None,

@@ -3,18 +3,22 @@
 use super::options::tune;
 use super::stream::{Detached, Peer};
 use crate::config::{Listen, Sockets};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A socket that clients connect to. A unix socket's file goes with it.
 #[derive(Debug)]
 pub enum Listener {
-    Tcp(TcpListener),
-    Unix { socket: UnixListener, path: PathBuf },
+    Tcp(AsyncFd<TcpListener>),
+    Unix { socket: AsyncFd<UnixListener>, path: PathBuf },
 }
 
 /// Why a socket could not be opened.
@@ -40,10 +44,10 @@ fn hint(error: &io::Error) -> &'static str {
 /// # Errors
 ///
 /// When one cannot be opened: half a proxy would surprise.
-pub fn listen(options: &Listen) -> Result<Vec<Listener>, ListenError> {
+pub fn listen(options: &Listen, sockets: &Sockets) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = Vec::new();
     for address in &options.addresses {
-        let socket = tcp(*address, options.backlog)
+        let socket = tcp(*address, options.backlog, sockets)
             .map_err(|error| ListenError { place: address.to_string(), error })?;
         listeners.push(Listener::Tcp(socket));
     }
@@ -56,7 +60,15 @@ pub fn listen(options: &Listen) -> Result<Vec<Listener>, ListenError> {
     Ok(listeners)
 }
 
-fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+#[expect(
+    deprecated,
+    reason = "its unsafe successor asks for what std's listeners keep: own the fd"
+)]
+fn register<T: AsRawFd>(socket: T) -> io::Result<AsyncFd<T>> {
+    AsyncFd::new(socket)
+}
+
+fn tcp(address: SocketAddr, backlog: u32, sockets: &Sockets) -> io::Result<AsyncFd<TcpListener>> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // "*" opens 0.0.0.0 beside it.
@@ -66,10 +78,12 @@ fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    // A client's socket has them from its listener: no system call for each.
+    tune(&socket, sockets)?;
+    register(socket.into())
 }
 
-fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+fn unix(path: &Path, mode: u32) -> io::Result<AsyncFd<UnixListener>> {
     // A file left behind by a process that was killed is in the way; one that answers is not ours.
     if path.exists() {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -78,8 +92,9 @@ fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
         std::fs::remove_file(path)?;
     }
     let socket = UnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(socket)
+    register(socket)
 }
 
 impl Listener {
@@ -88,16 +103,20 @@ impl Listener {
     /// # Errors
     ///
     /// When there are no descriptors or no memory left, or the client is gone already.
-    pub async fn accept(&self, options: &Sockets) -> io::Result<(Detached, Peer)> {
+    pub async fn accept(&self) -> io::Result<(Detached, Peer)> {
+        // One system call for each client: the socket is known to no runtime until it has a worker.
+        const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
         match self {
             Self::Tcp(socket) => {
-                let (stream, address) = socket.accept().await?;
-                tune(&stream, options)?;
-                Ok((Detached::Tcp(stream.into_std()?), Peer::Tcp(address)))
+                let accept = |socket: &TcpListener| Ok(acceptfrom_with(socket, FLAGS)?);
+                let (stream, address) = socket.async_io(Interest::READABLE, accept).await?;
+                let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+                Ok((Detached::Tcp(stream.into()), address.map_or(Peer::Unix, Peer::Tcp)))
             }
             Self::Unix { socket, .. } => {
-                let (stream, _) = socket.accept().await?;
-                Ok((Detached::Unix(stream.into_std()?), Peer::Unix))
+                let accept = |socket: &UnixListener| Ok(acceptfrom_with(socket, FLAGS)?);
+                let (stream, _) = socket.async_io(Interest::READABLE, accept).await?;
+                Ok((Detached::Unix(stream.into()), Peer::Unix))
             }
         }
     }
@@ -105,9 +124,10 @@ impl Listener {
     /// Where it listens, for people.
     pub fn place(&self) -> String {
         match self {
-            Self::Tcp(socket) => {
-                socket.local_addr().map_or_else(|error| error.to_string(), |at| at.to_string())
-            }
+            Self::Tcp(socket) => socket
+                .get_ref()
+                .local_addr()
+                .map_or_else(|error| error.to_string(), |at| at.to_string()),
             Self::Unix { path, .. } => path.display().to_string(),
         }
     }

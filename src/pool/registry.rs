@@ -12,6 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio_util::task::TaskTracker;
 
+/// Pools at most, over all hosts. Each costs memory, and a moment under its host's lock ten times a
+/// second; no real setup has nearly as many.
+const POOLS_MAX: usize = 2_000;
+
 /// A limit on clients, counted exactly.
 #[derive(Debug)]
 pub struct Gate {
@@ -141,13 +145,26 @@ impl Registry {
     }
 
     /// The pool of a client that has proven who it is.
-    pub fn route(&self, worker: &Worker, database: &Database, name: &str, user: &str) -> Route {
+    ///
+    /// # Errors
+    ///
+    /// When there are too many: whoever may ask for any database could make one for any name.
+    pub fn route(
+        &self,
+        worker: &Worker,
+        database: &Database,
+        name: &str,
+        user: &str,
+    ) -> Result<Route, EndReason> {
         let account = self.config.users.get(user);
         let login = account.and_then(|account| account.server_login.as_ref());
         let login = login.or(database.server_login.as_ref());
         let pool_user = login.map_or(user, |login| &login.user);
         let key = (name.to_owned(), pool_user.to_owned());
-        let pool = self.pools.entry(key.clone()).or_insert_with(|| {
+        if self.pools.len() >= POOLS_MAX && !self.pools.contains_key(&key) {
+            return Err(EndReason::PoolLimit);
+        }
+        let pool = self.pools.entry(key).or_insert_with(|| {
             let host = &self.hosts[&database.host.name];
             let settings = self.config.pool_settings(database, account.map(Arc::as_ref));
             host.add_pool(
@@ -167,7 +184,7 @@ impl Registry {
             self.timeouts.entry((name.to_owned(), user.to_owned())).or_insert_with(|| {
                 Arc::new(self.config.client_timeouts(database, account.map(Arc::as_ref)))
             });
-        Route { pool, timeouts: Arc::clone(timeouts.value()) }
+        Ok(Route { pool, timeouts: Arc::clone(timeouts.value()) })
     }
 
     fn target(

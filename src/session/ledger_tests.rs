@@ -140,6 +140,32 @@ fn a_copy_in_that_fails_in_the_middle_leaves_no_debt() {
     assert!(ledger.is_settled());
 }
 
+/// A trigger fails, or it was a view: Postgres has not read the `Sync` then, and honours it.
+#[test]
+fn a_copy_in_that_fails_at_once_still_answers_its_sync() {
+    use Request::{Bind, Execute, Parse, Sync};
+    let mut ledger = ledger(&[Parse, Bind, Execute, Sync]);
+    for tag in [from_server::PARSE_COMPLETE, from_server::BIND_COMPLETE, from_server::COPY_IN] {
+        ledger.replied(tag).unwrap();
+    }
+    ledger.failed(|_, _| {});
+    assert_eq!(ledger.ready(Status::Idle).unwrap().settled, Some(Sync));
+    assert!(ledger.is_settled() && ledger.is_uncertain());
+}
+
+#[test]
+fn a_simple_query_may_copy_in_twice() {
+    let mut ledger = ledger(&[Request::Query]);
+    for _ in 0..2 {
+        ledger.replied(from_server::COPY_IN).unwrap();
+        assert!(ledger.is_copying_in());
+        ledger.sent(Request::CopyEnd, Origin::Client);
+        ledger.replied(from_server::COMMAND_COMPLETE).unwrap();
+    }
+    ledger.ready(Status::Idle).unwrap();
+    assert!(ledger.is_settled());
+}
+
 #[test]
 fn a_copy_in_that_the_client_fails_leaves_no_debt() {
     let mut ledger = ledger(&[Request::Query]);
