@@ -46,16 +46,17 @@ fn hint(error: &io::Error) -> &'static str {
 /// When one cannot be opened: half a proxy would surprise.
 pub fn listen(options: &Listen, sockets: &Sockets) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = Vec::new();
-    for address in &options.addresses {
-        let socket = tcp(*address, options.backlog, sockets)
-            .map_err(|error| ListenError { place: address.to_string(), error })?;
-        listeners.push(Listener::Tcp(socket));
-    }
+    // First the unix socket: whoever waits for the port to answer finds both.
     if let Some(directory) = &options.unix_socket_dir {
         let path = directory.join(format!(".s.PGSQL.{}", options.port));
         let socket = unix(&path, options.unix_socket_mode)
             .map_err(|error| ListenError { place: path.display().to_string(), error })?;
         listeners.push(Listener::Unix { socket, path });
+    }
+    for address in &options.addresses {
+        let socket = tcp(*address, options.backlog, sockets)
+            .map_err(|error| ListenError { place: address.to_string(), error })?;
+        listeners.push(Listener::Tcp(socket));
     }
     Ok(listeners)
 }
