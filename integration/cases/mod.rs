@@ -3,6 +3,7 @@
 mod auth;
 mod cancel;
 mod copy;
+mod cost;
 mod crosstalk;
 mod faults;
 mod limits;

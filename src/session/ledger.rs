@@ -224,19 +224,23 @@ impl Ledger {
     /// that were sent already will come.
     fn begin_copy_in(&mut self) {
         let mut index = 1;
-        while let Some((request, _)) = self.owed.get(index) {
-            match request {
-                Request::CopyEnd => return,
-                Request::Sync => {
-                    self.owed.remove(index);
-                    self.ignored += 1;
-                }
-                _ => index += 1,
+        while let Some((request, _)) = self.owed.get(index)
+            && *request != Request::CopyEnd
+        {
+            if *request == Request::Sync {
+                self.owed.remove(index);
+                self.ignored += 1;
+            } else {
+                index += 1;
             }
         }
-        self.copying_in = true;
-        // The `Sync` that was ignored leaves the extended request as open as before.
-        if matches!(self.owed.front(), Some((Request::Execute, _))) {
+        let mut behind = self.owed.iter().skip(index).map(|(request, _)| request);
+        self.copying_in = behind.next().is_none();
+        let closes = |request: &Request| {
+            matches!(request, Request::Query | Request::FunctionCall | Request::Sync)
+        };
+        // A `Sync` that was ignored leaves the extended request as open as before.
+        if matches!(self.owed.front(), Some((Request::Execute, _))) && !behind.any(closes) {
             self.batch.open();
         }
     }

@@ -125,6 +125,19 @@ fn a_copy_in_sent_all_at_once_keeps_the_sync_behind_its_end() {
     assert!(ledger.is_settled());
 }
 
+/// And without one: what was copied is not committed before a `Sync`, so nobody else may come.
+#[test]
+fn a_copy_in_without_a_sync_behind_its_end_keeps_the_server() {
+    use Request::{CopyEnd, Execute, Sync};
+    let mut ledger = ledger(&[Execute, Sync, CopyEnd]);
+    ledger.replied(from_server::COPY_IN).unwrap();
+    ledger.replied(from_server::COMMAND_COMPLETE).unwrap();
+    assert!(!ledger.is_settled());
+    ledger.sent(Sync, Origin::Client);
+    ledger.ready(Status::Idle).unwrap();
+    assert!(ledger.is_settled());
+}
+
 #[test]
 fn a_copy_in_that_fails_in_the_middle_leaves_no_debt() {
     let mut ledger = ledger(&[Request::Query]);
