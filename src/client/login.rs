@@ -55,7 +55,7 @@ impl Frontend {
         peer: Peer,
     ) -> Option<Client> {
         let limit = self.registry.config().clients.client_login_timeout;
-        let admitted = within(limit, self.log_in(worker, &mut stream)).await;
+        let admitted = worker.within(limit, self.log_in(worker, &mut stream)).await;
         let end = match admitted {
             Ok(Ok(None)) => return None,
             Ok(Ok(Some(admitted))) => return Some(self.client(worker, stream, peer, admitted)),
