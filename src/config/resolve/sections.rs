@@ -60,6 +60,7 @@ pub(super) fn resolve(proxy: Proxy, sections: [Named<'_>; 3], findings: &mut Fin
         users: found_users.into_iter().map(|(name, user)| (name, Arc::new(user))).collect(),
         pool_defaults: proxy.pool_defaults,
         timeouts: proxy.timeouts,
+        shown: proxy.shown,
     }
 }
 
