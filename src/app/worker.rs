@@ -3,7 +3,7 @@
 use super::{AppError, runtime};
 use crate::base::expiry;
 use crate::base::ids::WorkerId;
-use crate::client::login::Frontend;
+use crate::client::login::{Arrival, Frontend};
 use crate::net::stream::Detached;
 use crate::net::worker::Worker;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// A worker, seen from the main thread.
 pub(super) struct WorkerThread {
     /// Bounded by the descriptors that the process may have.
-    sockets: UnboundedSender<Arrival>,
+    sockets: UnboundedSender<Handed>,
     clients: Arc<AtomicUsize>,
 }
 
@@ -53,7 +53,7 @@ impl WorkerThread {
     }
 }
 
-async fn work(id: WorkerId, frontend: Arc<Frontend>, mut arrivals: UnboundedReceiver<Arrival>) {
+async fn work(id: WorkerId, frontend: Arc<Frontend>, mut arrivals: UnboundedReceiver<Handed>) {
     let worker = Rc::new(Worker::new(id));
     tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
     while let Some((socket, counted)) = arrivals.recv().await {
@@ -72,8 +72,9 @@ async fn serve(worker: &Rc<Worker>, frontend: &Arc<Frontend>, socket: Detached) 
     };
     worker.wake();
     // Boxed: a login needs much more memory than the client that comes out of it.
-    if let Some(client) = Box::pin(frontend.admit(worker, stream)).await {
-        client.serve().await;
+    match Box::pin(frontend.admit(worker, stream)).await {
+        Arrival::Client(client) => client.serve().await,
+        Arrival::Console(_) | Arrival::Over => {}
     }
 }
 
@@ -87,4 +88,4 @@ async fn keep_time(worker: Rc<Worker>) {
     }
 }
 
-type Arrival = (Detached, Counted);
+type Handed = (Detached, Counted);

@@ -13,6 +13,7 @@
 mod aborted;
 mod authenticate;
 pub mod cancel;
+pub mod console;
 mod deadline;
 mod ending;
 mod greet;
@@ -91,7 +92,7 @@ struct About {
     pinned: bool,
     logs_end: bool,
     _key: CancelKey,
-    _passes: [Pass; 3],
+    _passes: [Pass; 4],
 }
 
 impl Drop for Client {

@@ -26,6 +26,8 @@ pub struct PoolCells {
     pub pins: Counter,
     /// Servers that had to be cleaned before the next client.
     pub resets: Counter,
+    /// Clients that were let in.
+    pub logins: Counter,
 }
 
 /// The cells of all workers.
@@ -47,6 +49,7 @@ pub struct PoolTotals {
     pub binds: u64,
     pub pins: u64,
     pub resets: u64,
+    pub logins: u64,
 }
 
 impl PoolStats {
@@ -87,6 +90,7 @@ impl PoolCells {
             binds: self.binds.value(),
             pins: self.pins.value(),
             resets: self.resets.value(),
+            logins: self.logins.value(),
         }
     }
 }
@@ -105,6 +109,7 @@ impl AddAssign for PoolTotals {
         self.binds += other.binds;
         self.pins += other.pins;
         self.resets += other.resets;
+        self.logins += other.logins;
     }
 }
 
