@@ -147,6 +147,7 @@ impl EndReason {
     ];
 
     #[rustfmt::skip]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn account(self) -> Account {
         use Blame::{Client, Operator, Proxy, Server};
         match self {

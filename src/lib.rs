@@ -19,9 +19,11 @@
 //! - [`server`]: one connection to Postgres.
 //! - [`pool`]: servers on loan.
 //! - [`client`]: one client, from its first byte to its last.
+//! - [`admin`]: the console.
 //! - [`app`]: builds everything and owns every task.
 //! - [`cli`]: flags and sub-commands.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod base;

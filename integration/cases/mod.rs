@@ -2,6 +2,7 @@
 
 mod auth;
 mod cancel;
+mod console;
 mod copy;
 mod crosstalk;
 mod faults;

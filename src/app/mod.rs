@@ -10,7 +10,8 @@ pub mod log;
 mod signals;
 mod worker;
 
-use self::worker::WorkerThread;
+use self::worker::{Shared, WorkerThread};
+use crate::admin::Console;
 use crate::base::ids::WorkerId;
 use crate::client::login::Frontend;
 use crate::config::Config;
@@ -67,15 +68,18 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let main = Rc::new(Worker::new(WorkerId::MAIN));
         let mut signals = signals::Signals::new().map_err(AppError::Runtime)?;
         let listeners = listen(&config.listen)?;
+        let console = Console::new(Arc::clone(&frontend.registry), main.now());
+        let shared = Shared { frontend: Arc::clone(&frontend), console: Arc::new(console) };
+        let shared = Arc::new(shared);
         let workers = (1..=config.process.workers)
-            .map(|id| WorkerThread::start(WorkerId(id), Arc::clone(&frontend)))
+            .map(|id| WorkerThread::start(WorkerId(id), Arc::clone(&shared)))
             .collect::<Result<Vec<_>, _>>()?;
         let workers: Rc<[WorkerThread]> = workers.into();
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
         }
         let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
-        let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&frontend)));
+        let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&shared)));
         let accepting = listeners.into_iter().map(|listener| {
             let (workers, sockets) = (Rc::clone(&workers), client_sockets);
             tokio::task::spawn_local(accept::accept(listener, workers, sockets))
@@ -102,19 +106,20 @@ pub fn run(config: Config) -> Result<(), AppError> {
 }
 
 /// Keeps time for the schedulers.
-async fn tick(main: Rc<Worker>, frontend: Arc<Frontend>) {
+async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
     loop {
         interval.tick().await;
         ticks = ticks.wrapping_add(1);
-        for host in frontend.registry.hosts() {
+        for host in shared.frontend.registry.hosts() {
             host.tick(&main);
             if ticks.is_multiple_of(TICKS_TO_HEAR) {
                 host.hear_idle_servers(&main);
             }
         }
+        shared.console.tick(main.now());
     }
 }
 

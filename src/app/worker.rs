@@ -1,6 +1,7 @@
 //! A thread with a runtime of its own, which serves its share of the clients.
 
 use super::{AppError, runtime};
+use crate::admin::Console;
 use crate::base::expiry;
 use crate::base::ids::WorkerId;
 use crate::client::login::{Arrival, Frontend};
@@ -10,6 +11,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// What all workers serve connections with.
+pub(super) struct Shared {
+    pub(super) frontend: Arc<Frontend>,
+    pub(super) console: Arc<Console>,
+}
 
 /// A worker, seen from the main thread.
 pub(super) struct WorkerThread {
@@ -28,13 +35,13 @@ impl Drop for Counted {
 }
 
 impl WorkerThread {
-    pub(super) fn start(id: WorkerId, frontend: Arc<Frontend>) -> Result<Self, AppError> {
+    pub(super) fn start(id: WorkerId, shared: Arc<Shared>) -> Result<Self, AppError> {
         let (sockets, arrivals) = unbounded_channel();
         let clients = Arc::new(AtomicUsize::new(0));
         std::thread::Builder::new()
             .name(format!("worker-{}", id.0))
             .spawn(move || match runtime() {
-                Ok(runtime) => runtime.block_on(work(id, frontend, arrivals)),
+                Ok(runtime) => runtime.block_on(work(id, shared, arrivals)),
                 Err(error) => tracing::error!("worker {}: {error}", id.0),
             })
             .map_err(AppError::Thread)?;
@@ -53,28 +60,30 @@ impl WorkerThread {
     }
 }
 
-async fn work(id: WorkerId, frontend: Arc<Frontend>, mut arrivals: UnboundedReceiver<Handed>) {
+async fn work(id: WorkerId, shared: Arc<Shared>, mut arrivals: UnboundedReceiver<Handed>) {
     let worker = Rc::new(Worker::new(id));
     tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
     while let Some((socket, counted)) = arrivals.recv().await {
-        let (worker, frontend) = (Rc::clone(&worker), Arc::clone(&frontend));
+        let (worker, shared) = (Rc::clone(&worker), Arc::clone(&shared));
         tokio::task::spawn_local(async move {
-            serve(&worker, &frontend, socket).await;
+            serve(&worker, &shared, socket).await;
             drop(counted);
         });
     }
 }
 
-async fn serve(worker: &Rc<Worker>, frontend: &Arc<Frontend>, socket: Detached) {
+async fn serve(worker: &Rc<Worker>, shared: &Arc<Shared>, socket: Detached) {
     let stream = match socket.attach() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!("cannot serve a client: {error}"),
     };
     worker.wake();
     // Boxed: a login needs much more memory than the client that comes out of it.
-    match Box::pin(frontend.admit(worker, stream)).await {
+    match Box::pin(shared.frontend.admit(worker, stream)).await {
         Arrival::Client(client) => client.serve().await,
-        Arrival::Console(_) | Arrival::Over => {}
+        // Boxed as well: a client's task need not have room for it.
+        Arrival::Console(login) => Box::pin(shared.console.serve(worker, *login)).await,
+        Arrival::Over => {}
     }
 }
 

@@ -38,6 +38,7 @@ pub struct Frontend {
 }
 
 /// What a connection turned out to be.
+#[expect(clippy::large_enum_variant, reason = "it is a client nearly always")]
 pub enum Arrival {
     Client(Client),
     Console(Box<ConsoleLogin>),

@@ -95,6 +95,28 @@ impl PoolCells {
     }
 }
 
+impl PoolTotals {
+    /// What came since they were `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            assignments: self.assignments.saturating_sub(before.assignments),
+            xacts: self.xacts.saturating_sub(before.xacts),
+            queries: self.queries.saturating_sub(before.queries),
+            received: self.received.saturating_sub(before.received),
+            sent: self.sent.saturating_sub(before.sent),
+            xact_time: self.xact_time.saturating_sub(before.xact_time),
+            query_time: self.query_time.saturating_sub(before.query_time),
+            wait_time: self.wait_time.saturating_sub(before.wait_time),
+            parses: self.parses.saturating_sub(before.parses),
+            binds: self.binds.saturating_sub(before.binds),
+            pins: self.pins.saturating_sub(before.pins),
+            resets: self.resets.saturating_sub(before.resets),
+            logins: self.logins.saturating_sub(before.logins),
+        }
+    }
+}
+
 impl AddAssign for PoolTotals {
     fn add_assign(&mut self, other: Self) {
         self.assignments += other.assignments;
