@@ -20,6 +20,7 @@
 //! - [`pool`]: servers on loan.
 //! - [`client`]: one client, from its first byte to its last.
 //! - [`admin`]: the console.
+//! - [`metrics`]: health, readiness and metrics over HTTP.
 //! - [`app`]: builds everything and owns every task.
 //! - [`cli`]: flags and sub-commands.
 
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod end;
+pub mod metrics;
 pub mod net;
 pub mod pool;
 pub mod scheduler;

@@ -6,6 +6,7 @@ mod console;
 mod copy;
 mod crosstalk;
 mod faults;
+mod http;
 mod limits;
 mod pools;
 mod protocol;

@@ -15,6 +15,7 @@ use crate::admin::Console;
 use crate::base::ids::WorkerId;
 use crate::client::login::Frontend;
 use crate::config::Config;
+use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, listen};
 use crate::net::worker::Worker;
 use crate::pool::registry::Registry;
@@ -40,6 +41,8 @@ pub enum AppError {
     Runtime(std::io::Error),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),
 }
@@ -68,6 +71,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let main = Rc::new(Worker::new(WorkerId::MAIN));
         let mut signals = signals::Signals::new().map_err(AppError::Runtime)?;
         let listeners = listen(&config.listen)?;
+        let http = metrics::listen(&config).await?;
         let console = Console::new(Arc::clone(&frontend.registry), main.now());
         let shared = Shared { frontend: Arc::clone(&frontend), console: Arc::new(console) };
         let shared = Arc::new(shared);
@@ -78,6 +82,11 @@ pub fn run(config: Config) -> Result<(), AppError> {
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
         }
+        let metrics = Metrics::new(Arc::clone(&frontend.registry));
+        if let (Some(http), Some(address)) = (http, config.listen.http) {
+            tracing::info!("serving HTTP on {address}");
+            tokio::spawn(Arc::clone(&metrics).serve(http));
+        }
         let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&shared)));
         let accepting = listeners.into_iter().map(|listener| {
@@ -87,6 +96,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let accepting: Vec<_> = accepting.collect();
         let signal = signals.wait().await;
         tracing::info!("{signal}: stopping");
+        metrics.stop();
         for accepting in accepting {
             accepting.abort();
             // Its listener is closed when it has ended, and the unix socket's file gone.
