@@ -58,6 +58,7 @@ pub enum EndReason {
     DatabaseUnknown,
     IdleInTransaction,
     LoginTimeout,
+    PoolLimit,
     ProtocolViolation,
     QueryTimeout,
     ServerDown,
@@ -111,7 +112,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
         Self::ClientGone,
@@ -129,6 +130,7 @@ impl EndReason {
         Self::DatabaseUnknown,
         Self::IdleInTransaction,
         Self::LoginTimeout,
+        Self::PoolLimit,
         Self::ProtocolViolation,
         Self::QueryTimeout,
         Self::ServerDown,
@@ -188,6 +190,8 @@ impl EndReason {
                 .routine("pooler_idle_transaction_timeout"),
             Self::LoginTimeout => plain(Client, "client_login_timeout", "57014",
                 "canceling authentication due to timeout (client_login_timeout)"),
+            Self::PoolLimit => plain(Proxy, "pool_limit", "53300",
+                "sorry, too many pools already").routine("pooler_pool_limit"),
             Self::ProtocolViolation => plain(Client, "protocol_violation", "08P01",
                 "protocol violation"),
             Self::QueryTimeout => plain(Client, "query_timeout", "57014",
@@ -237,45 +241,60 @@ pub enum Phase {
     Session,
 }
 
-/// An ending, with what is known about this one.
+/// An ending, with what is known about this one. Small: it is part of every answer on the hot path.
 #[derive(Clone, Debug)]
 pub struct End {
     pub reason: EndReason,
+    known: Option<Box<Known>>,
+}
+
+/// What is known about one ending.
+#[derive(Clone, Debug, Default)]
+struct Known {
     /// Instead of the reason's own text.
-    pub message: Option<String>,
-    pub detail: Option<String>,
+    message: Option<String>,
+    detail: Option<String>,
     /// What the server said: forwarded as it is, but for its severity.
-    pub verbatim: Option<Box<ErrorFields>>,
+    verbatim: Option<ErrorFields>,
 }
 
 impl From<EndReason> for End {
     fn from(reason: EndReason) -> Self {
-        Self { reason, message: None, detail: None, verbatim: None }
+        Self { reason, known: None }
     }
 }
 
 impl End {
     #[must_use]
-    pub fn message(mut self, message: impl Into<String>) -> Self {
-        self.message = Some(message.into());
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.known.get_or_insert_default().message = Some(message.into());
         self
     }
 
     #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.known.get_or_insert_default().detail = Some(detail.into());
         self
     }
 
+    /// Said in the server's own words.
     #[must_use]
     pub fn verbatim(mut self, fields: ErrorFields) -> Self {
-        self.verbatim = Some(Box::new(fields));
+        self.known.get_or_insert_default().verbatim = Some(fields);
         self
+    }
+
+    pub fn message(&self) -> Option<&str> {
+        self.known.as_ref()?.message.as_deref()
+    }
+
+    pub fn detail(&self) -> Option<&str> {
+        self.known.as_ref()?.detail.as_deref()
     }
 
     /// The client broke the protocol; `message` says how.
     pub fn protocol(message: impl Into<String>) -> Self {
-        Self::from(EndReason::ProtocolViolation).message(message)
+        Self::from(EndReason::ProtocolViolation).with_message(message)
     }
 
     /// Whether the client can still be told: it is there, and would listen.
@@ -290,8 +309,9 @@ impl End {
     pub fn fields(&self, phase: Phase) -> ErrorFields {
         // Never FATAL on a connection that stays open: drivers would close it.
         let severity = if phase == Phase::Session { "ERROR" } else { "FATAL" }.to_owned();
-        if let Some(fields) = &self.verbatim {
-            return ErrorFields { severity, ..ErrorFields::clone(fields) };
+        let verbatim = self.known.as_ref().and_then(|known| known.verbatim.as_ref());
+        if let Some(fields) = verbatim {
+            return ErrorFields { severity, ..fields.clone() };
         }
         let account = self.reason.account();
         let (sqlstate, message) = match (phase, self.reason) {
@@ -308,8 +328,8 @@ impl End {
         ErrorFields {
             severity,
             code: sqlstate.to_owned(),
-            message: self.message.clone().unwrap_or_else(|| message.to_owned()),
-            detail: self.detail.clone(),
+            message: self.message().unwrap_or(message).to_owned(),
+            detail: self.detail().map(str::to_owned),
             hint: account.hint.filter(|_| phase == Phase::Session).map(str::to_owned),
             routine: account.routine.map(str::to_owned),
         }

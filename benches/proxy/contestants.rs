@@ -204,6 +204,8 @@ fn pgweir(stage: &Stage, settings: &Settings<'_>) -> Result<Command> {
 listen_addr = "127.0.0.1"
 listen_port = {port}
 http_addr = ""
+log_connections = false
+log_disconnections = false
 auth_type = "{auth}"
 pool_mode = "transaction"
 default_pool_size = {POOL_SIZE}

@@ -231,7 +231,7 @@ mod tests {
     const COLUMNS: &[Column] = &[text("a"), int4("b")];
 
     fn read(body: &[u8]) -> Option<Result<Formats, String>> {
-        let end = |end: crate::end::End| end.message.unwrap_or_default();
+        let end = |end: crate::end::End| end.message().unwrap_or_default().to_owned();
         formats_in(body, COLUMNS).map(|formats| formats.map_err(end))
     }
 

@@ -55,8 +55,7 @@ impl Console {
         let config = self.registry.config();
         let (client, user) = (login.client.0, login.user.clone());
         if config.process.log_connections {
-            let peer = login.stream.peer();
-            tracing::info!(client, user, address = %peer, role = ?login.role, "console: logged in");
+            tracing::info!(client, user, address = %login.peer, role = ?login.role, "console: logged in");
         }
         let end = Session::new(self, worker, login).run().await;
         if config.process.log_disconnections {

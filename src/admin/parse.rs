@@ -76,7 +76,7 @@ impl Command {
         };
         found.ok_or_else(|| {
             let message = format!("invalid command '{text}', use SHOW HELP;");
-            End::from(EndReason::ConsoleCommandUnknown).message(message)
+            End::from(EndReason::ConsoleCommandUnknown).with_message(message)
         })
     }
 
@@ -116,7 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Command, String> {
-        Command::parse(text).map_err(|end| end.message.unwrap_or_default())
+        Command::parse(text).map_err(|end| end.message().unwrap_or_default().to_owned())
     }
 
     #[test]

@@ -242,7 +242,7 @@ pub(super) fn columns_of(command: Command) -> Option<&'static [rows::Column]> {
 
 fn not_yet(name: &str) -> End {
     End::from(EndReason::ConsoleNotYet)
-        .message(format!("{name} is not there yet: it comes with a later version of pgweir"))
+        .with_message(format!("{name} is not there yet: it comes with a later version of pgweir"))
 }
 
 fn notice(out: &mut Vec<u8>, message: &str, detail: Option<&str>) {

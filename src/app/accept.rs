@@ -1,28 +1,57 @@
 //! Accepts clients and hands each to the worker with the fewest.
 
-use super::worker::WorkerThread;
-use crate::config::Sockets;
-use crate::net::listen::Listener;
-use std::rc::Rc;
+use super::worker::Seat;
+use crate::net::listen::{Listener, Watched};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How long to wait when there is no descriptor or memory left: until a client leaves.
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn accept(listener: Listener, workers: Rc<[WorkerThread]>, sockets: Sockets) {
-    loop {
-        match listener.accept(&sockets).await {
-            Ok((socket, _)) => {
-                let quietest = workers.iter().min_by_key(|worker| worker.load());
-                if let Some(worker) = quietest {
-                    worker.take(socket);
+/// What all that accept share.
+#[derive(Clone)]
+pub(super) struct Reception {
+    pub(super) seats: Arc<[Seat]>,
+    /// Connections at most, whether they have logged in or not. More are closed unheard: there is
+    /// no room to hear them.
+    pub(super) most: usize,
+    pub(super) stop: CancellationToken,
+}
+
+impl Reception {
+    /// Accepts until it is told to stop.
+    pub(super) async fn accept(self, listener: Listener) {
+        match listener.watch() {
+            Ok(watched) => {
+                // First the stop: a storm of clients must not keep the process from ending.
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => {}
+                    () = self.accept_all(&watched, &listener) => {}
                 }
             }
-            // The client itself went away meanwhile.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!("cannot accept a client on {}: {error}", listener.place());
-                tokio::time::sleep(PAUSE).await;
+            Err(error) => tracing::error!("cannot listen on {}: {error}", listener.place()),
+        }
+    }
+
+    async fn accept_all(&self, watched: &Watched<'_>, listener: &Listener) {
+        loop {
+            match watched.accept().await {
+                Ok((socket, peer)) => {
+                    let all: usize = self.seats.iter().map(Seat::load).sum();
+                    let quietest = self.seats.iter().min_by_key(|seat| seat.load());
+                    match quietest {
+                        Some(seat) if all < self.most => seat.take(socket, peer),
+                        _ => tracing::warn!(address = %peer, "{all} connections are open: refused"),
+                    }
+                }
+                // The client itself went away meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!("cannot accept a client on {}: {error}", listener.place());
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }

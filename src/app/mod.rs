@@ -10,7 +10,8 @@ pub mod log;
 mod signals;
 mod worker;
 
-use self::worker::{Shared, WorkerThread};
+use self::accept::Reception;
+use self::worker::{Seat, Shared};
 use crate::admin::Console;
 use crate::base::ids::WorkerId;
 use crate::client::login::Frontend;
@@ -18,11 +19,12 @@ use crate::config::Config;
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, listen};
 use crate::net::worker::Worker;
-use crate::pool::registry::Registry;
+use crate::pool::registry::{CONSOLES_MAX, Registry};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How often the schedulers are told the time: no timeout of theirs is shorter than some of these.
@@ -70,15 +72,9 @@ pub fn run(config: Config) -> Result<(), AppError> {
     runtime.block_on(async {
         let main = Rc::new(Worker::new(WorkerId::MAIN));
         let mut signals = signals::Signals::new().map_err(AppError::Runtime)?;
-        let listeners = listen(&config.listen)?;
+        let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
+        let listeners = listen(&config.listen, &client_sockets)?;
         let http = metrics::listen(&config).await?;
-        let console = Console::new(Arc::clone(&frontend.registry), main.now());
-        let shared = Shared { frontend: Arc::clone(&frontend), console: Arc::new(console) };
-        let shared = Arc::new(shared);
-        let workers = (1..=config.process.workers)
-            .map(|id| WorkerThread::start(WorkerId(id), Arc::clone(&shared)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let workers: Rc<[WorkerThread]> = workers.into();
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
         }
@@ -87,21 +83,31 @@ pub fn run(config: Config) -> Result<(), AppError> {
             tracing::info!("serving HTTP on {address}");
             tokio::spawn(Arc::clone(&metrics).serve(http));
         }
-        let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
+        let console = Console::new(Arc::clone(&frontend.registry), main.now());
+        let shared = Shared { frontend: Arc::clone(&frontend), console: Arc::new(console) };
+        let shared = Arc::new(shared);
+        let (seats, places): (Vec<_>, Vec<_>) =
+            (1..=config.process.workers).map(|id| Seat::new(WorkerId(id))).unzip();
+        let stop = CancellationToken::new();
+        let most = connections_max(&config);
+        let reception = Reception { seats: seats.into(), most, stop: stop.clone() };
+        // With one worker there is nobody to choose between: it accepts itself, and no client has
+        // to change threads.
+        let (own, theirs) =
+            if places.len() == 1 { (Vec::new(), listeners) } else { (listeners, Vec::new()) };
+        let mut theirs = Some(theirs);
+        for place in places {
+            let accepting = theirs.take().unwrap_or_default();
+            place.start(Arc::clone(&shared), reception.clone(), accepting)?;
+        }
+        for listener in own {
+            tokio::task::spawn_local(reception.clone().accept(listener));
+        }
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&shared)));
-        let accepting = listeners.into_iter().map(|listener| {
-            let (workers, sockets) = (Rc::clone(&workers), client_sockets);
-            tokio::task::spawn_local(accept::accept(listener, workers, sockets))
-        });
-        let accepting: Vec<_> = accepting.collect();
         let signal = signals.wait().await;
         tracing::info!("{signal}: stopping");
         metrics.stop();
-        for accepting in accepting {
-            accepting.abort();
-            // Its listener is closed when it has ended, and the unix socket's file gone.
-            drop(accepting.await);
-        }
+        stop.cancel();
         settle(&main, &frontend).await;
         ticking.abort();
         for host in frontend.registry.hosts() {
@@ -113,6 +119,15 @@ pub fn run(config: Config) -> Result<(), AppError> {
     // its server for clients that cannot come any more.
     std::mem::forget(runtime);
     Ok(())
+}
+
+/// Connections at most, on their way in or in: clients, cancel requests, and some room to tell those
+/// above the limit that there is one.
+fn connections_max(config: &Config) -> usize {
+    const TO_BE_TOLD: usize = 100;
+    let consoles = CONSOLES_MAX as usize;
+    let (clients, cancels) = (config.clients.max_client_conn, config.clients.max_cancels);
+    clients as usize + cancels as usize + consoles + TO_BE_TOLD
 }
 
 /// Keeps time for the schedulers.
@@ -142,7 +157,11 @@ async fn settle(main: &Worker, frontend: &Frontend) {
             counts.leased + counts.tidying > 0
         })
     };
-    while is_busy() && main.wake() < deadline {
+    loop {
+        // At least once: those who accept close their sockets meanwhile.
         tokio::time::sleep(TICK / 10).await;
+        if !is_busy() || main.wake() >= deadline {
+            return;
+        }
     }
 }

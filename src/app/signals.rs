@@ -4,6 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals to stop.
 pub(super) struct Signals {
+    hangup: Signal,
     interrupt: Signal,
     quit: Signal,
     terminate: Signal,
@@ -12,6 +13,7 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
@@ -20,10 +22,16 @@ impl Signals {
 
     /// Waits for one of them; says which.
     pub(super) async fn wait(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.quit.recv() => "SIGQUIT",
-            _ = self.terminate.recv() => "SIGTERM",
+        loop {
+            return tokio::select! {
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP: there is no reload yet; restart to read the file anew");
+                    continue;
+                }
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.quit.recv() => "SIGQUIT",
+                _ = self.terminate.recv() => "SIGTERM",
+            };
         }
     }
 }

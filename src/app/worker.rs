@@ -1,11 +1,13 @@
 //! A thread with a runtime of its own, which serves its share of the clients.
 
+use super::accept::Reception;
 use super::{AppError, runtime};
 use crate::admin::Console;
 use crate::base::expiry;
 use crate::base::ids::WorkerId;
-use crate::client::login::{Arrival, Frontend};
-use crate::net::stream::Detached;
+use crate::client::login::{self, Frontend};
+use crate::net::listen::Listener;
+use crate::net::stream::{Detached, Peer};
 use crate::net::worker::Worker;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,11 +20,18 @@ pub(super) struct Shared {
     pub(super) console: Arc<Console>,
 }
 
-/// A worker, seen from the main thread.
-pub(super) struct WorkerThread {
-    /// Bounded by the descriptors that the process may have.
-    sockets: UnboundedSender<Handed>,
+/// A worker, seen by those who accept clients.
+pub(super) struct Seat {
+    /// Bounded by the connections that may be open.
+    arrivals: UnboundedSender<Arrival>,
     clients: Arc<AtomicUsize>,
+}
+
+/// A connection on its way to its worker.
+struct Arrival {
+    socket: Detached,
+    peer: Peer,
+    counted: Counted,
 }
 
 /// One client counted as its worker's load.
@@ -34,18 +43,16 @@ impl Drop for Counted {
     }
 }
 
-impl WorkerThread {
-    pub(super) fn start(id: WorkerId, shared: Arc<Shared>) -> Result<Self, AppError> {
-        let (sockets, arrivals) = unbounded_channel();
-        let clients = Arc::new(AtomicUsize::new(0));
-        std::thread::Builder::new()
-            .name(format!("worker-{}", id.0))
-            .spawn(move || match runtime() {
-                Ok(runtime) => runtime.block_on(work(id, shared, arrivals)),
-                Err(error) => tracing::error!("worker {}: {error}", id.0),
-            })
-            .map_err(AppError::Thread)?;
-        Ok(Self { sockets, clients })
+/// A worker that is not running yet.
+pub(super) struct Workplace {
+    id: WorkerId,
+    arrivals: UnboundedReceiver<Arrival>,
+}
+
+impl Seat {
+    pub(super) fn new(id: WorkerId) -> (Self, Workplace) {
+        let (sender, arrivals) = unbounded_channel();
+        (Self { arrivals: sender, clients: Arc::default() }, Workplace { id, arrivals })
     }
 
     /// How many clients it has.
@@ -53,37 +60,62 @@ impl WorkerThread {
         self.clients.load(Ordering::Relaxed)
     }
 
-    pub(super) fn take(&self, socket: Detached) {
+    pub(super) fn take(&self, socket: Detached, peer: Peer) {
         self.clients.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(&self.clients));
         // Fails only while the process ends; the client is let go then.
-        drop(self.sockets.send((socket, Counted(Arc::clone(&self.clients)))));
+        drop(self.arrivals.send(Arrival { socket, peer, counted }));
     }
 }
 
-async fn work(id: WorkerId, shared: Arc<Shared>, mut arrivals: UnboundedReceiver<Handed>) {
-    let worker = Rc::new(Worker::new(id));
-    tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
-    while let Some((socket, counted)) = arrivals.recv().await {
-        let (worker, shared) = (Rc::clone(&worker), Arc::clone(&shared));
-        tokio::task::spawn_local(async move {
-            serve(&worker, &shared, socket).await;
-            drop(counted);
-        });
+impl Workplace {
+    /// Starts the worker's thread. `accepting` are the sockets that it accepts from itself.
+    pub(super) fn start(
+        self,
+        shared: Arc<Shared>,
+        reception: Reception,
+        accepting: Vec<Listener>,
+    ) -> Result<(), AppError> {
+        let id = self.id;
+        let work = move || match runtime() {
+            Ok(runtime) => runtime.block_on(async {
+                for listener in accepting {
+                    tokio::task::spawn_local(reception.clone().accept(listener));
+                }
+                drop(reception);
+                self.work(shared).await;
+            }),
+            Err(error) => tracing::error!("worker {}: {error}", id.0),
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{}", id.0));
+        thread.spawn(work).map(drop).map_err(AppError::Thread)
+    }
+
+    async fn work(mut self, shared: Arc<Shared>) {
+        let worker = Rc::new(Worker::new(self.id));
+        tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
+        while let Some(Arrival { socket, peer, counted }) = self.arrivals.recv().await {
+            let (worker, shared) = (Rc::clone(&worker), Arc::clone(&shared));
+            tokio::task::spawn_local(async move {
+                serve(&worker, &shared, socket, peer).await;
+                drop(counted);
+            });
+        }
     }
 }
 
-async fn serve(worker: &Rc<Worker>, shared: &Arc<Shared>, socket: Detached) {
+async fn serve(worker: &Rc<Worker>, shared: &Arc<Shared>, socket: Detached, peer: Peer) {
     let stream = match socket.attach() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!("cannot serve a client: {error}"),
     };
     worker.wake();
     // Boxed: a login needs much more memory than the client that comes out of it.
-    match Box::pin(shared.frontend.admit(worker, stream)).await {
-        Arrival::Client(client) => client.serve().await,
+    match Box::pin(shared.frontend.admit(worker, stream, peer)).await {
+        login::Arrival::Client(client) => client.serve().await,
         // Boxed as well: a client's task need not have room for it.
-        Arrival::Console(login) => Box::pin(shared.console.serve(worker, *login)).await,
-        Arrival::Over => {}
+        login::Arrival::Console(login) => Box::pin(shared.console.serve(worker, *login)).await,
+        login::Arrival::Over => {}
     }
 }
 
@@ -96,5 +128,3 @@ async fn keep_time(worker: Rc<Worker>) {
         worker.tick();
     }
 }
-
-type Handed = (Detached, Counted);

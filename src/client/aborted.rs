@@ -52,8 +52,13 @@ impl Client {
                 _ => false,
             };
         let Some(aborted) = &mut self.aborted else { return true };
-        let tag = head.tag;
-        match tag {
+        match head.tag {
+            // Of the copy that was lost, or without a meaning here.
+            from_client::COPY_DATA
+            | from_client::COPY_DONE
+            | from_client::COPY_FAIL
+            | from_client::FLUSH => {}
+            from_client::QUERY | from_client::FUNCTION_CALL if self.is_skipping => {}
             from_client::QUERY if is_ending => {
                 self.aborted = None;
                 self.down.slip_in(|out| {
@@ -67,6 +72,7 @@ impl Client {
             }
             from_client::SYNC => {
                 let status = if aborted.is_over { b'I' } else { b'E' };
+                aborted.is_ending_parsed = false;
                 if aborted.is_over {
                     self.aborted = None;
                 }

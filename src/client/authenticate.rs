@@ -96,7 +96,7 @@ impl Frontend {
             return Ok(());
         }
         let message = format!("password authentication failed for user \"{user}\"");
-        Err(End::from(EndReason::AuthenticationFailed).message(message))
+        Err(End::from(EndReason::AuthenticationFailed).with_message(message))
     }
 
     async fn plain(
@@ -183,7 +183,7 @@ fn scram_failure(error: ScramError) -> Result<bool, End> {
         Fault::Password => Ok(false),
         Fault::Protocol => Err(End::protocol(error.to_string())),
         Fault::Unsupported => {
-            Err(End::from(EndReason::VersionUnsupported).message(error.to_string()))
+            Err(End::from(EndReason::VersionUnsupported).with_message(error.to_string()))
         }
     }
 }

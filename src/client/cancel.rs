@@ -10,7 +10,7 @@ use crate::pool::mailbox::Outcome;
 use crate::pool::registry::Gate;
 use crate::scheduler::{Cancel, SlotRef};
 use crate::server::BackendKey;
-use crate::server::cancel::cancel;
+use crate::server::cancel::{CancelError, cancel};
 use dashmap::DashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl CancelKeys {
             tracing::debug!(pid, "cancel request with an unknown key");
             return;
         };
-        let Some(_within_budget) = self.budget.enter() else {
+        let Some(pass) = self.budget.enter() else {
             tracing::warn!(
                 database = pool.database,
                 user = pool.user,
@@ -97,7 +97,11 @@ impl CancelKeys {
             Cancel::Running { slot, key } => {
                 // A task of its own: the server waits for its end, whatever becomes of the client.
                 let delivery = deliver(Rc::clone(worker), Arc::clone(&pool), slot, key);
-                drop(pool.host.spawn(delivery).await);
+                let within_budget = async move {
+                    delivery.await;
+                    drop(pass);
+                };
+                drop(pool.host.spawn(within_budget).await);
             }
         }
     }
@@ -106,7 +110,7 @@ impl CancelKeys {
 async fn deliver(worker: Rc<Worker>, pool: Arc<Pool>, slot: SlotRef, key: BackendKey) {
     let host = &pool.host;
     let sent = cancel(&host.address, &host.sockets, &key, host.cancel_wait_timeout).await;
-    if let Err(error) = sent {
+    if let Err(error) = &sent {
         tracing::warn!(
             database = pool.database,
             user = pool.user,
@@ -115,5 +119,6 @@ async fn deliver(worker: Rc<Worker>, pool: Arc<Pool>, slot: SlotRef, key: Backen
         );
     }
     worker.wake();
-    pool.cancel_done(&worker, slot);
+    let is_over = !matches!(sent, Err(CancelError::Lost));
+    pool.cancel_over(&worker, slot, is_over);
 }

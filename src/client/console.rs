@@ -6,7 +6,7 @@ use super::login::Frontend;
 use crate::base::ids::ClientId;
 use crate::config::Auth;
 use crate::end::{End, EndReason};
-use crate::net::stream::Stream;
+use crate::net::stream::{Peer, Stream};
 use crate::pool::registry::Pass;
 use crate::wire::encode;
 
@@ -30,6 +30,7 @@ pub enum Role {
 pub struct ConsoleLogin {
     pub client: ClientId,
     pub stream: Stream,
+    pub peer: Peer,
     pub user: String,
     pub role: Role,
     /// The minor version of protocol 3 that is spoken.
@@ -53,9 +54,9 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
-    pub(super) fn over(self, stream: Stream) -> ConsoleLogin {
+    pub(super) fn over(self, stream: Stream, peer: Peer) -> ConsoleLogin {
         let Self { client, user, role, minor, early, out, pass } = self;
-        ConsoleLogin { client, stream, user, role, minor, early, out, pass }
+        ConsoleLogin { client, stream, peer, user, role, minor, early, out, pass }
     }
 }
 
@@ -74,8 +75,8 @@ impl Frontend {
         let role = if is_own(exchange.stream, &wanted.user) {
             Role::Admin
         } else {
-            let account = self.registry.account(&wanted.user);
-            self.authenticate(&mut exchange, &wanted.user, account.credential.as_ref()).await?;
+            let credential = self.registry.credential(&wanted.user);
+            self.authenticate(&mut exchange, &wanted.user, credential).await?;
             // Only now: who may use it is nobody else's business.
             role(&self.registry.config().auth, &wanted.user).ok_or(EndReason::ConsoleDenied)?
         };

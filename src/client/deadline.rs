@@ -1,5 +1,6 @@
 //! At most one entry in the worker's wheel for each client.
 
+use crate::base::expiry::TICK;
 use crate::net::worker::Worker;
 use std::task::Context;
 use std::time::Instant;
@@ -13,8 +14,8 @@ impl Deadline {
     /// nothing: the old entry fires, and whoever wakes asks again.
     #[inline]
     pub(super) fn watch(&mut self, worker: &Worker, cx: &Context<'_>, due: Instant) {
-        let is_armed = self.0.is_some_and(|at| at > worker.now() && at <= due);
-        // Within a tick is the same: else every request would make an entry of its own.
+        // Within a tick is the same: the wheel rounds up.
+        let is_armed = self.0.is_some_and(|at| at > worker.now() && at <= due + TICK);
         if !is_armed {
             self.0 = Some(worker.arm(due, cx.waker().clone()));
         }

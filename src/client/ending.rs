@@ -47,23 +47,22 @@ impl Client {
             }
             Refusal::ServerDown { error, since } => {
                 let down = self.worker.now().saturating_duration_since(since);
-                End::from(EndReason::ServerDown).detail(format!(
+                End::from(EndReason::ServerDown).with_detail(format!(
                     "no connection for {} ms; last error: {} ({})",
                     down.as_millis(),
                     error.message,
                     error.code
                 ))
             }
-            Refusal::WaitTimeout { waited, counts } => {
-                End::from(EndReason::WaitTimeout).detail(format!(
+            Refusal::WaitTimeout { waited, counts } => End::from(EndReason::WaitTimeout)
+                .with_detail(format!(
                     "waited {} ms; {}/{} servers busy, {} connecting, {} clients waiting",
                     waited.as_millis(),
                     counts.leased,
                     self.pool.settings.pool_size,
                     counts.connecting,
                     counts.waiting
-                ))
-            }
+                )),
         }
     }
 
@@ -142,7 +141,8 @@ impl Client {
             self.pool.abort(&self.worker, lease);
         } else {
             let left = Inbox::after(self.down.rest_to_come(), self.down.unseen());
-            self.pool.clean(&self.worker, lease, left);
+            // Whoever says goodbye wants what it has asked for before to be done.
+            self.pool.clean(&self.worker, lease, left, !self.is_leaving);
         }
     }
 
@@ -165,19 +165,22 @@ impl Client {
                 client = self.id.0, database = self.pool.database, user = self.about.user,
                 address = %self.about.peer, reason = end.reason.account().label,
                 age_s = self.worker.wake().saturating_duration_since(self.about.connected_at).as_secs(),
-                "client closed{}{}", if end.message.is_some() { ": " } else { "" },
-                end.message.as_deref().unwrap_or_default()
+                "client closed{}{}", if end.message().is_some() { ": " } else { "" },
+                end.message().unwrap_or_default()
             );
         }
     }
 
     fn log_refusal(&self, end: &End) {
+        if !self.about.logs_errors {
+            return;
+        }
         tracing::warn!(
             client = self.id.0,
             database = self.pool.database,
             user = self.about.user,
             reason = end.reason.account().label,
-            detail = end.detail.as_deref().unwrap_or_default(),
+            detail = end.detail().unwrap_or_default(),
             "request refused"
         );
     }

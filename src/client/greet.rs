@@ -68,7 +68,7 @@ pub(super) async fn greet(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<G
 fn refusal(error: StartupError) -> End {
     match error {
         StartupError::Version { .. } => {
-            End::from(EndReason::VersionUnsupported).message(error.to_string())
+            End::from(EndReason::VersionUnsupported).with_message(error.to_string())
         }
         _ => End::protocol(error.to_string()),
     }

@@ -11,7 +11,7 @@ use crate::base::ids::ClientId;
 use crate::config::ClientTimeouts;
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
-use crate::net::stream::Stream;
+use crate::net::stream::{Peer, Stream};
 use crate::net::worker::{Worker, within};
 use crate::pool::Pool;
 use crate::pool::registry::{Pass, Registry, Route};
@@ -60,24 +60,25 @@ impl Frontend {
 
     /// Takes a connection from its first byte until it is a client, and tells it why if it cannot
     /// become one.
-    pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream) -> Arrival {
+    pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream, peer: Peer) -> Arrival {
         let limit = self.registry.config().clients.client_login_timeout;
         let admitted = within(limit, self.log_in(worker, &mut stream)).await;
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
-                return Arrival::Client(self.client(worker, stream, admitted));
+                return Arrival::Client(self.client(worker, stream, peer, admitted));
             }
-            Ok(Ok(Entry::Console(login))) => return Arrival::Console(Box::new(login.over(stream))),
+            Ok(Ok(Entry::Console(login))) => {
+                return Arrival::Console(Box::new(login.over(stream, peer)));
+            }
             Ok(Ok(Entry::Nobody)) => return Arrival::Over,
             Ok(Err(end)) => end,
             Err(_) => End::from(EndReason::LoginTimeout),
         };
-        self.refuse(stream, &end).await;
+        self.refuse(stream, peer, &end).await;
         Arrival::Over
     }
 
-    async fn refuse(&self, mut stream: Stream, end: &End) {
-        let peer = stream.peer();
+    async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
         if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
             let fields = end.fields(Phase::Login);
             tracing::warn!(
@@ -106,24 +107,27 @@ impl Frontend {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
         }
         let pass = self.registry.admit()?;
-        let account = self.registry.account(&wanted.user);
-        self.authenticate(&mut exchange, &wanted.user, account.credential.as_ref()).await?;
+        let credential = self.registry.credential(&wanted.user);
+        self.authenticate(&mut exchange, &wanted.user, credential).await?;
         encode::authentication(&mut exchange.out, 0, |_| {});
         worker.wake();
         let database = self.registry.config().database(&wanted.database);
         let database = database.cloned().ok_or_else(|| {
             let message = format!("database \"{}\" does not exist", wanted.database);
-            End::from(EndReason::DatabaseUnknown).message(message)
+            End::from(EndReason::DatabaseUnknown).with_message(message)
         })?;
-        let [by_database, by_user] = self.registry.admit_to(&database, &wanted.user)?;
-        let route = self.registry.route(worker, &database, &wanted.database, &wanted.user);
+        let [by_database, by_user] =
+            self.registry.admit_to(&database, &wanted.database, &wanted.user)?;
+        let route = self.registry.route(worker, &database, &wanted.database, &wanted.user)?;
         let asked = self.asked_settings(&wanted)?;
         let client = self.next_client();
         let welcome = self.welcome(worker, client, &route, &asked).await?;
         let (pid, secret, key) = self.cancel_keys.register(client, &route.pool, wanted.minor);
         let settings = welcome.settings(asked.application_name.as_deref());
-        let name = asked.application_name.as_deref().unwrap_or_default();
-        encode::parameter_status(&mut exchange.out, APPLICATION_NAME, name);
+        if asked.settings.value(APPLICATION_NAME).is_none() {
+            let name = asked.application_name.as_deref().unwrap_or_default();
+            encode::parameter_status(&mut exchange.out, APPLICATION_NAME, name);
+        }
         exchange.out.extend(&welcome.bytes);
         encode::backend_key_data(&mut exchange.out, pid, &secret);
         encode::ready(&mut exchange.out, b'I');
@@ -152,7 +156,7 @@ impl Frontend {
                 "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
                 "replication" => {
                     return Err(End::from(EndReason::VersionUnsupported)
-                        .message("replication connections are not supported by this proxy"));
+                        .with_message("replication connections are not supported by this proxy"));
                 }
                 "options" => {
                     let options =
@@ -162,6 +166,10 @@ impl Frontend {
                 }
                 name => settings.set(name, value),
             }
+        }
+        if let Some((name, _)) = settings.iter().find(|(name, _)| !name.is_ascii()) {
+            let message = format!("unrecognized configuration parameter \"{name}\"");
+            return Err(End::from(EndReason::SettingRefused).with_message(message));
         }
         if settings.len() > SETTINGS_MAX {
             return Err(End::protocol(format!("more than {SETTINGS_MAX} startup parameters")));
@@ -192,11 +200,16 @@ impl Frontend {
         Box::pin(super::trial::try_settings(worker, client, route, &asked.settings)).await
     }
 
-    fn client(&self, worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
+    fn client(
+        &self,
+        worker: &Rc<Worker>,
+        stream: Stream,
+        peer: Peer,
+        admitted: Admitted,
+    ) -> Client {
         let now = worker.wake();
         let config = self.registry.config();
         let Admitted { client, pool, timeouts, settings, user, key, passes, early } = admitted;
-        let peer = stream.peer();
         if config.process.log_connections {
             tracing::info!(
                 client = client.0, database = pool.database, user, address = %peer,
@@ -220,6 +233,7 @@ impl Frontend {
             times: Times { request: now, xact: now, activity: now },
             is_skipping: false,
             to_swallow: 0,
+            is_leaving: false,
             aborted: None,
             is_committing: false,
             last_words: None,
@@ -229,6 +243,7 @@ impl Frontend {
                 connected_at: now,
                 pinned: false,
                 logs_end: config.process.log_disconnections,
+                logs_errors: config.process.log_pooler_errors,
                 _key: key,
                 _passes: passes,
             }),

@@ -64,6 +64,8 @@ pub struct Client {
     is_skipping: bool,
     /// Bytes still to come of a message that is thrown away.
     to_swallow: u32,
+    /// It has said goodbye.
+    is_leaving: bool,
     /// A transaction whose server was lost.
     aborted: Option<Box<Aborted>>,
     /// The request under way ends the transaction.
@@ -91,6 +93,7 @@ struct About {
     connected_at: Instant,
     pinned: bool,
     logs_end: bool,
+    logs_errors: bool,
     _key: CancelKey,
     _passes: [Pass; 4],
 }
@@ -103,5 +106,26 @@ impl Drop for Client {
         }
         self.up.clear(&self.worker);
         self.down.clear(&self.worker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{About, Client};
+
+    fn size_of_future<F, T>(_: F) -> usize
+    where
+        F: FnOnce(Client) -> T,
+    {
+        size_of::<T>()
+    }
+
+    /// A client is memory times ten thousand: whoever adds a field sees it here.
+    #[test]
+    fn a_client_is_small() {
+        assert!(size_of::<Client>() <= 384, "{}", size_of::<Client>());
+        assert!(size_of::<About>() <= 128, "{}", size_of::<About>());
+        let task = size_of_future(Client::serve);
+        assert!(task <= 448, "{task}");
     }
 }

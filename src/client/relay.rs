@@ -44,6 +44,9 @@ impl Client {
         loop {
             self.take_requests()?;
             self.poll_to_server(cx);
+            if self.is_leaving && !self.up.is_pending() {
+                return Poll::Ready(Err(EndReason::ClientTerminated.into()));
+            }
             match self.poll_from_server(cx)? {
                 Moved::Lost => return Poll::Ready(Ok(())),
                 Moved::Some => {

@@ -127,6 +127,7 @@ impl Client {
             return Ok(Look::Swallow);
         }
         match reply.settled {
+            Some(Request::Parse) => pins.unnamed_parsed(),
             Some(Request::ParseNamed) => pins.named_parsed(),
             Some(Request::CloseNamed) => pins.named_closed(),
             _ => {}
@@ -134,11 +135,10 @@ impl Client {
         if head.tag == tags::COMMAND_COMPLETE {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
             pins.completed(tag);
-            // Somebody else's next query must not run with this client's settings.
-            server.is_dirty |= matches!(tag, b"SET" | b"LOAD");
-            if tag == b"DISCARD ALL" {
-                server.is_dirty = false;
-            }
+            // Somebody else's next query must not run with this client's settings; and what was
+            // reset is not what `applied` says any more.
+            server.is_dirty |=
+                matches!(tag, b"SET" | b"RESET" | b"DISCARD ALL" | b"LOAD" | b"DECLARE CURSOR");
         }
         Ok(Look::Forward)
     }
@@ -181,18 +181,16 @@ impl Client {
             self.last_words = Some(Box::new(fields.clone()));
             return Ok(Look::Swallow);
         }
-        let mut is_first = true;
-        let origin = ledger.failed(|request, _| {
-            match request {
-                Request::ParseNamed | Request::CloseNamed => pins.named_skipped(),
-                Request::Parse if is_first => pins.unnamed_failed(),
-                _ => {}
-            }
-            is_first = false;
+        let origin = ledger.failed(|request, _| match request {
+            Request::ParseNamed | Request::CloseNamed => pins.named_skipped(),
+            Request::Parse => pins.unnamed_skipped(),
+            _ => {}
         });
         match origin {
             Some(Origin::Client) => Ok(Look::Forward),
             Some(Origin::Proxy) => {
+                // It has not got the settings that it was taken to have.
+                self.lease_mut().conn.is_dirty = true;
                 let end = End::from(EndReason::SettingRefused).verbatim(fields.clone());
                 Err(Fault::Client(end))
             }
@@ -209,9 +207,17 @@ impl Client {
         if let Some((name, value)) = parameter(&self.down.unseen()[5..head.total])
             && let Some(settings) = self.settings.reported(name, value)
         {
-            let settings = Arc::new(settings);
-            self.settings = Arc::clone(&settings);
-            self.lease_mut().conn.applied = settings;
+            let before = std::mem::replace(&mut self.settings, Arc::new(settings));
+            let settings = Arc::clone(&self.settings);
+            let Self { down, lease, .. } = self;
+            let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
+            if Arc::ptr_eq(&before, &server.applied) {
+                server.applied = settings;
+            } else if let Some((name, value)) = parameter(&down.unseen()[5..head.total])
+                && let Some(applied) = server.applied.reported(name, value)
+            {
+                server.applied = Arc::new(applied);
+            }
         }
         Look::Forward
     }

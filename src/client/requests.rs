@@ -2,7 +2,7 @@
 //! passes it on as it is.
 
 use super::Client;
-use crate::end::{End, EndReason};
+use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
 use crate::sql::ending::{Ending, ending, may_be_ending};
 use crate::wire::encode;
@@ -101,7 +101,11 @@ impl Client {
             tags::COPY_DONE | tags::COPY_FAIL => {
                 ledger.sent(Request::CopyEnd, Origin::Client);
             }
-            tags::TERMINATE => return Err(EndReason::ClientTerminated.into()),
+            tags::TERMINATE => {
+                // What it has sent before still goes, as Postgres would still do it.
+                self.is_leaving = true;
+                return Ok(Look::Incomplete);
+            }
             tag => return Err(unexpected(tag)),
         }
         Ok(Look::Forward)

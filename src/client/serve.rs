@@ -25,19 +25,26 @@ enum Wish {
 
 impl Client {
     /// Serves the client until it ends.
-    pub async fn serve(mut self) {
-        let end = loop {
-            if let Err(end) = self.round().await {
-                break end;
-            }
-        };
-        // Boxed: it is short, and its state need not be part of every idle client.
-        Box::pin(self.finish(end)).await;
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would hold the client twice, as its argument and as its variable"
+    )]
+    pub fn serve(mut self) -> impl Future<Output = ()> {
+        async move {
+            let end = loop {
+                if let Err(end) = self.round().await {
+                    break end;
+                }
+            };
+            // Boxed: it is short, and its state need not be part of every idle client.
+            Box::pin(self.finish(end)).await;
+        }
     }
 
     async fn round(&mut self) -> Result<(), End> {
         std::future::poll_fn(|cx| self.poll_idle(cx)).await?;
-        if self.lease.is_none() && !self.wait().await? {
+        // Boxed: whoever waits can afford it, and those who are idle are many.
+        if self.lease.is_none() && !Box::pin(self.wait()).await? {
             return Ok(());
         }
         self.begin_lease();
@@ -207,7 +214,10 @@ impl Client {
         // A client that goes away leaves the queue at once.
         while !self.up.is_full() {
             match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.up.shelve(&self.worker);
+                    break;
+                }
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => {
                     return Poll::Ready(Err(EndReason::ClientGone.into()));

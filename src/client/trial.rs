@@ -62,7 +62,7 @@ pub(super) async fn try_settings(
             Ok(pool.catalog.learn(settings.clone(), &changes))
         }
         Err(error) => {
-            pool.clean(worker, lease, Inbox::default());
+            pool.clean(worker, lease, Inbox::default(), true);
             Err(refused(&error))
         }
     }

@@ -210,7 +210,9 @@ impl Flow {
             ready!(self.poll_flush_own(to, cx))?;
         }
         while self.sent < self.seen {
-            let Bytes::Lent(bytes) = &self.buffer else { break };
+            let (Bytes::Lent(bytes) | Bytes::Shelved(bytes)) = &self.buffer else {
+                unreachable!("bytes to send are in a buffer")
+            };
             let pending = &bytes[index(self.sent)..index(self.seen)];
             match ready!(to.poll_write(cx, pending))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

@@ -3,12 +3,16 @@
 use super::options::tune;
 use super::stream::{Detached, Peer};
 use crate::config::{Listen, Sockets};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A socket that clients connect to. A unix socket's file goes with it.
 #[derive(Debug)]
@@ -40,23 +44,24 @@ fn hint(error: &io::Error) -> &'static str {
 /// # Errors
 ///
 /// When one cannot be opened: half a proxy would surprise.
-pub fn listen(options: &Listen) -> Result<Vec<Listener>, ListenError> {
+pub fn listen(options: &Listen, sockets: &Sockets) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = Vec::new();
-    for address in &options.addresses {
-        let socket = tcp(*address, options.backlog)
-            .map_err(|error| ListenError { place: address.to_string(), error })?;
-        listeners.push(Listener::Tcp(socket));
-    }
+    // First the unix socket: whoever waits for the port to answer finds both.
     if let Some(directory) = &options.unix_socket_dir {
         let path = directory.join(format!(".s.PGSQL.{}", options.port));
         let socket = unix(&path, options.unix_socket_mode)
             .map_err(|error| ListenError { place: path.display().to_string(), error })?;
         listeners.push(Listener::Unix { socket, path });
     }
+    for address in &options.addresses {
+        let socket = tcp(*address, options.backlog, sockets)
+            .map_err(|error| ListenError { place: address.to_string(), error })?;
+        listeners.push(Listener::Tcp(socket));
+    }
     Ok(listeners)
 }
 
-fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn tcp(address: SocketAddr, backlog: u32, sockets: &Sockets) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // "*" opens 0.0.0.0 beside it.
@@ -66,7 +71,9 @@ fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    // A client's socket has them from its listener: no system call for each.
+    tune(&socket, sockets)?;
+    Ok(socket.into())
 }
 
 fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
@@ -78,28 +85,34 @@ fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
         std::fs::remove_file(path)?;
     }
     let socket = UnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(socket)
 }
 
+/// A [`Listener`] that the current runtime watches.
+#[derive(Debug)]
+pub struct Watched<'a> {
+    listener: &'a Listener,
+    descriptor: AsyncFd<BorrowedFd<'a>>,
+}
+
 impl Listener {
-    /// Waits for a client. Its socket belongs to no worker so far.
+    /// Has the current runtime watch for clients.
     ///
     /// # Errors
     ///
-    /// When there are no descriptors or no memory left, or the client is gone already.
-    pub async fn accept(&self, options: &Sockets) -> io::Result<(Detached, Peer)> {
-        match self {
-            Self::Tcp(socket) => {
-                let (stream, address) = socket.accept().await?;
-                tune(&stream, options)?;
-                Ok((Detached::Tcp(stream.into_std()?), Peer::Tcp(address)))
-            }
-            Self::Unix { socket, .. } => {
-                let (stream, _) = socket.accept().await?;
-                Ok((Detached::Unix(stream.into_std()?), Peer::Unix))
-            }
-        }
+    /// When the kernel has no memory left for that.
+    #[expect(deprecated, reason = "its unsafe successor asks for what a borrowed descriptor keeps")]
+    pub fn watch(&self) -> io::Result<Watched<'_>> {
+        let descriptor = match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix { socket, .. } => socket.as_fd(),
+        };
+        Ok(Watched {
+            listener: self,
+            descriptor: AsyncFd::with_interest(descriptor, Interest::READABLE)?,
+        })
     }
 
     /// Where it listens, for people.
@@ -110,6 +123,27 @@ impl Listener {
             }
             Self::Unix { path, .. } => path.display().to_string(),
         }
+    }
+}
+
+impl Watched<'_> {
+    /// Waits for a client. Its socket belongs to no worker so far.
+    ///
+    /// # Errors
+    ///
+    /// When there are no descriptors or no memory left, or the client is gone already.
+    pub async fn accept(&self) -> io::Result<(Detached, Peer)> {
+        // One system call for each client: the socket is known to no runtime until it has a worker.
+        const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+        let accept = |descriptor: &BorrowedFd<'_>| Ok(acceptfrom_with(descriptor, FLAGS)?);
+        let (stream, address) = self.descriptor.async_io(Interest::READABLE, accept).await?;
+        Ok(match self.listener {
+            Listener::Tcp(_) => {
+                let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+                (Detached::Tcp(stream.into()), address.map_or(Peer::Unix, Peer::Tcp))
+            }
+            Listener::Unix { .. } => (Detached::Unix(stream.into()), Peer::Unix),
+        })
     }
 }
 

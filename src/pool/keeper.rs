@@ -8,9 +8,10 @@ use crate::end::ErrorFields;
 use crate::net::worker::{Worker, within};
 use crate::scheduler::{Action, ConnectFailure, FailureScope, Scheduler, SlotRef};
 use crate::server::Server;
-use crate::server::cancel::cancel;
+use crate::server::cancel::{CancelError, cancel};
 use crate::server::connect::{ConnectError, Connected, connect};
 use crate::server::exchange::Inbox;
+use crate::server::upkeep::{DISCARD_ALL, UpkeepError, discards_all};
 use crate::session::ledger::Status;
 use crate::wire::encode;
 use std::rc::Rc;
@@ -165,12 +166,15 @@ impl Pool {
             let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
             Err(ConnectError::Unreachable(error))
         });
+        let connected = match connected {
+            Ok(connected) => self.run_connect_query(connected).await,
+            Err(error) => Err(error),
+        };
         let now = worker.wake();
         let slot = guard.disarm();
         let action = match connected {
-            Ok(Connected { mut server, params }) => {
+            Ok(Connected { server, params }) => {
                 self.catalog.learn_base(params);
-                self.run_connect_query(&mut server).await;
                 tracing::debug!(
                     database = self.database,
                     user = self.user,
@@ -196,16 +200,22 @@ impl Pool {
         self.host.act(&worker, action);
     }
 
-    async fn run_connect_query(&self, server: &mut Server) {
-        if let Some(sql) = &self.connect_query {
-            let ran = within(Some(UPKEEP_MAX), server.run(sql)).await;
-            if let Ok(Err(error)) = ran {
+    /// Its errors are logged and the server is used all the same; one that it breaks is not.
+    async fn run_connect_query(&self, mut connected: Connected) -> Result<Connected, ConnectError> {
+        let Some(sql) = &self.connect_query else { return Ok(connected) };
+        let server = &mut connected.server;
+        match within(Some(UPKEEP_MAX), server.run(sql)).await {
+            Ok(Ok(())) if server.ledger.is_settled() => Ok(connected),
+            Ok(Err(UpkeepError::Refused(fields))) if server.ledger.is_settled() => {
                 tracing::warn!(
                     database = self.database,
                     user = self.user,
-                    "connect_query: {error}"
+                    "connect_query: {}",
+                    fields.message
                 );
+                Ok(connected)
             }
+            _ => Err(ConnectError::Strange("connect_query did not come to its end".to_owned())),
         }
     }
 
@@ -233,11 +243,13 @@ impl Pool {
     }
 
     /// Makes a server fit for the next client: rolls back, resets; cancels first what still runs.
-    /// `left`: what has come of answers that the client did not take.
-    pub fn clean(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, left: Inbox) {
+    /// `left`: what has come of answers that the client did not take. `cancels`: what still runs is
+    /// cancelled; else it gets the time to end.
+    pub fn clean(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, left: Inbox, cancels: bool) {
         self.host.scheduler.with(|scheduler| scheduler.tidy(worker.now(), lease.slot));
         self.stats.of(worker.id).resets.add(1);
-        self.host.tasks.spawn_local(Arc::clone(self).clean_now(Rc::clone(worker), lease, left));
+        let cleaning = Arc::clone(self).clean_now(Rc::clone(worker), lease, left, cancels);
+        self.host.tasks.spawn_local(cleaning);
     }
 
     /// Closes a server that is in the middle of something and cannot be cleaned; what it runs is
@@ -254,26 +266,41 @@ impl Pool {
         });
     }
 
-    async fn clean_now(self: Arc<Self>, worker: Rc<Worker>, lease: Lease, left: Inbox) {
+    async fn clean_now(
+        self: Arc<Self>,
+        worker: Rc<Worker>,
+        lease: Lease,
+        left: Inbox,
+        cancels: bool,
+    ) {
         let Lease { slot, mut conn } = lease;
         let guard = SlotGuard::new(&self, &worker, slot);
-        let is_fit = conn.adopt(&worker).is_ok() && {
-            if !conn.ledger.is_quiet() {
-                let limit = Some(UPKEEP_MAX);
-                let sent = cancel(&self.host.address, &self.host.sockets, &conn.key, limit);
-                // If it cannot be sent, the query may end by itself; the time is bounded below.
-                drop(within(limit, sent).await);
-            }
-            let reset = self.reset_query(&conn);
-            matches!(within(Some(UPKEEP_MAX), conn.clean(left, reset)).await, Ok(Ok(())))
-        };
+        let mut is_fit = conn.adopt(&worker).is_ok();
+        if is_fit && cancels && !conn.ledger.is_quiet() {
+            let host = &self.host;
+            let sent = cancel(&host.address, &host.sockets, &conn.key, Some(UPKEEP_MAX)).await;
+            // One that may still be on its way would hit the next client.
+            is_fit = !matches!(sent, Err(CancelError::Lost));
+        }
+        if is_fit {
+            let resets = self.resets(&conn);
+            let cleaned = within(Some(UPKEEP_MAX), conn.clean(left, &resets)).await;
+            is_fit = matches!(cleaned, Ok(Ok(())));
+        }
         self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, is_fit);
     }
 
-    fn reset_query(&self, server: &Server) -> Option<&str> {
-        let wanted =
-            server.is_dirty || server.ledger.status() != Status::Idle || self.resets_always();
-        self.settings.server_reset_query.as_deref().filter(|_| wanted)
+    /// What cleans this server. A client's traces go whatever the configuration says: the next one
+    /// must not meet them. What is still to be answered may leave some that nobody will see.
+    fn resets(&self, server: &Server) -> Vec<&str> {
+        let is_dirty = server.is_dirty || !server.ledger.is_quiet();
+        let is_wanted = is_dirty || server.ledger.status() != Status::Idle || self.resets_always();
+        let own = self.settings.server_reset_query.as_deref().filter(|_| is_wanted);
+        let own = own.filter(|sql| !is_dirty || !discards_all(sql));
+        let again = self.connect_query.as_deref();
+        let discard = is_dirty.then_some(DISCARD_ALL);
+        let undone = is_dirty || own.is_some();
+        discard.into_iter().chain(own).chain(again.filter(|_| undone)).collect()
     }
 }
 

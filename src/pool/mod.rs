@@ -210,9 +210,11 @@ impl Pool {
     /// Takes a server back that owes nothing.
     #[inline]
     pub fn give_back(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease) {
-        debug_assert!(lease.conn.ledger.is_settled());
+        if lease.conn.ledger.is_uncertain() || !lease.conn.ledger.is_settled() {
+            return self.discard(worker, lease);
+        }
         if lease.conn.is_dirty || self.resets_always() {
-            return self.clean(worker, lease, Inbox::default());
+            return self.clean(worker, lease, Inbox::default(), true);
         }
         let home = lease.conn.home();
         let action = self.host.scheduler.with(|scheduler| {
@@ -230,8 +232,9 @@ impl Pool {
 
     /// Closes a server that cannot be used any more.
     pub fn discard(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease) {
-        let slot = lease.slot;
-        keeper::close(lease.conn);
+        // Without a goodbye: the last thing sent may be half a message, which it would complete.
+        let Lease { slot, conn } = lease;
+        drop(conn);
         self.discard_slot(worker, slot);
     }
 
@@ -253,10 +256,14 @@ impl Pool {
         found
     }
 
-    /// A cancel request was delivered.
-    pub fn cancel_done(self: &Arc<Self>, worker: &Rc<Worker>, slot: SlotRef) {
+    /// A cancel request is over; or else nobody knows, and its server must not be lent again.
+    pub fn cancel_over(self: &Arc<Self>, worker: &Rc<Worker>, slot: SlotRef, is_over: bool) {
         let action = self.host.scheduler.with(|scheduler| {
-            scheduler.cancel_done(worker.now(), slot);
+            if is_over {
+                scheduler.cancel_done(worker.now(), slot);
+            } else {
+                scheduler.cancel_lost(worker.now(), slot);
+            }
             scheduler.next_action()
         });
         self.host.act(worker, action);

@@ -16,6 +16,10 @@ use tokio_util::task::TaskTracker;
 /// used up theirs, and takes no client's place.
 pub const CONSOLES_MAX: u32 = 32;
 
+/// Pools at most, over all hosts. Each costs memory, and a moment under its host's lock ten times a
+/// second; no real setup has nearly as many.
+const POOLS_MAX: usize = 2_000;
+
 /// A limit on clients, counted exactly.
 #[derive(Debug)]
 pub struct Gate {
@@ -66,20 +70,11 @@ pub struct Route {
     pub timeouts: Arc<ClientTimeouts>,
 }
 
-/// What is known of a user before anything is proven.
-pub struct Account {
-    /// `None`: no such user, or no password to check.
-    pub credential: Option<Arc<Credential>>,
-    /// Whether a section or the `auth_file` names the user.
-    pub is_known: bool,
-}
-
 /// All hosts and pools, and who may use them.
 pub struct Registry {
     config: Arc<Config>,
     hosts: BTreeMap<String, Arc<Host>>,
     credentials: BTreeMap<String, Arc<Credential>>,
-    /// The passwords of `server_user`, by user and password, so that derived keys are shared.
     pools: DashMap<(String, String), Arc<Pool>>,
     timeouts: DashMap<(String, String), Arc<ClientTimeouts>>,
     clients: Arc<Gate>,
@@ -137,11 +132,9 @@ impl Registry {
         self.user_gates.get(user).map_or(0, |gate| gate.used())
     }
 
-    pub fn account(&self, user: &str) -> Account {
-        Account {
-            credential: self.credentials.get(user).cloned(),
-            is_known: self.config.users.contains_key(user),
-        }
+    /// What a user proves itself with. `None`: no such user, or no password to check.
+    pub fn credential(&self, user: &str) -> Option<&Arc<Credential>> {
+        self.credentials.get(user)
     }
 
     /// Counts one more client.
@@ -167,12 +160,17 @@ impl Registry {
     /// # Errors
     ///
     /// When a limit is reached.
-    pub fn admit_to(&self, database: &Database, user: &str) -> Result<[Pass; 2], EndReason> {
+    pub fn admit_to(
+        &self,
+        database: &Database,
+        name: &str,
+        user: &str,
+    ) -> Result<[Pass; 2], EndReason> {
         let limits = &self.config.clients;
         let own = database.max_db_client_connections;
         let max = if own == 0 { limits.max_db_client_connections } else { own };
-        let by_database = enter(&self.database_gates, &database.name, max)
-            .ok_or(EndReason::DatabaseClientLimit)?;
+        let by_database =
+            enter(&self.database_gates, name, max).ok_or(EndReason::DatabaseClientLimit)?;
         let own = self.config.users.get(user).map_or(0, |user| user.max_user_client_connections);
         let max = if own == 0 { limits.max_user_client_connections } else { own };
         let by_user = enter(&self.user_gates, user, max).ok_or(EndReason::UserClientLimit)?;
@@ -180,13 +178,26 @@ impl Registry {
     }
 
     /// The pool of a client that has proven who it is.
-    pub fn route(&self, worker: &Worker, database: &Database, name: &str, user: &str) -> Route {
+    ///
+    /// # Errors
+    ///
+    /// When there are too many: whoever may ask for any database could make one for any name.
+    pub fn route(
+        &self,
+        worker: &Worker,
+        database: &Database,
+        name: &str,
+        user: &str,
+    ) -> Result<Route, EndReason> {
         let account = self.config.users.get(user);
         let login = account.and_then(|account| account.server_login.as_ref());
         let login = login.or(database.server_login.as_ref());
         let pool_user = login.map_or(user, |login| &login.user);
         let key = (name.to_owned(), pool_user.to_owned());
-        let pool = self.pools.entry(key.clone()).or_insert_with(|| {
+        if self.pools.len() >= POOLS_MAX && !self.pools.contains_key(&key) {
+            return Err(EndReason::PoolLimit);
+        }
+        let pool = self.pools.entry(key).or_insert_with(|| {
             let host = &self.hosts[&database.host.name];
             let settings = self.config.pool_settings(database, account.map(Arc::as_ref));
             host.add_pool(
@@ -207,7 +218,7 @@ impl Registry {
                 Arc::new(self.config.client_timeouts(database, account.map(Arc::as_ref)))
             });
         let pass = pool.clients.count();
-        Route { pool, pass, timeouts: Arc::clone(timeouts.value()) }
+        Ok(Route { pool, pass, timeouts: Arc::clone(timeouts.value()) })
     }
 
     fn target(

@@ -8,21 +8,22 @@ use crate::base::shared::Shared;
 use crate::session::settings::Settings;
 use crate::wire::encode;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Reported, but so often different that it is left out of what is kept: its value is known anyhow.
 pub const APPLICATION_NAME: &str = "application_name";
 
 /// Settings kept; when there are more, those that no client has are forgotten.
-const KEPT_MAX: usize = 512;
+const KEPT_MAX: usize = 128;
 
 /// What clients with certain settings are told.
 #[derive(Debug)]
 pub struct Welcome {
-    /// The parameter statuses, ready to send, without `application_name`.
+    /// The parameter statuses, ready to send; without `application_name`, unless it is one of the
+    /// settings.
     pub bytes: Box<[u8]>,
-    /// The settings, by application name: clients with the same ones share them.
-    named: Shared<HashMap<Box<str>, Arc<Settings>>>,
+    /// The settings, by application name: clients with the same ones share them, while there are any.
+    named: Shared<HashMap<Box<str>, Weak<Settings>>>,
     settings: Arc<Settings>,
 }
 
@@ -71,8 +72,9 @@ impl Kept {
             self.welcomes.retain(|_, welcome| welcome.is_used());
         }
         let mut bytes = Vec::new();
-        for (name, value) in self.base.iter().flatten().filter(|(name, _)| name != APPLICATION_NAME)
-        {
+        // A name that Postgres alone can tell: it is one of the settings then.
+        let is_told = |name: &str| name != APPLICATION_NAME || settings.value(name).is_some();
+        for (name, value) in self.base.iter().flatten().filter(|(name, _)| is_told(name)) {
             let change = changes.iter().rfind(|(changed, _)| changed == name);
             encode::parameter_status(&mut bytes, name, change.map_or(value, |(_, value)| value));
         }
@@ -93,17 +95,17 @@ impl Welcome {
     pub fn settings(&self, application_name: Option<&str>) -> Arc<Settings> {
         let Some(name) = application_name else { return Arc::clone(&self.settings) };
         self.named.with(|named| {
-            if let Some(settings) = named.get(name) {
-                return Arc::clone(settings);
+            if let Some(settings) = named.get(name).and_then(Weak::upgrade) {
+                return settings;
             }
             if named.len() >= KEPT_MAX {
-                named.retain(|_, settings| Arc::strong_count(settings) > 1);
+                named.retain(|_, settings| settings.strong_count() > 0);
             }
             let mut settings = Settings::clone(&self.settings);
             settings.set(APPLICATION_NAME, name);
             let settings = Arc::new(settings);
             if named.len() < KEPT_MAX {
-                named.insert(name.into(), Arc::clone(&settings));
+                named.insert(name.into(), Arc::downgrade(&settings));
             }
             settings
         })
@@ -111,7 +113,7 @@ impl Welcome {
 
     fn is_used(&self) -> bool {
         Arc::strong_count(&self.settings) > 1
-            || self.named.with(|named| named.values().any(|it| Arc::strong_count(it) > 1))
+            || self.named.with(|named| named.values().any(|it| it.strong_count() > 0))
     }
 }
 
@@ -151,7 +153,8 @@ mod tests {
         let catalog = Catalog::default();
         catalog.learn_base(vec![pair("TimeZone", "UTC")]);
         let welcome = catalog.find(&Settings::default()).unwrap();
-        assert!(Arc::ptr_eq(&welcome.settings(Some("psql")), &welcome.settings(Some("psql"))));
+        let one = welcome.settings(Some("psql"));
+        assert!(Arc::ptr_eq(&one, &welcome.settings(Some("psql"))));
         for n in 0..3 * KEPT_MAX {
             welcome.settings(Some(&n.to_string()));
             catalog.learn(zone(&n.to_string()), &[]);

@@ -119,6 +119,16 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
+    /// A cancel request may still be on its way, but is waited for no longer: the server it is for
+    /// goes to nobody else, and closes when it comes back.
+    pub fn cancel_lost(&mut self, now: Instant, slot: SlotRef) {
+        if self.slots.is_current(slot) {
+            // At the end of its life: `unwanted` does the rest.
+            self.slots.at_mut(slot.index).expires = Some(now);
+            self.cancel_done(now, slot);
+        }
+    }
+
     /// Puts a server back, unless it is not to be kept or its place is needed more elsewhere.
     pub(super) fn shelve(&mut self, now: Instant, lease: Lease<S::Conn>, home: WorkerId) {
         let slot = lease.slot;

@@ -8,29 +8,40 @@ use crate::wire::encode;
 use std::io;
 use std::time::Duration;
 
+/// Why nobody knows that a query was cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// It may still do its work: the server that it is for must go to nobody else.
+    #[error("the cancel request was sent, but Postgres did not say that it has taken it")]
+    Lost,
+    /// Nothing was sent.
+    #[error("cannot reach the server: {0}")]
+    Unreachable(#[from] io::Error),
+}
+
 /// Sends a cancel request and waits until Postgres has taken it.
 ///
 /// Postgres signals the backend before it closes the connection, so when this returns the cancel
-/// can hit nothing that is sent later. `limit` is for reaching Postgres: a request that was sent
-/// may still do its work, so its end is waited for, until the kernel gives the connection up.
+/// can hit nothing that is sent later. `limit` bounds each of reaching Postgres and waiting.
 ///
 /// # Errors
 ///
-/// When Postgres cannot be reached.
+/// When Postgres cannot be reached, or does not take the request in time.
 pub async fn cancel(
     address: &HostAddress,
     sockets: &Sockets,
     key: &BackendKey,
     limit: Option<Duration>,
-) -> io::Result<()> {
+) -> Result<(), CancelError> {
     let dialed = within(limit, dial(address, sockets)).await;
     let mut stream = dialed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let mut message = Vec::with_capacity(16);
     encode::cancel(&mut message, key.pid, &key.secret);
-    stream.send(&message).await?;
+    stream.send(&message).await.map_err(|_| CancelError::Lost)?;
     let mut rest = Vec::new();
-    while stream.receive(&mut rest).await.unwrap_or(0) > 0 {
-        rest.clear();
+    match within(limit, stream.receive(&mut rest)).await {
+        Ok(Ok(0)) => Ok(()),
+        // It has nothing to say; and a connection that broke may have been read before.
+        Ok(_) | Err(_) => Err(CancelError::Lost),
     }
-    Ok(())
 }

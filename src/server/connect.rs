@@ -190,6 +190,7 @@ impl Login<'_> {
                         body.split_first_chunk::<4>().ok_or_else(|| strange(tag))?;
                     key = BackendKey { pid: u32::from_be_bytes(*pid), secret: secret.into() };
                 }
+                from_server::READY if !self.inbox.is_empty() => return Err(strange(tag)),
                 from_server::READY => {
                     let server = Server::new(self.stream, worker.id, key, worker.wake());
                     return Ok(Connected { server, params });

@@ -89,7 +89,7 @@ impl Inbox {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.taken == self.bytes.len() && self.skip == 0
     }
 }
@@ -199,7 +199,7 @@ impl Server {
     }
 
     /// Forgets what clients have set, after the server was told to.
-    pub(super) fn reset_applied(&mut self) {
+    pub(super) fn forget_applied(&mut self) {
         self.applied = Arc::new(Settings::default());
         self.is_dirty = false;
     }

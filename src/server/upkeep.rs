@@ -8,6 +8,15 @@ use crate::session::settings::Settings;
 use crate::wire::encode;
 use std::sync::Arc;
 
+/// Makes a server as new, but for its parameters of the connection.
+pub const DISCARD_ALL: &str = "DISCARD ALL";
+
+/// Whether a reset query is [`DISCARD_ALL`], however it is written.
+pub fn discards_all(sql: &str) -> bool {
+    let words = sql.trim().trim_end_matches(';').split_whitespace();
+    words.map(str::to_ascii_lowercase).eq(["discard", "all"])
+}
+
 /// What went wrong while a server was made fit.
 #[derive(Debug, thiserror::Error)]
 pub enum UpkeepError {
@@ -46,18 +55,14 @@ impl Server {
 
     /// Ends what a client left behind: waits for answers that are owed (`left` is what has come of
     /// them), rolls an open transaction
-    /// back, and runs the reset query, if there is one.
+    /// back, and runs the statements that reset it.
     ///
     /// The caller bounds the time, and sends a cancel request first if a query may be running.
     ///
     /// # Errors
     ///
     /// When the server cannot be made fit: it must be closed.
-    pub async fn clean(
-        &mut self,
-        mut left: Inbox,
-        reset_query: Option<&str>,
-    ) -> Result<(), UpkeepError> {
+    pub async fn clean(&mut self, mut left: Inbox, resets: &[&str]) -> Result<(), UpkeepError> {
         let mut endings = Vec::new();
         if self.ledger.is_copying_in() {
             encode::copy_fail(&mut endings, "the client is gone");
@@ -75,9 +80,11 @@ impl Server {
         if self.ledger.status() != Status::Idle {
             self.run("ROLLBACK").await?;
         }
-        if let Some(sql) = reset_query {
+        for sql in resets {
             self.run(sql).await?;
-            self.reset_applied();
+            if discards_all(sql) {
+                self.forget_applied();
+            }
         }
         if self.ledger.is_settled() { Ok(()) } else { Err(UpkeepError::StillOpen) }
     }

@@ -86,17 +86,37 @@ pub struct Abandoned {
     pub open: bool,
 }
 
+/// Extended requests since the last `Sync`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Batch {
+    /// None: no `Sync` is missing.
+    Closed,
+    Open,
+    /// One failed: the server throws away everything up to a `Sync` that was not sent so far.
+    Skipped,
+}
+
+impl Batch {
+    fn open(&mut self) {
+        if *self == Self::Closed {
+            *self = Self::Open;
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Ledger {
     owed: VecDeque<(Request, Origin)>,
     status: Status,
-    /// An extended request was sent and no `Sync` after it.
-    open: bool,
+    batch: Batch,
     /// The server takes copy data, as far as we know.
     copying_in: bool,
-    /// The server throws away everything up to a `Sync` that was not sent so far.
-    skipping: bool,
+    /// `Sync` requests that the server ignores, if it reads them while it copies in.
+    ignored: u32,
+    /// A copy failed, and only the server knows whether it had read those: one more
+    /// `ReadyForQuery` may come, or not.
+    uncertain: bool,
 }
 
 impl Default for Ledger {
@@ -104,9 +124,10 @@ impl Default for Ledger {
         Self {
             owed: VecDeque::new(),
             status: Status::Idle,
-            open: false,
+            batch: Batch::Closed,
             copying_in: false,
-            skipping: false,
+            ignored: 0,
+            uncertain: false,
         }
     }
 }
@@ -117,18 +138,18 @@ impl Ledger {
     #[inline]
     pub fn sent(&mut self, request: Request, origin: Origin) -> bool {
         match request {
-            Request::Sync => (self.open, self.skipping) = (false, false),
-            _ if self.skipping => return false,
+            Request::Sync => self.batch = Batch::Closed,
+            _ if self.batch == Batch::Skipped => return false,
             // These end with `ReadyForQuery` themselves; Postgres wants no `Sync` any more.
-            Request::Query | Request::FunctionCall => self.open = false,
+            Request::Query | Request::FunctionCall => self.batch = Batch::Closed,
             Request::CopyEnd => {
                 self.copying_in = false;
-                // Too late: the copy has failed meanwhile, and Postgres ignores it.
-                if self.owed.is_empty() {
+                // Too late, the copy has failed meanwhile and Postgres ignores it; or one more.
+                if self.owed.back().is_none_or(|(last, _)| *last == Request::CopyEnd) {
                     return false;
                 }
             }
-            _ => self.open = true,
+            _ => self.batch = Batch::Open,
         }
         self.owed.push_back((request, origin));
         true
@@ -136,7 +157,7 @@ impl Ledger {
 
     /// `Flush` was sent: it has no reply, but only a `Sync` makes the server free again.
     pub fn flushed(&mut self) {
-        self.open = true;
+        self.batch.open();
     }
 
     /// Whether the server ignores a `Sync` or `Flush` that is sent now: it takes copy data
@@ -187,7 +208,11 @@ impl Ledger {
             _ => return Err(OutOfStep),
         };
         if tag == from_server::COMMAND_COMPLETE {
-            self.copying_in = false;
+            (self.copying_in, self.ignored) = (false, 0);
+            // A simple query may copy in again.
+            if matches!(self.owed.get(1), Some((Request::CopyEnd, _))) {
+                self.owed.remove(1);
+            }
         }
         if settles {
             self.owed.pop_front();
@@ -199,16 +224,25 @@ impl Ledger {
     /// that were sent already will come.
     fn begin_copy_in(&mut self) {
         let mut index = 1;
-        while let Some((request, _)) = self.owed.get(index) {
-            match request {
-                Request::CopyEnd => return,
-                Request::Sync => drop(self.owed.remove(index)),
-                _ => index += 1,
+        while let Some((request, _)) = self.owed.get(index)
+            && *request != Request::CopyEnd
+        {
+            if *request == Request::Sync {
+                self.owed.remove(index);
+                self.ignored += 1;
+            } else {
+                index += 1;
             }
         }
-        self.copying_in = true;
-        // The `Sync` that was ignored leaves the extended request as open as before.
-        self.open |= matches!(self.owed.front(), Some((Request::Execute, _)));
+        let mut behind = self.owed.iter().skip(index).map(|(request, _)| request);
+        self.copying_in = behind.next().is_none();
+        let closes = |request: &Request| {
+            matches!(request, Request::Query | Request::FunctionCall | Request::Sync)
+        };
+        // A `Sync` that was ignored leaves the extended request as open as before.
+        if matches!(self.owed.front(), Some((Request::Execute, _))) && !behind.any(closes) {
+            self.batch.open();
+        }
     }
 
     /// Settles an `ErrorResponse`. `None`: nobody asked anything, the server ends by itself.
@@ -220,6 +254,7 @@ impl Ledger {
         self.skip_copy_ends();
         let &(request, origin) = self.owed.front()?;
         self.copying_in = false;
+        self.uncertain |= self.ignored > 0;
         if matches!(request, Request::Query | Request::FunctionCall) {
             return Some(origin);
         }
@@ -230,8 +265,9 @@ impl Ledger {
             skipped(request, origin);
         }
         // Unless a `Sync` is on its way, the server waits for one.
-        self.skipping = self.owed.is_empty();
-        self.open |= self.skipping;
+        if self.owed.is_empty() {
+            self.batch = Batch::Skipped;
+        }
         Some(origin)
     }
 
@@ -253,8 +289,20 @@ impl Ledger {
                 self.skip_copy_ends();
                 Ok(Reply { origin, settled: Some(request) })
             }
+            // The copy failed before the server had read the `Sync` behind it.
+            None if self.uncertain && self.ignored > 0 => {
+                self.ignored -= 1;
+                self.batch = Batch::Closed;
+                Ok(Reply { origin: Origin::Client, settled: Some(Request::Sync) })
+            }
             _ => Err(OutOfStep),
         }
+    }
+
+    /// Whether more may come than is owed: the server can be given to nobody else.
+    #[inline]
+    pub fn is_uncertain(&self) -> bool {
+        self.uncertain
     }
 
     #[inline]
@@ -267,12 +315,13 @@ impl Ledger {
     /// Whether the server can be given to someone else now.
     #[inline]
     pub fn is_settled(&self) -> bool {
-        self.owed.is_empty() && !self.open && self.status == Status::Idle
+        self.owed.is_empty() && !self.is_open() && self.status == Status::Idle
     }
 
     /// Whether a `Sync` is missing after an extended request.
+    #[inline]
     pub fn is_open(&self) -> bool {
-        self.open
+        self.batch != Batch::Closed
     }
 
     /// Whose the oldest request is that has a reply to come.
@@ -285,7 +334,7 @@ impl Ledger {
     /// Whether everything asked was answered, in a transaction or not.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        !self.open && self.owed.iter().all(|(request, _)| *request == Request::CopyEnd)
+        !self.is_open() && self.owed.iter().all(|(request, _)| *request == Request::CopyEnd)
     }
 
     pub fn status(&self) -> Status {
@@ -310,7 +359,7 @@ impl Ledger {
         let owed = self.owed.iter().filter(|(_, origin)| *origin == Origin::Client);
         let readies = owed.filter(|(request, _)| ends(request)).count();
         let abandoned =
-            Abandoned { readies: u32::try_from(readies).unwrap_or(u32::MAX), open: self.open };
+            Abandoned { readies: u32::try_from(readies).unwrap_or(u32::MAX), open: self.is_open() };
         *self = Self::default();
         abandoned
     }

@@ -125,6 +125,19 @@ fn a_copy_in_sent_all_at_once_keeps_the_sync_behind_its_end() {
     assert!(ledger.is_settled());
 }
 
+/// And without one: what was copied is not committed before a `Sync`, so nobody else may come.
+#[test]
+fn a_copy_in_without_a_sync_behind_its_end_keeps_the_server() {
+    use Request::{CopyEnd, Execute, Sync};
+    let mut ledger = ledger(&[Execute, Sync, CopyEnd]);
+    ledger.replied(from_server::COPY_IN).unwrap();
+    ledger.replied(from_server::COMMAND_COMPLETE).unwrap();
+    assert!(!ledger.is_settled());
+    ledger.sent(Sync, Origin::Client);
+    ledger.ready(Status::Idle).unwrap();
+    assert!(ledger.is_settled());
+}
+
 #[test]
 fn a_copy_in_that_fails_in_the_middle_leaves_no_debt() {
     let mut ledger = ledger(&[Request::Query]);
@@ -136,6 +149,32 @@ fn a_copy_in_that_fails_in_the_middle_leaves_no_debt() {
     ledger.sent(Request::CopyEnd, Origin::Client);
     assert!(ledger.is_settled());
     ledger.sent(Request::Query, Origin::Client);
+    ledger.ready(Status::Idle).unwrap();
+    assert!(ledger.is_settled());
+}
+
+/// A trigger fails, or it was a view: Postgres has not read the `Sync` then, and honours it.
+#[test]
+fn a_copy_in_that_fails_at_once_still_answers_its_sync() {
+    use Request::{Bind, Execute, Parse, Sync};
+    let mut ledger = ledger(&[Parse, Bind, Execute, Sync]);
+    for tag in [from_server::PARSE_COMPLETE, from_server::BIND_COMPLETE, from_server::COPY_IN] {
+        ledger.replied(tag).unwrap();
+    }
+    ledger.failed(|_, _| {});
+    assert_eq!(ledger.ready(Status::Idle).unwrap().settled, Some(Sync));
+    assert!(ledger.is_settled() && ledger.is_uncertain());
+}
+
+#[test]
+fn a_simple_query_may_copy_in_twice() {
+    let mut ledger = ledger(&[Request::Query]);
+    for _ in 0..2 {
+        ledger.replied(from_server::COPY_IN).unwrap();
+        assert!(ledger.is_copying_in());
+        ledger.sent(Request::CopyEnd, Origin::Client);
+        ledger.replied(from_server::COMMAND_COMPLETE).unwrap();
+    }
     ledger.ready(Status::Idle).unwrap();
     assert!(ledger.is_settled());
 }

@@ -51,6 +51,8 @@ pub enum Unnamed {
 #[derive(Debug, Default)]
 pub struct Pins {
     unnamed: Unnamed,
+    /// `Parse` requests of the unnamed statement that were not answered so far.
+    unnamed_pending: u32,
     /// A `Sync` was sent since the unnamed statement was made.
     synced: bool,
     sql_prepared: bool,
@@ -72,8 +74,9 @@ impl Pins {
     pub fn parse_sent(&mut self, name: &[u8]) {
         if name.is_empty() {
             (self.unnamed, self.synced) = (Unnamed::Fresh, false);
+            self.unnamed_pending += 1;
         } else {
-            self.named.get_or_insert_default().pending.push_back(name.into());
+            self.named.get_or_insert_default().pending.push_back(cut(name).into());
         }
     }
 
@@ -82,7 +85,7 @@ impl Pins {
         if name.is_empty() {
             self.unnamed = Unnamed::Missing;
         } else {
-            self.named.get_or_insert_default().pending.push_back(name.into());
+            self.named.get_or_insert_default().pending.push_back(cut(name).into());
         }
     }
 
@@ -135,9 +138,19 @@ impl Pins {
         self.named.get_or_insert_default().pending.pop_front();
     }
 
-    /// The unnamed `Parse` itself failed: Postgres has dropped the statement before it tried.
-    pub fn unnamed_failed(&mut self) {
-        self.unnamed = Unnamed::Missing;
+    /// The oldest unnamed `Parse` was answered.
+    #[inline]
+    pub fn unnamed_parsed(&mut self) {
+        self.unnamed_pending = self.unnamed_pending.saturating_sub(1);
+    }
+
+    /// The oldest unnamed `Parse` failed, or was skipped after an error: what is there may be
+    /// another client's. Unless one sent later makes it anew.
+    pub fn unnamed_skipped(&mut self) {
+        self.unnamed_parsed();
+        if self.unnamed_pending == 0 {
+            self.unnamed = Unnamed::Missing;
+        }
     }
 
     /// A command was completed; its tag tells what SQL left behind.
@@ -193,8 +206,14 @@ impl Pins {
     #[inline]
     pub fn lease_ended(&mut self) {
         self.unnamed = Unnamed::Missing;
+        self.unnamed_pending = 0;
         self.named = None;
     }
+}
+
+/// Postgres knows a name by its first 63 bytes (`NAMEDATALEN`).
+fn cut(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(63)]
 }
 
 #[cfg(test)]
@@ -250,9 +269,26 @@ mod tests {
         pins.named_skipped();
         assert_eq!((pins.cause(), pins.named_len()), (None, 0));
         pins.parse_sent(b"");
-        pins.unnamed_failed();
+        pins.unnamed_skipped();
         pins.sync_sent();
         assert_eq!(pins.cause(), None);
+    }
+
+    /// The error before it makes Postgres skip the `Parse`: what is there is another client's.
+    #[test]
+    fn a_skipped_parse_leaves_the_unnamed_statement_missing() {
+        let mut pins = Pins::default();
+        pins.parse_sent(b"");
+        pins.sync_sent();
+        pins.unnamed_skipped();
+        assert!(pins.is_missing(b""));
+        // Unless a later one, already on its way, makes it.
+        pins.parse_sent(b"");
+        pins.parse_sent(b"");
+        pins.unnamed_skipped();
+        assert!(!pins.is_missing(b""));
+        pins.unnamed_parsed();
+        assert!(!pins.is_missing(b""));
     }
 
     #[test]

@@ -51,10 +51,10 @@ impl Settings {
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
-        let key =
-            |text: &str| text.bytes().map(|byte| byte.to_ascii_lowercase()).collect::<Vec<_>>();
-        let wanted = key(name);
-        self.0.binary_search_by(|(found, _)| key(found).cmp(&wanted))
+        fn folded(text: &str) -> impl Iterator<Item = u8> {
+            text.bytes().map(|byte| byte.to_ascii_lowercase())
+        }
+        self.0.binary_search_by(|(found, _)| folded(found).cmp(folded(name)))
     }
 
     /// The server reported that `name` is now `value`, in the middle of a client's session: the
@@ -102,10 +102,24 @@ fn quoted_name(name: &str) -> String {
     postgres_protocol::escape::escape_identifier(name)
 }
 
+/// A literal of ASCII alone: the text goes out in the client encoding that the last client has set,
+/// and must be read as what it is in any. With a backslash in it, it begins with an `E`: right
+/// whatever `standard_conforming_strings` says.
 fn quoted_text(text: &str) -> String {
-    // Begins with ` E'` when there is a backslash in it: right whatever
-    // standard_conforming_strings says.
-    postgres_protocol::escape::escape_literal(text)
+    let mut quoted = String::with_capacity(text.len() + 2);
+    let mut is_escaped = false;
+    for char in text.chars() {
+        match char {
+            '\'' => quoted.push_str("''"),
+            '\\' => quoted.push_str("\\\\"),
+            char if char.is_ascii() => quoted.push(char),
+            char => {
+                write!(quoted, "\\U{:08x}", u32::from(char)).expect("a String takes everything");
+            }
+        }
+        is_escaped |= char == '\\' || !char.is_ascii();
+    }
+    format!("{}'{quoted}'", if is_escaped { " E" } else { "" })
 }
 
 #[cfg(test)]
@@ -139,6 +153,17 @@ mod tests {
         assert_eq!(
             sql,
             r"SELECT pg_catalog.set_config('application_name', E'o''x\\''); DROP TABLE t; --',false)"
+        );
+    }
+
+    /// The last client may have set any encoding.
+    #[test]
+    fn what_is_sent_is_ascii_whatever_the_value() {
+        let client = settings(&[("search_path", "école, 🐘")]);
+        let sql = Settings::default().change_to(&client).unwrap();
+        assert_eq!(
+            sql,
+            r"SELECT pg_catalog.set_config('search_path', E'\U000000e9cole, \U0001f418',false)"
         );
     }
 

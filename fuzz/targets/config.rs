@@ -1,0 +1,43 @@
+//! Any text as a configuration, or anywhere in one with every option: a value that means the same the
+//! next time, or findings.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pgweir::config::{parse, reference};
+use std::io;
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// A file with every option in it.
+static EVERYTHING: LazyLock<String> =
+    LazyLock::new(|| reference::default_file().replace("\n#", "\n"));
+
+fuzz_target!(|input: (bool, u16, u8, &str, &str)| {
+    let (is_inside, at, lost, text, users) = input;
+    let text = if is_inside { put_inside(at, lost, text) } else { text.to_owned() };
+    // The only file that it can name.
+    let read = |path: &Path| match path.to_str() {
+        Some("dir/users.txt") => Ok(users.to_owned()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    };
+    match parse(&text, "dir/proxy.toml", &read) {
+        Ok(loaded) => {
+            let again = parse(&text, "dir/proxy.toml", &read).expect("as the first time");
+            assert_eq!(again.config, loaded.config);
+            for database in loaded.config.databases.values() {
+                let settings = loaded.config.pool_settings(database, None);
+                assert!(settings.pool_size > 0, "a pool that can serve nobody");
+            }
+            assert!(loaded.config.process.workers > 0, "nobody serves clients");
+        }
+        Err(findings) => assert!(!findings.is_empty()),
+    }
+});
+
+/// The text in the place of `lost` bytes.
+fn put_inside(at: u16, lost: u8, text: &str) -> String {
+    let cut = |at: usize| EVERYTHING.floor_char_boundary(at.min(EVERYTHING.len()));
+    let at = usize::from(at);
+    let (before, after) = (&EVERYTHING[..cut(at)], &EVERYTHING[cut(at + usize::from(lost))..]);
+    [before, text, after].concat()
+}
