@@ -4,18 +4,15 @@ use super::authenticate::Exchange;
 use super::greet::Wanted;
 use super::login::Frontend;
 use crate::base::ids::ClientId;
-use crate::config::Auth;
+use crate::config::{Auth, CONSOLE_DATABASES};
 use crate::end::{End, EndReason};
 use crate::net::stream::{Peer, Stream};
 use crate::pool::registry::Pass;
 use crate::wire::encode;
 
-/// The names under which clients find the console. No database can be had by them.
-pub const DATABASES: [&str; 2] = ["pgweir", "pgbouncer"];
-
 /// Users that need no password if they come over the unix socket from a process of the proxy's own
 /// user: as in PgBouncer.
-const OWN_USERS: [&str; 2] = DATABASES;
+const OWN_USERS: [&str; 2] = CONSOLE_DATABASES;
 
 /// What somebody may do on the console.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,7 +58,7 @@ impl Admitted {
 }
 
 pub(super) fn is_console(database: &str) -> bool {
-    DATABASES.contains(&database)
+    CONSOLE_DATABASES.contains(&database)
 }
 
 impl Frontend {

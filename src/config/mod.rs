@@ -28,6 +28,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The names under which clients find the console; no section may have them.
+pub const CONSOLE_DATABASES: [&str; 2] = ["pgweir", "pgbouncer"];
+
 /// When a server goes back to its pool.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PoolMode {
