@@ -62,7 +62,7 @@ impl Frontend {
     /// become one.
     pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream, peer: Peer) -> Arrival {
         let limit = self.registry.config().clients.client_login_timeout;
-        let admitted = within(limit, self.log_in(worker, &mut stream)).await;
+        let admitted = worker.within(limit, self.log_in(worker, &mut stream)).await;
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
                 return Arrival::Client(self.client(worker, stream, peer, admitted));

@@ -40,7 +40,6 @@ impl Client {
     }
 
     fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        self.worker.wake();
         loop {
             self.take_requests()?;
             self.poll_to_server(cx);

@@ -8,6 +8,8 @@ use crate::pool::mailbox::Outcome;
 use crate::pool::waiting::Waiting;
 use crate::wire::encode;
 use crate::wire::tags::from_client as tags;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -31,13 +33,26 @@ impl Client {
     )]
     pub fn serve(mut self) -> impl Future<Output = ()> {
         async move {
-            let end = loop {
-                if let Err(end) = self.round().await {
-                    break end;
-                }
+            let end = {
+                let worker = Rc::clone(&self.worker);
+                let mut rounds = pin!(self.rounds());
+                // The clock is read once for each wake-up, here and nowhere below.
+                std::future::poll_fn(|cx| {
+                    worker.wake();
+                    rounds.as_mut().poll(cx)
+                })
+                .await
             };
             // Boxed: it is short, and its state need not be part of every idle client.
             Box::pin(self.finish(end)).await;
+        }
+    }
+
+    async fn rounds(&mut self) -> End {
+        loop {
+            if let Err(end) = self.round().await {
+                return end;
+            }
         }
     }
 
@@ -53,7 +68,6 @@ impl Client {
 
     /// Waits for a request, and takes a server at once if one is free.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        self.worker.wake();
         loop {
             if self.down.is_pending() && !self.poll_take_results(cx)? {
                 break;
@@ -196,7 +210,7 @@ impl Client {
         notify_at: &mut Option<Instant>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outcome, End>> {
-        let now = self.worker.wake();
+        let now = self.worker.now();
         if let Poll::Ready(outcome) = waiting.poll(cx) {
             return Poll::Ready(Ok(outcome));
         }

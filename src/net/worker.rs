@@ -3,7 +3,8 @@
 use crate::base::expiry::Wheel;
 use crate::base::ids::WorkerId;
 use std::cell::{Cell, RefCell};
-use std::task::Waker;
+use std::pin::pin;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// The size of a buffer. Larger than nearly every request, because a read that does not fill its
@@ -36,6 +37,9 @@ pub async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -
         None => Ok(work.await),
     }
 }
+
+/// The longest that an entry in the wheel outlives what it was made for.
+const WATCH_MAX: Duration = Duration::from_secs(1);
 
 /// One thread with a runtime of its own. Its tasks share this by `Rc`.
 #[derive(Debug)]
@@ -114,5 +118,39 @@ impl Worker {
     /// How many buffers were ever made: grows no more once the load is steady.
     pub fn buffers_made(&self) -> usize {
         self.made.get()
+    }
+}
+
+impl Worker {
+    /// Waits for `work`, but no longer than `limit`, on the worker's wheel: no timer is made, which
+    /// would have the runtime write to itself. For logins, of which there are thousands a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Late`] when the limit comes first; the work is dropped then.
+    pub async fn within<T>(
+        &self,
+        limit: Option<Duration>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Late> {
+        let deadline = limit.map(|limit| self.now() + limit);
+        let mut work = pin!(work);
+        let mut armed: Option<Instant> = None;
+        std::future::poll_fn(|cx| {
+            let now = self.wake();
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            let Some(deadline) = deadline else { return Poll::Pending };
+            if deadline <= now {
+                return Poll::Ready(Err(Late));
+            }
+            if armed.is_none_or(|at| at <= now) {
+                // The entry keeps the task's memory until it fires: not for a whole minute.
+                armed = Some(self.arm(deadline.min(now + WATCH_MAX), cx.waker().clone()));
+            }
+            Poll::Pending
+        })
+        .await
     }
 }

@@ -327,8 +327,13 @@ impl Ledger {
     /// Whose the oldest request is that has a reply to come.
     #[inline]
     pub fn next_origin(&self) -> Option<Origin> {
-        let owed = self.owed.iter().find(|(request, _)| *request != Request::CopyEnd);
-        owed.map(|(_, origin)| *origin)
+        match self.owed.front() {
+            Some((Request::CopyEnd, _)) => {
+                let owed = self.owed.iter().find(|(request, _)| *request != Request::CopyEnd);
+                owed.map(|(_, origin)| *origin)
+            }
+            front => front.map(|(_, origin)| *origin),
+        }
     }
 
     /// Whether everything asked was answered, in a transaction or not.
