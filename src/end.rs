@@ -48,6 +48,12 @@ pub enum EndReason {
     ClientLimit,
     ClientTerminated,
     CommitUnknown,
+    ConsoleCommandUnknown,
+    ConsoleDenied,
+    ConsoleLimit,
+    ConsoleNeedsAdmin,
+    ConsoleNotYet,
+    ConsoleSetFailed,
     DatabaseClientLimit,
     DatabaseUnknown,
     IdleInTransaction,
@@ -106,7 +112,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
         Self::ClientGone,
@@ -114,6 +120,12 @@ impl EndReason {
         Self::ClientLimit,
         Self::ClientTerminated,
         Self::CommitUnknown,
+        Self::ConsoleCommandUnknown,
+        Self::ConsoleDenied,
+        Self::ConsoleLimit,
+        Self::ConsoleNeedsAdmin,
+        Self::ConsoleNotYet,
+        Self::ConsoleSetFailed,
         Self::DatabaseClientLimit,
         Self::DatabaseUnknown,
         Self::IdleInTransaction,
@@ -137,6 +149,7 @@ impl EndReason {
     ];
 
     #[rustfmt::skip]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn account(self) -> Account {
         use Blame::{Client, Operator, Proxy, Server};
         match self {
@@ -156,6 +169,17 @@ impl EndReason {
             Self::CommitUnknown => plain(Server, "commit_unknown", "08007",
                 "server was lost while it committed: the transaction may be done, or not")
                 .routine("pooler_commit_unknown").hint("Look before you repeat it."),
+            // The texts are PgBouncer's: tools look for them.
+            Self::ConsoleCommandUnknown => plain(Client, "console_command_unknown", "42601",
+                "invalid command, use SHOW HELP;"),
+            Self::ConsoleDenied => plain(Client, "console_denied", "28000", "not allowed"),
+            Self::ConsoleLimit => plain(Proxy, "console_limit", "53300",
+                "sorry, too many console sessions already").routine("pooler_console_limit"),
+            Self::ConsoleNeedsAdmin => plain(Client, "console_needs_admin", "42501",
+                "admin access needed"),
+            Self::ConsoleNotYet => plain(Proxy, "console_not_yet", "0A000",
+                "this command is not there yet"),
+            Self::ConsoleSetFailed => plain(Client, "console_set_failed", "42704", "SET failed"),
             Self::DatabaseClientLimit => plain(Proxy, "max_db_client_connections", "53300",
                 "sorry, too many clients already (max_db_client_connections)")
                 .routine("pooler_client_limit"),

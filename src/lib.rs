@@ -19,9 +19,12 @@
 //! - [`server`]: one connection to Postgres.
 //! - [`pool`]: servers on loan.
 //! - [`client`]: one client, from its first byte to its last.
+//! - [`admin`]: the console.
+//! - [`metrics`]: health, readiness and metrics over HTTP.
 //! - [`app`]: builds everything and owns every task.
 //! - [`cli`]: flags and sub-commands.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod base;
@@ -29,6 +32,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod end;
+pub mod metrics;
 pub mod net;
 pub mod pool;
 pub mod scheduler;

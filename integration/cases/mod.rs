@@ -2,10 +2,12 @@
 
 mod auth;
 mod cancel;
+mod console;
 mod copy;
 mod cost;
 mod crosstalk;
 mod faults;
+mod http;
 mod limits;
 mod pools;
 mod protocol;

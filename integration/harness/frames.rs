@@ -74,6 +74,22 @@ impl Frame {
         format!("{}({inside})", char::from(self.tag))
     }
 
+    /// The columns of a `RowDescription`: name, OID of the type, its length.
+    pub(crate) fn described(&self) -> Vec<(String, u32, i16)> {
+        assert_eq!(self.tag, b'T', "only a RowDescription describes: {}", self.shown());
+        let mut rest = &self.body[2..];
+        let mut columns = Vec::new();
+        while let Some(end) = rest.iter().position(|&byte| byte == 0) {
+            // The table's OID and the column's number come first.
+            let (oid, length) = (&rest[end + 7..end + 11], &rest[end + 11..end + 13]);
+            let oid = u32::from_be_bytes(oid.try_into().expect("four bytes"));
+            let length = i16::from_be_bytes(length.try_into().expect("two bytes"));
+            columns.push((text(&rest[..end]), oid, length));
+            rest = &rest[end + 19..];
+        }
+        columns
+    }
+
     fn column_names(&self) -> Vec<String> {
         let mut rest = self.body.get(2..).unwrap_or_default();
         let mut names = Vec::new();

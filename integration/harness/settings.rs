@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Options that PgBouncer does not have.
-const OWN_OPTIONS: &[&str] = &["server_down_hold"];
+const OWN_OPTIONS: &[&str] = &["http_addr", "server_down_hold"];
 
 #[derive(Clone)]
 pub(crate) enum Value {
@@ -113,10 +113,13 @@ impl Settings {
     pub(crate) fn toml(&self, places: &Places<'_>) -> String {
         let mut text = format!(
             "[proxy]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {}\nunix_socket_dir = \"{}\"\n\
-             http_addr = \"\"\nworkers = 2\n",
+             workers = 2\n",
             places.listen_port,
             places.directory.display()
         );
+        if !self.proxy.contains_key("http_addr") {
+            text.push_str("http_addr = \"\"\n");
+        }
         write_toml(&mut text, &self.proxy);
         let (address, port) = (places.postgres.ip(), places.postgres.port());
         write!(text, "\n[hosts.main]\nhost = \"{address}\"\nport = {port}\n").expect("to a String");

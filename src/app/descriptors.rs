@@ -1,9 +1,10 @@
 //! File descriptors: each client and each server needs one.
 
 use crate::config::Config;
+use crate::pool::registry::CONSOLES_MAX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Listeners, logs, runtimes, and what libraries open.
+/// Listeners, logs, runtimes, what libraries open, and a few who scrape.
 const OVERHEAD: u64 = 64;
 
 /// How many descriptors this configuration may need.
@@ -18,7 +19,7 @@ pub fn needed(config: &Config) -> u64 {
             u64::from(settings.pool_size) + u64::from(settings.reserve_pool_size)
         })
         .sum();
-    clients + cancels + servers + OVERHEAD
+    clients + cancels + servers + u64::from(CONSOLES_MAX) + OVERHEAD
 }
 
 /// Raises the limit as far as the system lets us, and says so if that is too little: better now

@@ -11,13 +11,15 @@ mod signals;
 mod worker;
 
 use self::accept::Reception;
-use self::worker::Seat;
+use self::worker::{Seat, Shared};
+use crate::admin::Console;
 use crate::base::ids::WorkerId;
 use crate::client::login::Frontend;
 use crate::config::Config;
+use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, listen};
 use crate::net::worker::Worker;
-use crate::pool::registry::Registry;
+use crate::pool::registry::{CONSOLES_MAX, Registry};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +43,8 @@ pub enum AppError {
     Runtime(std::io::Error),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),
 }
@@ -70,9 +74,18 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let mut signals = signals::Signals::new().map_err(AppError::Runtime)?;
         let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
         let listeners = listen(&config.listen, &client_sockets)?;
+        let http = metrics::listen(&config).await?;
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
         }
+        let metrics = Metrics::new(Arc::clone(&frontend.registry));
+        if let (Some(http), Some(address)) = (http, config.listen.http) {
+            tracing::info!("serving HTTP on {address}");
+            tokio::spawn(Arc::clone(&metrics).serve(http));
+        }
+        let console = Console::new(Arc::clone(&frontend.registry), main.now());
+        let shared = Shared { frontend: Arc::clone(&frontend), console: Arc::new(console) };
+        let shared = Arc::new(shared);
         let (seats, places): (Vec<_>, Vec<_>) =
             (1..=config.process.workers).map(|id| Seat::new(WorkerId(id))).unzip();
         let stop = CancellationToken::new();
@@ -85,14 +98,15 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let mut theirs = Some(theirs);
         for place in places {
             let accepting = theirs.take().unwrap_or_default();
-            place.start(Arc::clone(&frontend), reception.clone(), accepting)?;
+            place.start(Arc::clone(&shared), reception.clone(), accepting)?;
         }
         for listener in own {
             tokio::task::spawn_local(reception.clone().accept(listener));
         }
-        let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&frontend)));
+        let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&shared)));
         let signal = signals.wait().await;
         tracing::info!("{signal}: stopping");
+        metrics.stop();
         stop.cancel();
         settle(&main, &frontend).await;
         ticking.abort();
@@ -111,23 +125,26 @@ pub fn run(config: Config) -> Result<(), AppError> {
 /// above the limit that there is one.
 fn connections_max(config: &Config) -> usize {
     const TO_BE_TOLD: usize = 100;
-    config.clients.max_client_conn as usize + config.clients.max_cancels as usize + TO_BE_TOLD
+    let consoles = CONSOLES_MAX as usize;
+    let (clients, cancels) = (config.clients.max_client_conn, config.clients.max_cancels);
+    clients as usize + cancels as usize + consoles + TO_BE_TOLD
 }
 
 /// Keeps time for the schedulers.
-async fn tick(main: Rc<Worker>, frontend: Arc<Frontend>) {
+async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
     loop {
         interval.tick().await;
         ticks = ticks.wrapping_add(1);
-        for host in frontend.registry.hosts() {
+        for host in shared.frontend.registry.hosts() {
             host.tick(&main);
             if ticks.is_multiple_of(TICKS_TO_HEAR) {
                 host.hear_idle_servers(&main);
             }
         }
+        shared.console.tick(main.now());
     }
 }
 

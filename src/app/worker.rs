@@ -2,9 +2,10 @@
 
 use super::accept::Reception;
 use super::{AppError, runtime};
+use crate::admin::Console;
 use crate::base::expiry;
 use crate::base::ids::WorkerId;
-use crate::client::login::Frontend;
+use crate::client::login::{self, Frontend};
 use crate::net::listen::Listener;
 use crate::net::stream::{Detached, Peer};
 use crate::net::worker::Worker;
@@ -12,6 +13,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// What all workers serve connections with.
+pub(super) struct Shared {
+    pub(super) frontend: Arc<Frontend>,
+    pub(super) console: Arc<Console>,
+}
 
 /// A worker, seen by those who accept clients.
 pub(super) struct Seat {
@@ -65,7 +72,7 @@ impl Workplace {
     /// Starts the worker's thread. `accepting` are the sockets that it accepts from itself.
     pub(super) fn start(
         self,
-        frontend: Arc<Frontend>,
+        shared: Arc<Shared>,
         reception: Reception,
         accepting: Vec<Listener>,
     ) -> Result<(), AppError> {
@@ -76,7 +83,7 @@ impl Workplace {
                     tokio::task::spawn_local(reception.clone().accept(listener));
                 }
                 drop(reception);
-                self.work(frontend).await;
+                self.work(shared).await;
             }),
             Err(error) => tracing::error!("worker {}: {error}", id.0),
         };
@@ -84,28 +91,31 @@ impl Workplace {
         thread.spawn(work).map(drop).map_err(AppError::Thread)
     }
 
-    async fn work(mut self, frontend: Arc<Frontend>) {
+    async fn work(mut self, shared: Arc<Shared>) {
         let worker = Rc::new(Worker::new(self.id));
         tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
         while let Some(Arrival { socket, peer, counted }) = self.arrivals.recv().await {
-            let (worker, frontend) = (Rc::clone(&worker), Arc::clone(&frontend));
+            let (worker, shared) = (Rc::clone(&worker), Arc::clone(&shared));
             tokio::task::spawn_local(async move {
-                serve(&worker, &frontend, socket, peer).await;
+                serve(&worker, &shared, socket, peer).await;
                 drop(counted);
             });
         }
     }
 }
 
-async fn serve(worker: &Rc<Worker>, frontend: &Arc<Frontend>, socket: Detached, peer: Peer) {
+async fn serve(worker: &Rc<Worker>, shared: &Arc<Shared>, socket: Detached, peer: Peer) {
     let stream = match socket.attach() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!("cannot serve a client: {error}"),
     };
     worker.wake();
     // Boxed: a login needs much more memory than the client that comes out of it.
-    if let Some(client) = Box::pin(frontend.admit(worker, stream, peer)).await {
-        client.serve().await;
+    match Box::pin(shared.frontend.admit(worker, stream, peer)).await {
+        login::Arrival::Client(client) => client.serve().await,
+        // Boxed as well: a client's task need not have room for it.
+        login::Arrival::Console(login) => Box::pin(shared.console.serve(worker, *login)).await,
+        login::Arrival::Over => {}
     }
 }
 

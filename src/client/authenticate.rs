@@ -1,5 +1,6 @@
 //! A client proves who it is.
 
+use super::greet::Wanted;
 use super::login::Frontend;
 use crate::auth::Credential;
 use crate::auth::scram::server::{ExpectFirst, Fault, ScramError};
@@ -25,7 +26,17 @@ pub(super) struct Exchange<'a> {
     pub(super) out: Vec<u8>,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    /// Begins with what the client must know of the protocol's version, if anything.
+    pub(super) fn new(stream: &'a mut Stream, buffer: Vec<u8>, wanted: &Wanted) -> Self {
+        let mut out = Vec::new();
+        if wanted.negotiates {
+            let unknown: Vec<_> = wanted.unknown_options.iter().map(String::as_str).collect();
+            encode::negotiate_version(&mut out, wanted.minor, &unknown);
+        }
+        Self { stream, buffer, out }
+    }
+
     pub(super) async fn flush(&mut self) -> Result<(), End> {
         let sent = self.stream.send(&self.out).await;
         self.out.clear();

@@ -2,15 +2,18 @@
 
 use super::authenticate::Exchange;
 use super::cancel::CancelKeys;
+use super::console::{ConsoleLogin, is_console};
 use super::deadline::Deadline;
 use super::greet::{Greeting, Wanted, greet};
 use super::{About, Client, Times};
 use crate::auth::scram::{Iterations, Mock};
 use crate::base::ids::ClientId;
+use crate::config::ClientTimeouts;
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::{Worker, within};
+use crate::pool::Pool;
 use crate::pool::registry::{Pass, Registry, Route};
 use crate::pool::welcome::{APPLICATION_NAME, Welcome};
 use crate::server::upkeep::UpkeepError;
@@ -34,6 +37,15 @@ pub struct Frontend {
     next_client: AtomicU64,
 }
 
+/// What a connection turned out to be.
+#[expect(clippy::large_enum_variant, reason = "it is a client nearly always")]
+pub enum Arrival {
+    Client(Client),
+    Console(Box<ConsoleLogin>),
+    /// It is over already: a cancel request, or a login that was refused.
+    Over,
+}
+
 impl Frontend {
     pub fn new(registry: Arc<Registry>) -> Self {
         let config = registry.config();
@@ -47,23 +59,23 @@ impl Frontend {
     }
 
     /// Takes a connection from its first byte until it is a client, and tells it why if it cannot
-    /// become one. `None`: it is over.
-    pub async fn admit(
-        &self,
-        worker: &Rc<Worker>,
-        mut stream: Stream,
-        peer: Peer,
-    ) -> Option<Client> {
+    /// become one.
+    pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream, peer: Peer) -> Arrival {
         let limit = self.registry.config().clients.client_login_timeout;
         let admitted = worker.within(limit, self.log_in(worker, &mut stream)).await;
         let end = match admitted {
-            Ok(Ok(None)) => return None,
-            Ok(Ok(Some(admitted))) => return Some(self.client(worker, stream, peer, admitted)),
+            Ok(Ok(Entry::Client(admitted))) => {
+                return Arrival::Client(self.client(worker, stream, peer, admitted));
+            }
+            Ok(Ok(Entry::Console(login))) => {
+                return Arrival::Console(Box::new(login.over(stream, peer)));
+            }
+            Ok(Ok(Entry::Nobody)) => return Arrival::Over,
             Ok(Err(end)) => end,
             Err(_) => End::from(EndReason::LoginTimeout),
         };
         self.refuse(stream, peer, &end).await;
-        None
+        Arrival::Over
     }
 
     async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
@@ -81,25 +93,20 @@ impl Frontend {
         }
     }
 
-    async fn log_in(
-        &self,
-        worker: &Rc<Worker>,
-        stream: &mut Stream,
-    ) -> Result<Option<Admitted>, End> {
+    async fn log_in(&self, worker: &Rc<Worker>, stream: &mut Stream) -> Result<Entry, End> {
         let mut buffer = Vec::new();
         let wanted = match greet(stream, &mut buffer).await? {
             Greeting::Login(wanted) => wanted,
             Greeting::Cancel { pid, secret } => {
                 self.cancel_keys.serve(worker, pid, &secret).await;
-                return Ok(None);
+                return Ok(Entry::Nobody);
             }
         };
-        let pass = self.registry.admit()?;
-        let mut exchange = Exchange { stream, buffer, out: Vec::new() };
-        if wanted.negotiates {
-            let unknown: Vec<_> = wanted.unknown_options.iter().map(String::as_str).collect();
-            encode::negotiate_version(&mut exchange.out, wanted.minor, &unknown);
+        let mut exchange = Exchange::new(stream, buffer, &wanted);
+        if is_console(&wanted.database) {
+            return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
         }
+        let pass = self.registry.admit()?;
         let credential = self.registry.credential(&wanted.user);
         self.authenticate(&mut exchange, &wanted.user, credential).await?;
         encode::authentication(&mut exchange.out, 0, |_| {});
@@ -113,7 +120,7 @@ impl Frontend {
             self.registry.admit_to(&database, &wanted.database, &wanted.user)?;
         let route = self.registry.route(worker, &database, &wanted.database, &wanted.user)?;
         let asked = self.asked_settings(&wanted)?;
-        let client = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
+        let client = self.next_client();
         let welcome = self.welcome(worker, client, &route, &asked).await?;
         let (pid, secret, key) = self.cancel_keys.register(client, &route.pool, wanted.minor);
         let settings = welcome.settings(asked.application_name.as_deref());
@@ -126,8 +133,16 @@ impl Frontend {
         encode::ready(&mut exchange.out, b'I');
         exchange.flush().await?;
         let early = exchange.buffer;
-        let passes = [pass, by_database, by_user];
-        Ok(Some(Admitted { client, route, settings, user: wanted.user, key, passes, early }))
+        let Route { pool, pass: by_pool, timeouts } = route;
+        pool.stats.of(worker.id).logins.add(1);
+        let passes = [pass, by_database, by_user, by_pool];
+        let user = wanted.user;
+        let client = Admitted { client, pool, timeouts, settings, user, key, passes, early };
+        Ok(Entry::Client(client))
+    }
+
+    pub(super) fn next_client(&self) -> ClientId {
+        ClientId(self.next_client.fetch_add(1, Ordering::Relaxed))
     }
 
     /// What the client wants to be set, from its startup packet.
@@ -194,10 +209,10 @@ impl Frontend {
     ) -> Client {
         let now = worker.wake();
         let config = self.registry.config();
-        let Admitted { client, route, settings, user, key, passes, early } = admitted;
+        let Admitted { client, pool, timeouts, settings, user, key, passes, early } = admitted;
         if config.process.log_connections {
             tracing::info!(
-                client = client.0, database = route.pool.database, user, address = %peer,
+                client = client.0, database = pool.database, user, address = %peer,
                 "client logged in"
             );
         }
@@ -207,10 +222,10 @@ impl Frontend {
             stream,
             up: Flow::holding(early),
             down: Flow::default(),
-            pool: route.pool,
+            pool,
             lease: None,
             settings,
-            timeouts: route.timeouts,
+            timeouts,
             max_packet_size: config.clients.max_packet_size,
             pins: Pins::default(),
             mailbox: None,
@@ -242,14 +257,22 @@ struct Asked {
     application_name: Option<String>,
 }
 
+/// What a login led to.
+enum Entry {
+    Client(Admitted),
+    Console(super::console::Admitted),
+    Nobody,
+}
+
 /// A client that may come in.
 struct Admitted {
     client: ClientId,
-    route: Route,
+    pool: Arc<Pool>,
+    timeouts: Arc<ClientTimeouts>,
     settings: Arc<Settings>,
     user: String,
     key: super::cancel::CancelKey,
-    passes: [Pass; 3],
+    passes: [Pass; 4],
     /// What it sent before it was told that it is in.
     early: Vec<u8>,
 }

@@ -13,6 +13,7 @@
 mod aborted;
 mod authenticate;
 pub mod cancel;
+pub mod console;
 mod deadline;
 mod ending;
 mod greet;
@@ -94,7 +95,7 @@ struct About {
     logs_end: bool,
     logs_errors: bool,
     _key: CancelKey,
-    _passes: [Pass; 3],
+    _passes: [Pass; 4],
 }
 
 impl Drop for Client {

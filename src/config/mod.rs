@@ -28,6 +28,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The names under which clients find the console; no section may have them.
+pub const CONSOLE_DATABASES: [&str; 2] = ["pgweir", "pgbouncer"];
+
 /// When a server goes back to its pool.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PoolMode {
@@ -70,6 +73,8 @@ pub struct Config {
     /// What holds for a user that no section names.
     pub pool_defaults: PoolSettings,
     pub timeouts: ClientTimeouts,
+    /// The options of `[proxy]` by name, as `SHOW CONFIG` has them.
+    pub shown: BTreeMap<&'static str, String>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -240,6 +245,16 @@ pub struct PoolOverrides {
     pub client_idle_timeout: Option<Option<Duration>>,
 }
 
+/// One option of `[proxy]`, for people and tools.
+#[derive(Clone, Debug)]
+pub struct Setting<'a> {
+    pub name: &'static str,
+    pub value: &'a str,
+    pub default: Option<String>,
+    /// Whether a reload takes a change up.
+    pub is_live: bool,
+}
+
 impl Config {
     /// What the pool of `database` and `user` obeys.
     pub fn pool_settings(&self, database: &Database, user: Option<&User>) -> PoolSettings {
@@ -259,6 +274,16 @@ impl Config {
             user.overrides.apply_to_client(&mut timeouts);
         }
         timeouts
+    }
+
+    /// The options of `[proxy]`, with their values and defaults as the console shows them.
+    pub fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
+        options::of(options::Section::Proxy).map(|option| Setting {
+            name: option.name,
+            value: self.shown.get(option.name).map_or("", String::as_str),
+            default: reader::shown_default(option),
+            is_live: option.change == options::Change::Live,
+        })
     }
 
     /// The section for a database by the name in the client's DSN.

@@ -6,6 +6,7 @@ use super::options::{self, Opt, Section};
 use super::suggest;
 use super::value::{self, Value};
 use crate::base::secret::Secret;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Reads a section. Each problem is a finding, and the default stands in for the value.
@@ -13,6 +14,8 @@ pub(super) struct Reader<'a> {
     section: Section,
     table: &'a RawTable,
     pub(super) findings: &'a mut Findings,
+    /// What was read, as the console shows it.
+    pub(super) shown: BTreeMap<&'static str, String>,
     #[cfg(test)]
     asked: std::collections::BTreeSet<&'static str>,
 }
@@ -28,6 +31,7 @@ impl<'a> Reader<'a> {
             section,
             table,
             findings,
+            shown: BTreeMap::new(),
             #[cfg(test)]
             asked: std::collections::BTreeSet::new(),
         }
@@ -135,6 +139,13 @@ impl<'a> Reader<'a> {
     /// `None` only for an option that must be written and is not.
     fn value(&mut self, name: &str) -> Option<Value> {
         let option = options::find(self.section, name).expect("only options of the table are read");
+        let value = self.checked_value(option)?;
+        self.shown.insert(option.name, value::shown(&option.kind, &value));
+        Some(value)
+    }
+
+    fn checked_value(&mut self, option: &'static Opt) -> Option<Value> {
+        let name = option.name;
         #[cfg(test)]
         self.asked.insert(option.name);
         if let Some(entry) = self.table.entries.get(name) {
@@ -171,6 +182,11 @@ pub(super) fn line_of(table: &RawTable, name: &str) -> usize {
 
 pub(super) fn off_if_zero(duration: Duration) -> Option<Duration> {
     Some(duration).filter(|duration| !duration.is_zero())
+}
+
+/// The default of an option as the console shows it.
+pub(super) fn shown_default(option: &Opt) -> Option<String> {
+    default_of(option).map(|value| value::shown(&option.kind, &value))
 }
 
 fn default_of(option: &Opt) -> Option<Value> {

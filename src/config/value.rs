@@ -77,6 +77,24 @@ pub(super) fn read(kind: &Kind, raw: &Raw) -> Result<Value, Problem> {
     }
 }
 
+/// The value as PgBouncer shows it: tools read numbers where it has numbers.
+pub(super) fn shown(kind: &Kind, value: &Value) -> String {
+    match (kind, value) {
+        (_, Value::Auto) => "auto".to_owned(),
+        (_, Value::Boolean(value)) => u8::from(*value).to_string(),
+        (_, Value::Choice(word)) => (*word).to_owned(),
+        (Kind::Mode, Value::Count(mode)) => format!("{mode:04o}"),
+        (_, Value::Count(count)) => count.to_string(),
+        (Kind::Duration { plain: Plain::Milliseconds, .. }, Value::Duration(duration)) => {
+            duration.as_millis().to_string()
+        }
+        (_, Value::Duration(duration)) => duration.as_secs_f64().to_string(),
+        (_, Value::List(list)) => list.join(", "),
+        (_, Value::Secret(_)) => "***".to_owned(),
+        (_, Value::Text(text)) => text.clone(),
+    }
+}
+
 /// What an option of this kind takes, for messages and the reference.
 pub(super) fn expected(kind: &Kind) -> String {
     let range = |least: &u32, most: &u32| format!("a whole number from {least} to {most}");

@@ -118,6 +118,14 @@ impl Stream {
         Ok(received)
     }
 
+    /// The user id of the process at the other end, which only a unix socket tells.
+    pub fn peer_uid(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(socket) => socket.peer_cred().ok().map(|peer| peer.uid()),
+        }
+    }
+
     pub fn peer(&self) -> Peer {
         match self {
             Self::Tcp(socket) => socket.peer_addr().map_or(Peer::Unix, Peer::Tcp),

@@ -13,10 +13,12 @@
 pub mod keeper;
 pub mod mailbox;
 pub mod registry;
+pub mod snapshot;
 pub mod waiting;
 pub mod welcome;
 
 use self::mailbox::Mailbox;
+use self::registry::Gate;
 use self::welcome::Catalog;
 use crate::base::ids::{ClientId, PoolId};
 use crate::base::shared::Shared;
@@ -60,6 +62,8 @@ pub struct Host {
     pub sockets: Sockets,
     pub server_connect_timeout: Option<Duration>,
     pub cancel_wait_timeout: Option<Duration>,
+    /// Over all pools; `None`: no limit.
+    pub max_connections: Option<u32>,
     pub scheduler: Shared<Scheduler<Postgres>>,
     /// By [`PoolId`].
     pools: Shared<Vec<Weak<Pool>>>,
@@ -79,6 +83,8 @@ pub struct Pool {
     pub connect_query: Option<String>,
     pub catalog: Catalog,
     pub stats: PoolStats,
+    /// Who is in; no limit.
+    pub clients: Arc<Gate>,
 }
 
 /// What makes a pool, beside its host.
@@ -104,6 +110,7 @@ impl Host {
             sockets: config.sockets,
             server_connect_timeout: host.server_connect_timeout,
             cancel_wait_timeout: config.clients.cancel_wait_timeout,
+            max_connections: host.max_connections,
             scheduler: Shared::new(Scheduler::new(limits, rand::random())),
             pools: Shared::default(),
             tasks,
@@ -130,6 +137,7 @@ impl Host {
                 connect_query: plan.connect_query,
                 catalog: Catalog::default(),
                 stats: PoolStats::new(plan.workers),
+                clients: Gate::new(0),
             });
             pools.push(Arc::downgrade(&pool));
             pool

@@ -12,6 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio_util::task::TaskTracker;
 
+/// Sessions of the console at once. A budget of its own: the console works when the clients have
+/// used up theirs, and takes no client's place.
+pub const CONSOLES_MAX: u32 = 32;
+
 /// Pools at most, over all hosts. Each costs memory, and a moment under its host's lock ten times a
 /// second; no real setup has nearly as many.
 const POOLS_MAX: usize = 2_000;
@@ -41,6 +45,12 @@ impl Gate {
         Some(Pass(Arc::clone(self)))
     }
 
+    /// Counts one more, limit or not.
+    pub fn count(self: &Arc<Self>) -> Pass {
+        self.used.fetch_add(1, Ordering::Relaxed);
+        Pass(Arc::clone(self))
+    }
+
     pub fn used(&self) -> u32 {
         self.used.load(Ordering::Relaxed)
     }
@@ -55,6 +65,8 @@ impl Drop for Pass {
 /// Where a client that may come in is served.
 pub struct Route {
     pub pool: Arc<Pool>,
+    /// Counts it as a client of the pool.
+    pub pass: Pass,
     pub timeouts: Arc<ClientTimeouts>,
 }
 
@@ -66,6 +78,7 @@ pub struct Registry {
     pools: DashMap<(String, String), Arc<Pool>>,
     timeouts: DashMap<(String, String), Arc<ClientTimeouts>>,
     clients: Arc<Gate>,
+    consoles: Arc<Gate>,
     database_gates: DashMap<String, Arc<Gate>>,
     user_gates: DashMap<String, Arc<Gate>>,
 }
@@ -85,6 +98,7 @@ impl Registry {
             pools: DashMap::new(),
             timeouts: DashMap::new(),
             clients: Gate::new(config.clients.max_client_conn),
+            consoles: Gate::new(CONSOLES_MAX),
             database_gates: DashMap::new(),
             user_gates: DashMap::new(),
             config,
@@ -108,6 +122,16 @@ impl Registry {
         self.clients.used()
     }
 
+    /// Sessions of the console, those that log in included.
+    pub fn consoles(&self) -> u32 {
+        self.consoles.used()
+    }
+
+    /// Clients of this user, over all databases.
+    pub fn clients_of_user(&self, user: &str) -> u32 {
+        self.user_gates.get(user).map_or(0, |gate| gate.used())
+    }
+
     /// What a user proves itself with. `None`: no such user, or no password to check.
     pub fn credential(&self, user: &str) -> Option<&Arc<Credential>> {
         self.credentials.get(user)
@@ -120,6 +144,15 @@ impl Registry {
     /// When `max_client_conn` is reached.
     pub fn admit(&self) -> Result<Pass, EndReason> {
         self.clients.enter().ok_or(EndReason::ClientLimit)
+    }
+
+    /// Counts one more session of the console.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many.
+    pub fn admit_to_console(&self) -> Result<Pass, EndReason> {
+        self.consoles.enter().ok_or(EndReason::ConsoleLimit)
     }
 
     /// Counts one more client of this database and this user: after it has proven who it is.
@@ -184,7 +217,8 @@ impl Registry {
             self.timeouts.entry((name.to_owned(), user.to_owned())).or_insert_with(|| {
                 Arc::new(self.config.client_timeouts(database, account.map(Arc::as_ref)))
             });
-        Ok(Route { pool, timeouts: Arc::clone(timeouts.value()) })
+        let pass = pool.clients.count();
+        Ok(Route { pool, pass, timeouts: Arc::clone(timeouts.value()) })
     }
 
     fn target(

@@ -26,6 +26,8 @@ pub struct PoolCells {
     pub pins: Counter,
     /// Servers that had to be cleaned before the next client.
     pub resets: Counter,
+    /// Clients that were let in.
+    pub logins: Counter,
 }
 
 /// The cells of all workers.
@@ -47,6 +49,7 @@ pub struct PoolTotals {
     pub binds: u64,
     pub pins: u64,
     pub resets: u64,
+    pub logins: u64,
 }
 
 impl PoolStats {
@@ -87,6 +90,29 @@ impl PoolCells {
             binds: self.binds.value(),
             pins: self.pins.value(),
             resets: self.resets.value(),
+            logins: self.logins.value(),
+        }
+    }
+}
+
+impl PoolTotals {
+    /// What came since they were `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            assignments: self.assignments.saturating_sub(before.assignments),
+            xacts: self.xacts.saturating_sub(before.xacts),
+            queries: self.queries.saturating_sub(before.queries),
+            received: self.received.saturating_sub(before.received),
+            sent: self.sent.saturating_sub(before.sent),
+            xact_time: self.xact_time.saturating_sub(before.xact_time),
+            query_time: self.query_time.saturating_sub(before.query_time),
+            wait_time: self.wait_time.saturating_sub(before.wait_time),
+            parses: self.parses.saturating_sub(before.parses),
+            binds: self.binds.saturating_sub(before.binds),
+            pins: self.pins.saturating_sub(before.pins),
+            resets: self.resets.saturating_sub(before.resets),
+            logins: self.logins.saturating_sub(before.logins),
         }
     }
 }
@@ -105,6 +131,7 @@ impl AddAssign for PoolTotals {
         self.binds += other.binds;
         self.pins += other.pins;
         self.resets += other.resets;
+        self.logins += other.logins;
     }
 }
 

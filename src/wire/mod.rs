@@ -8,5 +8,6 @@
 pub mod encode;
 pub mod error_fields;
 pub mod frame;
+pub mod rows;
 pub mod startup;
 pub mod tags;

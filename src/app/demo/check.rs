@@ -1,13 +1,16 @@
 //! `--check`: what a newcomer would try, run through the proxy, one line for each.
 
-use super::DemoError;
 use super::child::{run_to_end, run_well};
 use super::cluster::{APP, Cluster};
 use super::directory::Directory;
 use super::interrupt::Interrupt;
 use super::proxy::{POOL_SIZE, Proxy};
+use super::{DemoError, doing};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, ExitStatus};
 use std::rc::Rc;
+use std::time::Duration;
 
 pub(super) struct Setting<'a> {
     pub(super) cluster: &'a Cluster,
@@ -58,6 +61,14 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// Each answer's last line is shown.
+const CONSOLE_COMMANDS: [&str; 2] = ["SHOW POOLS", "SHOW VERSION"];
+
+const HTTP_PATHS: [&str; 2] = ["/readyz", "/metrics"];
+
+/// How long an answer over HTTP may take.
+const HTTP_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Runs every step, also after one that failed: together they say more.
 pub(super) fn run(setting: &Setting<'_>) -> Result<(), DemoError> {
     let mut failed = 0;
@@ -78,7 +89,13 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<(), DemoError> {
     }
     report("psql, unix socket", over_unix_socket(setting))?;
     report("server connections", servers_are_capped(setting))?;
-    let mut steps = STEPS.len() + 2;
+    for command in CONSOLE_COMMANDS {
+        report(command, on_console(setting, command))?;
+    }
+    for path in HTTP_PATHS {
+        report(&format!("GET {path}"), over_http(setting, path))?;
+    }
+    let mut steps = STEPS.len() + 2 + CONSOLE_COMMANDS.len() + HTTP_PATHS.len();
     if let Some(command) = setting.exec {
         steps += 1;
         let outcome = match exec(command, setting.proxy, setting.interrupt) {
@@ -120,6 +137,35 @@ fn over_unix_socket(setting: &Setting<'_>) -> Result<String, DemoError> {
     psql.env("PGHOST", setting.proxy.socket_directory());
     psql.args(["-X", "-A", "-t", "-c", QUERY]);
     said_by(setting, "psql", &mut psql)
+}
+
+fn on_console(setting: &Setting<'_>, command: &str) -> Result<String, DemoError> {
+    let mut psql = setting.cluster.client("psql");
+    psql.arg(setting.proxy.console_dsn()).args(["-X", "-A", "-t", "-c", command]);
+    said_by(setting, "psql", &mut psql)
+}
+
+fn over_http(setting: &Setting<'_>, path: &str) -> Result<String, DemoError> {
+    let address = setting.proxy.http_address();
+    let answer = http_get(address, path).map_err(doing(format!("get {address}{path}")))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or_default();
+    if !status.contains(" 200 ") {
+        return Err(DemoError::BadAnswer { address: format!("{address}{path}"), answer });
+    }
+    Ok(match body.lines().count() {
+        1 => body.trim_end().to_owned(),
+        lines => format!("{lines} lines"),
+    })
+}
+
+fn http_get(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(HTTP_PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Asks Postgres itself how many servers the clients above have come to.

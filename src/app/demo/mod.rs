@@ -60,6 +60,8 @@ pub enum DemoError {
     Ended { name: &'static str, status: String, log: String },
     #[error("{name} was not ready after {} s. The end of what it said:\n{log}", after.as_secs())]
     NotReady { name: &'static str, after: Duration, log: String },
+    #[error("{address} answered: {answer}")]
+    BadAnswer { address: String, answer: String },
     #[error("{found} of them, where 1 to {allowed} are right")]
     ServerCount { found: String, allowed: u32 },
     #[error("{failed} of {steps} checks failed")]
@@ -70,11 +72,11 @@ pub enum DemoError {
     Interrupted,
 }
 
-/// Where things can be reached. What the proxy does not offer is `None` and is not mentioned.
+/// Where things can be reached.
 struct Addresses {
     app: String,
-    console: Option<String>,
-    http: Option<String>,
+    console: String,
+    http: String,
     /// Postgres itself, to compare with.
     direct: String,
 }
@@ -88,8 +90,12 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
     let log_to_terminal = !options.check && options.exec.is_none();
     let mut proxy =
         Proxy::start(&options.program, &directory, &cluster, &interrupt, log_to_terminal)?;
-    let addresses =
-        Addresses { app: proxy.dsn(), console: None, http: None, direct: cluster.dsn() };
+    let addresses = Addresses {
+        app: proxy.dsn(),
+        console: proxy.console_dsn(),
+        http: format!("http://{}/metrics", proxy.http_address()),
+        direct: cluster.dsn(),
+    };
     if options.check {
         println!("Postgres {} behind pgweir at {}\n", cluster.version(), addresses.app);
         return check::run(&check::Setting {
@@ -128,19 +134,18 @@ fn introduce(cluster: &Cluster, directory: &Directory, addresses: &Addresses) {
     );
     println!("  through pgweir   {}", addresses.app);
     println!("  past it          {}", addresses.direct);
-    for (name, address) in [("console", &addresses.console), ("HTTP", &addresses.http)] {
-        if let Some(address) = address {
-            println!("  {name:<16} {address}");
-        }
-    }
+    println!("  console          {}", addresses.console);
+    println!("  HTTP             {}", addresses.http);
     println!("  configuration    {}", directory.path().join(proxy::CONFIG_FILE).display());
     println!(
         "\nTry, in another terminal:\n\n\
          \x20 psql {app}\n\
          \x20 pgbench --initialize {app}\n\
-         \x20 pgbench --client 100 --time 5 {app}\n\n\
+         \x20 pgbench --client 100 --time 5 {app}\n\
+         \x20 psql {console} -c 'show pools'\n\n\
          Ctrl-C stops it all and removes the files.\n",
-        app = addresses.app
+        app = addresses.app,
+        console = addresses.console
     );
 }
 

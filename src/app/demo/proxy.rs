@@ -15,6 +15,9 @@ use std::time::Duration;
 
 pub(super) const CONFIG_FILE: &str = "proxy.toml";
 pub(super) const POOL_MODE: &str = "transaction";
+/// The console's user and password, and its database.
+const ADMIN: &str = "admin";
+const CONSOLE: &str = "pgweir";
 /// Small, so that a few dozen clients show what a pool does.
 pub(super) const POOL_SIZE: u32 = 10;
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -26,6 +29,7 @@ pub(super) struct Proxy {
     running: Running,
     log: Log,
     port: u16,
+    http_port: u16,
     socket_directory: PathBuf,
 }
 
@@ -41,7 +45,8 @@ impl Proxy {
         let mut attempt = 1;
         loop {
             let port = cluster::free_port()?;
-            let config = config(port, directory.path(), cluster.port());
+            let http_port = cluster::free_port()?;
+            let config = config([port, http_port], directory.path(), cluster.port());
             let file = directory.write(CONFIG_FILE, &config)?;
             let mut command = Command::new(program);
             command.args(["run", "-c"]).arg(file);
@@ -56,7 +61,7 @@ impl Proxy {
             match running.wait_until(listens, START_PATIENCE, &log) {
                 Ok(()) => {
                     let socket_directory = directory.path().to_owned();
-                    return Ok(Self { running, log, port, socket_directory });
+                    return Ok(Self { running, log, port, http_port, socket_directory });
                 }
                 Err(error) if error.is_port_taken() && attempt < START_ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
@@ -70,6 +75,15 @@ impl Proxy {
 
     pub(super) fn dsn(&self) -> String {
         cluster::dsn(self.port)
+    }
+
+    /// The console, for its administrator.
+    pub(super) fn console_dsn(&self) -> String {
+        format!("postgresql://{ADMIN}:{ADMIN}@127.0.0.1:{}/{CONSOLE}", self.port)
+    }
+
+    pub(super) fn http_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.http_port))
     }
 
     /// Tells `command` to connect here as the application, over TCP.
@@ -92,7 +106,7 @@ impl Proxy {
     }
 }
 
-fn config(port: u16, socket_directory: &Path, postgres_port: u16) -> String {
+fn config([port, http_port]: [u16; 2], socket_directory: &Path, postgres_port: u16) -> String {
     format!(
         r#"# Written by `pgweir demo`.
 
@@ -100,6 +114,8 @@ fn config(port: u16, socket_directory: &Path, postgres_port: u16) -> String {
 listen_addr = "127.0.0.1"
 listen_port = {port}
 unix_socket_dir = "{sockets}"
+http_addr = "127.0.0.1:{http_port}"
+admin_users = ["{ADMIN}"]
 auth_type = "scram-sha-256"
 pool_mode = "{POOL_MODE}"
 default_pool_size = {POOL_SIZE}
@@ -113,6 +129,9 @@ host = "main"
 
 [users.{APP}]
 password = "{APP}"
+
+[users.{ADMIN}]
+password = "{ADMIN}"
 "#,
         sockets = toml_text(&socket_directory.display().to_string()),
     )
@@ -130,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_configuration_is_toml_whatever_the_directory_is_called() {
-        let text = config(6432, Path::new(r#"/tmp/a "b" \c"#), 5432);
+        let text = config([6432, 9432], Path::new(r#"/tmp/a "b" \c"#), 5432);
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["proxy"]["unix_socket_dir"].as_str(), Some(r#"/tmp/a "b" \c"#));
         assert_eq!(table["hosts"]["main"]["port"].as_integer(), Some(5432));

@@ -24,7 +24,8 @@ pub(super) const AUTH: &[Opt] = &[
         "admin_users",
         Kind::List,
         "[]",
-        "Users that may do everything on the console, which is the database `pgweir`.",
+        "Users that may do everything on the console, which is the database `pgweir`, and \
+         `pgbouncer` as well.",
     ),
     option("stats_users", Kind::List, "[]", "Users that may look at the console."),
     option(

@@ -41,8 +41,8 @@ pub(super) const LISTEN: &[Opt] = &[
         "http_addr",
         TEXT,
         "\"127.0.0.1:9432\"",
-        "Address and port for `/metrics`, `/healthz`, `/readyz` and the status page. `\"\"` turns \
-         it off. It asks for no password: keep it off public addresses.",
+        "Address and port for `/metrics`, `/healthz` and `/readyz`. `\"\"` turns it off. It \
+         asks for no password: keep it off public addresses.",
     )
     .restart()
     .ours(),

@@ -32,13 +32,14 @@ pub(super) struct Proxy {
     pub(super) server_down_hold: Duration,
     /// The secrets of `auth_file`.
     pub(super) secrets: BTreeMap<String, Secret>,
+    pub(super) shown: BTreeMap<&'static str, String>,
 }
 
 pub(super) fn resolve(table: &RawTable, files: Files<'_>, findings: &mut Findings) -> Proxy {
     let mut reader = Reader::new(Section::Proxy, table, findings);
     let reader = &mut reader;
     let auth = auth(reader, files);
-    Proxy {
+    let mut proxy = Proxy {
         listen: listen(reader),
         process: process(reader, files),
         clients: clients(reader),
@@ -50,7 +51,10 @@ pub(super) fn resolve(table: &RawTable, files: Files<'_>, findings: &mut Finding
         server_down_hold: reader.duration("server_down_hold"),
         secrets: secrets(reader, auth.file.as_ref(), files),
         auth,
-    }
+        shown: BTreeMap::new(),
+    };
+    proxy.shown = std::mem::take(&mut reader.shown);
+    proxy
 }
 
 pub(super) fn pool_mode(word: &str) -> PoolMode {

@@ -7,7 +7,9 @@ use crate::config::findings::{Findings, Problem};
 use crate::config::options::Section;
 use crate::config::reader::{Reader, line_of};
 use crate::config::suggest;
-use crate::config::{Config, Database, Host, HostAddress, PoolOverrides, ServerLogin, User};
+use crate::config::{
+    CONSOLE_DATABASES, Config, Database, Host, HostAddress, PoolOverrides, ServerLogin, User,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,6 +62,7 @@ pub(super) fn resolve(proxy: Proxy, sections: [Named<'_>; 3], findings: &mut Fin
         users: found_users.into_iter().map(|(name, user)| (name, Arc::new(user))).collect(),
         pool_defaults: proxy.pool_defaults,
         timeouts: proxy.timeouts,
+        shown: proxy.shown,
     }
 }
 
@@ -106,9 +109,6 @@ fn bad_host(text: &str) -> Option<Problem> {
     Some(Problem::new("bad-value", format!("`host` {message}"), action))
 }
 
-/// The console's names, ours and PgBouncer's.
-const CONSOLE: [&str; 2] = ["pgweir", "pgbouncer"];
-
 fn database(
     name: &str,
     table: &RawTable,
@@ -116,7 +116,7 @@ fn database(
     proxy: &Proxy,
     findings: &mut Findings,
 ) -> Option<Database> {
-    if CONSOLE.contains(&name) {
+    if CONSOLE_DATABASES.contains(&name) {
         let message = format!("`{name}` is the name of the console.");
         findings.error(table.line, Problem::new("reserved-name", message, "Take another name."));
     }

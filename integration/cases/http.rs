@@ -1,0 +1,117 @@
+//! Health, readiness and metrics over HTTP.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::ports::Port;
+use crate::harness::process::{Process, RunAs, command};
+use crate::harness::proxy::Rig;
+use crate::harness::settings::Settings;
+use crate::harness::time::{WAIT_MAX, eventually, run, within};
+
+fn settings(port: &Port) -> Settings {
+    Settings::new().set("http_addr", format!("127.0.0.1:{}", port.number).as_str())
+}
+
+/// The status and the body of an answer.
+async fn get(port: &Port, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let answer = exchange(port, &request);
+    let answer = within(WAIT_MAX, answer).await.expect("an answer in time");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status.unwrap_or_else(|| panic!("no status: {answer}")), body.to_owned())
+}
+
+async fn exchange(port: &Port, request: &str) -> String {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
+    let mut stream = TcpStream::connect(address).await.expect("HTTP is served");
+    stream.write_all(request.as_bytes()).await.expect("the request is taken");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("an answer comes");
+    String::from_utf8(answer).expect("text")
+}
+
+#[test]
+fn a_scrape_shows_what_clients_do() {
+    run(async {
+        let port = Port::take();
+        let rig = Rig::start(settings(&port)).await;
+        let mut client = rig.client().await;
+        client.query("select 1").await;
+        client.query("begin").await;
+        assert_eq!(get(&port, "/healthz").await, (200, "ok\n".to_owned()));
+        assert_eq!(get(&port, "/readyz").await, (200, "ready\n".to_owned()));
+        let (status, text) = get(&port, "/metrics").await;
+        assert_eq!(status, 200);
+        let pool = "database=\"app\",user=\"app\"";
+        for line in [
+            format!("pgweir_pool_queries_total{{{pool}}} 2"),
+            format!("pgweir_pool_servers{{{pool},state=\"active\"}} 1.0"),
+            format!("pgweir_pool_logins_total{{{pool}}} 1"),
+            "pgweir_clients 1.0".to_owned(),
+            "pgweir_host_servers_max{host=\"main\"} 80.0".to_owned(),
+        ] {
+            assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
+        }
+        assert_eq!(get(&port, "/nothing").await.0, 404);
+        let refused =
+            exchange(&port, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert!(refused.await.starts_with("HTTP/1.1 405 "));
+        let garbage = exchange(&port, "\0\u{1}garbage\r\n\r\n").await;
+        assert!(garbage.starts_with("HTTP/1.1 400 "), "{garbage}");
+        assert_eq!(client.query("commit").await.last().expect("an answer"), "Z(I)");
+    });
+}
+
+#[test]
+fn it_is_not_ready_while_no_host_can_be_reached() {
+    run(async {
+        let port = Port::take();
+        let settings = settings(&port).set("query_wait_timeout", std::time::Duration::from_secs(1));
+        let mut rig = Rig::start(settings).await;
+        rig.client().await.query("select 1").await;
+        rig.postgres.crash();
+        // Somebody must ask for a server for it to be noticed.
+        let login = crate::harness::login::Login::to(rig.address());
+        let why = eventually("it is not ready", async || {
+            let _refused = login.clone().with("work_mem", "1MB").attempt().await;
+            let (status, why) = get(&port, "/readyz").await;
+            (status == 503).then_some(why)
+        });
+        let why = why.await;
+        assert!(why.starts_with("host main: "), "{why}");
+        assert_eq!(get(&port, "/healthz").await.0, 200);
+        let (_, text) = get(&port, "/metrics").await;
+        assert!(text.contains("pgweir_host_up{host=\"main\"} 0.0"), "{text}");
+    });
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_at_the_start() {
+    run(async {
+        let port = Port::take();
+        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port.number)).expect("it is free");
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("proxy.toml");
+        let own = Port::take();
+        let text = format!(
+            "[proxy]\nlisten_port = {}\nunix_socket_dir = \"\"\nhttp_addr = \"127.0.0.1:{}\"\n\
+             [hosts.main]\n[databases.app]\nhost = \"main\"\n[users.app]\npassword = \"x\"\n",
+            own.number, port.number
+        );
+        std::fs::write(&file, text).expect("the configuration is written");
+        let mut program = command(env!("CARGO_BIN_EXE_pgweir"), RunAs::Ourselves);
+        program.arg("run").arg("-c").arg(&file);
+        let mut process = Process::start("pgweir", &mut program, Signal::INT);
+        let status = eventually("it ends", async || process.ended()).await;
+        assert!(!status.success());
+        let said = eventually("it says why", async || {
+            Some(process.log()).filter(|log| log.contains("cannot serve HTTP"))
+        });
+        assert!(said.await.contains("see http_addr"));
+    });
+}

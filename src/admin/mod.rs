@@ -1,0 +1,97 @@
+//! The console: what an operator asks, in the protocol of Postgres, on the databases `pgweir` and
+//! `pgbouncer`. Commands, columns and texts are PgBouncer's, so that its tools work.
+//!
+//! [`parse`] reads a command, [`show`] answers it, [`session`] speaks the simple protocol and the
+//! extended one. A session is a task of the worker that has its socket; it takes snapshots and holds
+//! nothing up.
+//!
+//! # Invariants
+//!
+//! - What a session may make us keep is bounded: messages, statements, portals, answers unsent.
+//! - Whatever it sends, it disturbs no client.
+
+mod averages;
+mod extended;
+mod parse;
+mod session;
+mod show;
+mod table;
+
+use self::averages::{Averages, Rates};
+use self::session::Session;
+use crate::base::shared::Shared;
+use crate::client::console::ConsoleLogin;
+use crate::net::worker::Worker;
+use crate::pool::registry::Registry;
+use crate::pool::snapshot::Snapshot;
+use crate::stats::pool::PoolTotals;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// What the console's sessions share.
+pub struct Console {
+    registry: Arc<Registry>,
+    averages: Shared<Averages>,
+    logins: AtomicU64,
+    commands: AtomicU64,
+}
+
+impl Console {
+    pub fn new(registry: Arc<Registry>, now: Instant) -> Self {
+        Self {
+            registry,
+            averages: Shared::new(Averages::new(now)),
+            logins: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+        }
+    }
+
+    /// Serves somebody who may use the console, until one of the two leaves.
+    pub async fn serve(&self, worker: &Rc<Worker>, login: ConsoleLogin) {
+        self.logins.fetch_add(1, Ordering::Relaxed);
+        let config = self.registry.config();
+        let (client, user) = (login.client.0, login.user.clone());
+        if config.process.log_connections {
+            tracing::info!(client, user, address = %login.peer, role = ?login.role, "console: logged in");
+        }
+        let end = Session::new(self, worker, login).run().await;
+        if config.process.log_disconnections {
+            tracing::info!(client, user, reason = end.reason.account().label, "console: left");
+        }
+    }
+
+    /// Keeps the totals from time to time, for averages.
+    pub fn tick(&self, now: Instant) {
+        if !self.averages.with(|averages| averages.is_due(now)) {
+            return;
+        }
+        let totals = self.totals(&self.registry.snapshot(now));
+        self.averages.with(|averages| averages.keep(now, totals));
+    }
+
+    fn rates(&self, now: Instant, database: &str, totals: &PoolTotals) -> Rates {
+        self.averages.with(|averages| averages.rates(now, database, totals))
+    }
+
+    /// Totals by database. The console is one of them, under PgBouncer's name.
+    fn totals(&self, snapshot: &Snapshot) -> BTreeMap<String, PoolTotals> {
+        let commands = self.commands.load(Ordering::Relaxed);
+        let own = PoolTotals {
+            xacts: commands,
+            queries: commands,
+            logins: self.logins.load(Ordering::Relaxed),
+            ..PoolTotals::default()
+        };
+        let mut databases = BTreeMap::from([(show::OWN.to_owned(), own)]);
+        for name in self.registry.config().databases.keys().filter(|name| *name != "*") {
+            databases.entry(name.clone()).or_default();
+        }
+        for pool in &snapshot.pools {
+            *databases.entry(pool.database.clone()).or_default() += pool.totals;
+        }
+        databases
+    }
+}

@@ -1,0 +1,257 @@
+//! One session of the console: messages in, answers out.
+
+use super::Console;
+use super::extended::{Extended, Work};
+use super::parse::Command;
+use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
+use crate::client::console::{ConsoleLogin, Role};
+use crate::end::{End, EndReason, ErrorFields, Phase};
+use crate::net::stream::Stream;
+use crate::net::worker::{Worker, within};
+use crate::pool::registry::Pass;
+use crate::wire::encode;
+use crate::wire::frame::{Head, split_text};
+use crate::wire::rows::{self, Formats};
+use crate::wire::tags::{from_client, from_server};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The longest message. Commands are short; nobody needs more.
+const MESSAGE_MAX: u32 = 64 << 10;
+
+/// How much of an answer is collected before it is sent.
+const UNSENT_MAX: usize = 64 << 10;
+
+/// How long somebody who is turned out gets to take the reason.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+pub(super) struct Session<'a> {
+    pub(super) console: &'a Console,
+    worker: Rc<Worker>,
+    stream: Stream,
+    role: Role,
+    /// What has come and was not read.
+    input: Vec<u8>,
+    pub(super) out: Vec<u8>,
+    pub(super) extended: Extended,
+    /// After an error in an extended request: up to the next `Sync`.
+    is_skipping: bool,
+    _pass: Pass,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(console: &'a Console, worker: &Rc<Worker>, login: ConsoleLogin) -> Self {
+        let ConsoleLogin { client, stream, role, minor, early, mut out, pass, .. } = login;
+        let version = format!("{PGBOUNCER_VERSION}/pgweir");
+        for (name, value) in [
+            ("server_version", version.as_str()),
+            ("client_encoding", "UTF8"),
+            ("server_encoding", "UTF8"),
+            ("DateStyle", "ISO"),
+            ("TimeZone", "GMT"),
+            ("standard_conforming_strings", "on"),
+            ("is_superuser", if role == Role::Admin { "on" } else { "off" }),
+        ] {
+            encode::parameter_status(&mut out, name, value);
+        }
+        // A key that nobody knows: there is nothing to cancel.
+        let pid = u32::try_from(client.0 & 0x7fff_ffff).unwrap_or_default();
+        let secret: [u8; 32] = rand::random();
+        encode::backend_key_data(&mut out, pid, &secret[..if minor >= 2 { 32 } else { 4 }]);
+        encode::ready(&mut out, b'I');
+        Self {
+            console,
+            worker: Rc::clone(worker),
+            stream,
+            role,
+            input: early,
+            out,
+            extended: Extended::default(),
+            is_skipping: false,
+            _pass: pass,
+        }
+    }
+
+    /// Serves until the end, and says what it was.
+    pub(super) async fn run(mut self) -> End {
+        let Err(end) = self.serve().await;
+        if end.is_told() {
+            self.out.clear();
+            encode::error(&mut self.out, &end.fields(Phase::Closing));
+            let _late = within(Some(LAST_WORDS_MAX), self.stream.send(&self.out)).await;
+        }
+        end
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+        // The welcome.
+        self.flush().await?;
+        loop {
+            let head = Head::parse(&self.input, MESSAGE_MAX);
+            match head.map_err(|error| End::protocol(error.to_string()))? {
+                Some(head) if self.input.len() >= head.total => {
+                    let rest = self.input.split_off(head.total);
+                    let message = std::mem::replace(&mut self.input, rest);
+                    self.worker.wake();
+                    if self.take(head.tag, message.get(5..).unwrap_or_default())?
+                        || self.out.len() >= UNSENT_MAX
+                    {
+                        self.flush().await?;
+                    }
+                }
+                _ => match self.stream.receive(&mut self.input).await {
+                    Ok(1..) => {}
+                    Ok(0) | Err(_) => return Err(EndReason::ClientGone.into()),
+                },
+            }
+        }
+    }
+
+    /// Waits for a client that does not read, but no longer than for any other.
+    async fn flush(&mut self) -> Result<(), End> {
+        let limit = self.console.registry.config().timeouts.client_write_timeout;
+        let sent = within(limit, self.stream.send(&self.out)).await;
+        // What a large answer took is given back.
+        self.out = Vec::new();
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(EndReason::ClientGone.into()),
+            Err(_) => Err(EndReason::WriteTimeout.into()),
+        }
+    }
+
+    /// Takes one message. `true`: the client waits for what there is.
+    fn take(&mut self, tag: u8, body: &[u8]) -> Result<bool, End> {
+        match tag {
+            from_client::QUERY => {
+                self.is_skipping = false;
+                // A portal without a name ends with its transaction, and so do all others here.
+                self.extended.end_portals();
+                if let Err(end) = self.query(body) {
+                    encode::error(&mut self.out, &end.fields(Phase::Session));
+                }
+                encode::ready(&mut self.out, b'I');
+                Ok(true)
+            }
+            from_client::SYNC => {
+                self.is_skipping = false;
+                self.extended.end_portals();
+                encode::ready(&mut self.out, b'I');
+                Ok(true)
+            }
+            from_client::FLUSH => Ok(true),
+            from_client::TERMINATE => Err(EndReason::ClientTerminated.into()),
+            from_client::COPY_DATA | from_client::COPY_DONE | from_client::COPY_FAIL => Ok(false),
+            from_client::PARSE
+            | from_client::BIND
+            | from_client::DESCRIBE
+            | from_client::EXECUTE
+            | from_client::CLOSE => {
+                if !self.is_skipping
+                    && let Err(end) = self.extended(tag, body)
+                {
+                    self.is_skipping = true;
+                    encode::error(&mut self.out, &end.fields(Phase::Session));
+                }
+                Ok(false)
+            }
+            tag => Err(End::protocol(format!("invalid frontend message type {tag}"))),
+        }
+    }
+
+    fn query(&mut self, body: &[u8]) -> Result<(), End> {
+        let command = command_in(body)?;
+        self.authorize(command)?;
+        let work = self.begin(command)?;
+        if let (Command::Show(show), Some(columns)) = (command, columns_of(command))
+            && show != Show::Help
+        {
+            rows::row_description(&mut self.out, columns, &Formats::Text);
+        }
+        self.work_off(work, &Formats::Text, usize::MAX);
+        Ok(())
+    }
+
+    /// Whether this session may give the command.
+    pub(super) fn authorize(&self, command: Command) -> Result<(), End> {
+        if command.needs_admin() && self.role != Role::Admin {
+            return Err(EndReason::ConsoleNeedsAdmin.into());
+        }
+        Ok(())
+    }
+
+    /// Does what a command says. What it answers is still to be sent.
+    pub(super) fn begin(&self, command: Command) -> Result<Work, End> {
+        self.console.commands.fetch_add(1, Ordering::Relaxed);
+        match command {
+            Command::NotYet(name) => Err(not_yet(name)),
+            Command::Set => Err(not_yet("SET")),
+            Command::Empty | Command::SetIgnored => Ok(Work::new(command, vec![])),
+            Command::Show(show) => {
+                Ok(Work::new(command, show.rows(self.console, self.worker.now())))
+            }
+        }
+    }
+
+    /// Answers with the next rows, `most` of them. `None`: all is said; else what is left.
+    pub(super) fn work_off(
+        &mut self,
+        mut work: Work,
+        formats: &Formats,
+        most: usize,
+    ) -> Option<Work> {
+        let columns = columns_of(work.command).unwrap_or_default();
+        for row in work.rows.by_ref().take(most) {
+            rows::data_row(&mut self.out, columns, &row, formats);
+        }
+        if work.rows.len() > 0 {
+            encode::message(&mut self.out, from_server::PORTAL_SUSPENDED, |_| {});
+            return Some(work);
+        }
+        match work.command {
+            Command::Empty => encode::message(&mut self.out, from_server::EMPTY_QUERY, |_| {}),
+            Command::SetIgnored => {
+                notice(&mut self.out, "SET ignored", None);
+                rows::command_complete(&mut self.out, "SET");
+            }
+            Command::Show(Show::Help) => {
+                notice(&mut self.out, HELP_TITLE, Some(HELP));
+                rows::command_complete(&mut self.out, "SHOW");
+            }
+            _ => rows::command_complete(&mut self.out, "SHOW"),
+        }
+        None
+    }
+}
+
+/// The command in a message that starts with it.
+pub(super) fn command_in(body: &[u8]) -> Result<Command, End> {
+    let (text, _) = split_text(body).ok_or_else(|| End::protocol("invalid message format"))?;
+    let text = std::str::from_utf8(text)
+        .map_err(|_| End::protocol("invalid byte sequence for encoding \"UTF8\""))?;
+    Command::parse(text)
+}
+
+pub(super) fn columns_of(command: Command) -> Option<&'static [rows::Column]> {
+    match command {
+        Command::Show(show) => show.columns(),
+        _ => None,
+    }
+}
+
+fn not_yet(name: &str) -> End {
+    End::from(EndReason::ConsoleNotYet)
+        .with_message(format!("{name} is not there yet: it comes with a later version of pgweir"))
+}
+
+fn notice(out: &mut Vec<u8>, message: &str, detail: Option<&str>) {
+    let fields = ErrorFields {
+        severity: "NOTICE".to_owned(),
+        code: "00000".to_owned(),
+        message: message.to_owned(),
+        detail: detail.map(str::to_owned),
+        ..ErrorFields::default()
+    };
+    encode::notice(out, &fields);
+}

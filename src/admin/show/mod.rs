@@ -1,0 +1,187 @@
+//! `SHOW`: each with PgBouncer's columns, in its order and with its types. Tools read them by name
+//! and by place: columns may only be appended, only numeric ones, and none to `SHOW STATS`.
+
+mod config;
+mod databases;
+mod lists;
+mod nothing;
+mod pools;
+mod session;
+mod stats;
+mod users;
+
+use super::Console;
+use super::table::Row;
+use crate::pool::snapshot::Snapshot;
+use crate::stats::pool::PoolTotals;
+use crate::wire::rows::Column;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+pub(super) use self::session::{HELP, HELP_TITLE, PGBOUNCER_VERSION};
+
+/// The console as it shows itself: a database, a user and a pool of this name, as in PgBouncer,
+/// where tools know it and leave it out.
+pub(super) const OWN: &str = "pgbouncer";
+
+/// Something that can be shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Show {
+    ClientEncoding,
+    Config,
+    Databases,
+    DateStyle,
+    DefaultTransactionIsolation,
+    DnsHosts,
+    DnsZones,
+    Help,
+    Lists,
+    PeerPools,
+    Peers,
+    Pools,
+    StandardConformingStrings,
+    State,
+    Stats,
+    StatsAverages,
+    StatsTotals,
+    TimeZone,
+    Totals,
+    Users,
+    Version,
+}
+
+impl Show {
+    pub(super) const ALL: [Self; 21] = [
+        Self::ClientEncoding,
+        Self::Config,
+        Self::Databases,
+        Self::DateStyle,
+        Self::DefaultTransactionIsolation,
+        Self::DnsHosts,
+        Self::DnsZones,
+        Self::Help,
+        Self::Lists,
+        Self::PeerPools,
+        Self::Peers,
+        Self::Pools,
+        Self::StandardConformingStrings,
+        Self::State,
+        Self::Stats,
+        Self::StatsAverages,
+        Self::StatsTotals,
+        Self::TimeZone,
+        Self::Totals,
+        Self::Users,
+        Self::Version,
+    ];
+
+    /// By its name, in any case.
+    pub(super) fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|show| show.name().eq_ignore_ascii_case(name))
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ClientEncoding => "client_encoding",
+            Self::Config => "CONFIG",
+            Self::Databases => "DATABASES",
+            Self::DateStyle => "datestyle",
+            Self::DefaultTransactionIsolation => "default_transaction_isolation",
+            Self::DnsHosts => "DNS_HOSTS",
+            Self::DnsZones => "DNS_ZONES",
+            Self::Help => "HELP",
+            Self::Lists => "LISTS",
+            Self::PeerPools => "PEER_POOLS",
+            Self::Peers => "PEERS",
+            Self::Pools => "POOLS",
+            Self::StandardConformingStrings => "standard_conforming_strings",
+            Self::State => "STATE",
+            Self::Stats => "STATS",
+            Self::StatsAverages => "STATS_AVERAGES",
+            Self::StatsTotals => "STATS_TOTALS",
+            Self::TimeZone => "timezone",
+            Self::Totals => "TOTALS",
+            Self::Users => "USERS",
+            Self::Version => "VERSION",
+        }
+    }
+
+    /// None: it answers with a notice and no rows.
+    pub(super) const fn columns(self) -> Option<&'static [Column]> {
+        Some(match self {
+            Self::Help => return None,
+            Self::ClientEncoding => session::CLIENT_ENCODING,
+            Self::Config => config::COLUMNS,
+            Self::Databases => databases::COLUMNS,
+            Self::DateStyle => session::DATE_STYLE,
+            Self::DefaultTransactionIsolation => session::DEFAULT_TRANSACTION_ISOLATION,
+            Self::DnsHosts => nothing::DNS_HOSTS,
+            Self::DnsZones => nothing::DNS_ZONES,
+            Self::Lists => lists::COLUMNS,
+            Self::PeerPools => nothing::PEER_POOLS,
+            Self::Peers => nothing::PEERS,
+            Self::Pools => pools::COLUMNS,
+            Self::StandardConformingStrings => session::STANDARD_CONFORMING_STRINGS,
+            Self::State => session::STATE,
+            Self::Stats => stats::STATS,
+            Self::StatsAverages => stats::AVERAGES,
+            Self::StatsTotals => stats::TOTALS,
+            Self::TimeZone => session::TIME_ZONE,
+            Self::Totals => stats::SUMS,
+            Self::Users => users::COLUMNS,
+            Self::Version => session::VERSION,
+        })
+    }
+
+    pub(super) fn rows(self, console: &Console, now: Instant) -> Vec<Row> {
+        match self {
+            Self::Help | Self::DnsHosts | Self::DnsZones | Self::PeerPools | Self::Peers => vec![],
+            Self::ClientEncoding => vec![vec!["UTF-8".into()]],
+            Self::Config => config::rows(console.registry.config()),
+            Self::Databases => databases::rows(&View::of(console, now)),
+            Self::DateStyle => vec![vec!["ISO".into()]],
+            Self::DefaultTransactionIsolation => vec![vec!["read committed".into()]],
+            Self::Lists => lists::rows(&View::of(console, now)),
+            Self::Pools => pools::rows(&View::of(console, now)),
+            Self::StandardConformingStrings => vec![vec!["on".into()]],
+            Self::State => session::state(),
+            Self::Stats => stats::stats(&View::of(console, now)),
+            Self::StatsAverages => stats::averages(&View::of(console, now)),
+            Self::StatsTotals => stats::totals(&View::of(console, now)),
+            Self::TimeZone => vec![vec!["GMT".into()]],
+            Self::Totals => stats::sums(&View::of(console, now)),
+            Self::Users => users::rows(&View::of(console, now)),
+            Self::Version => vec![vec![session::version().into()]],
+        }
+    }
+}
+
+/// What a command sees: everything at one moment.
+struct View<'a> {
+    console: &'a Console,
+    now: Instant,
+    snapshot: Snapshot,
+}
+
+impl<'a> View<'a> {
+    fn of(console: &'a Console, now: Instant) -> Self {
+        Self { console, now, snapshot: console.registry.snapshot(now) }
+    }
+
+    /// Totals by database, the console's own among them.
+    fn databases(&self) -> BTreeMap<String, PoolTotals> {
+        self.console.totals(&self.snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Show;
+
+    #[test]
+    fn everything_is_found_by_its_name() {
+        for show in Show::ALL {
+            assert_eq!(Show::find(&show.name().to_lowercase()), Some(show));
+        }
+    }
+}

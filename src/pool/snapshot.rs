@@ -1,0 +1,99 @@
+//! What every pool and host is doing, at one moment: what console and metrics show.
+
+use super::registry::Registry;
+use super::{Host, Pool};
+use crate::config::PoolMode;
+use crate::scheduler::{Counts, Health};
+use crate::stats::pool::PoolTotals;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// All pools by database and user, and all hosts by name.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub pools: Vec<PoolView>,
+    pub hosts: Vec<HostView>,
+    /// Connections of clients, those that log in included.
+    pub clients: u32,
+    /// Sessions of the console.
+    pub consoles: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct PoolView {
+    pub database: String,
+    pub user: String,
+    pub host: String,
+    pub mode: PoolMode,
+    pub size: u32,
+    pub reserve: u32,
+    /// Who is in.
+    pub clients: u32,
+    pub counts: Counts,
+    pub longest_wait: Duration,
+    pub totals: PoolTotals,
+}
+
+#[derive(Clone, Debug)]
+pub struct HostView {
+    pub name: String,
+    pub max_connections: Option<u32>,
+    pub counts: Counts,
+    /// Why it cannot be reached. `None`: as far as is known, it can.
+    pub failure: Option<String>,
+}
+
+impl PoolView {
+    /// Clients that have a server, or ask for none.
+    pub fn active_clients(&self) -> u32 {
+        self.clients.saturating_sub(self.counts.waiting)
+    }
+}
+
+impl Registry {
+    /// Looks at everything. Each pool's numbers are of one moment; the pools come one after the other,
+    /// so that nobody waits for a lock longer than for one of them.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let mut pools: Vec<_> = self.pools().iter().map(|pool| pool.view(now)).collect();
+        pools.sort_unstable_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+        Snapshot {
+            pools,
+            hosts: self.hosts().map(|host| host.view()).collect(),
+            clients: self.clients(),
+            consoles: self.consoles(),
+        }
+    }
+}
+
+impl Pool {
+    fn view(self: &Arc<Self>, now: Instant) -> PoolView {
+        let (counts, longest_wait) = self
+            .host
+            .scheduler
+            .with(|scheduler| (scheduler.counts(self.id), scheduler.longest_wait(now, self.id)));
+        PoolView {
+            database: self.database.clone(),
+            user: self.user.clone(),
+            host: self.host.name.clone(),
+            mode: self.settings.pool_mode,
+            size: self.settings.pool_size,
+            reserve: self.settings.reserve_pool_size,
+            clients: self.clients.used(),
+            counts,
+            longest_wait,
+            totals: self.stats.totals(),
+        }
+    }
+}
+
+impl Host {
+    fn view(&self) -> HostView {
+        let (counts, health) =
+            self.scheduler.with(|scheduler| (scheduler.host_counts(), scheduler.health()));
+        let failure = match health {
+            Health::Failing { error, .. } => Some(error.message.clone()),
+            Health::Working => None,
+        };
+        HostView { name: self.name.clone(), max_connections: self.max_connections, counts, failure }
+    }
+}
