@@ -5,7 +5,7 @@
 //! statement, `Parse` and `Bind` in one go, needs none.
 //!
 //! The unnamed statement of a server may be another client's. So a client that refers to it without
-//! having made it on this lease gets the answer of a fresh connection ([`Unnamed::is_missing`]).
+//! having made it on this lease gets the answer of a fresh connection ([`Pins::is_missing`]).
 
 use std::collections::{HashSet, VecDeque};
 
