@@ -95,21 +95,23 @@ pub(super) const TIMES: &[Opt] = &[
         "query_timeout",
         SECONDS,
         "0",
-        "The longest a query may run before its client and server are closed. 0: no limit. Let \
-         Postgres' `statement_timeout` fire first: it is kinder.",
+        "The longest a query may run before it is cancelled and its client is closed; the server \
+         is cleaned and used again. 0: no limit. Let Postgres' `statement_timeout` fire first: it \
+         is kinder.",
     ),
     option(
         "transaction_timeout",
         SECONDS,
         "0",
-        "The longest a transaction may take before its client and server are closed. 0: no limit.",
+        "The longest a transaction may take before it is rolled back and its client is closed; the \
+         server is cleaned and used again. 0: no limit.",
     ),
     option(
         "idle_transaction_timeout",
         SECONDS,
         "0",
-        "How long a client may be idle in a transaction, holding a server, before both are \
-         closed. 0: no limit.",
+        "How long a client may be idle in a transaction, holding a server, before it is closed. \
+         The transaction is rolled back and the server used again. 0: no limit.",
     ),
     option(
         "client_idle_timeout",
@@ -123,14 +125,15 @@ pub(super) const TIMES: &[Opt] = &[
         "client_write_timeout",
         SECONDS,
         "\"5min\"",
-        "How long a client may read nothing of what it is sent before it is closed, and its \
-         server with it. 0: for ever.",
+        "How long a client may read nothing of what it is sent before it is closed. What it runs \
+         is cancelled, and the server cleaned and used again. 0: for ever.",
     )
     .ours(),
     option(
         "cancel_wait_timeout",
         SECONDS,
         "\"10s\"",
-        "How long a cancel request may take to reach Postgres. 0: no limit.",
+        "How long a cancel request may take to reach Postgres, and then to be taken. If it may \
+         still be on its way by then, its server is closed. 0: no limit.",
     ),
 ];

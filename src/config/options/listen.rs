@@ -60,7 +60,13 @@ pub(super) const PROCESS: &[Opt] = &[
     .ours(),
     option("log_connections", Kind::Boolean, "true", "Log each login."),
     option("log_disconnections", Kind::Boolean, "true", "Log each client that leaves, and why."),
-    option("log_pooler_errors", Kind::Boolean, "true", "Log each error that clients are sent."),
+    option(
+        "log_pooler_errors",
+        Kind::Boolean,
+        "true",
+        "Log each login and each request that is refused, and why. What ends a session is logged \
+         by `log_disconnections`.",
+    ),
     option(
         "log_format",
         Kind::Choice(&["text", "json"]),
@@ -73,8 +79,8 @@ pub(super) const PROCESS: &[Opt] = &[
         "pidfile",
         TEXT,
         "\"\"",
-        "A file that holds the process id while the proxy runs. A relative path starts at this \
-         file's directory. `\"\"` is none.",
+        "Does nothing yet. A file that holds the process id while the proxy runs. A relative path \
+         starts at this file's directory. `\"\"` is none.",
     )
     .restart(),
 ];

@@ -22,8 +22,8 @@ pub(super) const POOLS: &[Opt] = &[
         "min_pool_size",
         EXTRA,
         "0",
-        "Servers that are kept open in a pool that has a client or a `server_user`, so that a \
-         burst need not wait for logins.",
+        "Servers that are kept open in a pool from the first time that a client had to wait for \
+         one, so that a burst need not wait for logins.",
     ),
     option(
         "reserve_pool_size",
@@ -48,7 +48,7 @@ pub(super) const POOLS: &[Opt] = &[
         "max_user_connections",
         COUNT,
         "0",
-        "Servers of one user at most, over all databases. 0: only the pools' sizes hold.",
+        "Servers of one user at most, over all databases of a host. 0: only the pools' sizes hold.",
     ),
     option(
         "server_round_robin",
@@ -61,7 +61,9 @@ pub(super) const POOLS: &[Opt] = &[
         "server_reset_query",
         Kind::Text,
         "\"DISCARD ALL\"",
-        "Sent to a server before the next client gets it, in session mode. `\"\"` is none.",
+        "Run on a server before the next client gets it, in session mode, and in any after a client \
+         left in a transaction. `\"\"` is none. A server on which a client left settings, prepared \
+         statements, `LISTEN` or cursors gets `DISCARD ALL` beside it, whatever this says.",
     ),
     option(
         "server_reset_query_always",

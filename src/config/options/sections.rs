@@ -51,7 +51,8 @@ pub(super) const DATABASE: &[Opt] = &[
         "connect_query",
         TEXT,
         "\"\"",
-        "SQL that is run on each new server. Its errors are logged, no more. `\"\"` is none.",
+        "SQL that is run on each new server, where its errors are logged, no more; and again after \
+         each reset, where an error closes the server. `\"\"` is none.",
     ),
     QUERY_WAIT_TIMEOUT,
     QUERY_TIMEOUT.ours(),
@@ -76,8 +77,13 @@ pub(super) const USER: &[Opt] = &[
     option("reserve_pool_size", EXTRA, "", "Servers beyond `pool_size`, for emergencies.")
         .as_in_proxy("reserve_pool_size"),
     POOL_MODE,
-    option("max_user_connections", COUNT, "", "Servers of this user at most, over all databases.")
-        .as_in_proxy("max_user_connections"),
+    option(
+        "max_user_connections",
+        COUNT,
+        "",
+        "Servers of this user at most, over all databases of a host.",
+    )
+    .as_in_proxy("max_user_connections"),
     option("max_user_client_connections", COUNT, "", "Clients of this user at most.")
         .as_in_proxy("max_user_client_connections"),
     QUERY_WAIT_TIMEOUT,
