@@ -147,22 +147,32 @@ fn a_lost_transaction_stays_failed_until_it_is_rolled_back() {
 fn a_commit_whose_answer_was_lost_is_told_as_unknown() {
     run(async {
         let postgres = Postgres::start().await;
-        let link = Cutter::start(&postgres.address(), Plan::default).await;
-        let proxy = Proxy::start(&Settings::new().pool_size(1), &link.address).await;
-        let mut client = Client::connect(&proxy.address).await;
-        client.query("begin; create table perhaps ()").await;
-        postgres.freeze();
-        let before = link.carried_forth();
-        client.send(Batch::new().query("commit")).await;
-        eventually("the COMMIT is on its way", async || {
-            (link.carried_forth() > before).then_some(())
-        })
-        .await;
-        link.cut_all();
-        let answer = client.answer().await;
-        postgres.thaw();
-        assert_eq!(answer, ["E(ERROR 08007)", "Z(I)"]);
-        assert_eq!(client.value("select 1").await, "1");
+        let commit = || Batch::new().query("commit");
+        let all = || Batch::new().query("begin").query("create table certainly ()").query("commit");
+        let cases = [(commit(), 1), (commit().query("select 1"), 2), (all(), 3)];
+        for (batch, answers) in cases {
+            let link = Cutter::start(&postgres.address(), Plan::default).await;
+            let proxy = Proxy::start(&Settings::new().pool_size(1), &link.address).await;
+            let mut client = Client::connect(&proxy.address).await;
+            if answers < 3 {
+                client.query("begin; create temp table perhaps ()").await;
+            } else {
+                client.query("select 1").await;
+            }
+            postgres.freeze();
+            let before = link.carried_forth();
+            client.send(batch).await;
+            eventually("the COMMIT is on its way", async || {
+                (link.carried_forth() > before).then_some(())
+            })
+            .await;
+            link.cut_all();
+            for _ in 0..answers {
+                assert_eq!(client.answer().await, ["E(ERROR 08007)", "Z(I)"]);
+            }
+            postgres.thaw();
+            assert_eq!(client.value("select 1").await, "1");
+        }
     });
 }
 

@@ -78,7 +78,7 @@ impl Client {
             "server was lost in use: {why}"
         );
         self.pool.discard(&self.worker, lease);
-        let commit_unknown = std::mem::take(&mut self.is_committing) && had_transaction;
+        let commit_unknown = std::mem::take(&mut self.is_committing);
         let last_words = self.last_words.take();
         let mut end = End::from(EndReason::ServerLost);
         if commit_unknown {

@@ -68,7 +68,7 @@ pub struct Client {
     is_leaving: bool,
     /// A transaction whose server was lost.
     aborted: Option<Box<Aborted>>,
-    /// The request under way ends the transaction.
+    /// Among the requests under way is a `COMMIT`.
     is_committing: bool,
     /// The last words of a server that is about to close.
     last_words: Option<Box<ErrorFields>>,

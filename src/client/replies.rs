@@ -168,7 +168,9 @@ impl Client {
             self.times.xact = now;
         }
         self.times.request = now;
-        self.is_committing = false;
+        if self.lease_mut().conn.ledger.is_empty() {
+            self.is_committing = false;
+        }
         Ok(Look::Forward)
     }
 

@@ -75,10 +75,8 @@ impl Client {
             tags::QUERY => {
                 if ledger.sent(Request::Query, Origin::Client) {
                     self.pins.query_sent();
-                    if ledger.status() != Status::Idle {
-                        let unseen = self.up.unseen();
-                        self.is_committing = commits(&unseen[5..head.total.min(unseen.len())]);
-                    }
+                    let unseen = self.up.unseen();
+                    self.is_committing |= commits(&unseen[5..head.total.min(unseen.len())]);
                 }
             }
             tags::EXECUTE => drop(ledger.sent(Request::Execute, Origin::Client)),
@@ -134,9 +132,7 @@ impl Client {
                 let request = if name.is_empty() { Request::Parse } else { Request::ParseNamed };
                 if ledger.sent(request, Origin::Client) {
                     pins.parse_sent(name);
-                    if ledger.status() != Status::Idle {
-                        *is_committing = commits(&body[name.len() + 1..]);
-                    }
+                    *is_committing |= commits(&body[name.len() + 1..]);
                 }
             }
             Named::Bind(name) => {
