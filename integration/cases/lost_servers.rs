@@ -104,3 +104,20 @@ fn a_copy_that_fails_at_once_ends_at_the_sync_behind_its_execute() {
         }
     });
 }
+
+#[test]
+fn data_sent_along_with_a_copy_that_fails_at_once_is_dropped() {
+    run(async {
+        let (rig, addresses) = refusing().await;
+        for address in addresses {
+            let mut client = Client::connect(&address).await;
+            let batch = Batch::new().statement(COPY_IN, &[]).copy_data(b"1\n").copy_done().sync();
+            client.send(batch).await;
+            let answer = client.answer().await;
+            assert_eq!(answer, ["1", "2", "G", "E(ERROR P0001)", "Z(I)"], "{address:?}");
+            assert_eq!(client.answer().await, ["Z(I)"], "{address:?}");
+            assert_eq!(client.value("select 2").await, "2");
+            assert_eq!(rig.client().await.value("select 'free'").await, "free");
+        }
+    });
+}

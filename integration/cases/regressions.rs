@@ -154,3 +154,20 @@ fn a_reset_query_that_resets_nothing_leaves_no_settings_behind() {
         }
     });
 }
+
+/// The server has lost what the DSN asks for, and the next client asks for the same.
+#[test]
+fn a_reset_query_that_resets_everything_takes_nothing_from_the_next() {
+    run(async {
+        for reset in ["reset all", "discard all", "DISCARD  ALL;", "reset search_path"] {
+            let settings = Settings::new().pool_mode("session").pool_size(1);
+            let rig = Rig::start(settings.set("server_reset_query", reset)).await;
+            let login = Login::to(rig.address()).with("options", "-c search_path=tenant");
+            for round in 0..3 {
+                let mut client = login.connect().await;
+                let path = client.value("show search_path").await;
+                assert_eq!(path, "tenant", "after {reset}, round {round}");
+            }
+        }
+    });
+}

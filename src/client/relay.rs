@@ -149,6 +149,10 @@ impl Client {
         {
             return false;
         }
+        if lease.conn.ledger.is_uncertain() {
+            self.probe();
+            return false;
+        }
         self.pins.cause().is_none_or(|cause| {
             if !self.about.pinned {
                 self.about.pinned = true;
@@ -163,6 +167,13 @@ impl Client {
             }
             false
         })
+    }
+
+    /// Asks the server something that shows whether more is to come than is owed.
+    fn probe(&mut self) {
+        let lease = self.lease.as_mut().expect("a relay has a lease");
+        lease.conn.ledger.sent(Request::Query, Origin::Proxy);
+        self.up.slip_in(|out| encode::query(out, ""));
     }
 
     #[inline]

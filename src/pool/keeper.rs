@@ -215,7 +215,7 @@ impl Pool {
                 );
                 Ok(connected)
             }
-            _ => Err(ConnectError::Strange("connect_query did not come to its end".to_owned())),
+            _ => Err(ConnectError::ConnectQuery),
         }
     }
 
@@ -293,9 +293,11 @@ impl Pool {
     /// What cleans this server. A client's traces go whatever the configuration says: the next one
     /// must not meet them. What is still to be answered may leave some that nobody will see.
     fn resets(&self, server: &Server) -> Vec<&str> {
-        let is_dirty = server.is_dirty || !server.ledger.is_quiet();
+        let mut is_dirty = server.is_dirty || !server.ledger.is_quiet();
         let is_wanted = is_dirty || server.ledger.status() != Status::Idle || self.resets_always();
         let own = self.settings.server_reset_query.as_deref().filter(|_| is_wanted);
+        // What another reset query does to the settings on the server, nobody knows.
+        is_dirty |= own.is_some_and(|sql| !discards_all(sql)) && !server.applied.is_empty();
         let own = own.filter(|sql| !is_dirty || !discards_all(sql));
         let again = self.connect_query.as_deref();
         let discard = is_dirty.then_some(DISCARD_ALL);
@@ -308,6 +310,7 @@ impl Pool {
 fn failure_of(error: ConnectError) -> ConnectFailure<Arc<ErrorFields>> {
     use FailureScope::{Host, Pool};
     let (scope, definitive) = match &error {
+        ConnectError::ConnectQuery => (Pool, false),
         ConnectError::NoPassword(_) | ConnectError::Scram(_) => (Pool, true),
         ConnectError::Strange(_) | ConnectError::Unreachable(_) => (Host, false),
         ConnectError::Refused(fields) => match fields.code.as_str() {

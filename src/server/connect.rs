@@ -37,6 +37,8 @@ pub struct Connected {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    #[error("connect_query did not come to its end, or left a transaction open")]
+    ConnectQuery,
     #[error("server login failed: it asks for {0}, for which the proxy has no password")]
     NoPassword(&'static str),
     #[error("server login failed: {} ({})", .0.message, .0.code)]

@@ -207,6 +207,10 @@ impl Ledger {
             }
             _ => return Err(OutOfStep),
         };
+        if tag == from_server::EMPTY_QUERY && origin == Origin::Proxy {
+            // The answer to the probe: what could come before it has come.
+            (self.ignored, self.uncertain) = (0, false);
+        }
         if tag == from_server::COMMAND_COMPLETE {
             (self.copying_in, self.ignored) = (false, 0);
             // A simple query may copy in again.
@@ -281,6 +285,17 @@ impl Ledger {
         self.skip_copy_ends();
         self.status = status;
         self.copying_in = false;
+        let is_ignored = match self.owed.front() {
+            None | Some((Request::Query, Origin::Proxy)) => self.uncertain && self.ignored > 0,
+            _ => false,
+        };
+        if is_ignored {
+            // The copy failed before the server had read the `Sync` behind it.
+            self.ignored -= 1;
+            self.uncertain = self.ignored > 0;
+            self.batch = Batch::Closed;
+            return Ok(Reply { origin: Origin::Client, settled: Some(Request::Sync) });
+        }
         match self.owed.front() {
             Some(&(request, origin))
                 if matches!(request, Request::Query | Request::FunctionCall | Request::Sync) =>
@@ -289,17 +304,12 @@ impl Ledger {
                 self.skip_copy_ends();
                 Ok(Reply { origin, settled: Some(request) })
             }
-            // The copy failed before the server had read the `Sync` behind it.
-            None if self.uncertain && self.ignored > 0 => {
-                self.ignored -= 1;
-                self.batch = Batch::Closed;
-                Ok(Reply { origin: Origin::Client, settled: Some(Request::Sync) })
-            }
             _ => Err(OutOfStep),
         }
     }
 
-    /// Whether more may come than is owed: the server can be given to nobody else.
+    /// Whether more may come than is owed: the server can be given to nobody else. The answer to an
+    /// empty query of the proxy's own, a probe, shows what was to come.
     #[inline]
     pub fn is_uncertain(&self) -> bool {
         self.uncertain

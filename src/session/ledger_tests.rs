@@ -163,7 +163,30 @@ fn a_copy_in_that_fails_at_once_still_answers_its_sync() {
     }
     ledger.failed(|_, _| {});
     assert_eq!(ledger.ready(Status::Idle).unwrap().settled, Some(Sync));
-    assert!(ledger.is_settled() && ledger.is_uncertain());
+    assert!(ledger.is_settled() && !ledger.is_uncertain());
+}
+
+/// With a `Sync` behind the copy data as well, nobody can tell which of the two was answered first:
+/// an empty query behind them shows whether there is another answer.
+#[test]
+fn a_probe_shows_whether_a_sync_was_read_as_copy_data() {
+    use Request::{Bind, CopyEnd, Execute, Parse, Query, Sync};
+    for was_read in [true, false] {
+        let mut ledger = ledger(&[Parse, Bind, Execute, Sync, CopyEnd, Sync]);
+        for tag in [from_server::PARSE_COMPLETE, from_server::BIND_COMPLETE, from_server::COPY_IN] {
+            ledger.replied(tag).unwrap();
+        }
+        ledger.failed(|_, _| {});
+        ledger.ready(Status::Idle).unwrap();
+        assert!(ledger.is_settled() && ledger.is_uncertain());
+        ledger.sent(Query, Origin::Proxy);
+        if !was_read {
+            assert_eq!(ledger.ready(Status::Idle).unwrap().origin, Origin::Client);
+        }
+        assert_eq!(ledger.replied(from_server::EMPTY_QUERY).unwrap().origin, Origin::Proxy);
+        assert_eq!(ledger.ready(Status::Idle).unwrap().origin, Origin::Proxy);
+        assert!(ledger.is_settled() && !ledger.is_uncertain());
+    }
 }
 
 #[test]
