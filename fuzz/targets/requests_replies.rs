@@ -62,7 +62,7 @@ impl Session {
         }
         if self.ledger.is_settled() {
             let server = &self.server;
-            let may_be_lent = !server.is_dead && !self.ledger.is_uncertain();
+            let may_be_lent = !server.is_dead && !self.is_doubtful();
             assert!(!may_be_lent || server.is_free(), "settled, and yet: {server:?}");
             assert!(self.ledger.is_empty() && self.ledger.is_quiet() && !self.ledger.is_open());
             assert_eq!(self.ledger.next_origin(), None);
@@ -127,6 +127,7 @@ impl Session {
         if said.is_fatal {
             return self.lose_server();
         }
+        let is_doubtful = self.is_doubtful();
         match said.tag {
             b'E' => self.failed(said),
             tag => {
@@ -136,7 +137,7 @@ impl Session {
                 };
                 let right =
                     Reply { origin: said.origin, settled: said.is_last.then_some(said.request) };
-                if reply != Ok(right) && self.ledger.is_uncertain() {
+                if reply != Ok(right) && is_doubtful {
                     // After a copy has failed only a client that waits stays in step.
                     return self.lose_server();
                 }
@@ -151,9 +152,14 @@ impl Session {
         }
     }
 
+    /// A copy has failed, and what the server had read of it is not known.
+    fn is_doubtful(&self) -> bool {
+        self.ledger.is_uncertain()
+    }
+
     fn end_lease(&mut self) {
         assert!(!self.pins.leaves_traces());
-        if self.ledger.is_uncertain() {
+        if self.is_doubtful() {
             return self.lose_server();
         }
         assert!(self.server.is_clean(), "left: {:?}", self.server);
@@ -185,7 +191,7 @@ impl Session {
             Request::Parse => pins.unnamed_skipped(),
             _ => {}
         });
-        if origin != Some(said.origin) && self.ledger.is_uncertain() {
+        if origin != Some(said.origin) && self.is_doubtful() {
             return self.lose_server();
         }
         assert_eq!(origin, Some(said.origin), "{said:?}");

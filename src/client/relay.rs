@@ -149,7 +149,7 @@ impl Client {
         {
             return false;
         }
-        if lease.conn.ledger.is_uncertain() {
+        if lease.conn.ledger.wants_probe() {
             self.probe();
             return false;
         }

@@ -210,7 +210,8 @@ impl Pool {
     /// Takes a server back that owes nothing.
     #[inline]
     pub fn give_back(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease) {
-        if lease.conn.ledger.is_uncertain() || !lease.conn.ledger.is_settled() {
+        let ledger = &lease.conn.ledger;
+        if ledger.is_uncertain() || !ledger.is_settled() {
             return self.discard(worker, lease);
         }
         if lease.conn.is_dirty || self.resets_always() {

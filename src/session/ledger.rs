@@ -86,6 +86,22 @@ pub struct Abandoned {
     pub open: bool,
 }
 
+/// Whether a copy failed when only the server knew whether it had read the `Sync` behind it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Knowledge {
+    /// What could come has come. What was sent meanwhile may have been skipped, or not.
+    Probed,
+    Sure,
+    /// One more `ReadyForQuery` may come, or not.
+    Uncertain,
+}
+
+impl Knowledge {
+    fn probed(self) -> Self {
+        if self == Self::Sure { Self::Sure } else { Self::Probed }
+    }
+}
+
 /// Extended requests since the last `Sync`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Batch {
@@ -114,9 +130,7 @@ pub struct Ledger {
     copying_in: bool,
     /// `Sync` requests that the server ignores, if it reads them while it copies in.
     ignored: u32,
-    /// A copy failed, and only the server knows whether it had read those: one more
-    /// `ReadyForQuery` may come, or not.
-    uncertain: bool,
+    knowledge: Knowledge,
 }
 
 impl Default for Ledger {
@@ -127,7 +141,7 @@ impl Default for Ledger {
             batch: Batch::Closed,
             copying_in: false,
             ignored: 0,
-            uncertain: false,
+            knowledge: Knowledge::Sure,
         }
     }
 }
@@ -209,7 +223,8 @@ impl Ledger {
         };
         if tag == from_server::EMPTY_QUERY && origin == Origin::Proxy {
             // The answer to the probe: what could come before it has come.
-            (self.ignored, self.uncertain) = (0, false);
+            self.ignored = 0;
+            self.knowledge = self.knowledge.probed();
         }
         if tag == from_server::COMMAND_COMPLETE {
             (self.copying_in, self.ignored) = (false, 0);
@@ -258,7 +273,9 @@ impl Ledger {
         self.skip_copy_ends();
         let &(request, origin) = self.owed.front()?;
         self.copying_in = false;
-        self.uncertain |= self.ignored > 0;
+        if self.ignored > 0 && self.knowledge == Knowledge::Sure {
+            self.knowledge = Knowledge::Uncertain;
+        }
         if matches!(request, Request::Query | Request::FunctionCall) {
             return Some(origin);
         }
@@ -286,13 +303,14 @@ impl Ledger {
         self.status = status;
         self.copying_in = false;
         let is_ignored = match self.owed.front() {
-            None | Some((Request::Query, Origin::Proxy)) => self.uncertain && self.ignored > 0,
+            None | Some((Request::Query, Origin::Proxy)) => {
+                self.knowledge != Knowledge::Sure && self.ignored > 0
+            }
             _ => false,
         };
         if is_ignored {
             // The copy failed before the server had read the `Sync` behind it.
             self.ignored -= 1;
-            self.uncertain = self.ignored > 0;
             self.batch = Batch::Closed;
             return Ok(Reply { origin: Origin::Client, settled: Some(Request::Sync) });
         }
@@ -308,11 +326,18 @@ impl Ledger {
         }
     }
 
-    /// Whether more may come than is owed: the server can be given to nobody else. The answer to an
-    /// empty query of the proxy's own, a probe, shows what was to come.
+    /// Whether more may come than is owed, or less: the server must be closed when the client has
+    /// had what it waits for.
     #[inline]
     pub fn is_uncertain(&self) -> bool {
-        self.uncertain
+        self.knowledge != Knowledge::Sure
+    }
+
+    /// Whether the answer to an empty query of the proxy's own, a probe, would show what is still
+    /// to come.
+    #[inline]
+    pub fn wants_probe(&self) -> bool {
+        self.knowledge == Knowledge::Uncertain
     }
 
     #[inline]

@@ -163,7 +163,7 @@ fn a_copy_in_that_fails_at_once_still_answers_its_sync() {
     }
     ledger.failed(|_, _| {});
     assert_eq!(ledger.ready(Status::Idle).unwrap().settled, Some(Sync));
-    assert!(ledger.is_settled() && !ledger.is_uncertain());
+    assert!(ledger.is_settled() && ledger.is_uncertain());
 }
 
 /// With a `Sync` behind the copy data as well, nobody can tell which of the two was answered first:
@@ -178,14 +178,14 @@ fn a_probe_shows_whether_a_sync_was_read_as_copy_data() {
         }
         ledger.failed(|_, _| {});
         ledger.ready(Status::Idle).unwrap();
-        assert!(ledger.is_settled() && ledger.is_uncertain());
+        assert!(ledger.is_settled() && ledger.wants_probe());
         ledger.sent(Query, Origin::Proxy);
         if !was_read {
             assert_eq!(ledger.ready(Status::Idle).unwrap().origin, Origin::Client);
         }
         assert_eq!(ledger.replied(from_server::EMPTY_QUERY).unwrap().origin, Origin::Proxy);
         assert_eq!(ledger.ready(Status::Idle).unwrap().origin, Origin::Proxy);
-        assert!(ledger.is_settled() && !ledger.is_uncertain());
+        assert!(ledger.is_settled() && !ledger.wants_probe());
     }
 }
 
