@@ -126,13 +126,6 @@ impl Stream {
         }
     }
 
-    pub fn peer(&self) -> Peer {
-        match self {
-            Self::Tcp(socket) => socket.peer_addr().map_or(Peer::Unix, Peer::Tcp),
-            Self::Unix(_) => Peer::Unix,
-        }
-    }
-
     /// Sends everything, waiting as long as it takes. For logins and refusals: not the hot path.
     ///
     /// # Errors

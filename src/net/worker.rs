@@ -48,7 +48,6 @@ pub struct Worker {
     now: Cell<Instant>,
     wheel: RefCell<Wheel>,
     spare: RefCell<Vec<Buffer>>,
-    made: Cell<usize>,
 }
 
 /// The time, for those that have no worker.
@@ -65,7 +64,6 @@ impl Worker {
             now: Cell::new(now),
             wheel: RefCell::new(Wheel::new(now)),
             spare: RefCell::new(Vec::with_capacity(SPARE_MAX)),
-            made: Cell::new(0),
         }
     }
 
@@ -94,17 +92,9 @@ impl Worker {
         self.wheel.borrow_mut().advance(now);
     }
 
-    /// How many deadlines are armed.
-    pub fn armed(&self) -> usize {
-        self.wheel.borrow().len()
-    }
-
     #[inline]
     pub(super) fn lend(&self) -> Buffer {
-        self.spare.borrow_mut().pop().unwrap_or_else(|| {
-            self.made.set(self.made.get() + 1);
-            vec![0; BUFFER_SIZE].into_boxed_slice()
-        })
+        self.spare.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER_SIZE].into_boxed_slice())
     }
 
     #[inline]
@@ -115,13 +105,6 @@ impl Worker {
         }
     }
 
-    /// How many buffers were ever made: grows no more once the load is steady.
-    pub fn buffers_made(&self) -> usize {
-        self.made.get()
-    }
-}
-
-impl Worker {
     /// Waits for `work`, but no longer than `limit`, on the worker's wheel: no timer is made, which
     /// would have the runtime write to itself. For logins, of which there are thousands a second.
     ///

@@ -9,7 +9,7 @@ pub mod exchange;
 pub mod upkeep;
 
 use crate::base::ids::WorkerId;
-use crate::net::stream::{Peer, Stream};
+use crate::net::stream::Stream;
 use crate::net::worker::Worker;
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
@@ -62,10 +62,6 @@ impl Server {
     #[inline]
     pub fn home(&self) -> WorkerId {
         self.home
-    }
-
-    pub fn peer(&self) -> Option<Peer> {
-        self.stream.as_ref().map(Stream::peer)
     }
 
     /// Makes the socket known to this worker's runtime: two system calls, if it was another's.
