@@ -1,10 +1,11 @@
-//! The smallest words: ids, secrets, time that is told rather than read, shared state.
+//! The smallest words: ids, secrets, patterns, time that is told rather than read, shared state.
 //!
 //! Nothing here knows Postgres. Nothing here reads a clock.
 
 pub mod backoff;
 pub mod expiry;
 pub mod finding;
+pub mod glob;
 pub mod ids;
 pub mod secret;
 pub mod shared;
