@@ -8,6 +8,7 @@ mod file;
 mod findings;
 mod load;
 pub mod options;
+mod overrides;
 mod reader;
 pub mod reference;
 pub mod report;
@@ -20,6 +21,7 @@ mod users_file;
 mod value;
 
 pub use load::{Loaded, load, parse};
+pub use overrides::PoolOverrides;
 
 use crate::base::secret::Secret;
 use std::collections::BTreeMap;
@@ -228,23 +230,6 @@ pub struct User {
     pub overrides: PoolOverrides,
 }
 
-/// What a `[databases]` or `[users]` section says beside the defaults. `None`: nothing.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct PoolOverrides {
-    pub pool_mode: Option<PoolMode>,
-    pub pool_size: Option<u32>,
-    pub min_pool_size: Option<u32>,
-    pub reserve_pool_size: Option<u32>,
-    pub server_lifetime: Option<Option<Duration>>,
-    pub max_db_connections: Option<u32>,
-    pub max_user_connections: Option<u32>,
-    pub query_wait_timeout: Option<Option<Duration>>,
-    pub query_timeout: Option<Option<Duration>>,
-    pub transaction_timeout: Option<Option<Duration>>,
-    pub idle_transaction_timeout: Option<Option<Duration>>,
-    pub client_idle_timeout: Option<Option<Duration>>,
-}
-
 /// One option of `[proxy]`, for people and tools.
 #[derive(Clone, Debug)]
 pub struct Setting<'a> {
@@ -301,29 +286,5 @@ impl Sockets {
         self.tcp_user_timeout =
             self.tcp_user_timeout.zip(client_write_timeout).map(|(ours, theirs)| ours.max(theirs));
         self
-    }
-}
-
-impl PoolOverrides {
-    fn apply_to_pool(&self, settings: &mut PoolSettings) {
-        let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
-        settings.pool_mode = self.pool_mode.unwrap_or(settings.pool_mode);
-        set(&mut settings.pool_size, self.pool_size);
-        set(&mut settings.min_pool_size, self.min_pool_size);
-        set(&mut settings.reserve_pool_size, self.reserve_pool_size);
-        set(&mut settings.max_db_connections, self.max_db_connections);
-        set(&mut settings.max_user_connections, self.max_user_connections);
-        settings.server_lifetime = self.server_lifetime.unwrap_or(settings.server_lifetime);
-    }
-
-    fn apply_to_client(&self, timeouts: &mut ClientTimeouts) {
-        let set = |to: &mut Option<Duration>, from: Option<Option<Duration>>| {
-            *to = from.unwrap_or(*to);
-        };
-        set(&mut timeouts.query_wait_timeout, self.query_wait_timeout);
-        set(&mut timeouts.query_timeout, self.query_timeout);
-        set(&mut timeouts.transaction_timeout, self.transaction_timeout);
-        set(&mut timeouts.idle_transaction_timeout, self.idle_transaction_timeout);
-        set(&mut timeouts.client_idle_timeout, self.client_idle_timeout);
     }
 }
