@@ -35,6 +35,22 @@ fn warnings(text: &str) -> Vec<String> {
     loaded.warnings.iter().map(ToString::to_string).collect()
 }
 
+/// The only error of `text` is on `line`, has `code`, and contains `words`.
+#[track_caller]
+fn one_error(text: &str, line: usize, code: &str, words: &str) {
+    let found = errors(text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let start = format!("dir/proxy.toml:{line}: error [{code}]: ");
+    assert!(found[0].starts_with(&start) && found[0].contains(words), "{start}{words}\n{found:#?}");
+}
+
+#[track_caller]
+fn one_warning(text: &str, line: usize, code: &str) {
+    let found = warnings(text);
+    let start = format!("dir/proxy.toml:{line}: warning [{code}]: ");
+    assert!(found.len() == 1 && found[0].starts_with(&start), "{start}\n{found:#?}");
+}
+
 /// A file without findings, to build on.
 const GOOD: &str = "\
 [hosts.main]

@@ -1,27 +1,11 @@
 //! What is said about files that are wrong or odd.
 
-use super::{GOOD, errors, warnings, with};
+use super::{GOOD, errors, one_error, one_warning, warnings, with};
 
-/// The only error of `text` is on `line`, has `code`, and contains `words`.
-#[track_caller]
-fn one_error(text: &str, line: usize, code: &str, words: &str) {
-    let found = errors(text);
-    assert_eq!(found.len(), 1, "{found:#?}");
-    let start = format!("dir/proxy.toml:{line}: error [{code}]: ");
-    assert!(found[0].starts_with(&start) && found[0].contains(words), "{start}{words}\n{found:#?}");
-}
-
-/// The same for a line under `[proxy]`.
+/// The only error of a line under `[proxy]`.
 #[track_caller]
 fn proxy_error(line: &str, code: &str, words: &str) {
     one_error(&with(&format!("[proxy]\n{line}\n")), 7, code, words);
-}
-
-#[track_caller]
-fn one_warning(text: &str, line: usize, code: &str) {
-    let found = warnings(text);
-    let start = format!("dir/proxy.toml:{line}: warning [{code}]: ");
-    assert!(found.len() == 1 && found[0].starts_with(&start), "{start}\n{found:#?}");
 }
 
 #[test]
