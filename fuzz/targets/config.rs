@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use pgweir::config::classes::{ClassLimits, Who};
 use pgweir::config::{parse, reference};
 use std::io;
 use std::path::Path;
@@ -29,10 +30,37 @@ fuzz_target!(|input: (bool, u16, u8, &str, &str)| {
                 assert!(settings.pool_size > 0, "a pool that can serve nobody");
             }
             assert!(loaded.config.process.workers > 0, "nobody serves clients");
+            for class in &loaded.config.classes {
+                judge(&class.limits);
+            }
+            // `users` is as good as any text for what a client calls itself.
+            let who = Who { database: "app", user: "app", application_name: users, address: None };
+            if let Some(class) = loaded.config.class_of(&who) {
+                assert!(class.rule.as_ref().is_some_and(|rule| rule.matches(&who)));
+            }
         }
         Err(findings) => assert!(!findings.is_empty()),
     }
 });
+
+/// Limits that can be obeyed, and serve somebody.
+fn judge(limits: &ClassLimits) {
+    assert!((1..=1_000).contains(&limits.weight), "no share");
+    let most = limits.quota.max_in_flight;
+    assert!(most == 0 || limits.reserved <= most, "more reserved than is ever used");
+    for quota in [&limits.quota, &limits.per_address] {
+        for per_second in quota
+            .rate
+            .map(|rate| rate.per_second)
+            .into_iter()
+            .chain(quota.server_time.map(|time| time.per_second))
+        {
+            assert!(per_second.is_finite() && per_second > 0.0, "never served");
+        }
+        assert!(quota.rate.is_none_or(|rate| rate.burst > 0), "never served");
+        assert!(quota.server_time.is_none_or(|time| !time.burst.is_zero()), "never served");
+    }
+}
 
 /// The text in the place of `lost` bytes.
 fn put_inside(at: u16, lost: u8, text: &str) -> String {

@@ -104,7 +104,8 @@ fn set(name: &str) -> Result<Command, End> {
     if is(name, "SESSION") || CLIENT_SETTINGS.iter().any(|other| is(name, other)) {
         return Ok(Command::SetIgnored);
     }
-    if options::find(Section::Proxy, &name.to_ascii_lowercase()).is_some() {
+    let name = name.to_ascii_lowercase();
+    if Section::SHOWN.into_iter().any(|section| options::find(section, &name).is_some()) {
         return Ok(Command::Set);
     }
     Err(EndReason::ConsoleSetFailed.into())
@@ -144,6 +145,7 @@ mod tests {
             assert_eq!(parse(text), Ok(Command::SetIgnored), "{text}");
         }
         assert_eq!(parse("SET default_pool_size = 3"), Ok(Command::Set));
+        assert_eq!(parse("SET shed = 'off'"), Ok(Command::Set));
         assert!(Command::parse("SET nosuch = 1").is_err());
     }
 

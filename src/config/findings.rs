@@ -58,7 +58,11 @@ impl Findings {
     }
 
     pub(super) fn have_errors(&self) -> bool {
-        self.all.iter().any(|finding| finding.severity == Severity::Error)
+        self.errors() > 0
+    }
+
+    pub(super) fn errors(&self) -> usize {
+        self.all.iter().filter(|finding| finding.severity == Severity::Error).count()
     }
 
     /// In the order of the file.

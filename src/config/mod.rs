@@ -4,10 +4,12 @@
 //! to look up, no unit to parse and nothing that can be wrong. [`options`] is the table that both
 //! follow, and that the default file and the reference are made from.
 
+pub mod classes;
 mod file;
 mod findings;
 mod load;
 pub mod options;
+pub mod overload;
 mod overrides;
 mod reader;
 pub mod reference;
@@ -24,6 +26,8 @@ pub use load::{Loaded, load, parse};
 pub use overrides::PoolOverrides;
 
 use crate::base::secret::Secret;
+use classes::{Class, ClassChoice, ClassLimits};
+use overload::Overload;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,7 +64,7 @@ pub enum HostAddress {
 }
 
 /// Everything, resolved. Durations of zero that mean "off" are `None` here.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub listen: Listen,
     pub process: Process,
@@ -75,7 +79,12 @@ pub struct Config {
     /// What holds for a user that no section names.
     pub pool_defaults: PoolSettings,
     pub timeouts: ClientTimeouts,
-    /// The options of `[proxy]` by name, as `SHOW CONFIG` has them.
+    /// In the file's order: the first whose rule holds is a client's.
+    pub classes: Vec<Arc<Class>>,
+    /// What holds for who is in none of them.
+    pub default_class: ClassLimits,
+    pub overload: Overload,
+    /// The options of `[proxy]` and `[overload]` by name, as `SHOW CONFIG` has them.
     pub shown: BTreeMap<&'static str, String>,
 }
 
@@ -193,6 +202,8 @@ pub struct ClientTimeouts {
     pub query_timeout: Option<Duration>,
     pub transaction_timeout: Option<Duration>,
     pub idle_transaction_timeout: Option<Duration>,
+    /// The same while others wait for a server.
+    pub idle_transaction_pressure_timeout: Option<Duration>,
     pub client_idle_timeout: Option<Duration>,
     /// A client that takes nothing for so long is let go.
     pub client_write_timeout: Option<Duration>,
@@ -227,10 +238,11 @@ pub struct User {
     pub password: Option<Secret>,
     pub server_login: Option<ServerLogin>,
     pub max_user_client_connections: u32,
+    pub choose_class: ClassChoice,
     pub overrides: PoolOverrides,
 }
 
-/// One option of `[proxy]`, for people and tools.
+/// One option of `[proxy]` or `[overload]`, for people and tools.
 #[derive(Clone, Debug)]
 pub struct Setting<'a> {
     pub name: &'static str,
@@ -261,9 +273,9 @@ impl Config {
         timeouts
     }
 
-    /// The options of `[proxy]`, with their values and defaults as the console shows them.
+    /// The options of the process, with their values and defaults as the console shows them.
     pub fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
-        options::of(options::Section::Proxy).map(|option| Setting {
+        options::Section::SHOWN.into_iter().flat_map(options::of).map(|option| Setting {
             name: option.name,
             value: self.shown.get(option.name).map_or("", String::as_str),
             default: reader::shown_default(option),

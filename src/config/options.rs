@@ -1,8 +1,10 @@
 //! Every option, as data. Reading the file, the default file, the reference and the suggestions
 //! for misspelt names all come from this table.
 
+mod classes;
 mod clients;
 mod listen;
+mod overload;
 mod pools;
 mod section;
 mod sections;
@@ -40,6 +42,11 @@ pub enum Kind {
     List,
     /// File permissions, in octal.
     Mode,
+    /// A number that may have a fraction.
+    Number {
+        least: f64,
+        most: f64,
+    },
     /// A text that is never shown.
     Secret,
     /// `"64kB"`, or a plain number of bytes.
@@ -48,6 +55,12 @@ pub enum Kind {
         most: u32,
     },
     Text,
+    /// One of these words, or a duration; a plain number is seconds.
+    WordOrDuration {
+        words: &'static [&'static str],
+        least: Duration,
+        most: Duration,
+    },
 }
 
 /// Where an option's default comes from.
@@ -55,8 +68,10 @@ pub enum Kind {
 pub enum Default {
     /// This value, as written in the file.
     Value(&'static str),
-    /// The option of this name in `[proxy]`.
-    Proxy(&'static str),
+    /// There is none, and what that means. The other text is an example.
+    Absent { example: &'static str, means: &'static str },
+    /// The option of this name in another section.
+    Of(Section, &'static str),
     /// There is none: the option must be written. The text is an example.
     Required(&'static str),
 }
@@ -114,6 +129,14 @@ pub const GROUPS: &[Group] = &[
     Group { section: Section::Host, title: "Hosts", options: sections::HOST },
     Group { section: Section::Database, title: "Databases", options: sections::DATABASE },
     Group { section: Section::User, title: "Users", options: sections::USER },
+    Group { section: Section::Class, title: "Classes", options: classes::CLASS },
+    Group { section: Section::ClassMatch, title: "Who is in it", options: classes::MATCH },
+    Group {
+        section: Section::ClassPerAddress,
+        title: "What each address may have",
+        options: classes::PER_ADDRESS,
+    },
+    Group { section: Section::Overload, title: "Overload", options: overload::OVERLOAD },
 ];
 
 /// The options of a section, in the order of the documentation.
@@ -130,8 +153,8 @@ impl Opt {
     pub fn default_text(&self) -> Option<&'static str> {
         match self.default {
             Default::Value(text) => Some(text),
-            Default::Proxy(name) => find(Section::Proxy, name).and_then(Self::default_text),
-            Default::Required(_) => None,
+            Default::Of(section, name) => find(section, name).and_then(Self::default_text),
+            Default::Absent { .. } | Default::Required(_) => None,
         }
     }
 }
@@ -169,8 +192,17 @@ impl Opt {
         self
     }
 
-    const fn as_in_proxy(mut self, name: &'static str) -> Self {
-        self.default = Default::Proxy(name);
+    const fn as_in_proxy(self, name: &'static str) -> Self {
+        self.as_in(Section::Proxy, name)
+    }
+
+    const fn as_in(mut self, section: Section, name: &'static str) -> Self {
+        self.default = Default::Of(section, name);
+        self
+    }
+
+    const fn absent(mut self, example: &'static str, means: &'static str) -> Self {
+        self.default = Default::Absent { example, means };
         self
     }
 
@@ -217,10 +249,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_section_takes_from_the_proxy_is_there() {
+    fn what_a_section_takes_from_another_is_there() {
         for option in GROUPS.iter().flat_map(|group| group.options) {
-            if let Default::Proxy(name) = option.default {
-                assert!(find(Section::Proxy, name).is_some(), "{name}");
+            if let Default::Of(section, name) = option.default {
+                assert!(find(section, name).is_some(), "{name}");
                 assert!(option.default_text().is_some(), "{name}");
             }
         }

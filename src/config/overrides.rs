@@ -17,6 +17,7 @@ pub struct PoolOverrides {
     pub query_timeout: Option<Option<Duration>>,
     pub transaction_timeout: Option<Option<Duration>>,
     pub idle_transaction_timeout: Option<Option<Duration>>,
+    pub idle_transaction_pressure_timeout: Option<Option<Duration>>,
     pub client_idle_timeout: Option<Option<Duration>>,
 }
 
@@ -40,6 +41,10 @@ impl PoolOverrides {
         set(&mut timeouts.query_timeout, self.query_timeout);
         set(&mut timeouts.transaction_timeout, self.transaction_timeout);
         set(&mut timeouts.idle_transaction_timeout, self.idle_transaction_timeout);
+        set(
+            &mut timeouts.idle_transaction_pressure_timeout,
+            self.idle_transaction_pressure_timeout,
+        );
         set(&mut timeouts.client_idle_timeout, self.client_idle_timeout);
     }
 }

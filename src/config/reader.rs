@@ -2,7 +2,7 @@
 
 use super::file::{Raw, RawTable, RawValue, read_value};
 use super::findings::{Findings, Problem};
-use super::options::{self, Opt, Section};
+use super::options::{self, Default, Opt, Section};
 use super::suggest;
 use super::value::{self, Value};
 use crate::base::secret::Secret;
@@ -23,7 +23,8 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(section: Section, table: &'a RawTable, findings: &'a mut Findings) -> Self {
         for (name, entry) in &table.entries {
-            if options::find(section, name).is_none() {
+            let is_part = section.parts().any(|part| part.name() == name);
+            if options::find(section, name).is_none() && !is_part {
                 findings.error(entry.key_line, suggest::unknown_key(section, name));
             }
         }
@@ -44,6 +45,19 @@ impl<'a> Reader<'a> {
 
     pub(super) fn is_written(&self, name: &str) -> bool {
         self.table.entries.contains_key(name)
+    }
+
+    /// A section within this one. `None`: not written, or an error.
+    pub(super) fn part(&mut self, part: Section) -> Option<&'a RawTable> {
+        let name = part.name();
+        let entry = self.table.entries.get(name)?;
+        if let RawValue::Table(table) = &entry.raw.value {
+            return Some(table);
+        }
+        let message = format!("`{name}` is {}, not a section.", entry.raw.value.type_name());
+        let action = format!("Write `{name} = {{ ... }}`, or the header {}.", part.header());
+        self.findings.error(entry.raw.line, Problem::new("wrong-type", message, action));
+        None
     }
 
     pub(super) fn error(&mut self, name: &str, problem: Problem) {
@@ -90,9 +104,22 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn list(&mut self, name: &str) -> Vec<String> {
+        self.own_list(name).unwrap_or_default()
+    }
+
+    /// `None`: zero, where that means "no limit".
+    pub(super) fn number(&mut self, name: &str) -> Option<f64> {
         match self.value(name) {
-            Some(Value::List(list)) => list,
-            _ => Vec::new(),
+            Some(Value::Number(number)) => Some(number).filter(|number| *number > 0.0),
+            _ => None,
+        }
+    }
+
+    pub(super) fn word_or_duration(&mut self, name: &str) -> Result<Duration, &'static str> {
+        match self.value(name) {
+            Some(Value::Duration(duration)) => Ok(duration),
+            Some(Value::Choice(word)) => Err(word),
+            _ => Err(""),
         }
     }
 
@@ -114,7 +141,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    // The same for options whose default is another section's: `None` when not written.
+    // The same for options that have no default, or another section's: `None` when not written.
+
+    /// Also `None` when it is wrong and has no default.
+    pub(super) fn own_list(&mut self, name: &str) -> Option<Vec<String>> {
+        match self.value(name) {
+            Some(Value::List(list)) => Some(list),
+            _ => None,
+        }
+    }
 
     pub(super) fn own_choice(&mut self, name: &str) -> Option<&'static str> {
         let asked = self.choice(name);
@@ -136,7 +171,7 @@ impl<'a> Reader<'a> {
         self.own_duration(name).map(off_if_zero)
     }
 
-    /// `None` only for an option that must be written and is not.
+    /// `None` only for an option without a default that is not written, or wrong.
     fn value(&mut self, name: &str) -> Option<Value> {
         let option = options::find(self.section, name).expect("only options of the table are read");
         let value = self.checked_value(option)?;
@@ -153,7 +188,13 @@ impl<'a> Reader<'a> {
                 Ok(value) => return Some(value),
                 Err(problem) => {
                     let message = format!("`{name}` {}", problem.message);
-                    self.findings.error(entry.raw.line, Problem { message, ..problem });
+                    let mut action = problem.action;
+                    if let Default::Absent { means, .. } = option.default
+                        && problem.code == "out-of-range"
+                    {
+                        action = format!("{action} Leave it out for {means}.");
+                    }
+                    self.findings.error(entry.raw.line, Problem { message, action, ..problem });
                 }
             }
         }
@@ -216,8 +257,9 @@ mod tests {
     fn every_default_is_valid() {
         for section in Section::ALL {
             for option in options::of(section) {
-                let required = matches!(option.default, Default::Required(_));
-                assert_eq!(default_of(option).is_none(), required, "{}", option.name);
+                let has_none =
+                    matches!(option.default, Default::Absent { .. } | Default::Required(_));
+                assert_eq!(default_of(option).is_none(), has_none, "{}", option.name);
             }
         }
     }

@@ -14,7 +14,8 @@ const FILE_HEAD: &str = "\
 # The configuration of pgweir.
 #
 # Lines that start with `#` and a space are text. The others that start with `#` are options, with
-# their defaults: take the `#` away to change one. `pgweir check -c FILE` says what is wrong.
+# their defaults, or with an example where there is none: take the `#` away to change one.
+# `pgweir check -c FILE` says what is wrong.
 #
 # Durations have a unit, \"500ms\" \"10s\" \"5min\" \"1h\" \"1d\", and so have sizes, \"64kB\" \"1GB\". A plain
 # number means what it means in PgBouncer: mostly seconds, or bytes.
@@ -55,10 +56,11 @@ pub fn default_file() -> String {
 
 fn section_head(section: Section) -> String {
     let rule = format!("# {}\n", "=".repeat(98));
-    let header = match EXAMPLES.iter().find(|(example, _)| *example == section) {
-        Some((_, name)) => format!("#[{}.{name}]\n", section.name()),
+    let header = match (section, EXAMPLES.iter().find(|(example, _)| *example == section)) {
+        (_, Some((_, name))) => format!("#[{}.{name}]\n", section.name()),
         // Present though empty: then taking one `#` away is enough.
-        None => "[proxy]\n".to_owned(),
+        (Section::Proxy | Section::Overload, None) => format!("{}\n", section.header()),
+        (_, None) => format!("#{}\n", section.header()),
     };
     let mut text = rule.clone();
     comment(&mut text, intro(section));
@@ -76,6 +78,23 @@ fn intro(section: Section) -> &'static str {
         Section::User => {
             "A user that may log in. What a user says wins over its database and [proxy]."
         }
+        Section::Class => {
+            "Clients that share a priority, a weight and a quota. Any number of these; the first \
+             whose `match` holds for a client is its class. Who is in none of them shares a class of \
+             normal priority, weight 1 and no quota with the others of the same database and user. \
+             A class without `match` has only the clients that choose it: see `choose_class`."
+        }
+        Section::ClassMatch => {
+            "Part of the [[classes]] above: who is in the class. All that is written must hold. In one \
+             line: `match = { user = \"etl\", application_name = \"etl-*\" }`. In names, `*` is any \
+             number of characters and `?` is one; a list holds if one of it does. `match = {}` \
+             is everybody, and so the last one."
+        }
+        Section::ClassPerAddress => {
+            "Part of the [[classes]] above: what each client address in the class may have. In one \
+             line: `per_address = { max_clients = 10 }`. The unix socket counts as one address."
+        }
+        Section::Overload => "What happens when there is more to do than Postgres can.",
     }
 }
 
@@ -84,11 +103,15 @@ fn file_doc(option: &Opt) -> String {
     if let Kind::Choice(_) = option.kind {
         let _ = write!(text, " Write {}.", expected(&option.kind));
     }
-    if let Default::Proxy(name) = option.default {
-        let _ = write!(text, " Default: `{name}` of [proxy].");
-    }
-    if matches!(option.default, Default::Required(_)) {
-        text.push_str(" It must be written.");
+    match option.default {
+        Default::Absent { means, .. } => {
+            let _ = write!(text, " Default: {means}.");
+        }
+        Default::Of(section, name) => {
+            let _ = write!(text, " Default: `{name}` of {}.", section.header());
+        }
+        Default::Required(_) => text.push_str(" It must be written."),
+        Default::Value(_) => {}
     }
     if option.change == Change::Restart {
         text.push_str(" A change needs a restart.");
@@ -98,7 +121,7 @@ fn file_doc(option: &Opt) -> String {
 
 fn example(option: &Opt) -> &'static str {
     match option.default {
-        Default::Required(example) => example,
+        Default::Absent { example, .. } | Default::Required(example) => example,
         _ => option.default_text().unwrap_or("\"\""),
     }
 }
@@ -183,7 +206,8 @@ fn describe(text: &mut String, group: &Group) {
 
 fn default_doc(option: &Opt) -> String {
     match option.default {
-        Default::Proxy(name) => format!("`{name}` of `[proxy]`"),
+        Default::Absent { example, means } => format!("{means}; an example is `{example}`"),
+        Default::Of(section, name) => format!("`{name}` of `{}`", section.header()),
         Default::Required(example) => format!("none, it must be written, as in `{example}`"),
         Default::Value(text) => format!("`{text}`"),
     }

@@ -1,6 +1,9 @@
 //! What is written, as what is meant. Every problem is a finding; nothing stops at the first.
 
 mod checks;
+mod class_checks;
+mod classes;
+mod overload;
 mod proxy;
 mod sections;
 
@@ -25,14 +28,43 @@ pub(super) struct Files<'a> {
 /// Resolves the whole file. With errors among the findings the answer is of no use.
 pub(super) fn resolve(document: &Document, files: Files<'_>, findings: &mut Findings) -> Config {
     let empty = RawTable { line: 1, ..RawTable::default() };
-    let mut proxy_table = &empty;
-    let mut named: BTreeMap<Section, BTreeMap<&str, &RawTable>> = BTreeMap::new();
+    let mut found = find_sections(document, findings);
+    let proxy_table = found.single.remove(&Section::Proxy).unwrap_or(&empty);
+    let overload_table = found.single.remove(&Section::Overload).unwrap_or(&empty);
+    let mut proxy = proxy::resolve(proxy_table, files, findings);
+    let (overload, shown) = overload::resolve(overload_table, findings);
+    proxy.timeouts.idle_transaction_pressure_timeout = overload.idle_transaction_pressure_timeout;
+    proxy.shown.extend(shown);
+    let named = [Section::Host, Section::Database, Section::User]
+        .map(|section| found.named.remove(&section).unwrap_or_default());
+    let mut config = sections::resolve(proxy, overload, named, findings);
+    let placed = classes::resolve(&found.classes, findings);
+    config.classes = placed.iter().map(|placed| placed.class.clone()).collect();
+    let tables = checks::Tables { proxy: proxy_table, overload: overload_table, document };
+    checks::check(&config, &tables, findings);
+    class_checks::check(&config, &placed, &tables, findings);
+    config
+}
+
+/// The tables of the file, by what they are.
+#[derive(Default)]
+struct Found<'a> {
+    single: BTreeMap<Section, &'a RawTable>,
+    named: BTreeMap<Section, BTreeMap<&'a str, &'a RawTable>>,
+    classes: Vec<&'a RawTable>,
+}
+
+fn find_sections<'a>(document: &'a Document, findings: &mut Findings) -> Found<'a> {
+    let mut found = Found::default();
     for (name, entry) in &document.root.entries {
-        let section = Section::ALL.into_iter().find(|section| section.name() == name);
+        let section = Section::top().find(|section| section.name() == name);
         match (section, &entry.raw.value) {
-            (Some(Section::Proxy), RawValue::Table(table)) => proxy_table = table,
+            (Some(section @ (Section::Proxy | Section::Overload)), RawValue::Table(table)) => {
+                found.single.insert(section, table);
+            }
+            (Some(Section::Class), _) => found.classes = classes::tables(entry, findings),
             (Some(section), RawValue::Table(tables)) => {
-                named.insert(section, named_sections(section, tables, findings));
+                found.named.insert(section, named_sections(section, tables, findings));
             }
             (Some(section), other) => findings.error(entry.key_line, not_a_section(section, other)),
             (None, value) => {
@@ -46,16 +78,7 @@ pub(super) fn resolve(document: &Document, files: Files<'_>, findings: &mut Find
             }
         }
     }
-    let proxy = proxy::resolve(proxy_table, files, findings);
-    let of = |section| named.remove(&section).unwrap_or_default();
-    let config = sections::resolve(
-        proxy,
-        [Section::Host, Section::Database, Section::User].map(of),
-        findings,
-    );
-    let tables = checks::Tables { proxy: proxy_table, document };
-    checks::check(&config, &tables, findings);
-    config
+    found
 }
 
 fn is_table(raw: &Raw) -> bool {

@@ -1,7 +1,7 @@
 //! Names that are not known, and what was probably meant.
 
 use super::findings::Problem;
-use super::options::{self, Section};
+use super::options::{self, Default, Opt, Section};
 
 /// The known name that is nearest to `name`, if it is near enough to be meant.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -22,7 +22,6 @@ pub(super) fn unknown_key(section: Section, name: &str) -> Problem {
 
 /// What to say about a section that does not exist.
 pub(super) fn unknown_section(name: &str, is_table: bool) -> Problem {
-    let names = Section::ALL.map(Section::name);
     if !is_table {
         let message = format!("`{name}` stands before any section.");
         let home = options::find(Section::Proxy, name)
@@ -33,7 +32,8 @@ pub(super) fn unknown_section(name: &str, is_table: bool) -> Problem {
     }
     let near = match name {
         // What people who come from PgBouncer write.
-        "pgbouncer" | "pgweir" => Some("proxy"),
+        "pgbouncer" | "pgweir" => Some(Section::Proxy),
+        "class" => Some(Section::Class),
         "peers" => {
             return Problem::new(
                 "unknown-section",
@@ -41,15 +41,15 @@ pub(super) fn unknown_section(name: &str, is_table: bool) -> Problem {
                 "pgweir does not have peers: one process uses all cores. Remove it.",
             );
         }
-        _ => nearest(name, names.into_iter()),
+        _ => nearest(name, Section::top().map(Section::name))
+            .and_then(|near| Section::top().find(|section| section.name() == near)),
     };
-    let action = match near {
-        Some("proxy") => "Did you mean `[proxy]`?".to_owned(),
-        Some(near) => format!("Did you mean `[{near}.NAME]`?"),
-        None => {
-            let headers = Section::ALL.map(|section| format!("`{}`", section.header()));
-            format!("The sections are {}.", headers.join(", "))
-        }
+    let action = if let Some(near) = near {
+        format!("Did you mean `{}`?", near.header())
+    } else {
+        let headers: Vec<_> =
+            Section::top().map(|section| format!("`{}`", section.header())).collect();
+        format!("The sections are {}.", headers.join(", "))
     };
     Problem::new("unknown-section", format!("there is no section `[{name}]`."), action)
 }
@@ -60,9 +60,9 @@ fn key_action(section: Section, name: &str) -> String {
     {
         return format!("It is `{instead}` here.");
     }
-    let elsewhere = Section::ALL.into_iter().filter(|other| *other != section);
-    let homes: Vec<_> = elsewhere
-        .filter(|other| options::find(*other, name).is_some())
+    let homes: Vec<_> = Section::ALL
+        .into_iter()
+        .filter(|other| is_home(*other, section, name))
         .map(|other| format!("`{}`", other.header()))
         .collect();
     if !homes.is_empty() {
@@ -72,10 +72,23 @@ fn key_action(section: Section, name: &str) -> String {
     if let Some((_, why)) = ABSENT.iter().find(|(absent, _)| *absent == name) {
         return (*why).to_owned();
     }
-    match nearest(name, options::of(section).map(|option| option.name)) {
+    let parts = section.parts().map(Section::name);
+    match nearest(name, options::of(section).map(|option| option.name).chain(parts)) {
         Some(near) => format!("Did you mean `{near}`?"),
         None => "Remove it; docs/config.md has every option.".to_owned(),
     }
+}
+
+/// Whether an option that `section` does not have was meant for `other`.
+fn is_home(other: Section, section: Section, name: &str) -> bool {
+    // What is part of classes has names that mean other things elsewhere, such as `user`.
+    let is_near = match other.parent() {
+        Some(parent) => section == parent || section.parent() == Some(parent),
+        None => true,
+    };
+    // What a section cannot be without is there: this is not it.
+    let is_missing = |option: &Opt| !matches!(option.default, Default::Required(_));
+    other != section && is_near && options::find(other, name).is_some_and(is_missing)
 }
 
 /// Other names for what we have.
@@ -88,6 +101,14 @@ const RENAMED: &[(&str, &str)] = &[
     ("pid_file", "pidfile"),
     ("connection_limit", "max_connections"),
     ("name", "dbname"),
+    ("db", "database"),
+    ("dbname", "database"),
+    ("username", "user"),
+    ("application", "application_name"),
+    ("app_name", "application_name"),
+    ("address", "client"),
+    ("ip", "client"),
+    ("rate", "transactions_per_second"),
 ];
 
 const NOT_YET: &str = "pgweir does not have it yet. Remove it.";
@@ -179,6 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_a_class_are_known_in_classes_only() {
+        assert_eq!(action(Section::Class, "mach"), "Did you mean `match`?");
+        assert_eq!(action(Section::Class, "per_adress"), "Did you mean `per_address`?");
+        assert_eq!(action(Section::Class, "user"), "It belongs in `[classes.match]`.");
+        assert_eq!(action(Section::Class, "shed"), "It belongs in `[overload]`.");
+        assert_eq!(action(Section::ClassMatch, "dbname"), "It is `database` here.");
+        assert_eq!(action(Section::ClassMatch, "aplication_name"), {
+            "Did you mean `application_name`?"
+        });
+        assert_eq!(action(Section::ClassMatch, "weight"), "It belongs in `[[classes]]`.");
+        assert_eq!(action(Section::ClassPerAddress, "busrt"), "Did you mean `burst`?");
+        assert_eq!(action(Section::User, "max_in_flight"), "It belongs in `[[classes]]`.");
+        assert!(action(Section::Proxy, "user").starts_with("Start the proxy as"));
+        assert!(action(Section::User, "name").starts_with("Remove it"));
+    }
+
+    #[test]
     fn what_pgbouncer_has_and_we_have_not_is_explained() {
         assert_eq!(action(Section::Database, "user"), "It is `server_user` here.");
         assert_eq!(action(Section::Database, "password"), "It is `server_password` here.");
@@ -190,7 +228,9 @@ mod tests {
     #[test]
     fn sections_are_suggested_too() {
         assert!(unknown_section("database", true).action.contains("[databases.NAME]"));
-        assert!(unknown_section("classes", true).action.contains("The sections are"));
+        assert!(unknown_section("class", true).action.contains("`[[classes]]`"));
+        assert!(unknown_section("overlaod", true).action.contains("`[overload]`"));
+        assert!(unknown_section("quotas", true).action.contains("The sections are"));
         assert!(unknown_section("listen_port", false).action.contains("under the header"));
     }
 

@@ -4,6 +4,7 @@ use super::file::{Raw, RawValue};
 use super::findings::Problem;
 use super::options::Kind;
 use super::units::{self, Plain};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -17,6 +18,8 @@ pub(super) enum Value {
     Count(u32),
     Duration(Duration),
     List(Vec<String>),
+    /// Finite.
+    Number(f64),
     Secret(Zeroizing<String>),
     Text(String),
 }
@@ -36,22 +39,16 @@ pub(super) fn read(kind: &Kind, raw: &Raw) -> Result<Value, Problem> {
             other => Err(wrong_type(kind, other)),
         },
         Kind::Choice(words) => match &raw.value {
-            RawValue::Text(text) => choice(words, text),
+            RawValue::Text(text) => choice(kind, words, text),
             other => Err(wrong_type(kind, other)),
         },
         Kind::Count { least, most } => count(kind, &raw.value, *least, *most),
         Kind::Duration { plain, least, most } => {
-            let value = match &raw.value {
-                RawValue::Text(text) => duration(text, *plain),
-                RawValue::Integer { text, radix: 10, .. } | RawValue::Float(text) => {
-                    duration(text, *plain)
-                }
-                other => Err(wrong_type(kind, other)),
-            }?;
-            within(value, *least, *most, units::show_duration).map(Value::Duration)
+            duration_within(kind, &raw.value, *plain, *least..=*most)
         }
         Kind::List => list(kind, &raw.value).map(Value::List),
         Kind::Mode => mode(kind, &raw.value),
+        Kind::Number { least, most } => number(kind, &raw.value, *least, *most),
         Kind::Secret => match &raw.value {
             RawValue::Text(text) => Ok(Value::Secret(text.clone())),
             other => Err(wrong_type(kind, other)),
@@ -74,6 +71,13 @@ pub(super) fn read(kind: &Kind, raw: &Raw) -> Result<Value, Problem> {
             RawValue::Text(text) => Ok(Value::Text(text.to_string())),
             other => Err(wrong_type(kind, other)),
         },
+        Kind::WordOrDuration { words, least, most } => match &raw.value {
+            // What starts as no number does is meant as a word.
+            RawValue::Text(text) if text.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+                choice(kind, words, text)
+            }
+            other => duration_within(kind, other, Plain::Seconds, *least..=*most),
+        },
     }
 }
 
@@ -90,6 +94,7 @@ pub(super) fn shown(kind: &Kind, value: &Value) -> String {
         }
         (_, Value::Duration(duration)) => duration.as_secs_f64().to_string(),
         (_, Value::List(list)) => list.join(", "),
+        (_, Value::Number(number)) => number.to_string(),
         (_, Value::Secret(_)) => "***".to_owned(),
         (_, Value::Text(text)) => text.clone(),
     }
@@ -102,7 +107,7 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::AutoOrCount { least, most } => format!("`\"auto\"` or {}", range(least, most)),
         Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Choice(words) => {
-            let quoted: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+            let quoted = quoted(words);
             match quoted.split_last() {
                 Some((last, rest)) if !rest.is_empty() => {
                     format!("{} or {last}", rest.join(", "))
@@ -119,9 +124,17 @@ pub(super) fn expected(kind: &Kind) -> String {
         }
         Kind::List => "a list such as `[\"a\", \"b\"]`, or a text such as `\"a, b\"`".to_owned(),
         Kind::Mode => "an octal text such as `\"0770\"`".to_owned(),
+        Kind::Number { least, most } => format!("a number from {least} to {most}"),
         Kind::Secret | Kind::Text => "a text in quotes".to_owned(),
         Kind::Size { .. } => "a size such as `\"64kB\"`, or a number of bytes".to_owned(),
+        Kind::WordOrDuration { words, .. } => {
+            format!("{}, or a duration such as `\"100ms\"`", quoted(words).join(", "))
+        }
     }
+}
+
+fn quoted(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| format!("`\"{word}\"`")).collect()
 }
 
 fn wrong_type(kind: &Kind, found: &RawValue) -> Problem {
@@ -132,32 +145,61 @@ fn wrong_type(kind: &Kind, found: &RawValue) -> Problem {
 fn count(kind: &Kind, found: &RawValue, least: u32, most: u32) -> Result<Value, Problem> {
     let (text, value) = match found {
         RawValue::Integer { text, value, .. } => (text, *value),
-        // A number in quotes means what it says; only its quotes are wrong.
-        RawValue::Text(text) if text.trim().parse::<i64>().is_ok() => {
-            let action = format!("Write {} without quotes.", text.trim());
-            return Err(Problem::new("wrong-type", "is a number in quotes.", action));
-        }
+        RawValue::Text(text) if text.trim().parse::<i64>().is_ok() => return Err(in_quotes(text)),
         other => return Err(wrong_type(kind, other)),
     };
     match value.and_then(|number| u32::try_from(number).ok()) {
         Some(number) if (least..=most).contains(&number) => Ok(Value::Count(number)),
-        _ => Err(Problem::new(
-            "out-of-range",
-            format!("is {text}, which is out of range."),
-            format!("Write {}.", expected(kind)),
-        )),
+        _ => Err(out_of_range(kind, text)),
     }
 }
 
-fn choice(words: &'static [&'static str], text: &str) -> Result<Value, Problem> {
+fn number(kind: &Kind, found: &RawValue, least: f64, most: f64) -> Result<Value, Problem> {
+    let text = match found {
+        RawValue::Integer { text, radix: 10, .. } | RawValue::Float(text) => text,
+        RawValue::Text(text) if text.trim().parse::<f64>().is_ok() => return Err(in_quotes(text)),
+        other => return Err(wrong_type(kind, other)),
+    };
+    match text.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(Value::Number(number)),
+        _ => Err(out_of_range(kind, text)),
+    }
+}
+
+/// A number in quotes means what it says; only its quotes are wrong.
+fn in_quotes(text: &str) -> Problem {
+    let action = format!("Write {} without quotes.", text.trim());
+    Problem::new("wrong-type", "is a number in quotes.", action)
+}
+
+fn out_of_range(kind: &Kind, text: &str) -> Problem {
+    let message = format!("is {text}, which is out of range.");
+    Problem::new("out-of-range", message, format!("Write {}.", expected(kind)))
+}
+
+fn choice(kind: &Kind, words: &'static [&'static str], text: &str) -> Result<Value, Problem> {
     if let Some(word) = words.iter().find(|word| **word == text) {
         return Ok(Value::Choice(word));
     }
     let action = match super::suggest::nearest(text, words.iter().copied()) {
         Some(near) => format!("Did you mean `\"{near}\"`?"),
-        None => format!("Write {}.", expected(&Kind::Choice(words))),
+        None => format!("Write {}.", expected(kind)),
     };
     Err(Problem::new("bad-value", format!("is `{text}`, which is not known."), action))
+}
+
+fn duration_within(
+    kind: &Kind,
+    found: &RawValue,
+    plain: Plain,
+    range: RangeInclusive<Duration>,
+) -> Result<Value, Problem> {
+    let value = match found {
+        RawValue::Text(text) => duration(text, plain),
+        RawValue::Integer { text, radix: 10, .. } | RawValue::Float(text) => duration(text, plain),
+        other => Err(wrong_type(kind, other)),
+    }?;
+    within(value, *range.start(), *range.end(), units::show_duration).map(Value::Duration)
 }
 
 fn duration(text: &str, plain: Plain) -> Result<Duration, Problem> {

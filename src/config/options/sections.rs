@@ -1,6 +1,6 @@
 //! `[hosts.NAME]`, `[databases.NAME]` and `[users.NAME]`.
 
-use super::{COUNT, EXTRA, Kind, Opt, POOL, SECONDS, TEXT, count, option};
+use super::{COUNT, EXTRA, Kind, Opt, POOL, SECONDS, Section, TEXT, count, option};
 
 pub(super) const HOST: &[Opt] = &[
     option(
@@ -58,6 +58,7 @@ pub(super) const DATABASE: &[Opt] = &[
     QUERY_TIMEOUT.ours(),
     TRANSACTION_TIMEOUT.ours(),
     IDLE_TRANSACTION_TIMEOUT.ours(),
+    IDLE_TRANSACTION_PRESSURE_TIMEOUT,
     CLIENT_IDLE_TIMEOUT.ours(),
 ];
 
@@ -86,10 +87,19 @@ pub(super) const USER: &[Opt] = &[
     .as_in_proxy("max_user_connections"),
     option("max_user_client_connections", COUNT, "", "Clients of this user at most.")
         .as_in_proxy("max_user_client_connections"),
+    option(
+        "choose_class",
+        Kind::List,
+        "[]",
+        "Classes that clients of this user may choose at startup, by `options=-c pgweir.class=NAME`, \
+         whatever `match` says; `\"*\"` is any.",
+    )
+    .ours(),
     QUERY_WAIT_TIMEOUT,
     QUERY_TIMEOUT,
     TRANSACTION_TIMEOUT,
     IDLE_TRANSACTION_TIMEOUT,
+    IDLE_TRANSACTION_PRESSURE_TIMEOUT,
     CLIENT_IDLE_TIMEOUT,
 ];
 
@@ -135,6 +145,15 @@ const IDLE_TRANSACTION_TIMEOUT: Opt = option(
     "How long a client may be idle in a transaction. 0: no limit.",
 )
 .as_in_proxy("idle_transaction_timeout");
+
+const IDLE_TRANSACTION_PRESSURE_TIMEOUT: Opt = option(
+    "idle_transaction_pressure_timeout",
+    SECONDS,
+    "",
+    "How long a client may be idle in a transaction while others wait for a server. 0: no limit.",
+)
+.as_in(Section::Overload, "idle_transaction_pressure_timeout")
+.ours();
 
 const CLIENT_IDLE_TIMEOUT: Opt = option(
     "client_idle_timeout",

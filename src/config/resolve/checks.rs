@@ -1,5 +1,6 @@
 //! What only shows when all sections are known.
 
+use super::overload;
 use crate::base::finding::{Finding, Severity};
 use crate::config::file::{Document, RawTable, RawValue};
 use crate::config::findings::{Findings, Problem};
@@ -10,6 +11,7 @@ use crate::config::{AuthType, Config, suggest};
 #[derive(Clone, Copy)]
 pub(super) struct Tables<'a> {
     pub(super) proxy: &'a RawTable,
+    pub(super) overload: &'a RawTable,
     pub(super) document: &'a Document,
 }
 
@@ -25,7 +27,7 @@ impl Tables<'_> {
     }
 
     /// The line of the option, else of the section, else of the file.
-    fn line(&self, section: &str, name: &str, option: &str) -> usize {
+    pub(super) fn line(&self, section: &str, name: &str, option: &str) -> usize {
         self.named(section, name).map_or(1, |table| line_of(table, option))
     }
 }
@@ -33,7 +35,9 @@ impl Tables<'_> {
 /// Whether a finding may be about something that is there, on a line that is not TOML.
 pub(in crate::config) fn may_be_about_lost_lines(finding: &Finding, lost_section: bool) -> bool {
     match finding.code {
-        "missing-key" | "nothing-listens" => true,
+        // A limit, a rule or a name may stand there.
+        "contradiction" | "missing-key" | "nothing-listens" | "shadowed-class"
+        | "unknown-class" => true,
         "unknown-host" => lost_section,
         _ => finding.severity == Severity::Warning,
     }
@@ -59,6 +63,7 @@ pub(super) fn check(config: &Config, tables: &Tables<'_>, findings: &mut Finding
     pool_sizes(config, tables, findings);
     hosts(config, tables, findings);
     reach(config, tables, findings);
+    overload::check(config, tables.overload, findings);
     if config.auth.kind != AuthType::Trust {
         logins(config, tables, findings);
         console_users(config, tables, findings);

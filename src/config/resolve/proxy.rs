@@ -263,6 +263,8 @@ fn timeouts(reader: &mut Reader<'_>) -> ClientTimeouts {
         query_timeout: reader.timeout("query_timeout"),
         transaction_timeout: reader.timeout("transaction_timeout"),
         idle_transaction_timeout: reader.timeout("idle_transaction_timeout"),
+        // Of `[overload]`.
+        idle_transaction_pressure_timeout: None,
         client_idle_timeout: reader.timeout("client_idle_timeout"),
         client_write_timeout: reader.timeout("client_write_timeout"),
     }

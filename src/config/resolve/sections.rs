@@ -2,9 +2,11 @@
 
 use super::proxy::{Proxy, pool_mode};
 use crate::base::secret::Secret;
+use crate::config::classes::{ClassChoice, ClassLimits};
 use crate::config::file::RawTable;
 use crate::config::findings::{Findings, Problem};
 use crate::config::options::Section;
+use crate::config::overload::Overload;
 use crate::config::reader::{Reader, line_of};
 use crate::config::suggest;
 use crate::config::{
@@ -16,7 +18,12 @@ use std::sync::Arc;
 
 pub(super) type Named<'a> = BTreeMap<&'a str, &'a RawTable>;
 
-pub(super) fn resolve(proxy: Proxy, sections: [Named<'_>; 3], findings: &mut Findings) -> Config {
+pub(super) fn resolve(
+    proxy: Proxy,
+    overload: Overload,
+    sections: [Named<'_>; 3],
+    findings: &mut Findings,
+) -> Config {
     let [hosts, databases, users] = sections;
     let hosts = hosts
         .into_iter()
@@ -62,6 +69,9 @@ pub(super) fn resolve(proxy: Proxy, sections: [Named<'_>; 3], findings: &mut Fin
         users: found_users.into_iter().map(|(name, user)| (name, Arc::new(user))).collect(),
         pool_defaults: proxy.pool_defaults,
         timeouts: proxy.timeouts,
+        classes: Vec::new(),
+        default_class: ClassLimits::default(),
+        overload,
         shown: proxy.shown,
     }
 }
@@ -178,6 +188,7 @@ fn user(name: &str, table: &RawTable, proxy: &Proxy, findings: &mut Findings) ->
         server_login: server_login(&mut reader),
         max_user_client_connections: max_clients
             .unwrap_or(proxy.clients.max_user_client_connections),
+        choose_class: class_choice(reader.list("choose_class")),
         overrides: PoolOverrides {
             max_user_connections: reader.own_count("max_user_connections"),
             ..shared_overrides(&mut reader)
@@ -197,8 +208,13 @@ fn plain_user(name: &str, proxy: &Proxy) -> User {
         password: None,
         server_login: None,
         max_user_client_connections: proxy.clients.max_user_client_connections,
+        choose_class: ClassChoice::default(),
         overrides: PoolOverrides::default(),
     }
+}
+
+fn class_choice(names: Vec<String>) -> ClassChoice {
+    if names.iter().any(|name| name == "*") { ClassChoice::Any } else { ClassChoice::Only(names) }
 }
 
 /// What databases and users both may say.
@@ -211,6 +227,7 @@ fn shared_overrides(reader: &mut Reader<'_>) -> PoolOverrides {
         query_timeout: reader.own_timeout("query_timeout"),
         transaction_timeout: reader.own_timeout("transaction_timeout"),
         idle_transaction_timeout: reader.own_timeout("idle_transaction_timeout"),
+        idle_transaction_pressure_timeout: reader.own_timeout("idle_transaction_pressure_timeout"),
         client_idle_timeout: reader.own_timeout("client_idle_timeout"),
         ..PoolOverrides::default()
     }

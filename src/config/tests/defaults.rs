@@ -1,7 +1,9 @@
 //! The default file and the reference: on disk, and in agreement with the code.
 
 use super::{config, try_parse};
+use crate::config::classes::{Priority, Quota};
 use crate::config::options::{self, Section};
+use crate::config::overload::{ErrorCompat, Shed};
 use crate::config::{AuthType, Config, PoolMode, reference};
 use std::fs;
 use std::path::Path;
@@ -61,6 +63,9 @@ fn the_default_file_with_every_option_written_is_every_default() {
     );
     assert_eq!((&user.password, &user.server_login), (&None, &None));
     assert_eq!(database.dbname.as_deref(), Some("app"));
+    // Classes have no defaults to write out, but examples.
+    assert_eq!(written.classes.len(), 1);
+    written.classes.clear();
     written.databases.clear();
     written.users.clear();
     written.hosts.clear();
@@ -99,6 +104,14 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(defaults.timeouts.query_timeout, None);
     assert_eq!(defaults.sockets.tcp_user_timeout, Some(Duration::from_secs(30)));
     assert_eq!(defaults.clients.max_packet_size, 2_147_483_647);
+    assert_eq!(defaults.overload.shed, Shed::Auto);
+    assert_eq!(defaults.overload.max_queued, 0);
+    assert_eq!(defaults.overload.error_compat, ErrorCompat::Postgres);
+    assert_eq!(defaults.overload.logins.max_at_once, 64);
+    assert_eq!(defaults.overload.logins.per_second, None);
+    assert_eq!(defaults.overload.logins.wait, Duration::from_secs(1));
+    assert_eq!(defaults.default_class.priority, Priority::Normal);
+    assert_eq!(defaults.default_class.quota, Quota::default());
     assert!(defaults.process.workers >= 1);
 }
 

@@ -117,7 +117,8 @@ fn forms_of_pgbouncer_are_explained() {
     one_error(&format!("listen_port = 1\n{GOOD}"), 1, "unknown-key", "under the header `[proxy]`");
     proxy_error("logfile = 'x'", "unknown-key", "standard error");
     one_error("databases = 1\nusers = {}\n", 1, "wrong-type", "[databases.NAME]");
-    one_error(&with("[[classes]]\nname = 'a'\n"), 6, "unknown-section", "[classes]");
+    one_error(&with("[[quotas]]\nname = 'a'\n"), 6, "unknown-section", "`[quotas]`");
+    one_error(&with("[[users]]\nname = 'a'\n"), 6, "duplicate-key", "`users`");
     one_error(&with("[databases.pgbouncer]\nhost = 'main'\n"), 6, "reserved-name", "console");
 }
 
