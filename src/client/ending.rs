@@ -96,11 +96,26 @@ impl Client {
         }
         // Half a message of the server's that was not passed on: nothing follows it, either.
         self.down.drop_unseen();
-        self.tell_of_loss(&end, abandoned, had_transaction && !commit_unknown);
         // The rest of a request whose beginning went to the server goes to nobody.
         self.to_swallow = self.up.cut_short();
         self.pins.lease_ended();
+        if self.is_preparing {
+            // Not with the next server: settings may be what this one died of.
+            self.refuse(&end);
+        } else {
+            self.tell_of_loss(&end, abandoned, had_transaction && !commit_unknown);
+        }
         Ok(())
+    }
+
+    /// The server could not be given the client's settings in time. Nothing of the client's has gone
+    /// to it, so the request at the front is refused as if it had waited for a server.
+    pub(super) fn give_up_preparing(&mut self, end: &End) {
+        let lease = self.lease.take().expect("a lease that has just begun");
+        let left = Inbox::after(self.down.rest_to_come(), self.down.unseen());
+        self.down.drop_unseen();
+        self.pool.clean(&self.worker, lease, left, false);
+        self.refuse(end);
     }
 
     /// Tells the client that its requests are lost: one error for each `ReadyForQuery` it waits

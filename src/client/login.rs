@@ -234,6 +234,7 @@ impl Frontend {
             is_skipping: false,
             to_swallow: 0,
             is_leaving: false,
+            is_preparing: false,
             aborted: None,
             is_committing: false,
             last_words: None,

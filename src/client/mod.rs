@@ -43,6 +43,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A client that is logged in.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 pub struct Client {
     id: ClientId,
     worker: Rc<Worker>,
@@ -66,6 +67,8 @@ pub struct Client {
     to_swallow: u32,
     /// It has said goodbye.
     is_leaving: bool,
+    /// The server is being given the client's settings; nothing of the client's has gone to it.
+    is_preparing: bool,
     /// A transaction whose server was lost.
     aborted: Option<Box<Aborted>>,
     /// Among the requests under way is a `COMMIT`.

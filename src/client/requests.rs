@@ -34,6 +34,9 @@ impl Client {
     /// Looks at everything the client has sent. What may go is marked so.
     #[inline]
     pub(super) fn take_requests(&mut self) -> Result<(), End> {
+        if self.is_preparing {
+            return Ok(());
+        }
         while self.up.forward_rest() {
             let Some(head) = self.front()? else { break };
             match self.look_at(head)? {

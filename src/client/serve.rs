@@ -247,7 +247,7 @@ impl Client {
     }
 
     /// Whether there is a whole `Terminate` behind whole requests.
-    fn said_goodbye(&self) -> bool {
+    pub(super) fn said_goodbye(&self) -> bool {
         let mut rest = self.up.unseen();
         while let Ok(Some(head)) = Head::parse(rest, self.max_packet_size)
             && let Some((_, behind)) = rest.split_at_checked(head.total)
