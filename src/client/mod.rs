@@ -38,12 +38,12 @@ use crate::pool::registry::Pass;
 use crate::pool::{Lease, Pool};
 use crate::session::pins::Pins;
 use crate::session::settings::Settings;
+use crate::sql::ending::Outlook;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A client that is logged in.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 pub struct Client {
     id: ClientId,
     worker: Rc<Worker>,
@@ -71,8 +71,8 @@ pub struct Client {
     is_preparing: bool,
     /// A transaction whose server was lost.
     aborted: Option<Box<Aborted>>,
-    /// Among the requests under way is a `COMMIT`.
-    is_committing: bool,
+    /// What the requests under way do to the transaction.
+    outlook: Outlook,
     /// The last words of a server that is about to close.
     last_words: Option<Box<ErrorFields>>,
     about: Box<About>,

@@ -8,6 +8,7 @@ use crate::end::{End, EndReason};
 use crate::pool::Lease;
 use crate::server::exchange::parameter;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
+use crate::sql::ending::Outlook;
 use crate::wire::error_fields;
 use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
 use crate::wire::tags::from_server as tags;
@@ -175,7 +176,7 @@ impl Client {
         }
         self.times.request = now;
         if self.lease_mut().conn.ledger.is_empty() {
-            self.is_committing = false;
+            self.outlook = Outlook::default();
         }
         Ok(Look::Forward)
     }
