@@ -189,7 +189,44 @@ impl Registry {
         name: &str,
         user: &str,
     ) -> Result<Route, EndReason> {
-        let account = self.config.users.get(user);
+        let account = self.config.users.get(user).map(Arc::as_ref);
+        let pool = self.pool(worker, (name, database), (user, account))?;
+        let timeouts = self
+            .timeouts
+            .entry((name.to_owned(), user.to_owned()))
+            .or_insert_with(|| Arc::new(self.config.client_timeouts(database, account)));
+        let pass = pool.clients.count();
+        Ok(Route { pool, pass, timeouts: Arc::clone(timeouts.value()) })
+    }
+
+    /// Makes the pools that are known before anybody comes, and has them filled: those of databases
+    /// with a `server_user`, where servers are to be kept ready.
+    pub fn prepare(&self, worker: &Worker) {
+        for (name, database) in &self.config.databases {
+            let Some(login) = &database.server_login else { continue };
+            let settings = self.config.pool_settings(database, None);
+            // Where users have pool settings of their own, those of the first to come hold.
+            let is_known = name != "*"
+                && self.config.users.values().all(|user| {
+                    user.server_login.is_some()
+                        || self.config.pool_settings(database, Some(user)) == settings
+                });
+            if settings.min_pool_size > 0
+                && is_known
+                && let Ok(pool) = self.pool(worker, (name, database), (&login.user, None))
+            {
+                pool.host.scheduler.with(|scheduler| scheduler.expect(worker.now(), pool.id));
+            }
+        }
+    }
+
+    /// The pool of a database and a user; made now, if there is none.
+    fn pool(
+        &self,
+        worker: &Worker,
+        (name, database): (&str, &Database),
+        (user, account): (&str, Option<&User>),
+    ) -> Result<Arc<Pool>, EndReason> {
         let login = account.and_then(|account| account.server_login.as_ref());
         let login = login.or(database.server_login.as_ref());
         let pool_user = login.map_or(user, |login| &login.user);
@@ -199,26 +236,19 @@ impl Registry {
         }
         let pool = self.pools.entry(key).or_insert_with(|| {
             let host = &self.hosts[&database.host.name];
-            let settings = self.config.pool_settings(database, account.map(Arc::as_ref));
             host.add_pool(
                 worker,
                 PoolPlan {
                     database: name.to_owned(),
                     user: pool_user.to_owned(),
-                    settings,
+                    settings: self.config.pool_settings(database, account),
                     target: self.target(host, database, name, login, pool_user),
                     connect_query: database.connect_query.clone(),
                     workers: self.config.process.workers,
                 },
             )
         });
-        let pool = Arc::clone(pool.value());
-        let timeouts =
-            self.timeouts.entry((name.to_owned(), user.to_owned())).or_insert_with(|| {
-                Arc::new(self.config.client_timeouts(database, account.map(Arc::as_ref)))
-            });
-        let pass = pool.clients.count();
-        Ok(Route { pool, pass, timeouts: Arc::clone(timeouts.value()) })
+        Ok(Arc::clone(pool.value()))
     }
 
     fn target(
