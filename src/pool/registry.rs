@@ -76,6 +76,7 @@ pub struct Registry {
     hosts: BTreeMap<String, Arc<Host>>,
     credentials: BTreeMap<String, Arc<Credential>>,
     pools: DashMap<(String, String), Arc<Pool>>,
+    pools_max: usize,
     timeouts: DashMap<(String, String), Arc<ClientTimeouts>>,
     clients: Arc<Gate>,
     consoles: Arc<Gate>,
@@ -96,6 +97,7 @@ impl Registry {
             hosts: hosts.collect(),
             credentials: config.users.values().filter_map(credential).collect(),
             pools: DashMap::new(),
+            pools_max: POOLS_MAX,
             timeouts: DashMap::new(),
             clients: Gate::new(config.clients.max_client_conn),
             consoles: Gate::new(CONSOLES_MAX),
@@ -231,7 +233,7 @@ impl Registry {
         let login = login.or(database.server_login.as_ref());
         let pool_user = login.map_or(user, |login| &login.user);
         let key = (name.to_owned(), pool_user.to_owned());
-        if self.pools.len() >= POOLS_MAX && !self.pools.contains_key(&key) {
+        if self.pools.len() >= self.pools_max && !self.pools.contains_key(&key) {
             return Err(EndReason::PoolLimit);
         }
         let pool = self.pools.entry(key).or_insert_with(|| {
@@ -287,7 +289,13 @@ fn enter(gates: &DashMap<String, Arc<Gate>>, name: &str, max: u32) -> Option<Pas
 
 #[cfg(test)]
 mod tests {
-    use super::Gate;
+    use super::{Gate, Registry};
+    use crate::base::ids::WorkerId;
+    use crate::config::parse;
+    use crate::end::EndReason;
+    use crate::net::worker::Worker;
+    use std::sync::Arc;
+    use tokio_util::task::TaskTracker;
 
     #[test]
     fn a_gate_counts_exactly_and_forgets_those_who_left() {
@@ -298,5 +306,25 @@ mod tests {
         drop(first);
         assert!(gate.enter().is_some());
         assert!(Gate::new(0).enter().is_some(), "0 is no limit");
+    }
+
+    /// Whoever may ask for any database could make a pool for any name.
+    #[test]
+    fn pools_are_limited_and_those_that_are_there_go_on() {
+        let text = "[proxy]\nauth_type = 'trust'\n[hosts.main]\n[databases.'*']\nhost = 'main'\n";
+        let loaded = parse(text, "proxy.toml", &|_| unreachable!("it names no other file"));
+        let config = Arc::new(loaded.unwrap().config);
+        let mut registry = Registry::new(Arc::clone(&config), &TaskTracker::new());
+        registry.pools_max = 2;
+        let worker = Worker::new(WorkerId::MAIN);
+        let database = &config.databases["*"];
+        let route = |name: &str, user: &str| {
+            registry.route(&worker, database, name, user).map(|route| route.pool.id)
+        };
+        let (first, second) = (route("a", "x").unwrap(), route("b", "x").unwrap());
+        assert_eq!(route("c", "x"), Err(EndReason::PoolLimit));
+        assert_eq!(route("a", "y"), Err(EndReason::PoolLimit));
+        assert_eq!((route("a", "x"), route("b", "x")), (Ok(first), Ok(second)));
+        assert_eq!(registry.pools().len(), 2);
     }
 }
