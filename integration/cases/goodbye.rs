@@ -129,3 +129,26 @@ fn who_said_goodbye_waits_no_longer_than_anybody_else() {
         assert_eq!(rig.client().await.value("select to_regclass('t') is null").await, "t");
     });
 }
+
+/// Postgres rolls back what no Sync followed, whether its client says goodbye or not.
+#[test]
+fn what_no_sync_followed_is_rolled_back_when_its_client_leaves() {
+    run(async {
+        let rig = rig().await;
+        rig.client().await.query("create table numbers (n int)").await;
+        for address in [rig.postgres.address(), rig.address().clone()] {
+            for ending in [Batch::new(), Batch::new().terminate()] {
+                let mut leaver = Client::connect(&address).await;
+                let insert = "insert into numbers select 1";
+                let batch = Batch::new().parse("", insert).bind("", &[]).execute().flush();
+                leaver.send(batch).await;
+                leaver.wire.until(b'C').await;
+                leaver.send(ending).await;
+                drop(leaver);
+                rig.postgres.wait_for_servers("state <> 'idle'", 0).await;
+                let rows = rig.client().await.value("select count(*) from numbers").await;
+                assert_eq!(rows, "0", "{address:?}");
+            }
+        }
+    });
+}

@@ -63,8 +63,8 @@ impl Server {
     }
 
     /// Ends what a client left behind: waits for answers that are owed (`left` is what has come of
-    /// them), rolls an open transaction
-    /// back, and runs the statements that reset it.
+    /// them), rolls back an open transaction or a batch without its `Sync`, and runs the statements
+    /// that reset it.
     ///
     /// The caller bounds the time, and sends a cancel request first if a query may be running.
     ///
@@ -82,6 +82,11 @@ impl Server {
             self.ledger.sent(Request::CopyEnd, Origin::Proxy);
         }
         if self.ledger.is_open() {
+            // A `Sync` would commit what the client has not. Where a request has failed, or will, all
+            // up to the `Sync` is skipped, this as well.
+            if self.ledger.sent(Request::Query, Origin::Proxy) {
+                encode::query(&mut endings, "ROLLBACK");
+            }
             encode::sync(&mut endings);
             self.ledger.sent(Request::Sync, Origin::Proxy);
         }
