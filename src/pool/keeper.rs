@@ -5,6 +5,7 @@ use super::mailbox::Outcome;
 use super::{Host, Lease, Pool, Postgres};
 use crate::base::ids::PoolId;
 use crate::end::ErrorFields;
+use crate::net::stream::Link;
 use crate::net::worker::{Worker, within};
 use crate::scheduler::{Action, ConnectFailure, FailureScope, Scheduler, SlotRef};
 use crate::server::Server;
