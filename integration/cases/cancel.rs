@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::harness::cutter::{Cutter, Plan, Way};
 use crate::harness::frames::{Batch, cancel_message};
 use crate::harness::login::{Login, PROTOCOL_3_2};
-use crate::harness::proxy::Rig;
+use crate::harness::postgres::Postgres;
+use crate::harness::proxy::{Proxy, Rig};
 use crate::harness::settings::Settings;
 use crate::harness::time::{Watch, run, throughout};
 use crate::harness::wire::{Client, Wire, cancel};
@@ -192,5 +194,39 @@ fn cancels_of_strangers_do_not_keep_anybody_from_logging_in() {
             }
         };
         tokio::join!(storm, logins);
+    });
+}
+
+/// Postgres has the request, but has not closed its connection: nobody knows whom it may hit yet.
+#[test]
+fn a_server_that_a_slow_cancel_may_still_hit_goes_to_nobody_else() {
+    run(async {
+        let postgres = Postgres::start().await;
+        // The first connection is the server, the second the cancel request, whose end does not come.
+        let mut connections = 0;
+        let plan = move || {
+            connections += 1;
+            let stall_after = (connections == 2).then_some(0);
+            Plan { back: Way { stall_after, ..Way::default() }, ..Plan::default() }
+        };
+        let link = Cutter::start(&postgres.address(), plan).await;
+        let wait = Duration::from_millis(500);
+        let settings = Settings::new().pool_size(1).set("cancel_wait_timeout", wait);
+        let proxy = Proxy::start(&settings, &link.address).await;
+        let mut client = Client::connect(&proxy.address).await;
+        let first = client.value("select pg_backend_pid()").await;
+        client.send(Batch::new().query("select pg_sleep(30)")).await;
+        postgres.wait_for_servers(ASLEEP, 1).await;
+        let watch = Watch::start();
+        let mut next = Client::connect(&proxy.address).await;
+        let secret = client.secret.clone();
+        let ((), next_pid) = tokio::join!(cancel(&proxy.address, client.pid, &secret), async {
+            assert_eq!(client.answer().await, ["T(pg_sleep)", "E(ERROR 57014)", "Z(I)"]);
+            next.value("select pg_backend_pid()").await
+        });
+        assert_ne!(next_pid, first, "it was lent on");
+        assert!(watch.elapsed() >= wait, "after {:?}", watch.elapsed());
+        postgres.wait_for_servers(&format!("pid = {first}"), 0).await;
+        assert!(proxy.process().log().contains("cancel request could not be delivered"));
     });
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::harness::cutter::{Cutter, Plan, Way};
-use crate::harness::frames::{Batch, Frame, shown};
+use crate::harness::frames::{Batch, Frame, excerpt, shown};
 use crate::harness::login::Login;
 use crate::harness::postgres::Postgres;
 use crate::harness::proxy::{Proxy, Rig};
@@ -147,10 +147,25 @@ fn a_lost_transaction_stays_failed_until_it_is_rolled_back() {
 fn a_commit_whose_answer_was_lost_is_told_as_unknown() {
     run(async {
         let postgres = Postgres::start().await;
-        let commit = || Batch::new().query("commit");
-        let all = || Batch::new().query("begin").query("create table certainly ()").query("commit");
-        let cases = [(commit(), 1), (commit().query("select 1"), 2), (all(), 3)];
-        for (batch, answers) in cases {
+        let query = |sql| Batch::new().query(sql);
+        let insert = "insert into pg_temp.perhaps default values";
+        let one_text = format!("{insert}; commit");
+        let another = format!("{insert}; commit; begin");
+        let whole = format!("begin; create table certainly (); {insert}; end");
+        let cases = [
+            (query("commit"), 1, "Z(I)"),
+            (query("commit").query("select 1"), 2, "Z(I)"),
+            (query("begin").query("create table certainly ()").query("commit"), 3, "Z(I)"),
+            (query(&one_text), 1, "Z(I)"),
+            (query(&whole), 1, "Z(I)"),
+            (query("prepare transaction 'x'"), 1, "Z(I)"),
+            (Batch::new().statement("commit", &[]), 1, "Z(I)"),
+            // What was meant for the next transaction runs in none.
+            (query("commit and chain"), 1, "Z(E)"),
+            (query(&another), 1, "Z(E)"),
+            (query("commit").query("begin"), 2, "Z(E)"),
+        ];
+        for (batch, answers, ready) in cases {
             let link = Cutter::start(&postgres.address(), Plan::default).await;
             let proxy = Proxy::start(&Settings::new().pool_size(1), &link.address).await;
             let mut client = Client::connect(&proxy.address).await;
@@ -161,16 +176,23 @@ fn a_commit_whose_answer_was_lost_is_told_as_unknown() {
             }
             postgres.freeze();
             let before = link.carried_forth();
+            let sent = excerpt(&batch.0);
             client.send(batch).await;
             eventually("the COMMIT is on its way", async || {
                 (link.carried_forth() > before).then_some(())
             })
             .await;
             link.cut_all();
-            for _ in 0..answers {
-                assert_eq!(client.answer().await, ["E(ERROR 08007)", "Z(I)"]);
+            assert_eq!(client.answer().await, ["E(ERROR 08007)", ready], "{sent}");
+            for _ in 1..answers {
+                let next = if ready == "Z(I)" { "E(ERROR 08007)" } else { "E(ERROR 25P02)" };
+                assert_eq!(client.answer().await, [next, ready], "{sent}");
             }
             postgres.thaw();
+            if ready == "Z(E)" {
+                assert_eq!(client.query("create table never ()").await, ["E(ERROR 25P02)", ready]);
+                assert_eq!(client.query("rollback").await, ["C(ROLLBACK)", "Z(I)"]);
+            }
             assert_eq!(client.value("select 1").await, "1");
         }
     });

@@ -7,7 +7,7 @@ use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{Watch, eventually, run};
-use crate::harness::wire::Client;
+use crate::harness::wire::{Client, Wire};
 
 const SHORT: Duration = Duration::from_millis(500);
 
@@ -143,5 +143,29 @@ fn a_query_that_runs_too_long_is_ended_and_stopped() {
         assert_eq!(error.code(), "57014", "{error:?}");
         rig.postgres.wait_for_servers("query like '%pg_sleep%' and state = 'active'", 0).await;
         assert_eq!(rig.client().await.value("select 1").await, "1");
+    });
+}
+
+/// One client, one cancel request, 32 consoles, and 100 more to be told that there is no room.
+const OPEN_MAX: usize = 134;
+
+#[test]
+fn connections_that_say_nothing_are_limited_and_make_room_when_they_go() {
+    run(async {
+        let settings = Settings::new().set("max_client_conn", 1).set("max_cancels", 1);
+        let rig = Rig::start(settings).await;
+        let mut silent = Vec::new();
+        for _ in 0..OPEN_MAX + 10 {
+            silent.push(Wire::connect(rig.address()).await);
+        }
+        for mut one_too_many in silent.split_off(OPEN_MAX) {
+            assert_eq!(one_too_many.bytes_until_closed().await, b"");
+        }
+        // The one by which the harness saw that the proxy listens may have taken the last place.
+        let last = silent.swap_remove(OPEN_MAX - 2);
+        let mut client = Login::to(rig.address()).attempt_over(last).await.expect("it has a place");
+        assert_eq!(client.value("select 1").await, "1");
+        drop((silent, client));
+        assert_eq!(first_client(&rig).await.value("select 1").await, "1");
     });
 }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::harness::Address;
+use crate::harness::cutter::{Cutter, Plan, Way};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
-use crate::harness::proxy::Rig;
+use crate::harness::postgres::Postgres;
+use crate::harness::proxy::{Proxy, Rig};
 use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run};
 use crate::harness::wire::Client;
@@ -36,6 +38,48 @@ fn a_connect_query_that_leaves_something_open_gives_no_server() {
             let error = Login::to(rig.address()).error().await;
             assert_eq!(error.shown(), "E(FATAL 57P03)");
         }
+    });
+}
+
+#[test]
+fn a_server_lost_in_its_connect_query_is_replaced() {
+    run(async {
+        let postgres = Postgres::start().await;
+        // The first connection ends in the middle of the answer.
+        let mut connections = 0;
+        let plan = move || {
+            connections += 1;
+            let cut_after = (connections == 1).then_some(20_000);
+            Plan { back: Way { cut_after, ..Way::default() }, ..Plan::default() }
+        };
+        let link = Cutter::start(&postgres.address(), plan).await;
+        let settings = Settings::new().pool_size(1);
+        let settings = settings.database("app", "connect_query", "select repeat($$x$$, 100000)");
+        let proxy = Proxy::start(&settings, &link.address).await;
+        let mut client = Client::connect(&proxy.address).await;
+        assert_eq!(client.value("select 1").await, "1");
+        let log = proxy.process().log();
+        assert!(log.contains("connect_query did not come to its end"), "{log}");
+    });
+}
+
+/// The reset before it has undone what it had done; without it the server is not what it should be.
+#[test]
+fn a_connect_query_that_fails_after_a_reset_closes_the_server_and_is_logged() {
+    run(async {
+        let settings = Settings::new().pool_size(1);
+        let settings = settings.database("app", "connect_query", "insert into allowed values (1)");
+        let rig = Rig::start(settings).await;
+        rig.postgres.sql("create table allowed (n int); grant all on allowed to app").await;
+        let mut client = rig.client().await;
+        let first = client.value("select pg_backend_pid()").await;
+        rig.postgres.sql("revoke all on allowed from app").await;
+        // A new server is used all the same, as its own failure is logged.
+        client.query("set work_mem = '7MB'").await;
+        assert_ne!(client.value("select pg_backend_pid()").await, first);
+        let log = rig.proxy.process().log();
+        let line = "not be made fit for the next client: connect_query: permission denied";
+        assert!(log.contains(line), "{log}");
     });
 }
 

@@ -7,6 +7,7 @@ mod copy;
 mod cost;
 mod crosstalk;
 mod faults;
+mod goodbye;
 mod http;
 mod limits;
 mod lost_servers;

@@ -185,6 +185,25 @@ fn min_pool_size_keeps_servers_ready() {
     });
 }
 
+/// The pool is known before anybody comes; those of other databases and users are not.
+#[test]
+fn min_pool_size_fills_a_pool_with_a_server_user_from_the_start() {
+    run(async {
+        let settings = Settings::new()
+            .set("min_pool_size", 2)
+            .database("app", "server_user", "other")
+            .database("app", "min_pool_size", 3)
+            .user_set("special", "server_user", "app");
+        let rig = Rig::start(settings).await;
+        rig.postgres.wait_for_servers("usename = 'other' and datname = 'app'", 3).await;
+        assert_eq!(rig.postgres.servers("true").await, 3);
+        // It is the pool that clients come to.
+        let mut client = rig.client().await;
+        assert_eq!(client.value("select current_user").await, "other");
+        assert_eq!(rig.postgres.servers("true").await, 3);
+    });
+}
+
 #[test]
 fn the_reserve_serves_those_who_waited_long() {
     run(async {

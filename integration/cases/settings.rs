@@ -1,9 +1,13 @@
 //! What one client has set is its own: it finds it again, and nobody else meets it.
 
+use std::time::Duration;
+
+use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
-use crate::harness::time::run;
+use crate::harness::time::{eventually, run, throughout};
+use crate::harness::wire::Client;
 
 /// With one server, whatever one client leaves behind is what the other finds.
 async fn rig() -> Rig {
@@ -53,5 +57,97 @@ fn a_name_that_postgres_changes_is_told_as_postgres_tells_it() {
             let through = Login::to(rig.address()).with("application_name", name).connect().await;
             assert_eq!(through.parameters, direct.parameters, "{name}");
         }
+    });
+}
+
+/// A server that was not told these settings so far, with somebody who wants them; and a lock behind
+/// which it will wait when it is told.
+async fn slow_to_set(rig: &Rig) -> (Client, tokio_postgres::Client) {
+    let login = Login::to(rig.address());
+    let client = login.with("options", "-c default_text_search_config=pg_catalog.simple");
+    let client = client.connect().await;
+    rig.postgres.sql("create table found (config text)").await;
+    rig.postgres.sql("grant all on found to app").await;
+    // What the login has looked up is in this server's memory: the next one must read it.
+    rig.postgres
+        .sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+        .await;
+    rig.postgres.wait_for_servers("true", 0).await;
+    rig.client().await.value("select 1").await;
+    let locker = rig.postgres.connect("app").await.expect("the superuser can log in");
+    let lock = "begin; lock table pg_ts_config in access exclusive mode";
+    locker.batch_execute(lock).await.expect("nobody else locks it");
+    (client, locker)
+}
+
+const BEING_SET: &str = "query like '%set_config%' and wait_event_type = 'Lock'";
+const FIND: &str = "insert into found values (current_setting('default_text_search_config'))";
+
+/// What a client's statements found when they ran.
+async fn found(rig: &Rig) -> String {
+    rig.postgres.value("select string_agg(config, ' ') from found").await
+}
+
+#[test]
+fn nothing_runs_before_a_server_has_its_clients_settings() {
+    run(async {
+        let rig = rig().await;
+        let (mut client, locker) = slow_to_set(&rig).await;
+        // Whoever cancels the server itself, and the client that cancels its own query.
+        for by_client in [false, true] {
+            client.send(Batch::new().query(FIND)).await;
+            rig.postgres.wait_for_servers(BEING_SET, 1).await;
+            if by_client {
+                client.cancel().await;
+            } else {
+                let cancel = "select pg_cancel_backend(pid) from pg_stat_activity";
+                rig.postgres.sql(&format!("{cancel} where {BEING_SET}")).await;
+            }
+            assert_eq!(client.answer().await, ["E(ERROR 57014)", "Z(I)"], "{by_client}");
+        }
+        client.send(Batch::new().statement(FIND, &[])).await;
+        rig.postgres.wait_for_servers(BEING_SET, 1).await;
+        client.cancel().await;
+        assert_eq!(client.answer().await, ["E(ERROR 57014)", "Z(I)"]);
+        drop(locker);
+        assert_eq!(client.query(FIND).await, ["C(INSERT 0 1)", "Z(I)"]);
+        assert_eq!(found(&rig).await, "pg_catalog.simple");
+    });
+}
+
+#[test]
+fn a_session_outlives_a_server_that_is_lost_before_it_has_its_settings() {
+    run(async {
+        let rig = rig().await;
+        let (mut client, locker) = slow_to_set(&rig).await;
+        client.send(Batch::new().query(FIND)).await;
+        rig.postgres.wait_for_servers(BEING_SET, 1).await;
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity";
+        rig.postgres.sql(&format!("{end} where {BEING_SET}")).await;
+        assert_eq!(client.answer().await, ["E(ERROR 57P01)", "Z(I)"]);
+        drop(locker);
+        assert_eq!(client.query(FIND).await, ["C(INSERT 0 1)", "Z(I)"]);
+        assert_eq!(found(&rig).await, "pg_catalog.simple");
+    });
+}
+
+#[test]
+fn who_says_goodbye_before_its_server_has_its_settings_is_served() {
+    run(async {
+        let rig = rig().await;
+        let (mut leaver, locker) = slow_to_set(&rig).await;
+        leaver.send(Batch::new().query(FIND)).await;
+        rig.postgres.wait_for_servers(BEING_SET, 1).await;
+        leaver.send(Batch::new().statement(FIND, &[]).terminate()).await;
+        drop(leaver);
+        throughout(Duration::from_millis(200), "the server waits", async || {
+            rig.postgres.servers(BEING_SET).await == 1
+        })
+        .await;
+        drop(locker);
+        eventually("both statements have run", async || {
+            (found(&rig).await == "pg_catalog.simple pg_catalog.simple").then_some(())
+        })
+        .await;
     });
 }

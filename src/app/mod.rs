@@ -83,6 +83,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             tracing::info!("serving HTTP on {address}");
             tokio::spawn(Arc::clone(&metrics).serve(http));
         }
+        frontend.registry.prepare(&main);
         let console = Console::new(Arc::clone(&frontend.registry), main.now());
         let shared = Shared { frontend: Arc::clone(&frontend), console: Arc::new(console) };
         let shared = Arc::new(shared);

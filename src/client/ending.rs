@@ -69,7 +69,7 @@ impl Client {
     /// The server is gone. The session goes on if nothing on it is lost but the requests under way.
     pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
         let Some(mut lease) = self.lease.take() else { return Ok(()) };
-        let had_transaction = lease.conn.ledger.status() != Status::Idle;
+        let mut in_transaction = lease.conn.ledger.status() != Status::Idle;
         let abandoned = lease.conn.ledger.abandon();
         tracing::warn!(
             database = self.pool.database,
@@ -78,11 +78,13 @@ impl Client {
             "server was lost in use: {why}"
         );
         self.pool.discard(&self.worker, lease);
-        let commit_unknown = std::mem::take(&mut self.is_committing);
+        let outlook = std::mem::take(&mut self.outlook);
         let last_words = self.last_words.take();
         let mut end = End::from(EndReason::ServerLost);
-        if commit_unknown {
+        if outlook.commits {
             end = End::from(EndReason::CommitUnknown);
+            // That transaction is over; one that would have followed is lost.
+            in_transaction = outlook.begins_another;
         } else if let Some(fields) = last_words {
             end = end.verbatim(*fields);
         }
@@ -96,26 +98,41 @@ impl Client {
         }
         // Half a message of the server's that was not passed on: nothing follows it, either.
         self.down.drop_unseen();
-        self.tell_of_loss(&end, abandoned, had_transaction && !commit_unknown);
         // The rest of a request whose beginning went to the server goes to nobody.
         self.to_swallow = self.up.cut_short();
         self.pins.lease_ended();
+        if self.is_preparing {
+            // Not with the next server: settings may be what this one died of.
+            self.refuse(&end);
+        } else {
+            self.tell_of_loss(&end, abandoned, in_transaction);
+        }
         Ok(())
+    }
+
+    /// The server could not be given the client's settings in time. Nothing of the client's has gone
+    /// to it, so the request at the front is refused as if it had waited for a server.
+    pub(super) fn give_up_preparing(&mut self, end: &End) {
+        let lease = self.lease.take().expect("a lease that has just begun");
+        let left = Inbox::after(self.down.rest_to_come(), self.down.unseen());
+        self.down.drop_unseen();
+        self.pool.clean(&self.worker, lease, left, false);
+        self.refuse(end);
     }
 
     /// Tells the client that its requests are lost: one error for each `ReadyForQuery` it waits
     /// for. With a transaction open it is in a failed one from now on.
-    fn tell_of_loss(&mut self, end: &End, abandoned: Abandoned, had_transaction: bool) {
+    fn tell_of_loss(&mut self, end: &End, abandoned: Abandoned, in_transaction: bool) {
         self.log_refusal(end);
         let fields = end.fields(Phase::Session);
         let is_told = abandoned.readies > 0 || abandoned.open;
-        let later = if had_transaction {
+        let later = if in_transaction {
             self.aborted = Some(Box::new(Aborted::new((!is_told).then(|| fields.clone()))));
             End::from(EndReason::TransactionAborted).fields(Phase::Session)
         } else {
             fields.clone()
         };
-        let status = if had_transaction { b'E' } else { b'I' };
+        let status = if in_transaction { b'E' } else { b'I' };
         self.down.slip_in(|out| {
             let mut fields = &fields;
             for _ in 0..abandoned.readies {

@@ -19,6 +19,7 @@ use crate::pool::welcome::{APPLICATION_NAME, Welcome};
 use crate::server::upkeep::UpkeepError;
 use crate::session::pins::Pins;
 use crate::session::settings::{SETTINGS_MAX, Settings};
+use crate::sql::ending::Outlook;
 use crate::wire::encode;
 use crate::wire::startup::options;
 use std::rc::Rc;
@@ -234,8 +235,9 @@ impl Frontend {
             is_skipping: false,
             to_swallow: 0,
             is_leaving: false,
+            is_preparing: false,
             aborted: None,
-            is_committing: false,
+            outlook: Outlook::default(),
             last_words: None,
             about: Box::new(About {
                 peer,

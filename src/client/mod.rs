@@ -38,6 +38,7 @@ use crate::pool::registry::Pass;
 use crate::pool::{Lease, Pool};
 use crate::session::pins::Pins;
 use crate::session::settings::Settings;
+use crate::sql::ending::Outlook;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,10 +67,12 @@ pub struct Client {
     to_swallow: u32,
     /// It has said goodbye.
     is_leaving: bool,
+    /// The server is being given the client's settings; nothing of the client's has gone to it.
+    is_preparing: bool,
     /// A transaction whose server was lost.
     aborted: Option<Box<Aborted>>,
-    /// Among the requests under way is a `COMMIT`.
-    is_committing: bool,
+    /// What the requests under way do to the transaction.
+    outlook: Outlook,
     /// The last words of a server that is about to close.
     last_words: Option<Box<ErrorFields>>,
     about: Box<About>,

@@ -16,15 +16,19 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 impl Client {
-    /// Prepares the server for this client, in the same write as its first request.
+    /// Prepares the server for this client. If that takes a query, it is answered before anything of
+    /// the client's goes: Postgres would run what is behind it whether it succeeded or not, and it can
+    /// always fail, for instance by a cancel request that was meant for the client's.
     #[inline]
     pub(super) fn begin_lease(&mut self) {
         let lease = self.lease.as_mut().expect("a lease has just begun");
         let server = &mut lease.conn;
+        self.is_preparing = false;
         if !same(&server.applied, &self.settings) {
             if let Some(sql) = server.applied.change_to(&self.settings) {
                 server.ledger.sent(Request::Query, Origin::Proxy);
                 self.up.slip_in(|out| encode::query(out, &sql));
+                self.is_preparing = true;
             }
             server.applied = Arc::clone(&self.settings);
         }
@@ -43,14 +47,15 @@ impl Client {
         loop {
             self.take_requests()?;
             self.poll_to_server(cx);
-            if self.is_leaving && !self.up.is_pending() {
+            if self.is_leaving && !self.up.is_pending() && !self.is_preparing {
                 return Poll::Ready(Err(EndReason::ClientTerminated.into()));
             }
+            let was_preparing = self.is_preparing;
             match self.poll_from_server(cx)? {
                 Moved::Lost => return Poll::Ready(Ok(())),
                 Moved::Some => {
                     self.flush_to_client(cx)?;
-                    if self.is_lease_over() {
+                    if !was_preparing && self.is_lease_over() {
                         self.end_lease();
                         return Poll::Ready(Ok(()));
                     }
@@ -96,6 +101,10 @@ impl Client {
                 match self.take_replies() {
                     Ok(()) => Ok(Moved::Some),
                     Err(Fault::Client(end)) => Err(end),
+                    Err(Fault::Unprepared(end)) => {
+                        self.give_up_preparing(&end);
+                        Ok(Moved::Lost)
+                    }
                     Err(Fault::Server(why)) => self.server_lost(why).map(|()| Moved::Lost),
                 }
             }
@@ -131,6 +140,10 @@ impl Client {
             Poll::Ready(Ok(n @ 1..)) => {
                 self.pool.stats.of(self.worker.id).received.add(n as u64);
                 Ok(true)
+            }
+            Poll::Ready(Ok(0) | Err(_)) if self.is_preparing && self.said_goodbye() => {
+                self.is_leaving = true;
+                Ok(false)
             }
             Poll::Ready(Ok(0) | Err(_)) => Err(EndReason::ClientGone.into()),
         }
@@ -227,7 +240,7 @@ impl Client {
 
 /// What reading the server brought.
 enum Moved {
-    /// The server is gone; the client was told.
+    /// There is no server any more; the client was told.
     Lost,
     Nothing,
     Some,

@@ -8,6 +8,7 @@ use crate::end::{End, EndReason};
 use crate::pool::Lease;
 use crate::server::exchange::parameter;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
+use crate::sql::ending::Outlook;
 use crate::wire::error_fields;
 use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
 use crate::wire::tags::from_server as tags;
@@ -17,12 +18,17 @@ use std::sync::Arc;
 /// command tag has at most 64 bytes, and no parameter or error of Postgres' own is as long.
 const LOOK_MAX: usize = 16_384;
 
+/// What Postgres says of a query that was cancelled, or took too long.
+const QUERY_CANCELED: &str = "57014";
+
 /// Why a server's bytes cannot be passed on.
 pub(super) enum Fault {
     /// The client must go; the server is well.
     Client(End),
     /// The server does not keep to the protocol.
     Server(&'static str),
+    /// The server could not be prepared for the request at the front; client and server are well.
+    Unprepared(End),
 }
 
 impl From<OutOfStep> for Fault {
@@ -55,7 +61,7 @@ impl Client {
                 continue;
             }
             let look = self.look_at_reply(head, here == head.total).inspect_err(|fault| {
-                if matches!(fault, Fault::Client(_)) {
+                if matches!(fault, Fault::Client(_) | Fault::Unprepared(_)) {
                     // The ledger knows of this one already, and the server lives on.
                     self.down.swallow(here);
                 }
@@ -151,6 +157,7 @@ impl Client {
         let statement_mode = self.pool.settings.pool_mode == PoolMode::Statement;
         let reply = self.lease_mut().conn.ledger.ready(status)?;
         if reply.origin == Origin::Proxy {
+            self.is_preparing = false;
             return Ok(Look::Swallow);
         }
         if status != Status::Idle && statement_mode {
@@ -169,7 +176,7 @@ impl Client {
         }
         self.times.request = now;
         if self.lease_mut().conn.ledger.is_empty() {
-            self.is_committing = false;
+            self.outlook = Outlook::default();
         }
         Ok(Look::Forward)
     }
@@ -183,21 +190,31 @@ impl Client {
             self.last_words = Some(Box::new(fields.clone()));
             return Ok(Look::Swallow);
         }
+        let is_probing = ledger.wants_probe();
         let origin = ledger.failed(|request, _| match request {
             Request::ParseNamed | Request::CloseNamed => pins.named_skipped(),
             Request::Parse => pins.unnamed_skipped(),
             _ => {}
         });
         match origin {
-            Some(Origin::Client) => Ok(Look::Forward),
-            Some(Origin::Proxy) => {
-                // It has not got the settings that it was taken to have.
-                self.lease_mut().conn.is_dirty = true;
-                let end = End::from(EndReason::SettingRefused).verbatim(fields.clone());
-                Err(Fault::Client(end))
-            }
+            Some(Origin::Proxy) if self.is_preparing => Err(self.unprepared(fields)),
+            // A probe is answered by an error as well as by anything.
+            Some(Origin::Proxy) if is_probing => Ok(Look::Swallow),
+            // Of the proxy's own, only a `Close` among the client's requests is left: they fail with
+            // it.
+            Some(_) => Ok(Look::Forward),
             None => Err(Fault::Server("it sent an error that nobody asked for")),
         }
+    }
+
+    /// The server has not got the settings that it was taken to have.
+    fn unprepared(&mut self, fields: &ErrorFields) -> Fault {
+        self.lease_mut().conn.is_dirty = true;
+        let is_canceled = fields.code == QUERY_CANCELED;
+        let reason =
+            if is_canceled { EndReason::CanceledInQueue } else { EndReason::SettingRefused };
+        let end = End::from(reason).verbatim(fields.clone());
+        if is_canceled { Fault::Unprepared(end) } else { Fault::Client(end) }
     }
 
     /// `ParameterStatus`: a setting of this session has changed.

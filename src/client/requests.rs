@@ -4,7 +4,7 @@
 use super::Client;
 use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
-use crate::sql::ending::{Ending, ending, may_be_ending};
+use crate::sql::ending::{Outlook, may_be_several, may_commit};
 use crate::wire::encode;
 use crate::wire::frame::{Head, Run, run_of, split_text};
 use crate::wire::tags::from_client as tags;
@@ -34,6 +34,9 @@ impl Client {
     /// Looks at everything the client has sent. What may go is marked so.
     #[inline]
     pub(super) fn take_requests(&mut self) -> Result<(), End> {
+        if self.is_preparing {
+            return Ok(());
+        }
         while self.up.forward_rest() {
             let Some(head) = self.front()? else { break };
             match self.look_at(head)? {
@@ -76,7 +79,10 @@ impl Client {
                 if ledger.sent(Request::Query, Origin::Client) {
                     self.pins.query_sent();
                     let unseen = self.up.unseen();
-                    self.is_committing |= commits(&unseen[5..head.total.min(unseen.len())]);
+                    let text = &unseen[5..head.total.min(unseen.len())];
+                    if self.outlook.commits || may_commit(text) || may_be_several(text) {
+                        read_on(&mut self.outlook, text);
+                    }
                 }
             }
             tags::EXECUTE => drop(ledger.sent(Request::Execute, Origin::Client)),
@@ -111,7 +117,7 @@ impl Client {
 
     /// Messages with a name in front, which decides what becomes of them.
     fn look_inside(&mut self, head: Head) -> Result<Look, End> {
-        let Self { up, pins, lease, pool, worker, is_committing, .. } = self;
+        let Self { up, pins, lease, pool, worker, outlook, .. } = self;
         let unseen = up.unseen();
         let body = &unseen[5..head.total.min(unseen.len())];
         let Some(named) = Named::read(head.tag, body) else {
@@ -132,7 +138,10 @@ impl Client {
                 let request = if name.is_empty() { Request::Parse } else { Request::ParseNamed };
                 if ledger.sent(request, Origin::Client) {
                     pins.parse_sent(name);
-                    *is_committing |= commits(&body[name.len() + 1..]);
+                    let text = &body[name.len() + 1..];
+                    if outlook.commits || may_commit(text) {
+                        read_on(outlook, text);
+                    }
                 }
             }
             Named::Bind(name) => {
@@ -175,10 +184,10 @@ impl Client {
     }
 }
 
-/// Whether a statement's text ends the transaction that is open.
-fn commits(text: &[u8]) -> bool {
-    may_be_ending(text)
-        && split_text(text).is_some_and(|(sql, _)| ending(sql) == Some(Ending::Commit))
+/// Reads what a text does to the transaction it is sent in; of one that is not whole, what is here.
+#[cold]
+fn read_on(outlook: &mut Outlook, text: &[u8]) {
+    outlook.add(split_text(text).map_or(text, |(sql, _)| sql));
 }
 
 /// The client sent a message that has no place in a session.

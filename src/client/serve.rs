@@ -7,6 +7,7 @@ use crate::end::{End, EndReason};
 use crate::pool::mailbox::Outcome;
 use crate::pool::waiting::Waiting;
 use crate::wire::encode;
+use crate::wire::frame::Head;
 use crate::wire::tags::from_client as tags;
 use std::pin::pin;
 use std::rc::Rc;
@@ -173,6 +174,8 @@ impl Client {
     async fn wait(&mut self) -> Result<bool, End> {
         match self.queue().await? {
             Ok(()) => Ok(true),
+            // Nobody would read it, and nobody waits for what is behind it.
+            Err(_) if self.is_leaving => Err(EndReason::ClientTerminated.into()),
             Err(end) => {
                 self.refuse(&end);
                 Ok(false)
@@ -222,23 +225,39 @@ impl Client {
                 self.deadline.watch(&self.worker, cx, at);
             }
         }
-        if self.down.is_pending() {
+        if self.down.is_pending() && !self.is_leaving {
             self.poll_take_results(cx)?;
         }
-        // A client that goes away leaves the queue at once.
-        while !self.up.is_full() {
+        // A client that goes away leaves the queue at once, unless it has said goodbye: then it
+        // wants what it has asked for before to be done, as Postgres would do it.
+        while !self.is_leaving && !self.up.is_full() {
             match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
                 Poll::Pending => {
                     self.up.shelve(&self.worker);
                     break;
                 }
                 Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) if self.said_goodbye() => self.is_leaving = true,
                 Poll::Ready(Ok(0) | Err(_)) => {
                     return Poll::Ready(Err(EndReason::ClientGone.into()));
                 }
             }
         }
         Poll::Pending
+    }
+
+    /// Whether there is a whole `Terminate` behind whole requests.
+    pub(super) fn said_goodbye(&self) -> bool {
+        let mut rest = self.up.unseen();
+        while let Ok(Some(head)) = Head::parse(rest, self.max_packet_size)
+            && let Some((_, behind)) = rest.split_at_checked(head.total)
+        {
+            if head.tag == tags::TERMINATE {
+                return true;
+            }
+            rest = behind;
+        }
+        false
     }
 }
 

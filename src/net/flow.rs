@@ -14,8 +14,8 @@
 //! - `own` goes out before the buffer's bytes.
 //! - At most one buffer, and the proxy's own messages, are held for a peer that does not read.
 
-use super::stream::Stream;
-use super::worker::{Buffer, Worker};
+use super::stream::Link;
+use super::worker::{BUFFER_SIZE, Buffer, Worker};
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -57,7 +57,7 @@ impl Flow {
     #[inline]
     pub fn poll_fill(
         &mut self,
-        from: &mut Stream,
+        from: &mut impl Link,
         worker: &Worker,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
@@ -124,7 +124,7 @@ impl Flow {
 
     /// Whether the buffer can take no more until something is sent or looked at.
     pub fn is_full(&self) -> bool {
-        matches!(&self.buffer, Bytes::Lent(bytes) if index(self.filled) == bytes.len() && self.sent == 0)
+        index(self.filled) == BUFFER_SIZE && self.sent == 0
     }
 
     /// The first `here` bytes not looked at may go, and the next `to_come` that arrive.
@@ -201,7 +201,7 @@ impl Flow {
     #[inline]
     pub fn poll_flush(
         &mut self,
-        to: &mut Stream,
+        to: &mut impl Link,
         worker: &Worker,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
@@ -223,7 +223,7 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_flush_own(&mut self, to: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush_own(&mut self, to: &mut impl Link, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.own.is_empty() {
             match ready!(to.poll_write(cx, &self.own))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -261,3 +261,7 @@ impl Flow {
         index(self.filled - self.sent) + self.own.len()
     }
 }
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod tests;

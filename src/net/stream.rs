@@ -15,6 +15,14 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
+/// What bytes come from and go to: a [`Stream`], or what a test makes up.
+pub trait Link {
+    /// Reads what is there. `Ok(0)`: the peer has closed.
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+}
+
 /// A socket that belongs to no runtime: on its way from one worker to another.
 #[derive(Debug)]
 pub enum Detached {
@@ -52,6 +60,26 @@ impl Detached {
     }
 }
 
+impl Link for Stream {
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut into = ReadBuf::new(into);
+        let poll = match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut into),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut into),
+        };
+        poll.map_ok(|()| into.filled().len())
+    }
+
+    #[inline]
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+}
+
 impl Stream {
     /// Takes the socket away from the runtime it is registered with.
     ///
@@ -62,25 +90,6 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.into_std().map(Detached::Tcp),
             Self::Unix(socket) => socket.into_std().map(Detached::Unix),
-        }
-    }
-
-    /// Reads what is there. `Ok(0)`: the peer has closed.
-    #[inline]
-    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut into = ReadBuf::new(into);
-        let poll = match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut into),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut into),
-        };
-        poll.map_ok(|()| into.filled().len())
-    }
-
-    #[inline]
-    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
 

@@ -5,13 +5,14 @@ use super::mailbox::Outcome;
 use super::{Host, Lease, Pool, Postgres};
 use crate::base::ids::PoolId;
 use crate::end::ErrorFields;
+use crate::net::stream::Link;
 use crate::net::worker::{Worker, within};
 use crate::scheduler::{Action, ConnectFailure, FailureScope, Scheduler, SlotRef};
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
 use crate::server::connect::{ConnectError, Connected, connect};
 use crate::server::exchange::Inbox;
-use crate::server::upkeep::{DISCARD_ALL, UpkeepError, discards_all};
+use crate::server::upkeep::{DISCARD_ALL, Reset, UpkeepError, discards_all};
 use crate::session::ledger::Status;
 use crate::wire::encode;
 use std::rc::Rc;
@@ -285,14 +286,26 @@ impl Pool {
         if is_fit {
             let resets = self.resets(&conn);
             let cleaned = within(Some(UPKEEP_MAX), conn.clean(left, &resets)).await;
-            is_fit = matches!(cleaned, Ok(Ok(())));
+            let failure = match cleaned {
+                Ok(cleaned) => cleaned.err().map(|error| error.to_string()),
+                Err(_) => Some(format!("it took longer than {} s", UPKEEP_MAX.as_secs())),
+            };
+            is_fit = failure.is_none();
+            if let Some(why) = failure {
+                tracing::warn!(
+                    database = self.database,
+                    user = self.user,
+                    pid = conn.key.pid,
+                    "server could not be made fit for the next client: {why}"
+                );
+            }
         }
         self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, is_fit);
     }
 
     /// What cleans this server. A client's traces go whatever the configuration says: the next one
     /// must not meet them. What is still to be answered may leave some that nobody will see.
-    fn resets(&self, server: &Server) -> Vec<&str> {
+    fn resets(&self, server: &Server) -> Vec<Reset<'_>> {
         let mut is_dirty = server.is_dirty || !server.ledger.is_quiet();
         let is_wanted = is_dirty || server.ledger.status() != Status::Idle || self.resets_always();
         let own = self.settings.server_reset_query.as_deref().filter(|_| is_wanted);
@@ -301,8 +314,12 @@ impl Pool {
         let own = own.filter(|sql| !is_dirty || !discards_all(sql));
         let again = self.connect_query.as_deref();
         let discard = is_dirty.then_some(DISCARD_ALL);
-        let undone = is_dirty || own.is_some();
-        discard.into_iter().chain(own).chain(again.filter(|_| undone)).collect()
+        let again = again.filter(|_| is_dirty || own.is_some());
+        let named = |name| move |sql| Reset { name, sql };
+        let discard = discard.map(named(DISCARD_ALL));
+        let own = own.map(named("server_reset_query"));
+        let again = again.map(named("connect_query"));
+        discard.into_iter().chain(own).chain(again).collect()
     }
 }
 

@@ -76,6 +76,7 @@ pub struct Registry {
     hosts: BTreeMap<String, Arc<Host>>,
     credentials: BTreeMap<String, Arc<Credential>>,
     pools: DashMap<(String, String), Arc<Pool>>,
+    pools_max: usize,
     timeouts: DashMap<(String, String), Arc<ClientTimeouts>>,
     clients: Arc<Gate>,
     consoles: Arc<Gate>,
@@ -96,6 +97,7 @@ impl Registry {
             hosts: hosts.collect(),
             credentials: config.users.values().filter_map(credential).collect(),
             pools: DashMap::new(),
+            pools_max: POOLS_MAX,
             timeouts: DashMap::new(),
             clients: Gate::new(config.clients.max_client_conn),
             consoles: Gate::new(CONSOLES_MAX),
@@ -189,36 +191,66 @@ impl Registry {
         name: &str,
         user: &str,
     ) -> Result<Route, EndReason> {
-        let account = self.config.users.get(user);
+        let account = self.config.users.get(user).map(Arc::as_ref);
+        let pool = self.pool(worker, (name, database), (user, account))?;
+        let timeouts = self
+            .timeouts
+            .entry((name.to_owned(), user.to_owned()))
+            .or_insert_with(|| Arc::new(self.config.client_timeouts(database, account)));
+        let pass = pool.clients.count();
+        Ok(Route { pool, pass, timeouts: Arc::clone(timeouts.value()) })
+    }
+
+    /// Makes the pools that are known before anybody comes, and has them filled: those of databases
+    /// with a `server_user`, where servers are to be kept ready.
+    pub fn prepare(&self, worker: &Worker) {
+        for (name, database) in &self.config.databases {
+            let Some(login) = &database.server_login else { continue };
+            let settings = self.config.pool_settings(database, None);
+            // Where users have pool settings of their own, those of the first to come hold.
+            let is_known = name != "*"
+                && self.config.users.values().all(|user| {
+                    user.server_login.is_some()
+                        || self.config.pool_settings(database, Some(user)) == settings
+                });
+            if settings.min_pool_size > 0
+                && is_known
+                && let Ok(pool) = self.pool(worker, (name, database), (&login.user, None))
+            {
+                pool.host.scheduler.with(|scheduler| scheduler.expect(worker.now(), pool.id));
+            }
+        }
+    }
+
+    /// The pool of a database and a user; made now, if there is none.
+    fn pool(
+        &self,
+        worker: &Worker,
+        (name, database): (&str, &Database),
+        (user, account): (&str, Option<&User>),
+    ) -> Result<Arc<Pool>, EndReason> {
         let login = account.and_then(|account| account.server_login.as_ref());
         let login = login.or(database.server_login.as_ref());
         let pool_user = login.map_or(user, |login| &login.user);
         let key = (name.to_owned(), pool_user.to_owned());
-        if self.pools.len() >= POOLS_MAX && !self.pools.contains_key(&key) {
+        if self.pools.len() >= self.pools_max && !self.pools.contains_key(&key) {
             return Err(EndReason::PoolLimit);
         }
         let pool = self.pools.entry(key).or_insert_with(|| {
             let host = &self.hosts[&database.host.name];
-            let settings = self.config.pool_settings(database, account.map(Arc::as_ref));
             host.add_pool(
                 worker,
                 PoolPlan {
                     database: name.to_owned(),
                     user: pool_user.to_owned(),
-                    settings,
+                    settings: self.config.pool_settings(database, account),
                     target: self.target(host, database, name, login, pool_user),
                     connect_query: database.connect_query.clone(),
                     workers: self.config.process.workers,
                 },
             )
         });
-        let pool = Arc::clone(pool.value());
-        let timeouts =
-            self.timeouts.entry((name.to_owned(), user.to_owned())).or_insert_with(|| {
-                Arc::new(self.config.client_timeouts(database, account.map(Arc::as_ref)))
-            });
-        let pass = pool.clients.count();
-        Ok(Route { pool, pass, timeouts: Arc::clone(timeouts.value()) })
+        Ok(Arc::clone(pool.value()))
     }
 
     fn target(
@@ -257,7 +289,13 @@ fn enter(gates: &DashMap<String, Arc<Gate>>, name: &str, max: u32) -> Option<Pas
 
 #[cfg(test)]
 mod tests {
-    use super::Gate;
+    use super::{Gate, Registry};
+    use crate::base::ids::WorkerId;
+    use crate::config::parse;
+    use crate::end::EndReason;
+    use crate::net::worker::Worker;
+    use std::sync::Arc;
+    use tokio_util::task::TaskTracker;
 
     #[test]
     fn a_gate_counts_exactly_and_forgets_those_who_left() {
@@ -268,5 +306,25 @@ mod tests {
         drop(first);
         assert!(gate.enter().is_some());
         assert!(Gate::new(0).enter().is_some(), "0 is no limit");
+    }
+
+    /// Whoever may ask for any database could make a pool for any name.
+    #[test]
+    fn pools_are_limited_and_those_that_are_there_go_on() {
+        let text = "[proxy]\nauth_type = 'trust'\n[hosts.main]\n[databases.'*']\nhost = 'main'\n";
+        let loaded = parse(text, "proxy.toml", &|_| unreachable!("it names no other file"));
+        let config = Arc::new(loaded.unwrap().config);
+        let mut registry = Registry::new(Arc::clone(&config), &TaskTracker::new());
+        registry.pools_max = 2;
+        let worker = Worker::new(WorkerId::MAIN);
+        let database = &config.databases["*"];
+        let route = |name: &str, user: &str| {
+            registry.route(&worker, database, name, user).map(|route| route.pool.id)
+        };
+        let (first, second) = (route("a", "x").unwrap(), route("b", "x").unwrap());
+        assert_eq!(route("c", "x"), Err(EndReason::PoolLimit));
+        assert_eq!(route("a", "y"), Err(EndReason::PoolLimit));
+        assert_eq!((route("a", "x"), route("b", "x")), (Ok(first), Ok(second)));
+        assert_eq!(registry.pools().len(), 2);
     }
 }

@@ -55,6 +55,11 @@ impl<S: Site> Scheduler<S> {
         Ok(ticket)
     }
 
+    /// Clients are expected in a pool: servers are kept ready for them as if one had come.
+    pub fn expect(&mut self, now: Instant, pool: PoolId) {
+        self.of_mut(pool).wanted_at = Some(now);
+    }
+
     /// A waiter gives up. `None`: it was served or refused before, and an action says so.
     pub fn leave(&mut self, now: Instant, ticket: Ticket) -> Option<S::Handle> {
         let Request { handle, pool, .. } = self.queue.remove(ticket)?.request;

@@ -69,7 +69,7 @@ use std::time::{Duration, Instant};
 /// Everything about a pool that is not its slots or its queue.
 struct Pool<E> {
     limits: PoolLimits,
-    /// When somebody last had to wait here.
+    /// When somebody last had to wait here, or was expected to.
     wanted_at: Option<Instant>,
     login: Reach<E>,
 }

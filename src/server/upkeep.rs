@@ -24,8 +24,17 @@ pub enum UpkeepError {
     Exchange(#[from] ExchangeError),
     #[error("{}", .0.message)]
     Refused(Box<ErrorFields>),
+    #[error("{name}: {error}")]
+    Reset { name: &'static str, error: Box<UpkeepError> },
     #[error("the server is still in a transaction")]
     StillOpen,
+}
+
+/// A statement that makes a server fit for the next client, and what people call it.
+#[derive(Clone, Copy, Debug)]
+pub struct Reset<'a> {
+    pub name: &'static str,
+    pub sql: &'a str,
 }
 
 impl Server {
@@ -54,21 +63,30 @@ impl Server {
     }
 
     /// Ends what a client left behind: waits for answers that are owed (`left` is what has come of
-    /// them), rolls an open transaction
-    /// back, and runs the statements that reset it.
+    /// them), rolls back an open transaction or a batch without its `Sync`, and runs the statements
+    /// that reset it.
     ///
     /// The caller bounds the time, and sends a cancel request first if a query may be running.
     ///
     /// # Errors
     ///
     /// When the server cannot be made fit: it must be closed.
-    pub async fn clean(&mut self, mut left: Inbox, resets: &[&str]) -> Result<(), UpkeepError> {
+    pub async fn clean(
+        &mut self,
+        mut left: Inbox,
+        resets: &[Reset<'_>],
+    ) -> Result<(), UpkeepError> {
         let mut endings = Vec::new();
         if self.ledger.is_copying_in() {
             encode::copy_fail(&mut endings, "the client is gone");
             self.ledger.sent(Request::CopyEnd, Origin::Proxy);
         }
         if self.ledger.is_open() {
+            // A `Sync` would commit what the client has not. Where a request has failed, or will, all
+            // up to the `Sync` is skipped, this as well.
+            if self.ledger.sent(Request::Query, Origin::Proxy) {
+                encode::query(&mut endings, "ROLLBACK");
+            }
             encode::sync(&mut endings);
             self.ledger.sent(Request::Sync, Origin::Proxy);
         }
@@ -80,8 +98,9 @@ impl Server {
         if self.ledger.status() != Status::Idle {
             self.run("ROLLBACK").await?;
         }
-        for sql in resets {
-            self.run(sql).await?;
+        for &Reset { name, sql } in resets {
+            let run = self.run(sql).await;
+            run.map_err(|error| UpkeepError::Reset { name, error: Box::new(error) })?;
             if discards_all(sql) {
                 self.forget_applied();
             }

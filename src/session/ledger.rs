@@ -276,6 +276,11 @@ impl Ledger {
         if self.ignored > 0 && self.knowledge == Knowledge::Sure {
             self.knowledge = Knowledge::Uncertain;
         }
+        if (request, origin) == (Request::Query, Origin::Proxy) {
+            // The answer to a probe, if one was wanted: as good as any.
+            self.ignored = 0;
+            self.knowledge = self.knowledge.probed();
+        }
         if matches!(request, Request::Query | Request::FunctionCall) {
             return Some(origin);
         }

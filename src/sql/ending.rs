@@ -1,4 +1,7 @@
-//! Statements that end a transaction.
+//! Statements that begin and end transactions.
+
+use super::tokens::{Tokens, is};
+use memchr::memchr;
 
 /// How a statement ends a transaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -10,102 +13,144 @@ pub enum Ending {
 /// Reads a text that is one `COMMIT`, `END`, `ROLLBACK` or `ABORT` and nothing else. `None`: it is
 /// something else, or something more, such as `ROLLBACK TO` or `COMMIT AND CHAIN`.
 pub fn ending(sql: &[u8]) -> Option<Ending> {
-    let mut words = Words(sql);
-    let ending = match words.next()? {
+    let mut tokens = Tokens(sql);
+    let ending = match tokens.next()? {
         word if is(word, "commit") || is(word, "end") => Ending::Commit,
         word if is(word, "rollback") || is(word, "abort") => Ending::Rollback,
         _ => return None,
     };
-    let mut next = words.next();
+    let mut next = tokens.next();
     if next.is_some_and(|word| is(word, "work") || is(word, "transaction")) {
-        next = words.next();
+        next = tokens.next();
     }
     if next.is_some_and(|word| is(word, "and")) {
         // Only `AND NO CHAIN` changes nothing.
-        if !(words.next().is_some_and(|word| is(word, "no"))
-            && words.next().is_some_and(|word| is(word, "chain")))
+        if !(tokens.next().is_some_and(|word| is(word, "no"))
+            && tokens.next().is_some_and(|word| is(word, "chain")))
         {
             return None;
         }
-        next = words.next();
+        next = tokens.next();
     }
     while next == Some(b";") {
-        next = words.next();
+        next = tokens.next();
     }
     next.is_none().then_some(ending)
 }
 
-/// Whether a text may be an ending, by its first letter: what the hot path can afford to ask.
+/// Whether a text may be a statement that commits, by its first letter: what the hot path can afford
+/// to ask.
 #[inline]
-pub fn may_be_ending(sql: &[u8]) -> bool {
-    // Space and comments may come first.
-    matches!(sql.first(), Some(b'a' | b'A' | b'c' | b'C' | b'e' | b'E' | b'r' | b'R' | b'-' | b'/'))
-        || sql.first().is_some_and(u8::is_ascii_whitespace)
+pub fn may_commit(sql: &[u8]) -> bool {
+    // Space, comments and empty statements may come first.
+    sql.first().is_some_and(|first| {
+        matches!(first, b'c' | b'C' | b'e' | b'E' | b'p' | b'P' | b'-' | b'/' | b';')
+            || is_space(*first)
+    })
 }
 
-fn is(word: &[u8], keyword: &str) -> bool {
-    word.eq_ignore_ascii_case(keyword.as_bytes())
+/// Whether a text may have several statements: a semicolon that is not at its end.
+#[inline]
+pub fn may_be_several(sql: &[u8]) -> bool {
+    let is_end = |byte: &u8| *byte == b';' || is_space(*byte);
+    let end = sql.iter().rposition(|byte| !is_end(byte)).unwrap_or_default();
+    sql.get(..end).is_some_and(|sql| memchr(b';', sql).is_some())
 }
 
-/// Words and single other characters, without white space and comments.
-struct Words<'a>(&'a [u8]);
+#[inline]
+fn is_space(byte: u8) -> bool {
+    // Two that are none to Rust: the vertical tab, and the zero byte behind a text.
+    byte.is_ascii_whitespace() || matches!(byte, 0x0b | 0)
+}
 
-impl Words<'_> {
-    fn skip_space(&mut self) {
-        loop {
-            let rest = self.0.trim_ascii_start();
-            self.0 = match rest {
-                [b'-', b'-', comment @ ..] => {
-                    let end = comment.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-                    end.map_or(&[], |end| &comment[end..])
-                }
-                [b'/', b'*', comment @ ..] => after_comment(comment),
-                rest => {
-                    self.0 = rest;
-                    return;
-                }
-            };
+/// What texts under way do to the transaction they are sent in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Outlook {
+    /// One of them commits: `COMMIT`, `END`, `PREPARE TRANSACTION` or `COMMIT PREPARED`.
+    pub commits: bool,
+    /// Behind the last that ends a transaction, another begins.
+    pub begins_another: bool,
+}
+
+impl Outlook {
+    /// Reads another text, with any number of statements.
+    pub fn add(&mut self, sql: &[u8]) {
+        let mut tokens = Tokens(sql);
+        while let Some(Statement { first, second, chains, is_partial }) =
+            Statement::read(&mut tokens)
+        {
+            let of_prepared = is(second, "prepared");
+            if is(first, "begin") || is(first, "start") && is(second, "transaction") {
+                self.begins_another = true;
+            } else if is(first, "commit") && of_prepared {
+                self.commits = true;
+            } else if is(first, "commit")
+                || is(first, "end")
+                || is(first, "prepare") && is(second, "transaction")
+            {
+                *self = Self { commits: true, begins_another: chains };
+            } else if is(first, "abort") || is(first, "rollback") && !of_prepared && !is_partial {
+                self.begins_another = chains;
+            }
         }
     }
 }
 
-/// What follows a block comment whose opening was read. They nest, in Postgres.
-fn after_comment(mut rest: &[u8]) -> &[u8] {
-    let mut depth = 1;
-    while depth > 0 {
-        rest = match rest {
-            [] => return rest,
-            [b'/', b'*', after @ ..] => {
-                depth += 1;
-                after
-            }
-            [b'*', b'/', after @ ..] => {
-                depth -= 1;
-                after
-            }
-            [_, after @ ..] => after,
-        };
-    }
-    rest
+/// As much of a statement as it takes to know what it does to a transaction.
+struct Statement<'a> {
+    first: &'a [u8],
+    second: &'a [u8],
+    /// It ends with `AND CHAIN`.
+    chains: bool,
+    /// It has a `TO` in it, as `ROLLBACK TO` has.
+    is_partial: bool,
 }
 
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.skip_space();
-        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80;
-        let len = self.0.iter().position(|byte| !is_word(byte)).unwrap_or(self.0.len()).max(1);
-        let (word, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(word)
+impl<'a> Statement<'a> {
+    /// Reads to its semicolon, or to the end.
+    fn read(tokens: &mut Tokens<'a>) -> Option<Self> {
+        let first = tokens.find(|token| *token != b";")?;
+        let mut statement = Self { first, second: b"", chains: false, is_partial: false };
+        let (mut before, mut last): (&[u8], &[u8]) = (b"", first);
+        let is_create = is(first, "create");
+        // Semicolons within belong to it: of a rule's list, of a function's body in SQL.
+        let (mut parentheses, mut bodies) = (0_usize, 0_usize);
+        for token in tokens {
+            match token {
+                b";" if parentheses == 0 && bodies == 0 => break,
+                b"(" => parentheses += 1,
+                b")" => parentheses = parentheses.saturating_sub(1),
+                b"," | b";" => {}
+                word if is(word, "atomic") && is(last, "begin") && is_create => bodies = 1,
+                word if bodies > 0 && is(word, "case") => bodies += 1,
+                word if bodies > 0 && is(word, "end") => bodies -= 1,
+                _ => {}
+            }
+            if before.is_empty() {
+                statement.second = token;
+            }
+            statement.is_partial |= is(token, "to");
+            (before, last) = (last, token);
+        }
+        statement.chains = is(before, "and") && is(last, "chain");
+        Some(statement)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Ending, ending, may_be_ending};
+    use super::{Ending, Outlook, ending, may_be_several, may_commit};
     use proptest::prelude::*;
+
+    fn outlook(sql: &str) -> Outlook {
+        let mut outlook = Outlook::default();
+        // As on the hot path, with the zero byte behind it.
+        let text = format!("{sql}\0");
+        if may_commit(text.as_bytes()) || may_be_several(text.as_bytes()) {
+            outlook.add(sql.as_bytes());
+        }
+        outlook
+    }
 
     #[test]
     fn endings_are_recognised_however_they_are_written() {
@@ -137,11 +182,129 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_commit_is_found_among_other_statements() {
+        for sql in [
+            "commit",
+            "commit and no chain",
+            "insert into t values (1); commit",
+            "begin; insert into t values (';'); END ;",
+            ";commit",
+            " /* */ commit work; select 1",
+            "insert into t values ($$ ' $$); commit",
+            "insert into t values (E'\\''); commit",
+            "commit and chain; rollback",
+            "prepare transaction 'x'",
+            "insert into t values (1);prepare transaction 'x'",
+            "commit prepared 'x'",
+            "create rule r as on insert to t do also (select 1; select 2); commit",
+            "create function f() returns int begin atomic select 1; select case when true then 1 end;\
+             end; commit",
+            "create table begin (atomic int); commit",
+        ] {
+            let expected = Outlook { commits: true, begins_another: false };
+            assert_eq!(outlook(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_behind_a_commit_is_found() {
+        for sql in [
+            "commit and chain",
+            "commit; begin",
+            "commit; start transaction isolation level serializable; insert into t values (1)",
+            "begin; insert into t values (1); commit work and chain;",
+            "commit and chain; rollback and chain",
+            "commit; begin; rollback to a; rollback prepared 'x'; commit prepared 'x'",
+        ] {
+            let expected = Outlook { commits: true, begins_another: true };
+            assert_eq!(outlook(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_commits_nothing_is_taken_for_no_commit() {
+        for sql in [
+            "",
+            ";;",
+            "select 'commit'; select 1",
+            "insert into t values ('; commit')",
+            "insert into t values ($a$; commit; $a$); select 1",
+            "insert into t values (E'\\'; commit'); select 1",
+            "select 1 -- ; commit",
+            "select 1; /* ; commit; */ select 2",
+            "select 1; \"commit\"",
+            "rollback; select 1",
+            "prepare p as select 1; execute p",
+            "declare c cursor for select 1; close c",
+            "create function f() returns int begin atomic select 1; end",
+            "create rule r as on insert to t do also (delete from u; commit)",
+            "select 1; end_of_day()",
+        ] {
+            assert!(!outlook(sql).commits, "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_texts_counts() {
+        let mut outlook = Outlook::default();
+        outlook.add(b"commit");
+        outlook.add(b"begin");
+        assert_eq!(outlook, Outlook { commits: true, begins_another: true });
+        outlook.add(b"commit");
+        assert_eq!(outlook, Outlook { commits: true, begins_another: false });
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<&'static str>> {
+        let piece = prop::sample::select(vec![
+            "commit",
+            "end",
+            "begin",
+            ";",
+            ";",
+            " ",
+            "'",
+            "\"",
+            "$$",
+            "$a$",
+            "/*",
+            "*/",
+            "--",
+            "\n",
+            "E'",
+            "\\",
+            "(",
+            ")",
+            "x",
+            "prepare",
+            "transaction",
+            "and",
+            "chain",
+            "\u{b}",
+        ]);
+        prop::collection::vec(piece, 0..12)
+    }
+
     proptest! {
         #[test]
         fn any_bytes_can_be_asked(bytes: Vec<u8>) {
-            if ending(&bytes).is_some() {
-                prop_assert!(may_be_ending(&bytes));
+            let mut outlook = Outlook::default();
+            outlook.add(&bytes);
+            prop_assert!(ending(&bytes) != Some(Ending::Commit) || outlook.commits);
+        }
+
+        /// What the hot path asks leaves no commit out.
+        #[test]
+        fn whatever_commits_may_commit(pieces in pieces()) {
+            let sql = pieces.concat();
+            let mut outlook = Outlook::default();
+            outlook.add(sql.as_bytes());
+            if ending(sql.as_bytes()) == Some(Ending::Commit) {
+                prop_assert_eq!(outlook, Outlook { commits: true, begins_another: false });
+            }
+            if outlook.commits {
+                let sql = sql.as_bytes();
+                prop_assert!(may_commit(sql) || may_be_several(sql), "{}", sql.escape_ascii());
             }
         }
     }

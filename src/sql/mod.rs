@@ -1,3 +1,4 @@
 //! As much SQL as a pooler needs: a lexer, no tree.
 
 pub mod ending;
+mod tokens;

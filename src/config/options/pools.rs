@@ -23,7 +23,9 @@ pub(super) const POOLS: &[Opt] = &[
         EXTRA,
         "0",
         "Servers that are kept open in a pool from the first time that a client had to wait for \
-         one, so that a burst need not wait for logins.",
+         one, so that a burst need not wait for logins. From the start, in a pool that is known \
+         by then: of a named database with a `server_user`, unless users have pool settings of \
+         their own.",
     ),
     option(
         "reserve_pool_size",

@@ -183,6 +183,19 @@ fn the_least_size_is_kept_only_where_somebody_ever_asked_and_evicts_nobody() {
     assert_eq!(world.scheduler.counts(B).open(), 1);
 }
 
+#[test]
+fn the_least_size_is_kept_where_somebody_is_expected() {
+    let limits = PoolLimits { min: 2, ..sized(3) };
+    let mut world = World::new(host(None), &[spec("a", "x", limits)], 1);
+    world.scheduler.expect(world.now, A);
+    world.run(ms(100));
+    world.connect_all();
+    assert_eq!(world.scheduler.counts(A).idle, 2);
+    world.look_at_idle(|| true);
+    world.run(ms(100));
+    assert_eq!(world.scheduler.counts(A).open(), 2);
+}
+
 /// A's idle servers are due for a check and it waits for the first of them. Then nobody does.
 #[test]
 fn servers_kept_for_a_waiter_that_leaves_make_room() {
