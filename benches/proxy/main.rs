@@ -11,6 +11,7 @@
 mod client;
 mod contest;
 mod contestants;
+mod grid;
 mod interrupt;
 mod machine;
 mod plan;
@@ -21,6 +22,7 @@ mod progress;
 mod relay;
 mod report;
 mod rows;
+mod settings;
 mod stage;
 mod stats;
 mod table;
@@ -33,7 +35,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::machine::Machine;
-use crate::plan::{Arguments, Plan};
+use crate::plan::{Arguments, How, Plan};
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -66,13 +68,31 @@ fn run(arguments: &Arguments) -> Result<bool> {
         println!("a bench, not a test: run it with `cargo bench --bench proxy`");
         return Ok(true);
     }
-    if arguments.write.is_some() && !arguments.rows.is_empty() {
+    let (how, rows) = (&arguments.how, &arguments.rows);
+    let (stage, machine, progress) = prepare(Plan::new(how.quick, arguments.runs), rows, how)?;
+    let mut outcomes = Vec::new();
+    for row in rows::select(rows) {
+        let outcome = contest::run(&stage, row, &progress)?;
+        progress.line(&table::summary(&outcome));
+        outcomes.push(outcome);
+    }
+    let report = Report::new(&outcomes, &machine, &stage.plan);
+    report.print();
+    if let Some(document) = &how.write {
+        report.write(document)?;
+    }
+    Ok(!how.enforce || report.all_bars_met())
+}
+
+/// What every measurement needs, whatever it measures.
+fn prepare(plan: Plan, chosen: &[String], how: &How) -> Result<(Stage, Machine, Progress)> {
+    if how.write.is_some() && !chosen.is_empty() {
         return Err(
-            "--write takes all rows: a table is from one run, or it compares nothing".into()
+            "--write takes all of it: a table is from one run, or it compares nothing".into()
         );
     }
     interrupt::listen()?;
-    let (progress, plan, programs) = (Progress::new(), Plan::new(arguments), Programs::find()?);
+    let (progress, programs) = (Progress::new(), Programs::find()?);
     let machine = Machine::look(&programs);
     if machine.load > LOAD_QUIET_MAX {
         progress.line(&format!(
@@ -81,17 +101,5 @@ fn run(arguments: &Arguments) -> Result<bool> {
         ));
     }
     progress.line("starting and filling a throw-away Postgres");
-    let stage = Stage::set(programs, plan)?;
-    let mut outcomes = Vec::new();
-    for row in rows::select(&arguments.rows) {
-        let outcome = contest::run(&stage, row, &progress)?;
-        progress.line(&table::summary(&outcome));
-        outcomes.push(outcome);
-    }
-    let report = Report::new(&outcomes, &machine, &stage.plan);
-    report.print();
-    if let Some(document) = &arguments.write {
-        report.write(document)?;
-    }
-    Ok(!arguments.enforce || report.all_bars_met())
+    Ok((Stage::set(programs, plan)?, machine, progress))
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser};
 
 use crate::rows::{self, Work};
 
@@ -15,24 +15,30 @@ pub(crate) struct Arguments {
     /// The rows to measure (all of them if none is named)
     #[arg(value_name = "ROW", value_parser = PossibleValuesParser::new(rows::names()))]
     pub(crate) rows: Vec<String>,
-    /// Shorter and fewer runs: shows that it works, and little more
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
     /// Rounds per row, each with one run per contestant
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
-    runs: Option<u16>,
-    /// Put the table into this file too, between its markers
-    #[arg(long, value_name = "FILE")]
-    pub(crate) write: Option<PathBuf>,
-    /// Fail if a bar is missed, or could not be measured
-    #[arg(long)]
-    pub(crate) enforce: bool,
+    pub(crate) runs: Option<u16>,
     /// Cargo passes this to every bench, and not to a test
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
     /// Be the bare relay
     #[arg(long, hide = true, num_args = 2, value_names = ["PORT", "UPSTREAM"])]
     pub(crate) relay: Option<Vec<u16>>,
+}
+
+#[derive(Args)]
+pub(crate) struct How {
+    /// Shorter and fewer runs: shows that it works, and little more
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Put the table into this file too, between its markers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    /// Fail if a bar is missed, or could not be measured
+    #[arg(long)]
+    pub(crate) enforce: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -50,10 +56,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(arguments: &Arguments) -> Self {
-        let (rounds, seconds) = if arguments.quick { (3, 1) } else { (11, 2) };
+    pub(crate) fn new(is_quick: bool, rounds: Option<u16>) -> Self {
+        let (usual, seconds) = if is_quick { (3, 1) } else { (11, 2) };
         Self {
-            rounds: arguments.runs.unwrap_or(rounds),
+            rounds: rounds.unwrap_or(usual),
             run: Duration::from_secs(seconds),
             warm_up: Duration::from_secs(1),
             logins_trust: 500,
