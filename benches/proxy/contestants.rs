@@ -17,6 +17,8 @@ const START_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) enum Proxy {
     PgBouncer,
     Pgweir,
+    /// Another build of it, from before a change: the one that `PGWEIR_BEFORE` names.
+    PgweirBefore,
     Relay,
 }
 
@@ -56,6 +58,7 @@ impl fmt::Display for Contestant {
         out.write_str(match self.proxy {
             Proxy::PgBouncer => "PgBouncer",
             Proxy::Pgweir => "pgweir",
+            Proxy::PgweirBefore => "pgweir before",
             Proxy::Relay => "bare relay",
         })?;
         if self.workers > 1 {
@@ -109,6 +112,11 @@ impl Running {
         let (name, command) = match contestant.proxy {
             Proxy::PgBouncer => ("pgbouncer", settings.pgbouncer(stage)?),
             Proxy::Pgweir => ("pgweir", settings.pgweir(stage, &stage.programs.pgweir)?),
+            Proxy::PgweirBefore => {
+                let program = stage.programs.pgweir_before.as_ref();
+                let program = program.ok_or("PGWEIR_BEFORE does not name its program")?;
+                ("pgweir", settings.pgweir(stage, program)?)
+            }
             Proxy::Relay => ("relay", settings.relay(stage)),
         };
         let process = Process::spawn(command, name, stage.directory())?;
@@ -120,6 +128,10 @@ impl Running {
     /// As the user that fits the way it authenticates.
     pub(crate) fn login(&self) -> Login {
         Login { port: self.port, user: self.auth.user(), password: PASSWORD, database: DATABASE }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn id(&self) -> u32 {

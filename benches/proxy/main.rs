@@ -3,6 +3,7 @@
 //! `./dev bench`, or `cargo bench --bench proxy -- --help`; `docs/performance.md` has the method.
 //! From the outside in: `contest` has the rounds, `work` a single measurement, `contestants` the
 //! proxies, `rows` what is compared and the bars, `report` and `table` what is said about it.
+//! `overload` is the other half: not what a query costs, but who gets an answer when all cannot.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
 #![expect(clippy::disallowed_methods, reason = "it has no worker to block and no clock but time")]
@@ -14,6 +15,7 @@ mod contestants;
 mod grid;
 mod interrupt;
 mod machine;
+mod overload;
 mod plan;
 mod postgres;
 mod process;
@@ -35,7 +37,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::machine::Machine;
-use crate::plan::{Arguments, How, Plan};
+use crate::plan::{Arguments, How, Other, OverloadArguments, Plan};
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -68,6 +70,16 @@ fn run(arguments: &Arguments) -> Result<bool> {
         println!("a bench, not a test: run it with `cargo bench --bench proxy`");
         return Ok(true);
     }
+    match &arguments.other {
+        None => costs(arguments),
+        Some(Other::Overload(OverloadArguments { names, how })) => {
+            let (stage, machine, progress) = prepare(Plan::new(how.quick, None), names, how)?;
+            overload::run(&stage, &machine, &progress, names, how)
+        }
+    }
+}
+
+fn costs(arguments: &Arguments) -> Result<bool> {
     let (how, rows) = (&arguments.how, &arguments.rows);
     let (stage, machine, progress) = prepare(Plan::new(how.quick, arguments.runs), rows, how)?;
     let mut outcomes = Vec::new();

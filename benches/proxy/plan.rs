@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
 
+use crate::overload;
 use crate::rows::{self, Work};
 
 /// Compares pgweir with PgBouncer and with a bare relay, in CPU time from /proc.
 #[derive(Parser)]
-#[command(name = "cargo bench --bench proxy --")]
+#[command(name = "cargo bench --bench proxy --", args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) other: Option<Other>,
     /// The rows to measure (all of them if none is named)
     #[arg(value_name = "ROW", value_parser = PossibleValuesParser::new(rows::names()))]
     pub(crate) rows: Vec<String>,
@@ -21,11 +24,26 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) runs: Option<u16>,
     /// Cargo passes this to every bench, and not to a test
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     pub(crate) bench: bool,
     /// Be the bare relay
     #[arg(long, hide = true, num_args = 2, value_names = ["PORT", "UPSTREAM"])]
     pub(crate) relay: Option<Vec<u16>>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Other {
+    /// What becomes of the clients when there are too many: overload, fairness and quotas
+    Overload(OverloadArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct OverloadArguments {
+    /// What to measure (all of it if nothing is named)
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(overload::names()))]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
 }
 
 #[derive(Args)]
@@ -43,6 +61,7 @@ pub(crate) struct How {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
+    pub(crate) is_quick: bool,
     rounds: u16,
     /// One `pgbench` run. Short runs and many rounds: the machine's mood lasts seconds.
     pub(crate) run: Duration,
@@ -59,6 +78,7 @@ impl Plan {
     pub(crate) fn new(is_quick: bool, rounds: Option<u16>) -> Self {
         let (usual, seconds) = if is_quick { (3, 1) } else { (11, 2) };
         Self {
+            is_quick,
             rounds: rounds.unwrap_or(usual),
             run: Duration::from_secs(seconds),
             warm_up: Duration::from_secs(1),
