@@ -10,6 +10,7 @@ mod faults;
 mod http;
 mod limits;
 mod lost_servers;
+mod overload;
 mod pools;
 mod protocol;
 mod regressions;
