@@ -1,28 +1,24 @@
 //! The proxies that are compared, each started with the same settings on a port of its own.
 
 use std::fmt;
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::client::{Connection, Login};
 use crate::interrupt;
 use crate::postgres::{DATABASE, PASSWORD, SCRAM_USER, TRUSTED_USER};
-use crate::process::{Process, command, free_port};
+use crate::process::{Process, free_port};
+use crate::settings::{Settings, Setup};
 use crate::stage::Stage;
 
-/// The same for every proxy, or they are not comparable.
-const POOL_SIZE: u32 = 20;
-/// Above what any row connects.
-const CLIENTS_MAX: u32 = 6000;
 const START_LIMIT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proxy {
     PgBouncer,
     Pgweir,
+    /// Another build of it, from before a change: the one that `PGWEIR_BEFORE` names.
+    PgweirBefore,
     Relay,
 }
 
@@ -62,6 +58,7 @@ impl fmt::Display for Contestant {
         out.write_str(match self.proxy {
             Proxy::PgBouncer => "PgBouncer",
             Proxy::Pgweir => "pgweir",
+            Proxy::PgweirBefore => "pgweir before",
             Proxy::Relay => "bare relay",
         })?;
         if self.workers > 1 {
@@ -82,7 +79,7 @@ pub(crate) enum Auth {
 }
 
 impl Auth {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ScramSha256 => "scram-sha-256",
             Self::Trust => "trust",
@@ -105,20 +102,25 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(stage: &Stage, contestant: Contestant, auth: Auth) -> Result<Self> {
+    pub(crate) fn start(stage: &Stage, contestant: Contestant, setup: &Setup) -> Result<Self> {
         let port = free_port()?;
         let password = match contestant.stored {
             Stored::Plain => PASSWORD,
             Stored::ScramSecret => stage.scram_secret(),
         };
-        let settings = Settings { port, auth, password, workers: contestant.workers };
+        let settings = Settings { port, setup, password, workers: contestant.workers };
         let (name, command) = match contestant.proxy {
-            Proxy::PgBouncer => ("pgbouncer", pgbouncer(stage, &settings)?),
-            Proxy::Pgweir => ("pgweir", pgweir(stage, &settings)?),
-            Proxy::Relay => ("relay", relay(stage, port)),
+            Proxy::PgBouncer => ("pgbouncer", settings.pgbouncer(stage)?),
+            Proxy::Pgweir => ("pgweir", settings.pgweir(stage, &stage.programs.pgweir)?),
+            Proxy::PgweirBefore => {
+                let program = stage.programs.pgweir_before.as_ref();
+                let program = program.ok_or("PGWEIR_BEFORE does not name its program")?;
+                ("pgweir", settings.pgweir(stage, program)?)
+            }
+            Proxy::Relay => ("relay", settings.relay(stage)),
         };
         let process = Process::spawn(command, name, stage.directory())?;
-        let mut running = Self { process, port, auth };
+        let mut running = Self { process, port, auth: setup.auth };
         running.wait()?;
         Ok(running)
     }
@@ -126,6 +128,10 @@ impl Running {
     /// As the user that fits the way it authenticates.
     pub(crate) fn login(&self) -> Login {
         Login { port: self.port, user: self.auth.user(), password: PASSWORD, database: DATABASE }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -154,93 +160,4 @@ impl Running {
             }
         }
     }
-}
-
-/// What differs from one start to the next.
-struct Settings<'a> {
-    port: u16,
-    auth: Auth,
-    password: &'a str,
-    workers: u16,
-}
-
-fn pgbouncer(stage: &Stage, settings: &Settings<'_>) -> Result<Command> {
-    let Settings { port, auth, password, .. } = *settings;
-    let users = format!("\"{TRUSTED_USER}\" \"{password}\"\n\"{SCRAM_USER}\" \"{password}\"\n");
-    let users = write(stage, &format!("pgbouncer-{port}.users"), &users)?;
-    let text = format!(
-        "[databases]
-{DATABASE} = host=127.0.0.1 port={postgres}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = {auth}
-auth_file = {users}
-pool_mode = transaction
-default_pool_size = {POOL_SIZE}
-max_client_conn = {CLIENTS_MAX}
-log_connections = 0
-log_disconnections = 0
-log_stats = 0
-",
-        postgres = stage.postgres_port(),
-        auth = auth.name(),
-        users = users.display(),
-    );
-    let mut command = command(&stage.programs.pgbouncer);
-    command.arg("-q").arg(write(stage, &format!("pgbouncer-{port}.ini"), &text)?);
-    // It refuses to run as root.
-    if let Some(account) = stage.account {
-        account.apply(&mut command);
-    }
-    Ok(command)
-}
-
-fn pgweir(stage: &Stage, settings: &Settings<'_>) -> Result<Command> {
-    let Settings { port, auth, password, workers } = *settings;
-    let text = format!(
-        r#"[proxy]
-listen_addr = "127.0.0.1"
-listen_port = {port}
-http_addr = ""
-log_connections = false
-log_disconnections = false
-auth_type = "{auth}"
-pool_mode = "transaction"
-default_pool_size = {POOL_SIZE}
-max_client_conn = {CLIENTS_MAX}
-workers = {workers}
-
-[hosts.main]
-host = "127.0.0.1"
-port = {postgres}
-
-[databases.{DATABASE}]
-host = "main"
-
-[users.{TRUSTED_USER}]
-password = "{password}"
-
-[users.{SCRAM_USER}]
-password = "{password}"
-"#,
-        postgres = stage.postgres_port(),
-        auth = auth.name(),
-    );
-    let mut command = command(&stage.programs.pgweir);
-    command.args(["run", "-c"]).arg(write(stage, &format!("pgweir-{port}.toml"), &text)?);
-    Ok(command)
-}
-
-fn relay(stage: &Stage, port: u16) -> Command {
-    let mut command = command(&stage.programs.relay);
-    command.arg("--relay").arg(port.to_string()).arg(stage.postgres_port().to_string());
-    command
-}
-
-fn write(stage: &Stage, name: &str, text: &str) -> Result<PathBuf> {
-    let path = stage.directory().join(name);
-    fs::write(&path, text)?;
-    Ok(path)
 }

@@ -3,6 +3,7 @@
 //! `./dev bench`, or `cargo bench --bench proxy -- --help`; `docs/performance.md` has the method.
 //! From the outside in: `contest` has the rounds, `work` a single measurement, `contestants` the
 //! proxies, `rows` what is compared and the bars, `report` and `table` what is said about it.
+//! `overload` is the other half: not what a query costs, but who gets an answer when all cannot.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
 #![expect(clippy::disallowed_methods, reason = "it has no worker to block and no clock but time")]
@@ -11,8 +12,10 @@
 mod client;
 mod contest;
 mod contestants;
+mod grid;
 mod interrupt;
 mod machine;
+mod overload;
 mod plan;
 mod postgres;
 mod process;
@@ -21,6 +24,7 @@ mod progress;
 mod relay;
 mod report;
 mod rows;
+mod settings;
 mod stage;
 mod stats;
 mod table;
@@ -33,7 +37,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::machine::Machine;
-use crate::plan::{Arguments, Plan};
+use crate::plan::{Arguments, How, Other, OverloadArguments, Plan};
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -66,13 +70,41 @@ fn run(arguments: &Arguments) -> Result<bool> {
         println!("a bench, not a test: run it with `cargo bench --bench proxy`");
         return Ok(true);
     }
-    if arguments.write.is_some() && !arguments.rows.is_empty() {
+    match &arguments.other {
+        None => costs(arguments),
+        Some(Other::Overload(OverloadArguments { names, how })) => {
+            let (stage, machine, progress) = prepare(Plan::new(how.quick, None), names, how)?;
+            overload::run(&stage, &machine, &progress, names, how)
+        }
+    }
+}
+
+fn costs(arguments: &Arguments) -> Result<bool> {
+    let (how, rows) = (&arguments.how, &arguments.rows);
+    let (stage, machine, progress) = prepare(Plan::new(how.quick, arguments.runs), rows, how)?;
+    let mut outcomes = Vec::new();
+    for row in rows::select(rows) {
+        let outcome = contest::run(&stage, row, &progress)?;
+        progress.line(&table::summary(&outcome));
+        outcomes.push(outcome);
+    }
+    let report = Report::new(&outcomes, &machine, &stage.plan);
+    report.print();
+    if let Some(document) = &how.write {
+        report.write(document)?;
+    }
+    Ok(!how.enforce || report.all_bars_met())
+}
+
+/// What every measurement needs, whatever it measures.
+fn prepare(plan: Plan, chosen: &[String], how: &How) -> Result<(Stage, Machine, Progress)> {
+    if how.write.is_some() && !chosen.is_empty() {
         return Err(
-            "--write takes all rows: a table is from one run, or it compares nothing".into()
+            "--write takes all of it: a table is from one run, or it compares nothing".into()
         );
     }
     interrupt::listen()?;
-    let (progress, plan, programs) = (Progress::new(), Plan::new(arguments), Programs::find()?);
+    let (progress, programs) = (Progress::new(), Programs::find()?);
     let machine = Machine::look(&programs);
     if machine.load > LOAD_QUIET_MAX {
         progress.line(&format!(
@@ -81,17 +113,5 @@ fn run(arguments: &Arguments) -> Result<bool> {
         ));
     }
     progress.line("starting and filling a throw-away Postgres");
-    let stage = Stage::set(programs, plan)?;
-    let mut outcomes = Vec::new();
-    for row in rows::select(&arguments.rows) {
-        let outcome = contest::run(&stage, row, &progress)?;
-        progress.line(&table::summary(&outcome));
-        outcomes.push(outcome);
-    }
-    let report = Report::new(&outcomes, &machine, &stage.plan);
-    report.print();
-    if let Some(document) = &arguments.write {
-        report.write(document)?;
-    }
-    Ok(!arguments.enforce || report.all_bars_met())
+    Ok((Stage::set(programs, plan)?, machine, progress))
 }

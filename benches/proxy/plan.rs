@@ -3,40 +3,65 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
 
+use crate::overload;
 use crate::rows::{self, Work};
 
 /// Compares pgweir with PgBouncer and with a bare relay, in CPU time from /proc.
 #[derive(Parser)]
-#[command(name = "cargo bench --bench proxy --")]
+#[command(name = "cargo bench --bench proxy --", args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) other: Option<Other>,
     /// The rows to measure (all of them if none is named)
     #[arg(value_name = "ROW", value_parser = PossibleValuesParser::new(rows::names()))]
     pub(crate) rows: Vec<String>,
-    /// Shorter and fewer runs: shows that it works, and little more
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
     /// Rounds per row, each with one run per contestant
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
-    runs: Option<u16>,
-    /// Put the table into this file too, between its markers
-    #[arg(long, value_name = "FILE")]
-    pub(crate) write: Option<PathBuf>,
-    /// Fail if a bar is missed, or could not be measured
-    #[arg(long)]
-    pub(crate) enforce: bool,
+    pub(crate) runs: Option<u16>,
     /// Cargo passes this to every bench, and not to a test
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     pub(crate) bench: bool,
     /// Be the bare relay
     #[arg(long, hide = true, num_args = 2, value_names = ["PORT", "UPSTREAM"])]
     pub(crate) relay: Option<Vec<u16>>,
 }
 
+#[derive(Subcommand)]
+pub(crate) enum Other {
+    /// What becomes of the clients when there are too many: overload, fairness and quotas
+    Overload(OverloadArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct OverloadArguments {
+    /// What to measure (all of it if nothing is named)
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(overload::names()))]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+#[derive(Args)]
+pub(crate) struct How {
+    /// Shorter and fewer runs: shows that it works, and little more
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Put the table into this file too, between its markers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    /// Fail if a bar is missed, or could not be measured
+    #[arg(long)]
+    pub(crate) enforce: bool,
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
+    pub(crate) is_quick: bool,
     rounds: u16,
     /// One `pgbench` run. Short runs and many rounds: the machine's mood lasts seconds.
     pub(crate) run: Duration,
@@ -50,10 +75,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(arguments: &Arguments) -> Self {
-        let (rounds, seconds) = if arguments.quick { (3, 1) } else { (11, 2) };
+    pub(crate) fn new(is_quick: bool, rounds: Option<u16>) -> Self {
+        let (usual, seconds) = if is_quick { (3, 1) } else { (11, 2) };
         Self {
-            rounds: arguments.runs.unwrap_or(rounds),
+            is_quick,
+            rounds: rounds.unwrap_or(usual),
             run: Duration::from_secs(seconds),
             warm_up: Duration::from_secs(1),
             logins_trust: 500,

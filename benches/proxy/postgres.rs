@@ -18,6 +18,9 @@ pub(crate) const DATABASE: &str = "bench";
 pub(crate) const TRUSTED_USER: &str = "bench";
 /// Postgres asks this one for SCRAM.
 pub(crate) const SCRAM_USER: &str = "bench_scram";
+/// Two tenants, in front of a proxy that has one pool for both.
+pub(crate) const APP_USER: &str = "app";
+pub(crate) const LOUD_USER: &str = "loud";
 pub(crate) const PASSWORD: &str = "a bench has no secrets";
 
 /// 100,000 rows an unit: big enough that every `-S` is an index lookup, small enough to stay cached.
@@ -81,6 +84,13 @@ impl Postgres {
         login_as_owner(self.port, "postgres")
     }
 
+    /// Stops all its processes, until what this gives is dropped: connections stay, and nobody
+    /// answers.
+    pub(crate) fn freeze(&self) -> Frozen<'_> {
+        self.process.signal_family(Signal::STOP);
+        Frozen { process: &self.process }
+    }
+
     fn wait(&mut self) -> Result<()> {
         let started = Instant::now();
         loop {
@@ -100,6 +110,9 @@ impl Postgres {
         connection.query(&format!("create database {DATABASE}"))?;
         let secret = &self.scram_secret;
         connection.query(&format!("create role {SCRAM_USER} login password '{secret}'"))?;
+        for user in [APP_USER, LOUD_USER] {
+            connection.query(&format!("create role {user} login"))?;
+        }
         connection.close()?;
 
         let mut pgbench = command(&programs.pgbench);
@@ -121,6 +134,16 @@ impl Postgres {
             connection.query(sql)?;
         }
         connection.close()
+    }
+}
+
+pub(crate) struct Frozen<'a> {
+    process: &'a Process,
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.process.signal_family(Signal::CONT);
     }
 }
 
@@ -150,7 +173,7 @@ fn configure(data: &Path, home: &Path, port: u16) -> Result<()> {
     let place_and_port = format!("port = {port}\nunix_socket_directories = '{}'\n", home.display());
     fs::write(place, [&defaults, SETTINGS, &place_and_port].concat())?;
     let rules = format!(
-        "host all {SCRAM_USER} 127.0.0.1/32 scram-sha-256\nhost all {TRUSTED_USER} 127.0.0.1/32 trust\n"
+        "host all {SCRAM_USER} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
     );
     Ok(fs::write(data.join("pg_hba.conf"), rules)?)
 }

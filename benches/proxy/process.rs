@@ -51,6 +51,19 @@ impl Process {
         self.child.id()
     }
 
+    /// Signals it first, then its children: one that it starts in between is not missed when it is
+    /// stopped, and starts none while it is.
+    pub(crate) fn signal_family(&self, signal: Signal) {
+        let own = self.id();
+        let send = |id: i32| Pid::from_raw(id).map(|id| kill_process(id, signal));
+        kill_process(Pid::from_child(&self.child), signal).ok();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        // One that has just ended needs no signal.
+        for id in children.unwrap_or_default().split_whitespace().flat_map(str::parse) {
+            send(id).and_then(std::result::Result::ok);
+        }
+    }
+
     /// An error, with the child's last words, if it is no longer there.
     pub(crate) fn must_run(&mut self) -> Result<()> {
         match self.child.try_wait()? {

@@ -12,6 +12,8 @@ pub(crate) struct Programs {
     pub(crate) pgbench: PathBuf,
     pub(crate) pgbouncer: PathBuf,
     pub(crate) pgweir: PathBuf,
+    /// A build from before a change, to compare with.
+    pub(crate) pgweir_before: Option<PathBuf>,
     pub(crate) postgres: PathBuf,
     /// This program: the relay is a second process of it.
     pub(crate) relay: PathBuf,
@@ -26,6 +28,7 @@ impl Programs {
             pgbouncer: pgbouncer()?,
             pgweir: env::var_os("PGWEIR_BIN")
                 .map_or_else(|| env!("CARGO_BIN_EXE_pgweir").into(), PathBuf::from),
+            pgweir_before: env::var_os("PGWEIR_BEFORE").map(PathBuf::from),
             postgres: postgres.join("postgres"),
             relay: env::current_exe()?,
         })

@@ -9,9 +9,6 @@ use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::table::{self, Verdict};
 
-const BEGIN: &str = "<!-- bench:begin (written by `./dev bench --write`) -->";
-const END: &str = "<!-- bench:end -->";
-
 pub(crate) struct Report {
     lines: Vec<Vec<String>>,
     verdicts: Vec<Verdict>,
@@ -51,14 +48,9 @@ impl Report {
         }
     }
 
-    /// Puts the tables between the markers of `document`, and leaves the rest as it is.
+    /// Puts the tables between their markers in `document`.
     pub(crate) fn write(&self, document: &Path) -> Result<()> {
-        let problem = |what: &str| format!("{}: {what}", document.display());
-        let text = fs::read_to_string(document).map_err(|error| problem(&error.to_string()))?;
-        let (before, rest) = text.split_once(BEGIN).ok_or_else(|| problem("no bench:begin"))?;
-        let (_, after) = rest.split_once(END).ok_or_else(|| problem("no bench:end"))?;
-        let text = format!("{before}{BEGIN}\n\n{}\n{END}{after}", self.markdown());
-        Ok(fs::write(document, text)?)
+        insert(document, "bench", &self.markdown())
     }
 
     fn markdown(&self) -> String {
@@ -73,4 +65,16 @@ impl Report {
         lines.push(String::new());
         lines.join("\n")
     }
+}
+
+/// Puts `text` between the markers called `name` in `document`, and leaves the rest as it is.
+pub(crate) fn insert(document: &Path, name: &str, text: &str) -> Result<()> {
+    let problem = |what: &str| format!("{}: {what}", document.display());
+    let old = fs::read_to_string(document).map_err(|error| problem(&error.to_string()))?;
+    let (begin, end) = (format!("<!-- {name}:begin"), format!("<!-- {name}:end -->"));
+    let lost = |marker: &str| problem(&format!("there is no `{marker}`"));
+    let (before, rest) = old.split_once(&begin).ok_or_else(|| lost(&begin))?;
+    let (remark, rest) = rest.split_once('\n').ok_or_else(|| lost(&end))?;
+    let (_, after) = rest.split_once(&end).ok_or_else(|| lost(&end))?;
+    Ok(fs::write(document, format!("{before}{begin}{remark}\n\n{text}\n{end}{after}"))?)
 }

@@ -47,8 +47,9 @@ pub(crate) struct Bar {
     pub(crate) of: Option<Contestant>,
 }
 
-const PGWEIR: Contestant = Contestant::new(Proxy::Pgweir);
-const PGBOUNCER: Contestant = Contestant::new(Proxy::PgBouncer);
+pub(crate) const PGWEIR: Contestant = Contestant::new(Proxy::Pgweir);
+pub(crate) const PGWEIR_BEFORE: Contestant = Contestant::new(Proxy::PgweirBefore);
+pub(crate) const PGBOUNCER: Contestant = Contestant::new(Proxy::PgBouncer);
 pub(crate) const RELAY: Contestant = Contestant::new(Proxy::Relay);
 const TWO_WORKERS: Contestant = PGWEIR.workers(2);
 const PGWEIR_SECRET: Contestant = PGWEIR.stored(Stored::ScramSecret);
@@ -151,6 +152,18 @@ pub(crate) const ROWS: &[Row] = &[
         bars: &[bar(PGWEIR, 1.00, PGBOUNCER_SECRET), bar(PGWEIR_SECRET, 1.00, PGBOUNCER_SECRET)],
     },
 ];
+
+/// For a comparison with a build from before: apart from the others, because it needs one.
+pub(crate) const COST: Row = Row {
+    name: "cost",
+    title: "-S simple, 16 clients",
+    unit: Unit::MicrosecondsOfCpu,
+    auth: Auth::Trust,
+    work: queries(Script::SelectOnly, "simple", 16),
+    contestants: &[PGWEIR, PGWEIR_BEFORE, PGBOUNCER],
+    yardstick: PGBOUNCER,
+    bars: &[bar(PGWEIR, 1.03, PGWEIR_BEFORE)],
+};
 
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ROWS.iter().map(|row| row.name)

@@ -39,6 +39,10 @@ impl Stage {
         self.directory.path()
     }
 
+    pub(crate) fn postgres(&self) -> &Postgres {
+        &self.postgres
+    }
+
     pub(crate) fn postgres_port(&self) -> u16 {
         self.postgres.port
     }

@@ -1,12 +1,14 @@
-//! The results as rows of text, and a grid that prints them aligned or as Markdown.
+//! The results as rows of text.
 
 use crate::contest::{Entry, Outcome};
 use crate::contestants::Contestant;
+use crate::grid::{self, thousands};
 use crate::rows::{Bar, RELAY, Unit};
 use crate::stats::{Spread, user_share};
 
 const HEADINGS: [&str; 8] =
     ["work", "proxy", "cost", "range", "of it user", "throughput", "of PgBouncer", "of the relay"];
+const TEXT_COLUMNS: usize = 2;
 
 /// A bar with what became of it.
 pub(crate) struct Verdict {
@@ -124,40 +126,10 @@ fn unit_name(unit: Unit) -> &'static str {
     }
 }
 
-/// `12,345`.
-fn thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if value <= -0.5 { format!("-{text}") } else { text }
-}
-
-/// Columns as wide as their widest cell; names to the left, numbers to the right.
 pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
-    let headings: Vec<String> = HEADINGS.iter().map(|&heading| heading.to_owned()).collect();
-    let all = || std::iter::once(&headings).chain(lines);
-    let width = |column: usize| all().map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-    let mut text = String::new();
-    for line in all() {
-        let padded = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column < 2 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    grid::aligned(&HEADINGS, TEXT_COLUMNS, lines)
 }
 
 pub(crate) fn markdown(lines: &[Vec<String>]) -> String {
-    let row = |cells: &[String]| format!("| {} |", cells.join(" | "));
-    let mut text =
-        vec![row(&HEADINGS.map(str::to_owned)), "|---|---|--:|--:|--:|--:|--:|--:|".to_owned()];
-    text.extend(lines.iter().map(|line| row(line)));
-    text.join("\n")
+    grid::markdown(&HEADINGS, TEXT_COLUMNS, lines)
 }

@@ -11,6 +11,7 @@ mod goodbye;
 mod http;
 mod limits;
 mod lost_servers;
+mod overload;
 mod pools;
 mod protocol;
 mod regressions;

@@ -31,6 +31,7 @@ impl Deadline {
 }
 
 /// Time since it was made.
+#[derive(Clone, Copy)]
 pub(crate) struct Watch(Instant);
 
 impl Watch {
