@@ -43,6 +43,8 @@ pub enum Blame {
 pub enum EndReason {
     AuthenticationFailed,
     CanceledInQueue,
+    ClassClientLimit,
+    ClassDenied,
     ClientGone,
     ClientIdle,
     ClientLimit,
@@ -57,14 +59,19 @@ pub enum EndReason {
     DatabaseClientLimit,
     DatabaseUnknown,
     IdleInTransaction,
+    IdleUnderPressure,
+    LoginRate,
     LoginTimeout,
     PoolLimit,
     ProtocolViolation,
     QueryTimeout,
+    QueueFull,
+    RateLimited,
     ServerDown,
     ServerLost,
     ServerRefused,
     SettingRefused,
+    Shed,
     Shutdown,
     StatementMode,
     TransactionAborted,
@@ -90,6 +97,9 @@ pub struct Account {
     pub hint: Option<&'static str>,
 }
 
+/// What to do when there was too much to do.
+const RETRY: &str = "Retry with backoff; the session stays usable.";
+
 const fn plain(
     blame: Blame,
     label: &'static str,
@@ -112,9 +122,11 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 40] = [
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
+        Self::ClassClientLimit,
+        Self::ClassDenied,
         Self::ClientGone,
         Self::ClientIdle,
         Self::ClientLimit,
@@ -129,14 +141,19 @@ impl EndReason {
         Self::DatabaseClientLimit,
         Self::DatabaseUnknown,
         Self::IdleInTransaction,
+        Self::IdleUnderPressure,
+        Self::LoginRate,
         Self::LoginTimeout,
         Self::PoolLimit,
         Self::ProtocolViolation,
         Self::QueryTimeout,
+        Self::QueueFull,
+        Self::RateLimited,
         Self::ServerDown,
         Self::ServerLost,
         Self::ServerRefused,
         Self::SettingRefused,
+        Self::Shed,
         Self::Shutdown,
         Self::StatementMode,
         Self::TransactionAborted,
@@ -157,6 +174,11 @@ impl EndReason {
                 "password authentication failed"),
             Self::CanceledInQueue => plain(Client, "canceled_in_queue", "57014",
                 "canceling statement due to user request"),
+            Self::ClassClientLimit => plain(Proxy, "class_client_limit", "53300",
+                "sorry, too many clients already (max_clients)").routine("pooler_client_limit"),
+            Self::ClassDenied => plain(Client, "class_denied", "42501",
+                "this class does not exist, or is not for this user to choose")
+                .routine("pooler_class_denied"),
             Self::ClientGone => plain(Client, "client_gone", "08006",
                 "client closed the connection"),
             Self::ClientIdle => plain(Client, "client_idle_timeout", "57P05",
@@ -188,6 +210,11 @@ impl EndReason {
             Self::IdleInTransaction => plain(Client, "idle_transaction_timeout", "25P03",
                 "terminating connection due to idle-in-transaction timeout")
                 .routine("pooler_idle_transaction_timeout"),
+            Self::IdleUnderPressure => plain(Client, "idle_transaction_pressure_timeout", "25P03",
+                "terminating connection due to idle-in-transaction timeout")
+                .routine("pooler_idle_transaction_pressure_timeout"),
+            Self::LoginRate => plain(Proxy, "login_rate", "53300",
+                "too many connection attempts, retry later").routine("pooler_login_rate"),
             Self::LoginTimeout => plain(Client, "client_login_timeout", "57014",
                 "canceling authentication due to timeout (client_login_timeout)"),
             Self::PoolLimit => plain(Proxy, "pool_limit", "53300",
@@ -196,15 +223,24 @@ impl EndReason {
                 "protocol violation"),
             Self::QueryTimeout => plain(Client, "query_timeout", "57014",
                 "terminating connection due to query_timeout").routine("pooler_query_timeout"),
+            Self::QueueFull => plain(Proxy, "queue_full", "57014",
+                "canceling statement: too many requests are waiting (max_queued)")
+                .routine("pooler_queue_full").hint(RETRY),
+            Self::RateLimited => plain(Proxy, "rate_limit", "57014",
+                "canceling statement: rate limit for this class exceeded")
+                .routine("pooler_rate_limit").hint(RETRY),
             Self::ServerDown => plain(Server, "server_down", "57014",
                 "canceling statement: database server is not available")
-                .routine("pooler_server_down").hint("Retry with backoff; the session stays usable."),
+                .routine("pooler_server_down").hint(RETRY),
             Self::ServerLost => plain(Server, "server_lost", "08006",
                 "server closed the connection unexpectedly").routine("pooler_server_lost"),
             Self::ServerRefused => plain(Server, "server_refused", "08001",
                 "the database server refused the proxy's login"),
             Self::SettingRefused => plain(Client, "setting_refused", "22023",
                 "a startup parameter was refused by the database server"),
+            Self::Shed => plain(Proxy, "shed", "57014",
+                "canceling statement: pool overloaded, request shed")
+                .routine("pooler_shed").hint(RETRY),
             Self::Shutdown => plain(Operator, "shutdown", "57P01",
                 "terminating connection due to administrator command"),
             Self::StatementMode => plain(Client, "statement_mode", "0A000",
@@ -223,7 +259,7 @@ impl EndReason {
                 "unsupported frontend protocol"),
             Self::WaitTimeout => plain(Proxy, "query_wait_timeout", "57014",
                 "canceling statement due to query_wait_timeout").routine("pooler_queue_timeout")
-                .hint("Retry with backoff; the session stays usable."),
+                .hint(RETRY),
             Self::WriteTimeout => plain(Client, "client_write_timeout", "08006",
                 "client did not take its results (client_write_timeout)"),
         }
@@ -321,6 +357,9 @@ impl End {
             }
             (Phase::Login, EndReason::WaitTimeout) => {
                 ("53300", "sorry, too many clients already (query_wait_timeout)")
+            }
+            (Phase::Login, EndReason::QueueFull | EndReason::RateLimited | EndReason::Shed) => {
+                ("53300", "sorry, too many clients already")
             }
             (Phase::Login, EndReason::Shutdown) => ("57P03", "the pooler is shutting down"),
             _ => (account.sqlstate, account.message),

@@ -30,6 +30,9 @@ use tokio_util::task::TaskTracker;
 /// How often the schedulers are told the time: no timeout of theirs is shorter than some of these.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often, while somebody waits for whom time decides: a rate of two hundred a second is even.
+const PACE: Duration = Duration::from_millis(5);
+
 /// Every so many ticks, idle servers are listened to.
 const TICKS_TO_HEAR: u32 = 5;
 
@@ -66,11 +69,11 @@ pub fn run(config: Config) -> Result<(), AppError> {
     let config = Arc::new(config);
     descriptors::raise(&config);
     let tasks = TaskTracker::new();
-    let registry = Arc::new(Registry::new(Arc::clone(&config), &tasks));
-    let frontend = Arc::new(Frontend::new(registry));
     let runtime = runtime()?;
     runtime.block_on(async {
         let main = Rc::new(Worker::new(WorkerId::MAIN));
+        let registry = Arc::new(Registry::new(main.now(), Arc::clone(&config), &tasks));
+        let frontend = Arc::new(Frontend::new(registry));
         let mut signals = signals::Signals::new().map_err(AppError::Runtime)?;
         let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
         let listeners = listen(&config.listen, &client_sockets)?;
@@ -83,7 +86,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             tracing::info!("serving HTTP on {address}");
             tokio::spawn(Arc::clone(&metrics).serve(http));
         }
-        frontend.registry.prepare(&main);
+        frontend.registry.prepare(main.now());
         let console = Console::new(Arc::clone(&frontend.registry), main.now());
         let shared = Shared { frontend: Arc::clone(&frontend), console: Arc::new(console) };
         let shared = Arc::new(shared);
@@ -133,13 +136,18 @@ fn connections_max(config: &Config) -> usize {
 
 /// Keeps time for the schedulers.
 async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut ticks = 0_u32;
+    let registry = &shared.frontend.registry;
+    let (mut ticks, mut due) = (0_u32, main.wake());
     loop {
-        interval.tick().await;
+        let is_pacing = registry.hosts().any(|host| host.is_pacing());
+        tokio::time::sleep(if is_pacing { PACE } else { TICK }).await;
+        if main.wake() < due {
+            registry.hosts().for_each(|host| host.pace(&main));
+            continue;
+        }
+        due = main.now() + TICK;
         ticks = ticks.wrapping_add(1);
-        for host in shared.frontend.registry.hosts() {
+        for host in registry.hosts() {
             host.tick(&main);
             if ticks.is_multiple_of(TICKS_TO_HEAR) {
                 host.hear_idle_servers(&main);

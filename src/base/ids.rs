@@ -16,3 +16,7 @@ impl WorkerId {
 /// A pool within its host's scheduler.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PoolId(pub u32);
+
+/// A class of clients within its host's scheduler.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClassId(pub u32);

@@ -4,6 +4,7 @@ use super::Client;
 use super::aborted::Aborted;
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, Phase};
+use crate::pool::words::{shed_because, waits_for, whose};
 use crate::pool::{Lease, Refusal};
 use crate::server::exchange::Inbox;
 use crate::session::ledger::{Abandoned, Status};
@@ -54,10 +55,25 @@ impl Client {
                     error.code
                 ))
             }
-            Refusal::WaitTimeout { waited, counts } => End::from(EndReason::WaitTimeout)
+            Refusal::QueueFull { scope, limit } => End::from(EndReason::QueueFull).with_detail(
+                format!("{limit} requests of {} wait already (max_queued)", whose(scope)),
+            ),
+            Refusal::RateLimited { scope, retry_after } => End::from(EndReason::RateLimited)
                 .with_detail(format!(
-                    "waited {} ms; {}/{} servers busy, {} connecting, {} clients waiting",
+                    "{} may begin another transaction in {} ms (transactions_per_second)",
+                    whose(scope),
+                    retry_after.as_millis()
+                )),
+            Refusal::Shed { why, limit, patience, waiting } => {
+                let because = shed_because(why, limit, patience);
+                End::from(EndReason::Shed)
+                    .with_detail(format!("{because}; {waiting} requests wait"))
+            }
+            Refusal::WaitTimeout { waited, counts, cause } => End::from(EndReason::WaitTimeout)
+                .with_detail(format!(
+                    "waited {} ms for {}; {}/{} servers busy, {} connecting, {} clients waiting",
                     waited.as_millis(),
+                    waits_for(cause),
                     counts.leased,
                     self.pool.settings.pool_size,
                     counts.connecting,

@@ -8,14 +8,15 @@ use super::greet::{Greeting, Wanted, greet};
 use super::{About, Client, Times};
 use crate::auth::scram::{Iterations, Mock};
 use crate::base::ids::ClientId;
-use crate::config::ClientTimeouts;
+use crate::config::classes::Who;
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::{Worker, within};
-use crate::pool::Pool;
-use crate::pool::registry::{Pass, Registry, Route};
+use crate::pool::membership::Membership;
+use crate::pool::registry::{Account, Pass, Registry};
 use crate::pool::welcome::{APPLICATION_NAME, Welcome};
+use crate::scheduler::{ClassFull, Member, Scope};
 use crate::server::upkeep::UpkeepError;
 use crate::session::pins::Pins;
 use crate::session::settings::{SETTINGS_MAX, Settings};
@@ -26,6 +27,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// The startup option with which a client chooses its class.
+const CLASS: &str = "pgweir.class";
 
 /// How long a client that is refused gets to take the reason.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
@@ -63,7 +67,7 @@ impl Frontend {
     /// become one.
     pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream, peer: Peer) -> Arrival {
         let limit = self.registry.config().clients.client_login_timeout;
-        let admitted = worker.within(limit, self.log_in(worker, &mut stream)).await;
+        let admitted = worker.within(limit, self.log_in(worker, &mut stream, peer)).await;
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
                 return Arrival::Client(self.client(worker, stream, peer, admitted));
@@ -94,7 +98,12 @@ impl Frontend {
         }
     }
 
-    async fn log_in(&self, worker: &Rc<Worker>, stream: &mut Stream) -> Result<Entry, End> {
+    async fn log_in(
+        &self,
+        worker: &Rc<Worker>,
+        stream: &mut Stream,
+        peer: Peer,
+    ) -> Result<Entry, End> {
         let mut buffer = Vec::new();
         let wanted = match greet(stream, &mut buffer).await? {
             Greeting::Login(wanted) => wanted,
@@ -117,13 +126,21 @@ impl Frontend {
             let message = format!("database \"{}\" does not exist", wanted.database);
             End::from(EndReason::DatabaseUnknown).with_message(message)
         })?;
-        let [by_database, by_user] =
-            self.registry.admit_to(&database, &wanted.database, &wanted.user)?;
-        let route = self.registry.route(worker, &database, &wanted.database, &wanted.user)?;
+        let (now, registry) = (worker.now(), &self.registry);
+        let account = registry.account(now, &database, &wanted.database, &wanted.user)?;
+        let [by_database, by_user, by_pool] = account.enter()?;
         let asked = self.asked_settings(&wanted)?;
+        let who = Who {
+            database: &wanted.database,
+            user: &wanted.user,
+            application_name: asked.application_name(),
+            address: peer.ip(),
+        };
+        let class = registry.class(now, &account, &who, asked.class.as_deref())?;
+        let membership = account.pool.join(now, class, who.address).map_err(class_full)?;
         let client = self.next_client();
-        let welcome = self.welcome(worker, client, &route, &asked).await?;
-        let (pid, secret, key) = self.cancel_keys.register(client, &route.pool, wanted.minor);
+        let welcome = self.welcome(worker, (client, membership.member), &account, &asked).await?;
+        let (pid, secret, key) = self.cancel_keys.register(client, &account.pool, wanted.minor);
         let settings = welcome.settings(asked.application_name.as_deref());
         if asked.settings.value(APPLICATION_NAME).is_none() {
             let name = asked.application_name.as_deref().unwrap_or_default();
@@ -134,11 +151,10 @@ impl Frontend {
         encode::ready(&mut exchange.out, b'I');
         exchange.flush().await?;
         let early = exchange.buffer;
-        let Route { pool, pass: by_pool, timeouts } = route;
-        pool.stats.of(worker.id).logins.add(1);
+        account.pool.stats.of(worker.id).logins.add(1);
         let passes = [pass, by_database, by_user, by_pool];
         let user = wanted.user;
-        let client = Admitted { client, pool, timeouts, settings, user, key, passes, early };
+        let client = Admitted { client, account, membership, settings, user, key, passes, early };
         Ok(Entry::Client(client))
     }
 
@@ -168,6 +184,7 @@ impl Frontend {
                 name => settings.set(name, value),
             }
         }
+        let class = settings.remove(CLASS).map(String::from);
         if let Some((name, _)) = settings.iter().find(|(name, _)| !name.is_ascii()) {
             let message = format!("unrecognized configuration parameter \"{name}\"");
             return Err(End::from(EndReason::SettingRefused).with_message(message));
@@ -182,7 +199,7 @@ impl Frontend {
             Some(name) if is_plain(name) => settings.remove(APPLICATION_NAME).map(String::from),
             _ => None,
         };
-        Ok(Asked { settings, application_name })
+        Ok(Asked { settings, application_name, class })
     }
 
     /// What the client is told of its server. Tried on a server, if nobody has asked for the same
@@ -190,15 +207,15 @@ impl Frontend {
     async fn welcome(
         &self,
         worker: &Rc<Worker>,
-        client: ClientId,
-        route: &Route,
+        client: (ClientId, Member),
+        account: &Account,
         asked: &Asked,
     ) -> Result<Arc<Welcome>, End> {
-        if let Some(welcome) = route.pool.catalog.find(&asked.settings) {
+        if let Some(welcome) = account.pool.catalog.find(&asked.settings) {
             return Ok(welcome);
         }
         // Boxed: rare, and large.
-        Box::pin(super::trial::try_settings(worker, client, route, &asked.settings)).await
+        Box::pin(super::trial::try_settings(worker, client, account, &asked.settings)).await
     }
 
     fn client(
@@ -210,7 +227,8 @@ impl Frontend {
     ) -> Client {
         let now = worker.wake();
         let config = self.registry.config();
-        let Admitted { client, pool, timeouts, settings, user, key, passes, early } = admitted;
+        let Admitted { client, account, membership, settings, user, key, passes, early } = admitted;
+        let pool = Arc::clone(&account.pool);
         if config.process.log_connections {
             tracing::info!(
                 client = client.0, database = pool.database, user, address = %peer,
@@ -226,7 +244,8 @@ impl Frontend {
             pool,
             lease: None,
             settings,
-            timeouts,
+            member: membership.member,
+            timeouts: Arc::clone(&account.timeouts),
             max_packet_size: config.clients.max_packet_size,
             pins: Pins::default(),
             mailbox: None,
@@ -235,6 +254,7 @@ impl Frontend {
             is_skipping: false,
             to_swallow: 0,
             is_leaving: false,
+            idle_on: None,
             is_preparing: false,
             aborted: None,
             outlook: Outlook::default(),
@@ -248,6 +268,7 @@ impl Frontend {
                 logs_errors: config.process.log_pooler_errors,
                 _key: key,
                 _passes: passes,
+                _membership: membership,
             }),
         }
     }
@@ -257,6 +278,14 @@ impl Frontend {
 struct Asked {
     settings: Settings,
     application_name: Option<String>,
+    class: Option<String>,
+}
+
+impl Asked {
+    fn application_name(&self) -> &str {
+        let among_settings = || self.settings.value(APPLICATION_NAME);
+        self.application_name.as_deref().or_else(among_settings).unwrap_or_default()
+    }
 }
 
 /// What a login led to.
@@ -269,14 +298,25 @@ enum Entry {
 /// A client that may come in.
 struct Admitted {
     client: ClientId,
-    pool: Arc<Pool>,
-    timeouts: Arc<ClientTimeouts>,
+    account: Arc<Account>,
+    membership: Membership,
     settings: Arc<Settings>,
     user: String,
     key: super::cancel::CancelKey,
     passes: [Pass; 4],
     /// What it sent before it was told that it is in.
     early: Vec<u8>,
+}
+
+/// Which of the two limits it was is told: they are the same number to whoever reads only the code.
+fn class_full(full: ClassFull) -> End {
+    let end = End::from(EndReason::ClassClientLimit);
+    match full.scope {
+        Scope::Address => {
+            end.with_message("sorry, too many clients already (per_address.max_clients)")
+        }
+        _ => end,
+    }
 }
 
 /// A setting that Postgres refuses ends the login, with Postgres' own words.

@@ -34,8 +34,10 @@ use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::Worker;
 use crate::pool::mailbox::Mailbox;
+use crate::pool::membership::Membership;
 use crate::pool::registry::Pass;
 use crate::pool::{Lease, Pool};
+use crate::scheduler::{Member, SlotRef};
 use crate::session::pins::Pins;
 use crate::session::settings::Settings;
 use crate::sql::ending::Outlook;
@@ -52,6 +54,7 @@ pub struct Client {
     up: Flow,
     down: Flow,
     pool: Arc<Pool>,
+    member: Member,
     lease: Option<Lease>,
     settings: Arc<Settings>,
     timeouts: Arc<ClientTimeouts>,
@@ -67,6 +70,8 @@ pub struct Client {
     to_swallow: u32,
     /// It has said goodbye.
     is_leaving: bool,
+    /// The scheduler was told that it is idle in its transaction on this server.
+    idle_on: Option<SlotRef>,
     /// The server is being given the client's settings; nothing of the client's has gone to it.
     is_preparing: bool,
     /// A transaction whose server was lost.
@@ -99,6 +104,7 @@ struct About {
     logs_errors: bool,
     _key: CancelKey,
     _passes: [Pass; 4],
+    _membership: Membership,
 }
 
 impl Drop for Client {

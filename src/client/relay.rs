@@ -13,7 +13,10 @@ use crate::session::settings::same;
 use crate::wire::encode;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often a client that is idle in its transaction for too long looks whether others wait.
+const PRESSURE_LOOK: Duration = Duration::from_millis(100);
 
 impl Client {
     /// Prepares the server for this client. If that takes a query, it is answered before anything of
@@ -139,6 +142,9 @@ impl Client {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(n @ 1..)) => {
                 self.pool.stats.of(self.worker.id).received.add(n as u64);
+                if let Some(slot) = self.idle_on.take() {
+                    self.pool.is_active(slot);
+                }
                 Ok(true)
             }
             Poll::Ready(Ok(0) | Err(_)) if self.is_preparing && self.said_goodbye() => {
@@ -203,8 +209,9 @@ impl Client {
         let ledger = &lease.conn.ledger;
         let in_transaction = ledger.status() != Status::Idle;
         let timeouts = &self.timeouts;
+        let is_idle_in_transaction = in_transaction && ledger.is_quiet();
         let mut due: Option<(Instant, EndReason)> = None;
-        let mut watch = |since: Instant, limit: Option<std::time::Duration>, reason| {
+        let mut watch = |since: Instant, limit: Option<Duration>, reason| {
             if let Some(limit) = limit
                 && due.is_none_or(|(at, _)| since + limit < at)
             {
@@ -227,6 +234,9 @@ impl Client {
         if in_transaction || !ledger.is_quiet() {
             watch(self.times.xact, timeouts.transaction_timeout, EndReason::TransactionTimeout);
         }
+        if is_idle_in_transaction && let Some(at) = self.watch_pressure()? {
+            self.deadline.watch(&self.worker, cx, at);
+        }
         match due {
             Some((at, reason)) if at <= self.worker.now() => Err(reason.into()),
             Some((at, _)) => {
@@ -235,6 +245,24 @@ impl Client {
             }
             None => Ok(()),
         }
+    }
+
+    /// Lets go of the server if others wait for it while this client is idle in its transaction for
+    /// too long. Answers when to look again.
+    fn watch_pressure(&mut self) -> Result<Option<Instant>, End> {
+        let Some(limit) = self.timeouts.idle_transaction_pressure_timeout else {
+            return Ok(None);
+        };
+        let (now, since) = (self.worker.now(), self.times.request);
+        if now < since + limit {
+            return Ok(Some(since + limit));
+        }
+        let lease = self.lease.as_ref().expect("a relay has a lease");
+        if self.pool.must_yield(now, lease.slot, since) {
+            return Err(EndReason::IdleUnderPressure.into());
+        }
+        self.idle_on = Some(lease.slot);
+        Ok(Some(now + PRESSURE_LOOK))
     }
 }
 

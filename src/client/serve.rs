@@ -6,6 +6,7 @@ use crate::end::ErrorFields;
 use crate::end::{End, EndReason};
 use crate::pool::mailbox::Outcome;
 use crate::pool::waiting::Waiting;
+use crate::pool::words::waits_for;
 use crate::wire::encode;
 use crate::wire::frame::Head;
 use crate::wire::tags::from_client as tags;
@@ -75,7 +76,7 @@ impl Client {
             }
             match self.wish()? {
                 Wish::Server => {
-                    self.lease = self.pool.try_lease(&self.worker, self.id);
+                    self.lease = self.pool.try_lease(&self.worker, self.id, self.member);
                     return Poll::Ready(Ok(()));
                 }
                 // An answer of the proxy's own must go first.
@@ -188,7 +189,8 @@ impl Client {
         let since = self.worker.now();
         let deadline = self.timeouts.query_wait_timeout.map(|limit| since + limit);
         let mailbox = Arc::clone(self.mailbox.get_or_insert_default());
-        let mut waiting = match self.pool.wait(&self.worker, self.id, &mailbox, deadline) {
+        let client = (self.id, self.member);
+        let mut waiting = match self.pool.wait(&self.worker, client, &mailbox, deadline) {
             Ok(waiting) => waiting,
             Err(refusal) => return Ok(Err(self.ending_of(refusal))),
         };
@@ -220,7 +222,8 @@ impl Client {
         if let Some(at) = *notify_at {
             if at <= now {
                 *notify_at = None;
-                self.down.slip_in(|out| encode::notice(out, &queued_notice()));
+                let cause = waiting.cause().map(waits_for);
+                self.down.slip_in(|out| encode::notice(out, &queued_notice(cause)));
             } else {
                 self.deadline.watch(&self.worker, cx, at);
             }
@@ -262,12 +265,13 @@ impl Client {
 }
 
 /// PgBouncer's words, which people look for in their logs.
-fn queued_notice() -> ErrorFields {
+fn queued_notice(cause: Option<String>) -> ErrorFields {
     ErrorFields {
         severity: "NOTICE".to_owned(),
         code: "00000".to_owned(),
         message: "No server connection available in postgres backend, client being queued"
             .to_owned(),
+        detail: cause.map(|cause| format!("It waits for {cause}.")),
         routine: Some("pooler_queued".to_owned()),
         ..ErrorFields::default()
     }

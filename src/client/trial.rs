@@ -8,9 +8,10 @@ use crate::base::ids::ClientId;
 use crate::end::{End, EndReason};
 use crate::net::worker::Worker;
 use crate::pool::mailbox::{Mailbox, Outcome};
-use crate::pool::registry::Route;
+use crate::pool::registry::Account;
 use crate::pool::welcome::Welcome;
 use crate::pool::{Lease, Pool, Refusal};
+use crate::scheduler::Member;
 use crate::server::exchange::Inbox;
 use crate::session::settings::Settings;
 use std::rc::Rc;
@@ -38,14 +39,14 @@ impl Drop for Borrowed<'_> {
 /// When there is no server, or Postgres refuses a setting: with Postgres' own words.
 pub(super) async fn try_settings(
     worker: &Rc<Worker>,
-    client: ClientId,
-    route: &Route,
+    client: (ClientId, Member),
+    account: &Account,
     settings: &Settings,
 ) -> Result<Arc<Welcome>, End> {
-    let pool = &route.pool;
-    let lease = match pool.try_lease(worker, client) {
+    let pool = &account.pool;
+    let lease = match pool.try_lease(worker, client.0, client.1) {
         Some(lease) => lease,
-        None => wait(worker, client, route).await?,
+        None => wait(worker, client, account).await?,
     };
     let mut borrowed = Borrowed { pool, worker, lease: Some(lease) };
     let server = &mut borrowed.lease.as_mut().expect("it was just lent").conn;
@@ -68,10 +69,14 @@ pub(super) async fn try_settings(
     }
 }
 
-async fn wait(worker: &Rc<Worker>, client: ClientId, route: &Route) -> Result<Lease, End> {
-    let deadline = route.timeouts.query_wait_timeout.map(|limit| worker.now() + limit);
+async fn wait(
+    worker: &Rc<Worker>,
+    client: (ClientId, Member),
+    account: &Account,
+) -> Result<Lease, End> {
+    let deadline = account.timeouts.query_wait_timeout.map(|limit| worker.now() + limit);
     let mailbox = Arc::new(Mailbox::default());
-    let waiting = route.pool.wait(worker, client, &mailbox, deadline);
+    let waiting = account.pool.wait(worker, client, &mailbox, deadline);
     let mut waiting = waiting.map_err(told_at_login)?;
     let outcome = std::future::poll_fn(|cx| waiting.poll(cx)).await;
     worker.wake();
@@ -93,6 +98,9 @@ fn told_at_login(refusal: Refusal) -> End {
             End::from(EndReason::ServerRefused).verbatim((*error).clone())
         }
         Refusal::ServerDown { .. } => EndReason::ServerDown.into(),
+        Refusal::QueueFull { .. } => EndReason::QueueFull.into(),
+        Refusal::RateLimited { .. } => EndReason::RateLimited.into(),
+        Refusal::Shed { .. } => EndReason::Shed.into(),
         Refusal::WaitTimeout { .. } => EndReason::WaitTimeout.into(),
     }
 }

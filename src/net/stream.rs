@@ -2,7 +2,7 @@
 
 use rustix::net::RecvFlags;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -35,6 +35,16 @@ pub enum Detached {
 pub enum Peer {
     Tcp(SocketAddr),
     Unix,
+}
+
+impl Peer {
+    /// `None`: over a unix socket.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Peer {

@@ -2,12 +2,15 @@
 //! cleans those that a client left in the middle of something. All of it beside the clients.
 
 use super::mailbox::Outcome;
+use super::words::waits_for;
 use super::{Host, Lease, Pool, Postgres};
 use crate::base::ids::PoolId;
 use crate::end::ErrorFields;
 use crate::net::stream::Link;
 use crate::net::worker::{Worker, within};
-use crate::scheduler::{Action, ConnectFailure, FailureScope, Scheduler, SlotRef};
+use crate::scheduler::{
+    Action, Condition, ConnectFailure, FailureScope, Scheduler, SlotRef, State,
+};
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
 use crate::server::connect::{ConnectError, Connected, connect};
@@ -70,6 +73,7 @@ impl Host {
 
     fn act_once(self: &Arc<Self>, worker: &Rc<Worker>, action: Action<Postgres>) {
         match action {
+            Action::Changed { pool, before, condition } => self.log_change(pool, before, condition),
             Action::Check { lease } => {
                 if let Some(pool) = self.keeper_of(worker, lease.slot) {
                     self.tasks.spawn_local(pool.check(Rc::clone(worker), lease));
@@ -122,11 +126,39 @@ impl Host {
         }
     }
 
+    fn log_change(&self, pool: PoolId, before: State, condition: Condition) {
+        let Some(pool) = self.pool(pool) else { return };
+        let (database, user) = (&pool.database, &pool.user);
+        let (state, was) = (condition.state.label(), before.label());
+        let waits_for = condition.cause.map(waits_for).unwrap_or_default();
+        // Being busy is what pools are for; the rest somebody should know of.
+        if condition.state.max(before) <= State::Busy {
+            tracing::debug!(database, user, state, was, waits_for, "pool state changed");
+        } else {
+            tracing::warn!(database, user, state, was, waits_for, "pool state changed");
+        }
+    }
+
     /// What time brings about: called several times a second by the main thread.
     pub fn tick(self: &Arc<Self>, worker: &Rc<Worker>) {
         let now = worker.wake();
         let action = self.scheduler.with(|scheduler| {
             scheduler.tick(now);
+            scheduler.next_action()
+        });
+        self.act(worker, action);
+    }
+
+    /// Whether somebody waits for whom time decides.
+    pub fn is_pacing(&self) -> bool {
+        self.scheduler.with(|scheduler| scheduler.is_pacing())
+    }
+
+    /// Lets those go on for whom it is time. Called often while there are any.
+    pub fn pace(self: &Arc<Self>, worker: &Rc<Worker>) {
+        let now = worker.wake();
+        let action = self.scheduler.with(|scheduler| {
+            scheduler.pace(now);
             scheduler.next_action()
         });
         self.act(worker, action);

@@ -12,12 +12,15 @@
 
 pub mod keeper;
 pub mod mailbox;
+pub mod membership;
 pub mod registry;
 pub mod snapshot;
 pub mod waiting;
 pub mod welcome;
+pub mod words;
 
 use self::mailbox::Mailbox;
+use self::membership::Classes;
 use self::registry::Gate;
 use self::welcome::Catalog;
 use crate::base::ids::{ClientId, PoolId};
@@ -26,7 +29,7 @@ use crate::config::{self, HostAddress, PoolMode, PoolSettings, Sockets};
 use crate::end::ErrorFields;
 use crate::net::worker::Worker;
 use crate::scheduler::{
-    self, Action, Cancel, HostLimits, PoolLimits, PoolSpec, Scheduler, Site, SlotRef,
+    self, Action, Cancel, HostLimits, Member, PoolLimits, PoolSpec, Scheduler, Site, SlotRef,
 };
 use crate::server::connect::Target;
 use crate::server::exchange::Inbox;
@@ -34,7 +37,7 @@ use crate::server::{BackendKey, Server};
 use crate::stats::pool::PoolStats;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +72,7 @@ pub struct Host {
     pools: Shared<Vec<Weak<Pool>>>,
     /// Connecting, cleaning, checking: what runs beside the clients.
     tasks: TaskTracker,
+    classes: Classes,
 }
 
 /// The servers of one database and user.
@@ -98,9 +102,16 @@ pub struct PoolPlan {
 }
 
 impl Host {
-    pub fn new(host: &config::Host, config: &config::Config, tasks: TaskTracker) -> Arc<Self> {
+    pub fn new(
+        now: Instant,
+        host: &config::Host,
+        config: &config::Config,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
         let limits = HostLimits {
             max_connections: host.max_connections,
+            max_queued: config.overload.max_queued,
+            shed: config.overload.shed,
             login_retry: host.server_login_retry,
             down_hold: host.server_down_hold,
         };
@@ -111,14 +122,15 @@ impl Host {
             server_connect_timeout: host.server_connect_timeout,
             cancel_wait_timeout: config.clients.cancel_wait_timeout,
             max_connections: host.max_connections,
-            scheduler: Shared::new(Scheduler::new(limits, rand::random())),
+            scheduler: Shared::new(Scheduler::new(now, limits, rand::random())),
             pools: Shared::default(),
             tasks,
+            classes: Classes::default(),
         })
     }
 
     /// Makes a pool on this host.
-    pub fn add_pool(self: &Arc<Self>, worker: &Worker, plan: PoolPlan) -> Arc<Pool> {
+    pub fn add_pool(self: &Arc<Self>, now: Instant, plan: PoolPlan) -> Arc<Pool> {
         let spec = PoolSpec {
             database: plan.database.clone(),
             user: plan.user.clone(),
@@ -126,7 +138,7 @@ impl Host {
         };
         // Under the lock of `pools`, so that ids and places agree.
         self.pools.with(|pools| {
-            let id = self.scheduler.with(|scheduler| scheduler.add_pool(worker.now(), spec));
+            let id = self.scheduler.with(|scheduler| scheduler.add_pool(now, spec));
             let pool = Arc::new(Pool {
                 id,
                 host: Arc::clone(self),
@@ -172,10 +184,15 @@ fn limits_of(settings: &PoolSettings) -> PoolLimits {
 impl Pool {
     /// A server at once, or not at all.
     #[inline]
-    pub fn try_lease(self: &Arc<Self>, worker: &Rc<Worker>, client: ClientId) -> Option<Lease> {
+    pub fn try_lease(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        client: ClientId,
+        member: Member,
+    ) -> Option<Lease> {
         loop {
             let (lease, action) = self.host.scheduler.with(|scheduler| {
-                let lease = scheduler.try_acquire(worker.now(), self.id, client, worker.id);
+                let lease = scheduler.try_acquire(worker.now(), member, client, worker.id);
                 (lease, scheduler.next_action())
             });
             self.host.act(worker, action);
@@ -255,6 +272,16 @@ impl Pool {
         });
         self.host.act(worker, action);
         found
+    }
+
+    /// Whether a client that has been idle in its transaction since `since` has to let go for others.
+    pub fn must_yield(&self, now: Instant, slot: SlotRef, since: Instant) -> bool {
+        self.host.scheduler.with(|scheduler| scheduler.must_yield(now, slot, since))
+    }
+
+    /// A client that had asked whether it must yield goes on.
+    pub fn is_active(&self, slot: SlotRef) {
+        self.host.scheduler.with(|scheduler| scheduler.is_active(slot));
     }
 
     /// A cancel request is over; or else nobody knows, and its server must not be lent again.

@@ -2,14 +2,16 @@
 
 use super::{Host, Pool, PoolPlan};
 use crate::auth::{Credential, Stored};
+use crate::base::ids::ClassId;
+use crate::config::classes::Who;
 use crate::config::{ClientTimeouts, Config, Database, ServerLogin, User};
 use crate::end::EndReason;
-use crate::net::worker::Worker;
 use crate::server::connect::Target;
 use dashmap::DashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// Sessions of the console at once. A budget of its own: the console works when the clients have
@@ -19,6 +21,9 @@ pub const CONSOLES_MAX: u32 = 32;
 /// Pools at most, over all hosts. Each costs memory, and a moment under its host's lock ten times a
 /// second; no real setup has nearly as many.
 const POOLS_MAX: usize = 2_000;
+
+/// Databases and users that were used together, at most. With `trust`, anybody may be any user.
+const ACCOUNTS_MAX: usize = 20_000;
 
 /// A limit on clients, counted exactly.
 #[derive(Debug)]
@@ -62,12 +67,28 @@ impl Drop for Pass {
     }
 }
 
-/// Where a client that may come in is served.
-pub struct Route {
+/// What clients of one database and user have in common. Found once for each login.
+pub struct Account {
     pub pool: Arc<Pool>,
-    /// Counts it as a client of the pool.
-    pub pass: Pass,
     pub timeouts: Arc<ClientTimeouts>,
+    /// The class of those that no section of the configuration puts into another.
+    own_class: ClassId,
+    by_database: Arc<Gate>,
+    by_user: Arc<Gate>,
+}
+
+impl Account {
+    /// Counts one more client of this database, this user and this pool: after it has proven who it
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// When a limit is reached.
+    pub fn enter(&self) -> Result<[Pass; 3], EndReason> {
+        let by_database = self.by_database.enter().ok_or(EndReason::DatabaseClientLimit)?;
+        let by_user = self.by_user.enter().ok_or(EndReason::UserClientLimit)?;
+        Ok([by_database, by_user, self.pool.clients.count()])
+    }
 }
 
 /// All hosts and pools, and who may use them.
@@ -76,8 +97,8 @@ pub struct Registry {
     hosts: BTreeMap<String, Arc<Host>>,
     credentials: BTreeMap<String, Arc<Credential>>,
     pools: DashMap<(String, String), Arc<Pool>>,
+    accounts: DashMap<(String, String), Arc<Account>>,
     pools_max: usize,
-    timeouts: DashMap<(String, String), Arc<ClientTimeouts>>,
     clients: Arc<Gate>,
     consoles: Arc<Gate>,
     database_gates: DashMap<String, Arc<Gate>>,
@@ -85,10 +106,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub fn new(config: Arc<Config>, tasks: &TaskTracker) -> Self {
+    pub fn new(now: Instant, config: Arc<Config>, tasks: &TaskTracker) -> Self {
         let hosts = config.hosts.iter();
         let hosts =
-            hosts.map(|(name, host)| (name.clone(), Host::new(host, &config, tasks.clone())));
+            hosts.map(|(name, host)| (name.clone(), Host::new(now, host, &config, tasks.clone())));
         let credential = |user: &Arc<User>| {
             let stored = Stored::parse(user.password.as_ref()?.reveal());
             Some((user.name.clone(), Arc::new(Credential::new(&user.name, stored))))
@@ -97,8 +118,8 @@ impl Registry {
             hosts: hosts.collect(),
             credentials: config.users.values().filter_map(credential).collect(),
             pools: DashMap::new(),
+            accounts: DashMap::new(),
             pools_max: POOLS_MAX,
-            timeouts: DashMap::new(),
             clients: Gate::new(config.clients.max_client_conn),
             consoles: Gate::new(CONSOLES_MAX),
             database_gates: DashMap::new(),
@@ -157,53 +178,63 @@ impl Registry {
         self.consoles.enter().ok_or(EndReason::ConsoleLimit)
     }
 
-    /// Counts one more client of this database and this user: after it has proven who it is.
+    /// What the clients of this database and user have in common, by the names in their DSN.
     ///
     /// # Errors
     ///
-    /// When a limit is reached.
-    pub fn admit_to(
+    /// When there are too many: whoever may ask for anything could make one for any name.
+    pub fn account(
         &self,
+        now: Instant,
         database: &Database,
         name: &str,
         user: &str,
-    ) -> Result<[Pass; 2], EndReason> {
+    ) -> Result<Arc<Account>, EndReason> {
+        let key = (name.to_owned(), user.to_owned());
+        if let Some(account) = self.accounts.get(&key) {
+            return Ok(Arc::clone(account.value()));
+        }
+        if self.accounts.len() >= ACCOUNTS_MAX {
+            return Err(EndReason::PoolLimit);
+        }
+        let of_user = self.config.users.get(user).map(Arc::as_ref);
+        let pool = self.pool(now, (name, database), (user, of_user))?;
         let limits = &self.config.clients;
         let own = database.max_db_client_connections;
         let max = if own == 0 { limits.max_db_client_connections } else { own };
-        let by_database =
-            enter(&self.database_gates, name, max).ok_or(EndReason::DatabaseClientLimit)?;
-        let own = self.config.users.get(user).map_or(0, |user| user.max_user_client_connections);
+        let by_database = gate(&self.database_gates, name, max);
+        let own = of_user.map_or(0, |user| user.max_user_client_connections);
         let max = if own == 0 { limits.max_user_client_connections } else { own };
-        let by_user = enter(&self.user_gates, user, max).ok_or(EndReason::UserClientLimit)?;
-        Ok([by_database, by_user])
+        let by_user = gate(&self.user_gates, user, max);
+        let timeouts = Arc::new(self.config.client_timeouts(database, of_user));
+        let own_class = pool.host.own_class(now, (name, user), &self.config.default_class);
+        let account = Account { pool, timeouts, own_class, by_database, by_user };
+        Ok(Arc::clone(self.accounts.entry(key).or_insert_with(|| Arc::new(account)).value()))
     }
 
-    /// The pool of a client that has proven who it is.
+    /// The class of a client: the one it chose, or the first whose rule holds, or its own.
     ///
     /// # Errors
     ///
-    /// When there are too many: whoever may ask for any database could make one for any name.
-    pub fn route(
+    /// When it may not have the one it chose.
+    pub fn class(
         &self,
-        worker: &Worker,
-        database: &Database,
-        name: &str,
-        user: &str,
-    ) -> Result<Route, EndReason> {
-        let account = self.config.users.get(user).map(Arc::as_ref);
-        let pool = self.pool(worker, (name, database), (user, account))?;
-        let timeouts = self
-            .timeouts
-            .entry((name.to_owned(), user.to_owned()))
-            .or_insert_with(|| Arc::new(self.config.client_timeouts(database, account)));
-        let pass = pool.clients.count();
-        Ok(Route { pool, pass, timeouts: Arc::clone(timeouts.value()) })
+        now: Instant,
+        account: &Account,
+        who: &Who<'_>,
+        chosen: Option<&str>,
+    ) -> Result<ClassId, EndReason> {
+        let user = self.config.users.get(who.user).map(Arc::as_ref);
+        let class = match chosen {
+            Some(name) => Some(self.config.chosen_class(user, name).ok_or(EndReason::ClassDenied)?),
+            None => self.config.class_of(who),
+        };
+        Ok(class.map_or(account.own_class, |class| account.pool.host.class(now, class)))
     }
 
     /// Makes the pools that are known before anybody comes, and has them filled: those of databases
     /// with a `server_user`, where servers are to be kept ready.
-    pub fn prepare(&self, worker: &Worker) {
+    pub fn prepare(&self, now: Instant) {
         for (name, database) in &self.config.databases {
             let Some(login) = &database.server_login else { continue };
             let settings = self.config.pool_settings(database, None);
@@ -215,9 +246,9 @@ impl Registry {
                 });
             if settings.min_pool_size > 0
                 && is_known
-                && let Ok(pool) = self.pool(worker, (name, database), (&login.user, None))
+                && let Ok(pool) = self.pool(now, (name, database), (&login.user, None))
             {
-                pool.host.scheduler.with(|scheduler| scheduler.expect(worker.now(), pool.id));
+                pool.host.scheduler.with(|scheduler| scheduler.expect(now, pool.id));
             }
         }
     }
@@ -225,11 +256,11 @@ impl Registry {
     /// The pool of a database and a user; made now, if there is none.
     fn pool(
         &self,
-        worker: &Worker,
+        now: Instant,
         (name, database): (&str, &Database),
-        (user, account): (&str, Option<&User>),
+        (user, of_user): (&str, Option<&User>),
     ) -> Result<Arc<Pool>, EndReason> {
-        let login = account.and_then(|account| account.server_login.as_ref());
+        let login = of_user.and_then(|user| user.server_login.as_ref());
         let login = login.or(database.server_login.as_ref());
         let pool_user = login.map_or(user, |login| &login.user);
         let key = (name.to_owned(), pool_user.to_owned());
@@ -239,11 +270,11 @@ impl Registry {
         let pool = self.pools.entry(key).or_insert_with(|| {
             let host = &self.hosts[&database.host.name];
             host.add_pool(
-                worker,
+                now,
                 PoolPlan {
                     database: name.to_owned(),
                     user: pool_user.to_owned(),
-                    settings: self.config.pool_settings(database, account),
+                    settings: self.config.pool_settings(database, of_user),
                     target: self.target(host, database, name, login, pool_user),
                     connect_query: database.connect_query.clone(),
                     workers: self.config.process.workers,
@@ -280,11 +311,8 @@ impl Registry {
     }
 }
 
-fn enter(gates: &DashMap<String, Arc<Gate>>, name: &str, max: u32) -> Option<Pass> {
-    if let Some(gate) = gates.get(name) {
-        return gate.enter();
-    }
-    gates.entry(name.to_owned()).or_insert_with(|| Gate::new(max)).enter()
+fn gate(gates: &DashMap<String, Arc<Gate>>, name: &str, max: u32) -> Arc<Gate> {
+    Arc::clone(gates.entry(name.to_owned()).or_insert_with(|| Gate::new(max)).value())
 }
 
 #[cfg(test)]
@@ -314,17 +342,17 @@ mod tests {
         let text = "[proxy]\nauth_type = 'trust'\n[hosts.main]\n[databases.'*']\nhost = 'main'\n";
         let loaded = parse(text, "proxy.toml", &|_| unreachable!("it names no other file"));
         let config = Arc::new(loaded.unwrap().config);
-        let mut registry = Registry::new(Arc::clone(&config), &TaskTracker::new());
+        let now = Worker::new(WorkerId::MAIN).now();
+        let mut registry = Registry::new(now, Arc::clone(&config), &TaskTracker::new());
         registry.pools_max = 2;
-        let worker = Worker::new(WorkerId::MAIN);
         let database = &config.databases["*"];
-        let route = |name: &str, user: &str| {
-            registry.route(&worker, database, name, user).map(|route| route.pool.id)
+        let pool = |name: &str, user: &str| {
+            registry.account(now, database, name, user).map(|account| account.pool.id)
         };
-        let (first, second) = (route("a", "x").unwrap(), route("b", "x").unwrap());
-        assert_eq!(route("c", "x"), Err(EndReason::PoolLimit));
-        assert_eq!(route("a", "y"), Err(EndReason::PoolLimit));
-        assert_eq!((route("a", "x"), route("b", "x")), (Ok(first), Ok(second)));
+        let (first, second) = (pool("a", "x").unwrap(), pool("b", "x").unwrap());
+        assert_eq!(pool("c", "x"), Err(EndReason::PoolLimit));
+        assert_eq!(pool("a", "y"), Err(EndReason::PoolLimit));
+        assert_eq!((pool("a", "x"), pool("b", "x")), (Ok(first), Ok(second)));
         assert_eq!(registry.pools().len(), 2);
     }
 }

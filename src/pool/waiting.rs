@@ -4,7 +4,7 @@ use super::mailbox::{Mailbox, Outcome};
 use super::{Pool, Refusal};
 use crate::base::ids::ClientId;
 use crate::net::worker::Worker;
-use crate::scheduler::{Request, Ticket};
+use crate::scheduler::{Member, Request, Ticket, WaitCause};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +17,7 @@ pub struct Waiting {
     mailbox: Arc<Mailbox>,
     ticket: Ticket,
     client: ClientId,
+    member: Member,
     deadline: Option<Instant>,
     is_over: bool,
 }
@@ -30,17 +31,20 @@ impl Pool {
     pub fn wait(
         self: &Arc<Self>,
         worker: &Rc<Worker>,
-        client: ClientId,
+        (client, member): (ClientId, Member),
         mailbox: &Arc<Mailbox>,
         deadline: Option<Instant>,
     ) -> Result<Waiting, Refusal> {
-        let ticket = self.enqueue(worker, client, mailbox, deadline, false)?;
+        let handle = Arc::clone(mailbox);
+        let request = Request { client, member, worker: worker.id, deadline, handle, again: false };
+        let ticket = self.enqueue(worker, request)?;
         Ok(Waiting {
             pool: Arc::clone(self),
             worker: Rc::clone(worker),
             mailbox: Arc::clone(mailbox),
             ticket,
             client,
+            member,
             deadline,
             is_over: false,
         })
@@ -49,13 +53,8 @@ impl Pool {
     fn enqueue(
         self: &Arc<Self>,
         worker: &Rc<Worker>,
-        client: ClientId,
-        mailbox: &Arc<Mailbox>,
-        deadline: Option<Instant>,
-        again: bool,
+        request: Request<Arc<Mailbox>>,
     ) -> Result<Ticket, Refusal> {
-        let handle = Arc::clone(mailbox);
-        let request = Request { pool: self.id, client, worker: worker.id, deadline, handle, again };
         let (ticket, action) = self.host.scheduler.with(|scheduler| {
             let ticket = scheduler.enqueue(worker.now(), request);
             (ticket, scheduler.next_action())
@@ -76,13 +75,27 @@ impl Waiting {
             if let Some(lease) = self.pool.check_arrival(&self.worker, lease) {
                 return Poll::Ready(Outcome::Granted { lease, waited });
             }
-            let queued =
-                self.pool.enqueue(&self.worker, self.client, &self.mailbox, self.deadline, true);
-            match queued {
+            let request = Request {
+                client: self.client,
+                member: self.member,
+                worker: self.worker.id,
+                deadline: self.deadline,
+                handle: Arc::clone(&self.mailbox),
+                again: true,
+            };
+            match self.pool.enqueue(&self.worker, request) {
                 Ok(ticket) => (self.ticket, self.is_over) = (ticket, false),
                 Err(refusal) => return Poll::Ready(Outcome::Refused(refusal)),
             }
         }
+    }
+}
+
+impl Waiting {
+    /// What it waits for. `None`: it has ended just now.
+    pub fn cause(&self) -> Option<WaitCause> {
+        let now = self.worker.now();
+        self.pool.host.scheduler.with(|scheduler| scheduler.why_waits(now, self.ticket))
     }
 }
 

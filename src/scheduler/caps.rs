@@ -67,8 +67,3 @@ impl Groups {
         &mut self.all[group as usize]
     }
 }
-
-/// A limit from the configuration, where 0 means none.
-pub(super) fn or_unlimited(max: u32) -> u32 {
-    if max == 0 { u32::MAX } else { max }
-}

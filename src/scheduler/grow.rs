@@ -4,11 +4,11 @@
 use super::Scheduler;
 use super::caps::{GroupId, Groups};
 use super::terms::{Action, CloseReason, ConnectFailure, FailureScope, Lease, Site, SlotRef};
-use crate::base::ids::PoolId;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{PoolId, WorkerId};
+use crate::config::classes::Priority;
 use std::time::{Duration, Instant};
 
-/// How long somebody waits in a pool without servers before a busy pool loses one for it.
+/// How long somebody waits in a pool that has too few servers before a busy pool loses one for it.
 ///
 /// A pool with waiters of its own makes good use of the server, and opening another costs Postgres
 /// a fork and a login, about 10 ms. At once, more pools than places would mean a connection per
@@ -17,6 +17,9 @@ const STARVED_AFTER: Duration = Duration::from_millis(100);
 
 /// By how much a lifetime differs either way.
 const LIFETIME_JITTER: f64 = 0.1;
+
+/// Which pool is next to get a connection: the least is.
+type Rank = (Priority, u32, u64);
 
 /// The servers to close for another: at most one per shared cap.
 pub(super) type Victims = [Option<u32>; 3];
@@ -90,7 +93,9 @@ impl<S: Site> Scheduler<S> {
         self.actions.push_back(Action::Close { conn, pool, why });
     }
 
-    /// Of the waiters a connection could be opened for, the one who came first.
+    /// The pool that a connection is opened for next: of those in which somebody waits for whom none
+    /// is under way, the one with the highest priority, then the one that has the fewest under way,
+    /// then the one whose waiter came first.
     fn next_connect(&self, now: Instant) -> Option<(PoolId, Victims)> {
         if self.queue.is_empty() || !self.may_connect(now) {
             return None;
@@ -100,13 +105,13 @@ impl<S: Site> Scheduler<S> {
         if host.is_full() && host.idle == 0 {
             return None;
         }
-        let mut first: Option<(u64, PoolId, Victims)> = None;
+        let mut first: Option<(Rank, PoolId, Victims)> = None;
         for &pool in self.queue.hungry() {
-            let Some(arrival) = self.unprovided(now, pool) else { continue };
-            if first.as_ref().is_none_or(|(other, ..)| arrival < *other)
-                && let Some(victims) = self.room_for(pool)
+            let Some(rank) = self.unprovided(now, pool) else { continue };
+            if first.as_ref().is_none_or(|(other, ..)| rank < *other)
+                && let Some(victims) = self.room_for(now, pool)
             {
-                first = Some((arrival, pool, victims));
+                first = Some((rank, pool, victims));
             }
         }
         first.map(|(_, pool, victims)| (pool, victims))
@@ -124,14 +129,18 @@ impl<S: Site> Scheduler<S> {
         login.may_try(now) && !is_probing && counts.open() < self.cap(now, pool)
     }
 
-    /// The first waiter of a pool for whom a connection may be opened and none is under way.
-    fn unprovided(&self, now: Instant, pool: PoolId) -> Option<u64> {
+    /// Where a pool stands that needs another connection and may have one.
+    fn unprovided(&self, now: Instant, pool: PoolId) -> Option<Rank> {
         if !self.may_open(now, pool) {
             return None;
         }
         let counts = self.slots.counts(pool);
-        let waiter = self.queue.nth(pool, counts.connecting + counts.checking)?;
-        Some(waiter.arrival)
+        let under_way = counts.connecting + counts.checking;
+        if self.ready(now, pool) <= under_way {
+            return None;
+        }
+        let first = self.first_ready(now, pool)?;
+        Some((first.priority, under_way, first.arrival))
     }
 
     fn cap(&self, now: Instant, pool: PoolId) -> u32 {
@@ -150,7 +159,7 @@ impl<S: Site> Scheduler<S> {
     ///
     /// All or nothing: a server closed for one cap is lost for nothing if another cap stays full.
     /// The host comes last, because whatever makes room in a database or a user does so there too.
-    pub(super) fn room_for(&self, pool: PoolId) -> Option<Victims> {
+    pub(super) fn room_for(&self, now: Instant, pool: PoolId) -> Option<Victims> {
         let mut victims = Victims::default();
         for (at, group) in self.slots.groups_of(pool).into_iter().enumerate() {
             let chosen = victims.iter().flatten().filter(|victim| self.counts_in(**victim, group));
@@ -162,21 +171,21 @@ impl<S: Site> Scheduler<S> {
                 return None;
             }
             if open == max {
-                victims[at] = Some(self.longest_idle(group, pool)?);
+                victims[at] = Some(self.longest_idle(now, group, pool)?);
             }
         }
         Some(victims)
     }
 
     /// The longest idle server that counts in `group`, of a pool that can spare it.
-    fn longest_idle(&self, group: GroupId, except: PoolId) -> Option<u32> {
+    fn longest_idle(&self, now: Instant, group: GroupId, except: PoolId) -> Option<u32> {
         if self.slots.groups.of(group).idle == 0 {
             return None;
         }
         let others = self.slots.pools().filter(|pool| {
             *pool != except
                 && self.slots.groups_of(*pool).contains(&group)
-                && self.queue.waiting(*pool) == 0
+                && self.ready(now, *pool) == 0
         });
         let fronts = others.filter_map(|pool| self.slots.longest_idle(pool));
         fronts.min_by_key(|index| self.slots.at(*index).since)
@@ -188,31 +197,40 @@ impl<S: Site> Scheduler<S> {
 
     /// The pool that a server of `busy`, which has waiters of its own, is closed for.
     ///
-    /// A pool without any server would never get one while the pools that fill a shared cap are
-    /// busy: its waiters see no lease end. So its first waiter takes its turn among theirs.
+    /// Pools that fill a shared cap with servers that are never idle would keep them for ever: the
+    /// waiters of another see no lease end. So places move, one at a time, to a pool whose waiters
+    /// have a higher priority, or that has fewer than its share of them, by the weight of those who
+    /// wait; and a pool without any takes turns by arrival, where there are more pools than places.
     pub(super) fn starving(&self, now: Instant, busy: PoolId) -> Option<PoolId> {
-        let next = self.queue.first(busy)?;
         // Never trade a server that works for one that may not be had.
         let is_safe = !self.host.is_troubled() && !self.of(busy).login.is_troubled();
         if !is_safe || !self.may_connect(now) {
             return None;
         }
+        if self.queue.hungry().iter().all(|pool| *pool == busy) {
+            return None;
+        }
+        let own = self.first_ready(now, busy)?;
+        let has = f64::from(self.slots.counts(busy).open());
         let starved = self.queue.hungry().iter().copied().filter_map(|pool| {
-            let first = self.queue.first(pool)?;
-            let is_due = first.arrival < next.arrival
-                && now.saturating_duration_since(first.since) >= STARVED_AFTER;
+            let first = self.first_ready(now, pool)?;
+            let open = self.slots.counts(pool).open();
+            let would_be_fair = (f64::from(open) + 1.0) * own.weight <= (has - 1.0) * first.weight;
+            let is_turn = open == 0 && first.arrival < own.arrival;
+            let is_due = now.saturating_duration_since(first.since) >= STARVED_AFTER
+                && (first.priority < own.priority || would_be_fair || is_turn);
             let is_starved = is_due
-                && self.slots.counts(pool).open() == 0
-                && self.may_open(now, pool)
+                && pool != busy
+                && self.unprovided(now, pool).is_some()
                 && !self.of(pool).login.is_troubled()
                 && self.is_blocked_by(pool, busy);
-            is_starved.then_some((first.arrival, pool))
+            is_starved.then_some((first.priority, first.arrival, pool))
         });
-        starved.min().map(|(_, pool)| pool)
+        starved.min().map(|(.., pool)| pool)
     }
 
     /// Whether closing one server of `other` is what `pool` needs to open one.
-    fn is_blocked_by(&self, pool: PoolId, other: PoolId) -> bool {
+    pub(super) fn is_blocked_by(&self, pool: PoolId, other: PoolId) -> bool {
         let others = self.slots.groups_of(other);
         let mut full = self
             .slots

@@ -1,43 +1,59 @@
 //! Leases: who waits, who is served, and what becomes of a server that comes back.
 
 use super::Scheduler;
-use super::slots::State;
-use super::terms::{Action, Cancel, CloseReason, Lease, Refusal, Request, Site, SlotRef, Ticket};
-use crate::base::ids::ClientId;
-use crate::base::ids::PoolId;
-use crate::base::ids::WorkerId;
-use std::time::Instant;
+use super::slots::{Hold, State};
+use super::terms::{
+    Action, Cancel, CloseReason, Lease, Member, Refusal, Request, Site, SlotRef, Ticket,
+};
+use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
+use std::time::{Duration, Instant};
 
 impl<S: Site> Scheduler<S> {
     /// A server at once, or not at all: then [`enqueue`](Self::enqueue).
     ///
-    /// This overtakes nobody: while somebody waits, there is nothing to be had. It may have emitted
-    /// an action even so, when the only idle servers are due for a check.
+    /// This overtakes nobody who could be served: while such a one waits, there is nothing to be
+    /// had. It may have emitted an action even so, when the only idle servers are due for a check.
     pub fn try_acquire(
         &mut self,
         now: Instant,
-        pool: PoolId,
+        member: Member,
         client: ClientId,
         worker: WorkerId,
     ) -> Option<Lease<S::Conn>> {
-        if self.queue.waiting(pool) > 0 {
+        let Member { class, line, source } = member;
+        self.classes.of_mut(class).throttle.requested();
+        let is_behind = self.queue.length(line) > 0 || self.queue.of_source(source).1;
+        if is_behind
+            || self.class_allowance(now, class) == 0
+            || self.source_allowance(now, class, source) == 0
+        {
             return None;
+        }
+        let pool = self.queue.line(line).pool;
+        if !self.queue.hungry_lines(pool).is_empty() {
+            // Time may have let somebody go on meanwhile.
+            self.serve(now, pool);
         }
         let (index, is_fresh) = self.choose(now, pool, worker)?;
         if is_fresh {
-            return Some(self.slots.take(now, index, Some(client)));
+            self.arrive(now, member);
+            self.queue.line_mut(line).flow.standing.saw(Duration::ZERO);
+            return Some(self.lend(now, index, client, member, Duration::ZERO));
         }
-        self.check(now, index);
+        if self.ready(now, pool) == 0 {
+            self.check(now, index);
+        }
         None
     }
 
-    /// Waits in line. `Err`: it is known now that nobody can be served.
+    /// Waits in line. `Err`: it is known now that nobody can be served, or that it would be too late.
     pub fn enqueue(
         &mut self,
         now: Instant,
         request: Request<S::Handle>,
     ) -> Result<Ticket, (S::Handle, Refusal<S::Error>)> {
-        let pool = request.pool;
+        let (member, again) = (request.member, request.again);
+        let pool = self.queue.line(member.line).pool;
         self.of_mut(pool).wanted_at = Some(now);
         let retry = self.limits.login_retry;
         if self.slots.host_counts().connecting == 0 {
@@ -46,10 +62,24 @@ impl<S: Site> Scheduler<S> {
         if self.slots.counts(pool).connecting == 0 {
             self.of_mut(pool).login.doubt(now, retry);
         }
-        if let Some(refusal) = self.hopeless(now, pool) {
+        self.call_in(now, member.source);
+        let refusal = match self.hopeless(now, pool) {
+            None if !again => self.turned_away(now, member),
+            hopeless => hopeless,
+        };
+        if let Some(refusal) = refusal {
+            self.classes.of_mut(member.class).counters.refused(&refusal);
             return Err((request.handle, refusal));
         }
-        let ticket = self.queue.push(now, request);
+        self.arrive(now, member);
+        let allowance = self.source_allowance(now, member.class, member.source);
+        let (in_line, has_aside) = self.queue.of_source(member.source);
+        let aside = has_aside || in_line >= allowance;
+        let is_delayed = aside || self.class_allowance(now, member.class) == 0;
+        let ticket = self.queue.push(now, request, aside);
+        self.classes.of_mut(member.class).usage.queued += 1;
+        self.classes.source_mut(member.source).usage.queued += 1;
+        self.classes.of_mut(member.class).counters.queued(is_delayed);
         self.serve(now, pool);
         self.grow(now);
         Ok(ticket)
@@ -62,12 +92,19 @@ impl<S: Site> Scheduler<S> {
 
     /// A waiter gives up. `None`: it was served or refused before, and an action says so.
     pub fn leave(&mut self, now: Instant, ticket: Ticket) -> Option<S::Handle> {
-        let Request { handle, pool, .. } = self.queue.remove(ticket)?.request;
+        let waiter = self.queue.remove(ticket)?;
+        let member = waiter.request.member;
+        let delay = now.saturating_duration_since(waiter.since);
+        let class = self.classes.of_mut(member.class);
+        class.counters.abandoned += 1;
+        class.patience.gave_up(delay);
+        self.left(now, member);
+        let pool = self.queue.line(member.line).pool;
         if self.slots.counts(pool).idle > 0 {
             // Those were due for a check and kept for this waiter: another pool may need the place.
             self.grow(now);
         }
-        Some(handle)
+        Some(waiter.request.handle)
     }
 
     /// A lease ends, and the server is as clean as it was. `home`: the worker that knows its socket.
@@ -89,8 +126,10 @@ impl<S: Site> Scheduler<S> {
     /// slot is out of date, so that it can be called whenever in doubt.
     pub fn discard(&mut self, now: Instant, slot: SlotRef) {
         if self.slots.is_current(slot) {
+            let freed = self.end_hold(now, slot.index);
             self.slots.vacate(now, slot.index);
             self.settle(now, slot.pool);
+            self.unblock(now, freed);
         }
     }
 
@@ -137,30 +176,28 @@ impl<S: Site> Scheduler<S> {
     /// Puts a server back, unless it is not to be kept or its place is needed more elsewhere.
     pub(super) fn shelve(&mut self, now: Instant, lease: Lease<S::Conn>, home: WorkerId) {
         let slot = lease.slot;
+        let freed = self.end_hold(now, slot.index);
         if self.slots.at(slot.index).cancels > 0 {
             self.slots.put(now, lease, home);
-            return;
-        }
-        if let Some(why) = self.unwanted(now, slot) {
+        } else if let Some(why) = self.unwanted(now, slot) {
             self.close(now, lease, why);
             self.settle(now, slot.pool);
-            return;
-        }
-        // A server that has just arrived has served nobody yet: it is not closed for others.
-        if !self.queue.is_empty()
+        } else if !self.queue.is_empty()
+            // A server that has just arrived has served nobody yet: it is not closed for others.
             && self.slots.at(slot.index).state != State::Connecting
             && let Some(starving) = self.starving(now, slot.pool)
         {
             self.close(now, lease, CloseReason::Evicted);
             self.connect(now, starving);
             self.settle(now, slot.pool);
-            return;
+        } else {
+            self.slots.put(now, lease, home);
+            if !self.queue.is_empty() {
+                self.serve(now, slot.pool);
+                self.grow(now);
+            }
         }
-        self.slots.put(now, lease, home);
-        if !self.queue.is_empty() {
-            self.serve(now, slot.pool);
-            self.grow(now);
-        }
+        self.unblock(now, freed);
     }
 
     fn unwanted(&self, now: Instant, slot: SlotRef) -> Option<CloseReason> {
@@ -188,24 +225,141 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    /// Lends idle servers of this pool to those who wait for it.
+    /// Lends idle servers of this pool to those who wait for it and may have one.
     pub(super) fn serve(&mut self, now: Instant, pool: PoolId) {
-        while let Some(first) = self.queue.first(pool) {
-            let client = first.request.client;
-            let Some((index, is_fresh)) = self.choose(now, pool, first.request.worker) else {
-                return;
-            };
+        while self.slots.counts(pool).idle > 0
+            && let Some(turn) = self.next_turn(now, pool)
+        {
+            let waiter = self.next_in(turn.line);
+            let member = self.queue.at(waiter).request.member;
+            if self.source_allowance(now, member.class, member.source) == 0 {
+                // Others of its address were served in another pool meanwhile.
+                self.queue.put_aside(waiter);
+                continue;
+            }
+            let worker = self.queue.at(waiter).request.worker;
+            let Some((index, is_fresh)) = self.choose(now, pool, worker) else { return };
             if is_fresh {
-                let lease = self.slots.take(now, index, Some(client));
-                let next = self.queue.pop(pool).expect("it is the first in line");
-                let waited = now.saturating_duration_since(next.since);
-                self.actions.push_back(Action::Grant { to: next.request.handle, lease, waited });
-            } else if self.slots.counts(pool).checking < self.queue.waiting(pool) {
+                self.of_mut(pool).passed_over = turn.passed_over;
+                self.grant(now, waiter, index);
+            } else if self.slots.counts(pool).checking < self.ready(now, pool) {
                 self.check(now, index);
             } else {
                 return;
             }
         }
+    }
+
+    fn grant(&mut self, now: Instant, waiter: u32, index: u32) {
+        let line = self.queue.at(waiter).request.member.line;
+        let oldest = self.queue.oldest(now, line);
+        let next = self.queue.take(waiter);
+        let flow = &mut self.queue.line_mut(line).flow;
+        flow.standing.saw(oldest);
+        flow.pace.served(now);
+        let delay = now.saturating_duration_since(next.since);
+        let Request { client, handle, member, .. } = next.request;
+        self.classes.of_mut(member.class).patience.was_there(delay);
+        self.dequeued(member);
+        let lease = self.lend(now, index, client, member, delay);
+        self.actions.push_back(Action::Grant { to: handle, lease, waited: delay });
+    }
+
+    /// An idle server becomes a client's, on the account of its class.
+    fn lend(
+        &mut self,
+        now: Instant,
+        index: u32,
+        client: ClientId,
+        member: Member,
+        waited: Duration,
+    ) -> Lease<S::Conn> {
+        let moment = self.moment(now);
+        let class = self.classes.of_mut(member.class);
+        class.throttle.accepted();
+        class.counters.granted(waited);
+        class.usage.began(now, moment);
+        let (expected, weight) = (class.mean_hold, class.weight());
+        self.classes.source_mut(member.source).usage.began(now, moment);
+        let line = self.queue.line_mut(member.line);
+        let (pool, used) = (line.pool, line.flow.share.used(moment, weight));
+        line.flow.share.begin(moment, expected);
+        let virtual_time = &mut self.of_mut(pool).virtual_time;
+        *virtual_time = virtual_time.max(used);
+        let lease = self.slots.take(now, index, Some(client));
+        self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });
+        lease
+    }
+
+    /// A line in which nobody is starts where its pool is.
+    fn arrive(&mut self, now: Instant, member: Member) {
+        if self.queue.length(member.line) == 0 {
+            let moment = self.moment(now);
+            let weight = self.classes.of(member.class).weight();
+            let virtual_time = self.of(self.queue.line(member.line).pool).virtual_time;
+            self.queue.line_mut(member.line).flow.share.lift(moment, weight, virtual_time);
+        }
+    }
+
+    /// Settles the account of a server that its client has given up.
+    fn end_hold(&mut self, now: Instant, index: u32) -> Option<Member> {
+        let Hold { member, began, expected } = self.slots.at_mut(index).hold.take()?;
+        let moment = self.moment(now);
+        let took = moment.since(began);
+        let class = self.classes.of_mut(member.class);
+        class.usage.ended(now, began, took);
+        class.took(took);
+        let weight = class.weight();
+        self.classes.source_mut(member.source).usage.ended(now, began, took);
+        let share = &mut self.queue.line_mut(member.line).flow.share;
+        share.end(began, moment, expected, weight);
+        Some(member)
+    }
+
+    /// Lets those go on whom the quota kept back that a server which came back counted against.
+    fn unblock(&mut self, now: Instant, freed: Option<Member>) {
+        let Some(member) = freed else { return };
+        let class = self.classes.of(member.class);
+        if class.usage.queued > 0 && class.is_limited() {
+            self.call_in(now, member.source);
+            self.serve_class(now, member.class);
+            self.grow(now);
+        }
+    }
+
+    /// Serves every pool that somebody of this class waits for.
+    pub(super) fn serve_class(&mut self, now: Instant, class: ClassId) {
+        for at in 0..self.classes.of(class).lines.len() {
+            let line = self.classes.of(class).lines[at];
+            if self.queue.length(line) > 0 {
+                self.serve(now, self.queue.line(line).pool);
+            }
+        }
+    }
+
+    /// Lets those of an address get in line who stood aside and need not any more.
+    pub(super) fn call_in(&mut self, now: Instant, source: u32) {
+        while self.queue.of_source(source).1 {
+            let class = self.classes.class_of(source);
+            let (in_line, _) = self.queue.of_source(source);
+            if in_line >= self.source_allowance(now, class, source) {
+                return;
+            }
+            let Some(pool) = self.queue.call_in(now, source) else { return };
+            self.serve(now, pool);
+        }
+    }
+
+    /// Somebody does not wait any more.
+    fn dequeued(&mut self, member: Member) {
+        self.classes.of_mut(member.class).usage.queued -= 1;
+        self.classes.source_mut(member.source).usage.queued -= 1;
+    }
+
+    /// Somebody does not wait any more, and has not got a server either.
+    pub(super) fn left(&mut self, now: Instant, member: Member) {
+        self.dequeued(member);
+        self.call_in(now, member.source);
     }
 
     /// The server to lend, and whether it can be lent without a check.
@@ -218,35 +372,5 @@ impl<S: Site> Scheduler<S> {
     fn check(&mut self, now: Instant, index: u32) {
         let lease = self.slots.take(now, index, None);
         self.actions.push_back(Action::Check { lease });
-    }
-
-    /// Whether waiting is pointless in a pool: it has no server and will not get one.
-    fn hopeless(&self, now: Instant, pool: PoolId) -> Option<Refusal<S::Error>> {
-        if self.slots.counts(pool).live() > 0 {
-            return None;
-        }
-        let (login, hold) = (&self.of(pool).login, self.limits.down_hold);
-        if let Some(trouble) = login.refused(now) {
-            return Some(Refusal::LoginFailed { error: trouble.error.clone() });
-        }
-        let trouble = self.host.down(now, hold).or_else(|| login.down(now, hold))?;
-        Some(Refusal::ServerDown { error: trouble.error.clone(), since: trouble.since })
-    }
-
-    /// Why a pool without a server gets none just now, whether for long or not.
-    pub(super) fn trouble(&self, pool: PoolId) -> Option<Refusal<S::Error>> {
-        if self.slots.counts(pool).live() > 0 {
-            return None;
-        }
-        let trouble = self.host.trouble().or_else(|| self.of(pool).login.trouble())?;
-        Some(Refusal::ServerDown { error: trouble.error.clone(), since: trouble.since })
-    }
-
-    pub(super) fn refuse_if_hopeless(&mut self, now: Instant, pool: PoolId) {
-        let Some(refusal) = self.hopeless(now, pool) else { return };
-        while let Some(waiter) = self.queue.pop(pool) {
-            let refusal = refusal.clone();
-            self.actions.push_back(Action::Refuse { to: waiter.request.handle, refusal });
-        }
     }
 }

@@ -80,6 +80,23 @@ impl<const WHICH: usize> List<WHICH> {
         self.len += 1;
     }
 
+    /// In front of `next`, which must be in this list.
+    pub(super) fn insert_before<N: Linked<WHICH>>(
+        &mut self,
+        nodes: &mut [N],
+        index: u32,
+        next: u32,
+    ) {
+        let Links { before, .. } = nodes[next as usize].links();
+        if before == NONE {
+            return self.push_front(nodes, index);
+        }
+        *nodes[index as usize].links_mut() = Links { before, after: next };
+        nodes[before as usize].links_mut().after = index;
+        nodes[next as usize].links_mut().before = index;
+        self.len += 1;
+    }
+
     /// `index` must be in this list.
     pub(super) fn remove<N: Linked<WHICH>>(&mut self, nodes: &mut [N], index: u32) {
         let Links { before, after } = nodes[index as usize].links();

@@ -26,45 +26,67 @@
 //!
 //! - A slot counts against every cap (pool, database, user, host) until it is vacant, and no cap is
 //!   ever exceeded, unless it was lowered: then nothing is opened under it until it holds again.
-//! - Work conserving: no server that may be lent is idle while somebody waits for its pool, and
-//!   none is idle at all while its place is what somebody waits for in another pool.
-//! - First come, first served within a pool; a free place under a shared cap goes to the pool whose
-//!   waiter came first.
+//! - Work conserving: no server that may be lent is idle while somebody waits who may have it, and
+//!   none is idle at all while its place is what such a one waits for in another pool.
+//! - First come, first served within a class; between classes as [`turn`] says; and no class, and no
+//!   address in it, holds more than its quota.
 //! - A server is in the scheduler or in exactly one lease. One that a cancel request may still hit
 //!   is lent to nobody.
 //! - Nobody waits past the first tick after their deadline, or for a host that is known to be down.
 //!
 //! # Map
 //!
-//! [`lend`]: leases, in and out. [`grow`]: opening servers, and closing some for others. [`upkeep`]:
-//! what time and new limits bring about. Below these: [`slots`], [`caps`], [`queue`], [`health`].
+//! [`lend`]: leases, in and out. [`turn`]: who is next. [`refuse`]: who is not served at all.
+//! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
+//! about. [`look`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
+//! [`caps`]; [`queue`] with the [`flow`] of each line; [`class`] with its [`bucket`]s, its
+//! [`patience`] and its [`throttle`]; [`health`].
 
+mod bucket;
 mod caps;
+mod class;
+mod counters;
+mod flow;
 mod grow;
 mod health;
+mod held;
 mod lend;
 mod list;
+mod look;
+mod patience;
 mod queue;
 mod random;
+mod refuse;
 mod slots;
+mod standing;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod throttle;
+mod turn;
 mod upkeep;
 
+pub use self::counters::{ClassCounters, RefusedFor};
+pub use self::look::{ClassView, Condition, State};
 pub use self::terms::{
-    Action, Cancel, CloseReason, ConnectFailure, Counts, FailureScope, Health, Holder, HostLimits,
-    Lease, PoolLimits, PoolSpec, Refusal, Request, Site, SlotRef, Ticket,
+    Action, Cancel, ClassFull, CloseReason, ConnectFailure, Counts, FailureScope, Health, Holder,
+    HostLimits, Lease, Member, PoolLimits, PoolSpec, Refusal, Request, Scope, Shedding, Site,
+    SlotRef, Ticket, WaitCause,
 };
 
 use self::caps::{Groups, Kind};
+use self::class::Classes;
 use self::health::{Ramp, Reach};
+use self::held::Moment;
 use self::queue::Queue;
 use self::random::Random;
 use self::slots::Slots;
-use crate::base::ids::PoolId;
+use self::turn::PassedOver;
+use crate::base::ids::{ClassId, PoolId};
+use crate::config::classes::ClassLimits;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Instant;
 
 /// Everything about a pool that is not its slots or its queue.
 struct Pool<E> {
@@ -72,12 +94,19 @@ struct Pool<E> {
     /// When somebody last had to wait here, or was expected to.
     wanted_at: Option<Instant>,
     login: Reach<E>,
+    /// Where the last line that was served stood: see [`flow::Share`].
+    virtual_time: f64,
+    passed_over: PassedOver,
+    condition: Condition,
 }
 
 /// Decides which client gets which server, for all pools of one host.
 pub struct Scheduler<S: Site> {
     actions: VecDeque<Action<S>>,
+    classes: Classes,
+    epoch: Instant,
     host: Reach<S::Error>,
+    is_draining: bool,
     limits: HostLimits,
     pools: Vec<Pool<S::Error>>,
     queue: Queue<S::Handle>,
@@ -87,11 +116,14 @@ pub struct Scheduler<S: Site> {
 }
 
 impl<S: Site> Scheduler<S> {
-    pub fn new(limits: HostLimits, seed: u64) -> Self {
+    pub fn new(now: Instant, limits: HostLimits, seed: u64) -> Self {
         let mut slots = Slots::new();
         slots.groups.of_mut(Groups::HOST).max = limits.max_connections.unwrap_or(u32::MAX);
         Self {
             actions: VecDeque::new(),
+            classes: Classes::new(),
+            epoch: now,
+            is_draining: false,
             host: Reach::new(limits.login_retry),
             limits,
             pools: Vec::new(),
@@ -109,9 +141,51 @@ impl<S: Site> Scheduler<S> {
         let pool = self.slots.add_pool([database, user, Groups::HOST]);
         self.queue.add_pool();
         let login = Reach::new(self.limits.login_retry);
-        self.pools.push(Pool { limits: spec.limits.clone(), wanted_at: None, login });
+        self.pools.push(Pool {
+            limits: spec.limits.clone(),
+            wanted_at: None,
+            login,
+            virtual_time: 0.0,
+            passed_over: PassedOver::default(),
+            condition: Condition::new(now),
+        });
         self.set_limits(now, pool, spec.limits);
         pool
+    }
+
+    /// Makes a class. Its clients [`join`](Self::join) it.
+    pub fn add_class(&mut self, now: Instant, name: String, limits: ClassLimits) -> ClassId {
+        self.classes.add(now, name, limits)
+    }
+
+    /// A client comes into a class, to use a pool. `address`: `None` for the unix socket.
+    ///
+    /// # Errors
+    ///
+    /// When the class, or the address within it, has as many clients as it may.
+    pub fn join(
+        &mut self,
+        now: Instant,
+        pool: PoolId,
+        class: ClassId,
+        address: Option<IpAddr>,
+    ) -> Result<Member, ClassFull> {
+        let joined = self.classes.join(now, class, address.map(|address| address.to_canonical()));
+        let source = joined.map_err(|(scope, limit)| ClassFull { scope, limit })?;
+        self.queue.fit_sources(self.classes.sources());
+        let lines = &self.classes.of(class).lines;
+        let known = lines.iter().copied().find(|line| self.queue.line(*line).pool == pool);
+        let line = known.unwrap_or_else(|| {
+            let line = self.queue.add_line(now, pool, class);
+            self.classes.of_mut(class).lines.push(line);
+            line
+        });
+        Ok(Member { class, line, source })
+    }
+
+    /// A client has gone: once for each that joined, when it neither waits nor holds anything.
+    pub fn part(&mut self, member: Member) {
+        self.classes.part(member);
     }
 
     /// What to do next. Drain this after every call, in order: a server is closed before the one
@@ -120,38 +194,9 @@ impl<S: Site> Scheduler<S> {
         self.actions.pop_front()
     }
 
-    pub fn counts(&self, pool: PoolId) -> Counts {
-        Counts { waiting: self.queue.waiting(pool), ..*self.slots.counts(pool) }
-    }
-
-    pub fn host_counts(&self) -> Counts {
-        Counts { waiting: self.queue.len(), ..*self.slots.host_counts() }
-    }
-
-    pub fn waiting(&self, pool: PoolId) -> usize {
-        self.queue.waiting(pool) as usize
-    }
-
-    pub fn longest_wait(&self, now: Instant, pool: PoolId) -> Duration {
-        self.queue.longest_wait(now, pool)
-    }
-
-    /// Whether the host can be reached.
-    pub fn health(&self) -> Health<S::Error> {
-        self.host.health()
-    }
-
-    /// Whether the host lets this pool in.
-    pub fn login_health(&self, pool: PoolId) -> Health<S::Error> {
-        self.of(pool).login.health()
-    }
-
-    /// Who has a server of this pool.
-    pub fn holders(&self, pool: PoolId) -> impl Iterator<Item = Holder> + '_ {
-        self.slots.open_slots(pool).filter_map(|slot| {
-            let of = self.slots.at(slot.index);
-            Some(Holder { client: of.client?, since: of.since, slot })
-        })
+    #[inline]
+    fn moment(&self, now: Instant) -> Moment {
+        Moment::new(self.epoch, now)
     }
 
     fn of(&self, pool: PoolId) -> &Pool<S::Error> {

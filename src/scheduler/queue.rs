@@ -1,61 +1,90 @@
-//! Clients that wait: first come, first served within a pool, and numbered in order of arrival over
-//! all pools.
-//!
-//! This is where classes, weights and quotas will decide who is next (the queue of a pool becomes
-//! one line per class); nothing outside asks for more than [`Queue::first`] and [`Queue::nth`].
+//! Clients that wait, in lines: one for each class in each pool, in order of arrival. Who comes from
+//! an address that is at its quota stands aside, in a line of that address, and stops nobody.
 //!
 //! # Invariants
 //!
-//! - Arrival numbers rise along every line.
-//! - `hungry` has each pool with a line that is not empty, once.
+//! - A waiter is in exactly one list: its line, or its address' list of those who stand aside.
+//! - Arrival numbers rise along every list.
+//! - `hungry` has each pool with somebody in line once; so has a pool's `hungry` its lines.
 
+use super::flow::Flow;
 use super::list::{Linked, Links, List};
 use super::terms::{Request, Ticket};
-use crate::base::ids::ClientId;
-use crate::base::ids::PoolId;
+use crate::base::ids::{ClassId, ClientId, PoolId};
 use std::time::{Duration, Instant};
 
 /// Arrival numbers start in the middle: who comes back to the front gets a lower one than anybody.
 const FIRST_ARRIVAL: u64 = 1 << 63;
 
+/// The list of a line.
+const LINE: usize = 0;
+/// The list of those of one address who stand aside.
+const ASIDE: usize = 1;
+
 pub(super) struct Waiter<H> {
     pub(super) arrival: u64,
     pub(super) since: Instant,
     pub(super) request: Request<H>,
+    /// Waits longer than it would have to, to show how long that may be.
+    pub(super) is_probe: bool,
+    stands_aside: bool,
 }
 
 struct Place<H> {
     waiter: Option<Waiter<H>>,
     generation: u32,
-    links: Links,
+    links: [Links; 2],
 }
 
-impl<H> Linked<0> for Place<H> {
+impl<H, const WHICH: usize> Linked<WHICH> for Place<H> {
     fn links(&self) -> Links {
-        self.links
+        self.links[WHICH]
     }
 
     fn links_mut(&mut self) -> &mut Links {
-        &mut self.links
+        &mut self.links[WHICH]
     }
 }
 
-struct Line {
-    list: List<0>,
-    /// Where in `hungry` this line's pool is.
+pub(super) struct Line {
+    pub(super) pool: PoolId,
+    pub(super) class: ClassId,
+    pub(super) flow: Flow,
+    list: List<LINE>,
+    /// Where in its pool's `hungry` this line is.
     hungry_at: usize,
+}
+
+struct Pool {
+    /// One for each class that has clients here.
+    lines: Vec<u32>,
+    /// Lines with somebody in them.
+    hungry: Vec<u32>,
+    /// Where in the queue's `hungry` this pool is.
+    hungry_at: usize,
+    /// Who waits, those who stand aside included.
+    waiting: u32,
+}
+
+#[derive(Clone)]
+struct Source {
+    aside: List<ASIDE>,
+    in_line: u32,
 }
 
 pub(super) struct Queue<H> {
     places: Vec<Place<H>>,
     free: Vec<u32>,
     lines: Vec<Line>,
+    pools: Vec<Pool>,
+    sources: Vec<Source>,
     hungry: Vec<PoolId>,
     next_arrival: u64,
     next_front: u64,
     /// Nobody's deadline is before this one. It may be early: who leaves does not move it.
     next_deadline: Option<Instant>,
     len: u32,
+    aside: u32,
 }
 
 impl<H> Queue<H> {
@@ -64,25 +93,48 @@ impl<H> Queue<H> {
             places: Vec::new(),
             free: Vec::new(),
             lines: Vec::new(),
+            pools: Vec::new(),
+            sources: Vec::new(),
             hungry: Vec::new(),
             next_arrival: FIRST_ARRIVAL,
             next_front: FIRST_ARRIVAL - 1,
             next_deadline: None,
             len: 0,
+            aside: 0,
         }
     }
 
     pub(super) fn add_pool(&mut self) {
-        self.lines.push(Line { list: List::new(), hungry_at: 0 });
+        self.pools.push(Pool { lines: Vec::new(), hungry: Vec::new(), hungry_at: 0, waiting: 0 });
     }
 
-    pub(super) fn push(&mut self, now: Instant, request: Request<H>) -> Ticket {
-        let (pool, again) = (request.pool, request.again);
+    pub(super) fn add_line(&mut self, now: Instant, pool: PoolId, class: ClassId) -> u32 {
+        let flow = Flow::new(now);
+        self.lines.push(Line { pool, class, flow, list: List::new(), hungry_at: 0 });
+        let line = u32::try_from(self.lines.len() - 1).expect("fewer lines than memory");
+        self.pools[pool.0 as usize].lines.push(line);
+        line
+    }
+
+    /// So many sources may be named from now on.
+    pub(super) fn fit_sources(&mut self, sources: u32) {
+        if self.sources.len() < sources as usize {
+            let none = Source { aside: List::new(), in_line: 0 };
+            self.sources.resize(sources as usize, none);
+        }
+    }
+
+    pub(super) fn sources(&self) -> u32 {
+        u32::try_from(self.sources.len()).expect("fewer sources than clients")
+    }
+
+    /// `aside`: its address is at its quota.
+    pub(super) fn push(&mut self, now: Instant, request: Request<H>, aside: bool) -> Ticket {
         if let Some(deadline) = request.deadline {
             let next = self.next_deadline.map_or(deadline, |next| next.min(deadline));
             self.next_deadline = Some(next);
         }
-        let arrival = if again {
+        let arrival = if request.again {
             self.next_front -= 1;
             self.next_front + 1
         } else {
@@ -90,32 +142,122 @@ impl<H> Queue<H> {
             self.next_arrival - 1
         };
         let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { waiter: None, generation: 0, links: Links::UNLINKED });
+            self.places.push(Place { waiter: None, generation: 0, links: [Links::UNLINKED; 2] });
             u32::try_from(self.places.len() - 1).expect("fewer waiters than clients")
         });
-        self.places[index as usize].waiter = Some(Waiter { arrival, since: now, request });
-        let line = &mut self.lines[pool.0 as usize];
-        if line.list.len() == 0 {
-            line.hungry_at = self.hungry.len();
-            self.hungry.push(pool);
-        }
-        if again {
-            line.list.push_front(&mut self.places, index);
-        } else {
-            line.list.push_back(&mut self.places, index);
-        }
+        let pool = self.lines[request.member.line as usize].pool;
+        let waiter = Waiter { arrival, since: now, request, is_probe: false, stands_aside: false };
+        self.places[index as usize].waiter = Some(waiter);
         self.len += 1;
-        Ticket { index, generation: self.places[index as usize].generation }
+        self.pools[pool.0 as usize].waiting += 1;
+        if aside {
+            self.stand_aside(index);
+        } else {
+            self.stand_in_line(now, index);
+        }
+        self.ticket(index)
+    }
+
+    fn stand_in_line(&mut self, now: Instant, index: u32) {
+        let waiter = self.places[index as usize].waiter.as_mut().expect("somebody waits there");
+        waiter.stands_aside = false;
+        let (arrival, member) = (waiter.arrival, waiter.request.member);
+        self.sources[member.source as usize].in_line += 1;
+        let line = &mut self.lines[member.line as usize];
+        if line.list.len() == 0 {
+            line.flow.pace.begin(now);
+            let pool = &mut self.pools[line.pool.0 as usize];
+            if pool.hungry.is_empty() {
+                pool.hungry_at = self.hungry.len();
+                self.hungry.push(line.pool);
+            }
+            line.hungry_at = pool.hungry.len();
+            pool.hungry.push(member.line);
+        }
+        // Nearly always it came last. Who stood aside came before most.
+        let came_before = |other: u32| self.places[other as usize].arrival() < arrival;
+        if line.list.back().is_none_or(came_before) {
+            return line.list.push_back(&mut self.places, index);
+        }
+        let next = line.list.iter(&self.places).find(|other| !came_before(*other));
+        line.list.insert_before(&mut self.places, index, next.expect("not all came before"));
+    }
+
+    fn stand_aside(&mut self, index: u32) {
+        let waiter = self.places[index as usize].waiter.as_mut().expect("somebody waits there");
+        waiter.stands_aside = true;
+        let (arrival, source) = (waiter.arrival, waiter.request.member.source);
+        let aside = &mut self.sources[source as usize].aside;
+        self.aside += 1;
+        let came_after = |other: &u32| self.places[*other as usize].arrival() > arrival;
+        let next = aside.iter(&self.places).find(came_after);
+        match next {
+            Some(next) => aside.insert_before(&mut self.places, index, next),
+            None => aside.push_back(&mut self.places, index),
+        }
+    }
+
+    /// Takes somebody out of line whose address turned out to be at its quota.
+    pub(super) fn put_aside(&mut self, index: u32) {
+        self.leave_list(index);
+        self.stand_aside(index);
+    }
+
+    /// The first of this address who stands aside gets in line. Answers with the pool.
+    pub(super) fn call_in(&mut self, now: Instant, source: u32) -> Option<PoolId> {
+        let index = self.sources[source as usize].aside.front()?;
+        self.leave_list(index);
+        self.stand_in_line(now, index);
+        Some(self.line_of(index).pool)
+    }
+
+    fn leave_list(&mut self, index: u32) {
+        let waiter = self.places[index as usize].waiter.as_ref().expect("somebody waits there");
+        let member = waiter.request.member;
+        let source = &mut self.sources[member.source as usize];
+        if waiter.stands_aside {
+            source.aside.remove(&mut self.places, index);
+            self.aside -= 1;
+            return;
+        }
+        source.in_line -= 1;
+        let line = &mut self.lines[member.line as usize];
+        line.list.remove(&mut self.places, index);
+        if line.list.len() > 0 {
+            return;
+        }
+        let (hungry_at, of) = (line.hungry_at, line.pool);
+        let pool = &mut self.pools[of.0 as usize];
+        pool.hungry.swap_remove(hungry_at);
+        if let Some(moved) = pool.hungry.get(hungry_at) {
+            self.lines[*moved as usize].hungry_at = hungry_at;
+        }
+        if pool.hungry.is_empty() {
+            let hungry_at = pool.hungry_at;
+            self.hungry.swap_remove(hungry_at);
+            if let Some(moved) = self.hungry.get(hungry_at) {
+                self.pools[moved.0 as usize].hungry_at = hungry_at;
+            }
+        }
     }
 
     /// `None`: it no longer waits.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiter<H>> {
         let place = self.places.get(ticket.index as usize)?;
-        if place.generation == ticket.generation { self.take(ticket.index) } else { None }
+        let is_there = place.generation == ticket.generation && place.waiter.is_some();
+        is_there.then(|| self.take(ticket.index))
     }
 
-    pub(super) fn pop(&mut self, pool: PoolId) -> Option<Waiter<H>> {
-        self.take(self.lines[pool.0 as usize].list.front()?)
+    pub(super) fn take(&mut self, index: u32) -> Waiter<H> {
+        self.leave_list(index);
+        let pool = self.line_of(index).pool;
+        let place = &mut self.places[index as usize];
+        let waiter = place.waiter.take().expect("somebody waits there");
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(index);
+        self.len -= 1;
+        self.pools[pool.0 as usize].waiting -= 1;
+        waiter
     }
 
     /// Takes everybody whose deadline has passed.
@@ -128,7 +270,7 @@ impl<H> Queue<H> {
         for index in 0..u32::try_from(self.places.len()).expect("counted when added") {
             let waiter = self.places[index as usize].waiter.as_ref();
             match waiter.and_then(|waiter| waiter.request.deadline) {
-                Some(deadline) if deadline <= now => late.extend(self.take(index)),
+                Some(deadline) if deadline <= now => late.push(self.take(index)),
                 Some(deadline) => {
                     let next = self.next_deadline.map_or(deadline, |next| next.min(deadline));
                     self.next_deadline = Some(next);
@@ -139,53 +281,101 @@ impl<H> Queue<H> {
         late
     }
 
-    fn take(&mut self, index: u32) -> Option<Waiter<H>> {
-        let place = &mut self.places[index as usize];
-        let waiter = place.waiter.take()?;
-        place.generation = place.generation.wrapping_add(1);
-        self.free.push(index);
-        let line = &mut self.lines[waiter.request.pool.0 as usize];
-        line.list.remove(&mut self.places, index);
-        self.len -= 1;
-        if line.list.len() == 0 {
-            let hungry_at = line.hungry_at;
-            self.hungry.swap_remove(hungry_at);
-            if let Some(moved) = self.hungry.get(hungry_at) {
-                self.lines[moved.0 as usize].hungry_at = hungry_at;
+    /// Takes everybody who waits for this pool.
+    pub(super) fn take_all(&mut self, pool: PoolId) -> Vec<Waiter<H>> {
+        let mut all = Vec::new();
+        for index in 0..u32::try_from(self.places.len()).expect("counted when added") {
+            if self.waiting(pool) == 0 {
+                break;
+            }
+            if self.places[index as usize].waiter.is_some() && self.line_of(index).pool == pool {
+                all.push(self.take(index));
             }
         }
-        Some(waiter)
+        all.sort_unstable_by_key(|waiter| waiter.arrival);
+        all
     }
 
-    pub(super) fn first(&self, pool: PoolId) -> Option<&Waiter<H>> {
-        self.nth(pool, 0)
+    pub(super) fn at(&self, index: u32) -> &Waiter<H> {
+        self.places[index as usize].waiter.as_ref().expect("somebody waits there")
     }
 
-    /// Who is served after `before` others.
-    pub(super) fn nth(&self, pool: PoolId, before: u32) -> Option<&Waiter<H>> {
-        self.line(pool).nth(before as usize).map(|(_, waiter)| waiter)
+    /// Who waits on this ticket.
+    pub(super) fn holder(&self, ticket: Ticket) -> Option<&Waiter<H>> {
+        let place = self.places.get(ticket.index as usize)?;
+        place.waiter.as_ref().filter(|_| place.generation == ticket.generation)
     }
 
-    /// Looks at everybody in line: a cancel request brings a socket and a handshake of its own,
-    /// beside which this is little, and an index would be kept up by every waiter that never
-    /// cancels.
+    fn line_of(&self, index: u32) -> &Line {
+        &self.lines[self.at(index).request.member.line as usize]
+    }
+
+    #[inline]
+    pub(super) fn line(&self, line: u32) -> &Line {
+        &self.lines[line as usize]
+    }
+
+    #[inline]
+    pub(super) fn line_mut(&mut self, line: u32) -> &mut Line {
+        &mut self.lines[line as usize]
+    }
+
+    pub(super) fn lines(&self) -> u32 {
+        u32::try_from(self.lines.len()).expect("counted when added")
+    }
+
+    /// The one who has been in this line for longest, and the one who came last.
+    pub(super) fn ends(&self, line: u32) -> Option<(u32, u32)> {
+        let list = &self.lines[line as usize].list;
+        list.front().zip(list.back())
+    }
+
+    /// Who is in this line, in order of arrival.
+    pub(super) fn in_line(&self, line: u32) -> impl Iterator<Item = u32> + '_ {
+        self.lines[line as usize].list.iter(&self.places)
+    }
+
+    /// How many stand in this line.
+    #[inline]
+    pub(super) fn length(&self, line: u32) -> u32 {
+        self.lines[line as usize].list.len()
+    }
+
+    /// How many of this address are in line, and whether others stand aside.
+    #[inline]
+    pub(super) fn of_source(&self, source: u32) -> (u32, bool) {
+        let of = &self.sources[source as usize];
+        (of.in_line, of.aside.len() > 0)
+    }
+
+    /// Looks at everybody: a cancel request brings a socket and a handshake of its own, beside which
+    /// this is little, and an index would be kept up by every waiter that never cancels.
     pub(super) fn find(&self, pool: PoolId, client: ClientId) -> Option<Ticket> {
-        let (index, _) = self.line(pool).find(|(_, waiter)| waiter.request.client == client)?;
-        Some(Ticket { index, generation: self.places[index as usize].generation })
+        let is_it = |index: &u32| {
+            let waiter = self.places[*index as usize].waiter.as_ref();
+            waiter.is_some_and(|waiter| waiter.request.client == client)
+                && self.line_of(*index).pool == pool
+        };
+        let index = (0..u32::try_from(self.places.len()).ok()?).find(is_it)?;
+        Some(self.ticket(index))
     }
 
-    fn line(&self, pool: PoolId) -> impl Iterator<Item = (u32, &Waiter<H>)> {
-        self.lines[pool.0 as usize].list.iter(&self.places).map(|index| {
-            let waiter = self.places[index as usize].waiter.as_ref();
-            (index, waiter.expect("a place in line is taken"))
-        })
+    pub(super) fn ticket(&self, index: u32) -> Ticket {
+        Ticket { index, generation: self.places[index as usize].generation }
     }
 
-    /// How long the one has waited who has waited longest. Those who came back to the front arrived
-    /// after some who stand behind them.
-    pub(super) fn longest_wait(&self, now: Instant, pool: PoolId) -> Duration {
+    pub(super) fn make_probe(&mut self, ticket: Ticket) {
+        if let Some(waiter) = &mut self.places[ticket.index as usize].waiter {
+            waiter.is_probe = true;
+        }
+    }
+
+    /// How long the one in line has waited who has waited longest. Those who came back to the front
+    /// arrived after some who stand behind them.
+    pub(super) fn oldest(&self, now: Instant, line: u32) -> Duration {
         let mut longest = Duration::ZERO;
-        for (_, waiter) in self.line(pool) {
+        for index in self.in_line(line) {
+            let waiter = self.at(index);
             longest = longest.max(now.saturating_duration_since(waiter.since));
             if !waiter.request.again {
                 break;
@@ -194,13 +384,30 @@ impl<H> Queue<H> {
         longest
     }
 
-    /// The pools for which somebody waits, in no order.
+    /// The same over all lines of a pool.
+    pub(super) fn longest_wait(&self, now: Instant, pool: PoolId) -> Duration {
+        let lines = self.hungry_lines(pool).iter();
+        lines.map(|line| self.oldest(now, *line)).max().unwrap_or_default()
+    }
+
+    /// The pools that somebody is in line for, in no order.
     pub(super) fn hungry(&self) -> &[PoolId] {
         &self.hungry
     }
 
+    /// All lines of a pool.
+    pub(super) fn lines_of(&self, pool: PoolId) -> &[u32] {
+        &self.pools[pool.0 as usize].lines
+    }
+
+    /// The lines of a pool with somebody in them, in no order.
+    #[inline]
+    pub(super) fn hungry_lines(&self, pool: PoolId) -> &[u32] {
+        &self.pools[pool.0 as usize].hungry
+    }
+
     pub(super) fn waiting(&self, pool: PoolId) -> u32 {
-        self.lines[pool.0 as usize].list.len()
+        self.pools[pool.0 as usize].waiting
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -209,5 +416,16 @@ impl<H> Queue<H> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Whether anybody stands aside.
+    pub(super) fn has_aside(&self) -> bool {
+        self.aside > 0
+    }
+}
+
+impl<H> Place<H> {
+    fn arrival(&self) -> u64 {
+        self.waiter.as_ref().map_or(0, |waiter| waiter.arrival)
     }
 }

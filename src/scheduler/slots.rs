@@ -8,8 +8,9 @@
 //! - An idle slot is in its pool's list and in that of its home, longest idle first.
 
 use super::caps::{GroupId, Groups};
+use super::held::Moment;
 use super::list::{Linked, Links, List};
-use super::terms::{Counts, Lease, Site, SlotRef};
+use super::terms::{Counts, Lease, Member, Site, SlotRef};
 use crate::base::ids::ClientId;
 use crate::base::ids::PoolId;
 use crate::base::ids::WorkerId;
@@ -19,6 +20,15 @@ use std::time::{Duration, Instant};
 const POOL: usize = 0;
 /// The list of those of them that one worker used last.
 const HOME: usize = 1;
+
+/// Who is charged for a server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    pub(super) member: Member,
+    pub(super) began: Moment,
+    /// How long it was expected to take, in seconds.
+    pub(super) expected: f64,
+}
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum State {
@@ -38,6 +48,12 @@ pub(super) struct Slot<S: Site> {
     pub(super) pool: PoolId,
     /// Who has it, while it is leased.
     pub(super) client: Option<ClientId>,
+    /// On whose account it is: from the grant until it is clean again.
+    pub(super) hold: Option<Hold>,
+    /// Since when its client has been idle in a transaction, as far as it has said so.
+    pub(super) idle_since: Option<Instant>,
+    /// Its client was told to let go.
+    pub(super) yields: bool,
     /// Cancel requests on their way to this server.
     pub(super) cancels: u32,
     pub(super) key: Option<S::Key>,
@@ -59,6 +75,9 @@ impl<S: Site> Slot<S> {
             since: now,
             pool: PoolId(0),
             client: None,
+            hold: None,
+            idle_since: None,
+            yields: false,
             cancels: 0,
             key: None,
             expires: None,
@@ -69,6 +88,11 @@ impl<S: Site> Slot<S> {
             generation: 0,
             links: [Links::UNLINKED; 2],
         }
+    }
+
+    /// Its client has it no more.
+    fn let_go(&mut self) {
+        (self.client, self.idle_since, self.yields) = (None, None, false);
     }
 
     /// `lifetime` may change while the server lives; its stretch stays.
@@ -166,7 +190,7 @@ impl<S: Site> Slots<S> {
     pub(super) fn put(&mut self, now: Instant, lease: Lease<S::Conn>, home: WorkerId) {
         let slot = self.of_mut(lease.slot);
         slot.conn = Some(lease.conn);
-        slot.client = None;
+        slot.let_go();
         slot.home = home;
         let to = if slot.cancels > 0 { State::BeingCanceled } else { State::Idle };
         self.change(now, lease.slot.index, to);
@@ -181,7 +205,7 @@ impl<S: Site> Slots<S> {
 
     /// Leased to Tidying.
     pub(super) fn tidy(&mut self, now: Instant, slot: SlotRef) {
-        self.of_mut(slot).client = None;
+        self.of_mut(slot).let_go();
         self.change(now, slot.index, State::Tidying);
     }
 
@@ -190,7 +214,7 @@ impl<S: Site> Slots<S> {
         self.change(now, index, State::Vacant);
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        slot.client = None;
+        slot.let_go();
         slot.cancels = 0;
         slot.key = None;
         slot.expires = None;

@@ -1,8 +1,8 @@
 //! What goes into a [`Scheduler`](super::Scheduler) and what comes out of it.
 
-use crate::base::ids::ClientId;
-use crate::base::ids::PoolId;
-use crate::base::ids::WorkerId;
+use super::look::{Condition, State};
+use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
+use crate::config::overload::Shed;
 use std::time::{Duration, Instant};
 
 /// What is scheduled. In tests all of it is numbers.
@@ -25,6 +25,9 @@ pub struct HostLimits {
     pub login_retry: Duration,
     /// Over all pools. `None`: unlimited.
     pub max_connections: Option<u32>,
+    /// Requests that wait at once, over all pools; 0: unlimited.
+    pub max_queued: u32,
+    pub shed: Shed,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +70,15 @@ pub struct SlotRef {
     pub(super) generation: u32,
 }
 
+/// A client's place among the others: its class, its address, and where it waits. Made by
+/// [`Scheduler::join`](super::Scheduler::join), for one pool.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Member {
+    pub class: ClassId,
+    pub(super) line: u32,
+    pub(super) source: u32,
+}
+
 /// A server on loan.
 #[derive(Debug)]
 #[must_use = "a lease that is dropped leaks its slot: give it back or discard the slot"]
@@ -84,7 +96,7 @@ pub struct Request<H> {
     /// `None`: waits for ever.
     pub deadline: Option<Instant>,
     pub handle: H,
-    pub pool: PoolId,
+    pub member: Member,
     pub worker: WorkerId,
 }
 
@@ -97,6 +109,12 @@ pub struct Ticket {
 
 /// Something the caller has to do. See [`Scheduler::next_action`](super::Scheduler::next_action).
 pub enum Action<S: Site> {
+    /// A pool does better or worse than before: to be told.
+    Changed {
+        pool: PoolId,
+        before: State,
+        condition: Condition,
+    },
     /// Ask the server whether it still works, then `tidied` or `discard`. Bound the time: a waiter
     /// counts on this server, and no other is opened for it meanwhile.
     Check {
@@ -141,10 +159,62 @@ pub enum CloseReason {
 pub enum Refusal<E> {
     /// The server has an answer, and it will be the same next time.
     LoginFailed { error: E },
+    /// So many wait already.
+    QueueFull { scope: Scope, limit: u32 },
+    /// It came too soon after the others.
+    RateLimited { scope: Scope, retry_after: Duration },
     /// No new server for longer than the hold, and the pool has none left.
     ServerDown { error: E, since: Instant },
+    /// It would have been served too late, or was about to be.
+    Shed { why: Shedding, limit: Duration, patience: Option<Duration>, waiting: u32 },
     /// As it was at the deadline, this waiter included.
-    WaitTimeout { waited: Duration, counts: Counts },
+    WaitTimeout { waited: Duration, counts: Counts, cause: WaitCause },
+}
+
+/// What a limit is counted over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// The clients of one address within a class.
+    Address,
+    Class,
+    Host,
+}
+
+/// How a request came to be refused for overload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shedding {
+    /// Refused on arrival: it would have waited so long.
+    Predicted(Duration),
+    /// Refused on arrival, because nearly all are.
+    Throttled,
+    /// It has waited so long.
+    Waited(Duration),
+}
+
+/// What a waiter waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WaitCause {
+    /// Its class, or its address within it, holds as many servers as it may.
+    InFlight { scope: Scope, limit: u32 },
+    /// Its class, or its address within it, has begun as many transactions as it may.
+    Rate { scope: Scope },
+    /// Its class, or its address within it, has used as much server time as it may.
+    ServerTime { scope: Scope },
+    /// All servers of its pool are in use, and it may have no more.
+    PoolFull,
+    /// A cap that its pool shares with others is full.
+    SharedFull,
+    /// A server is being opened, or checked.
+    Opening,
+    /// The host cannot be reached, or does not let the pool in.
+    ServerDown,
+}
+
+/// Why nobody else can come into a class.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClassFull {
+    pub scope: Scope,
+    pub limit: u32,
 }
 
 /// Why a server could not be opened.

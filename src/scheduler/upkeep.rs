@@ -2,10 +2,12 @@
 
 use super::Pool;
 use super::Scheduler;
-use super::caps::{Groups, or_unlimited};
+use super::caps::Groups;
+use super::class::or_unlimited;
 use super::grow::Victims;
-use super::terms::{Action, CloseReason, HostLimits, PoolLimits, Refusal, Site, SlotRef};
-use crate::base::ids::PoolId;
+use super::terms::{CloseReason, HostLimits, PoolLimits, Refusal, Site, SlotRef};
+use crate::base::ids::{ClassId, PoolId};
+use crate::config::classes::ClassLimits;
 use std::time::Instant;
 
 impl<S: Site> Scheduler<S> {
@@ -17,11 +19,15 @@ impl<S: Site> Scheduler<S> {
             self.reap(now, pool);
         }
         self.refuse_all_hopeless(now);
+        self.pace(now);
+        self.judge(now);
+        self.classes.forget_sources(now);
         self.grow(now);
         self.probe(now);
         for pool in self.slots.pools() {
             self.fill(now, pool);
         }
+        self.look(now);
     }
 
     /// A pool that is larger than its new size shrinks: idle servers are closed now, the others as
@@ -48,6 +54,46 @@ impl<S: Site> Scheduler<S> {
         }
         self.limits = limits;
         self.shrink(now);
+    }
+
+    /// Changes what a class may have. What it has already stays; the rest holds from now on.
+    pub fn set_class(&mut self, now: Instant, class: ClassId, limits: ClassLimits) {
+        self.classes.set_limits(now, class, limits);
+        self.pace(now);
+        self.grow(now);
+    }
+
+    /// Lets those go on who waited for time to pass. To be called every few milliseconds while
+    /// [`is_pacing`](Self::is_pacing).
+    pub fn pace(&mut self, now: Instant) {
+        if self.queue.is_empty() {
+            return;
+        }
+        if self.queue.has_aside() {
+            for source in 0..self.queue.sources() {
+                self.call_in(now, source);
+            }
+        }
+        for pool in self.queue.hungry().to_vec() {
+            self.serve(now, pool);
+            for line in self.queue.hungry_lines(pool).to_vec() {
+                self.shed_old(now, line);
+            }
+        }
+    }
+
+    /// Whether somebody waits for whom time alone decides: for a rate, or for being told that it is
+    /// no use to wait.
+    pub fn is_pacing(&self) -> bool {
+        !self.queue.is_empty()
+            && (self.queue.has_aside()
+                || self.queue.hungry().iter().any(|pool| {
+                    let mut lines = self.queue.hungry_lines(*pool).iter();
+                    lines.any(|line| {
+                        let class = self.classes.of(self.queue.line(*line).class);
+                        class.is_limited() || self.bounds(*line).is_some()
+                    })
+                }))
     }
 
     /// Shows each idle server to `keep`; one that it does not keep is closed. For the caller to read
@@ -79,25 +125,20 @@ impl<S: Site> Scheduler<S> {
                 .any(|group| self.slots.groups.of(group).is_over())
     }
 
-    pub(super) fn refuse_all_hopeless(&mut self, now: Instant) {
-        // Refusing may empty a line, which takes its pool out of `hungry`: go through it backwards.
-        for at in (0..self.queue.hungry().len()).rev() {
-            let pool = self.queue.hungry()[at];
-            self.refuse_if_hopeless(now, pool);
-        }
-    }
-
     fn refuse_late(&mut self, now: Instant) {
         for waiter in self.queue.late(now) {
-            let mut counts = self.counts(waiter.request.pool);
+            let member = waiter.request.member;
+            let pool = self.queue.line(member.line).pool;
+            let mut counts = self.counts(pool);
             counts.waiting += 1;
             let waited = now.saturating_duration_since(waiter.since);
             // With no server and none to be had, that is why it waited.
-            let refusal = match self.trouble(waiter.request.pool) {
-                Some(refusal) => refusal,
-                None => Refusal::WaitTimeout { waited, counts },
-            };
-            self.actions.push_back(Action::Refuse { to: waiter.request.handle, refusal });
+            let refusal = self.trouble(pool).unwrap_or_else(|| Refusal::WaitTimeout {
+                waited,
+                counts,
+                cause: self.wait_cause(now, member),
+            });
+            self.refuse(now, waiter, refusal);
         }
     }
 
@@ -157,7 +198,7 @@ impl<S: Site> Scheduler<S> {
             let is_empty = self.slots.counts(*pool).open() == 0;
             is_news && is_wanted && is_empty && self.may_open(now, *pool)
         });
-        let possible = troubled.filter_map(|pool| Some((pool, self.room_for(pool)?)));
+        let possible = troubled.filter_map(|pool| Some((pool, self.room_for(now, pool)?)));
         possible.max_by_key(|(pool, _)| self.of(*pool).wanted_at)
     }
 

@@ -4,4 +4,5 @@
 //! another's cache line; whoever reads adds the workers up.
 
 pub mod counter;
+pub mod durations;
 pub mod pool;

@@ -44,7 +44,11 @@ pub(super) const CLASS: &[Opt] = &[
          may borrow them meanwhile.",
     )
     .ours(),
-    limit("max_clients", "200", "Clients at most; the next one is refused at its login."),
+    limit(
+        "max_clients",
+        "200",
+        "Clients at most, for each host; the next one is refused at its login (53300).",
+    ),
     limit(
         "max_in_flight",
         "4",
@@ -90,7 +94,7 @@ pub(super) const MATCH: &[Opt] = &[
 ];
 
 pub(super) const PER_ADDRESS: &[Opt] = &[
-    limit("max_clients", "10", "Clients of one address at most."),
+    limit("max_clients", "10", "Clients of one address at most, for each host."),
     limit("max_in_flight", "1", "Servers of a host that one address has at once, at most."),
     limit("max_queued", "5", "Requests of one address that wait at once, for a host, at most."),
     rate("transactions_per_second", "5", "Transactions of one address in a second, sustained."),

@@ -1,0 +1,57 @@
+//! Waiting and refusing, in words: for clients and for the log.
+
+use crate::scheduler::{Scope, Shedding, WaitCause};
+use std::time::Duration;
+
+/// What somebody waits for, as the end of "waits for".
+pub fn waits_for(cause: WaitCause) -> String {
+    match cause {
+        WaitCause::InFlight { scope, limit } => {
+            format!("another of {}, which holds {limit} servers (max_in_flight)", whose(scope))
+        }
+        WaitCause::Rate { scope } => {
+            format!("the rate of {} (transactions_per_second)", whose(scope))
+        }
+        WaitCause::ServerTime { scope } => {
+            format!("the server time of {} (server_seconds_per_second)", whose(scope))
+        }
+        WaitCause::PoolFull => "a server: all of the pool are in use (pool_size)".to_owned(),
+        WaitCause::SharedFull => "a server: a limit that the pool shares with others is reached \
+                                  (max_connections, max_db_connections or max_user_connections)"
+            .to_owned(),
+        WaitCause::Opening => "a server that is being opened".to_owned(),
+        WaitCause::ServerDown => "the database server, which cannot be reached".to_owned(),
+    }
+}
+
+/// Whose limit it is.
+pub fn whose(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Address => "its address",
+        Scope::Class => "its class",
+        Scope::Host => "its host",
+    }
+}
+
+/// Why a request was refused for overload.
+pub fn shed_because(why: Shedding, limit: Duration, patience: Option<Duration>) -> String {
+    let limit = match patience {
+        Some(patience) => format!(
+            "at most {} ms, for clients were seen to give up after {} ms",
+            limit.as_millis(),
+            patience.as_millis()
+        ),
+        None => format!("at most {} ms (shed)", limit.as_millis()),
+    };
+    match why {
+        Shedding::Predicted(wait) => {
+            format!("it would have waited for about {} ms, and may wait {limit}", wait.as_millis())
+        }
+        Shedding::Waited(waited) => {
+            format!("it has waited for {} ms, and may wait {limit}", waited.as_millis())
+        }
+        Shedding::Throttled => {
+            format!("nearly all of its class are refused; a request may wait {limit}")
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! What a class, and each client address in it, may have and has.
+//!
+//! # Invariants
+//!
+//! - What is held is counted from the grant until the server is free again, cleaning included:
+//!   a client that vanishes gives nothing back early.
+//! - A source (a client address within a class) is forgotten only once it holds nothing and its
+//!   allowance is full again: coming back is no way to get a new one.
+
+use super::bucket::Bucket;
+use super::counters::ClassCounters;
+use super::held::{Held, Moment};
+use super::patience::Patience;
+use super::terms::{Member, Scope};
+use super::throttle::Throttle;
+use crate::base::ids::ClassId;
+use crate::config::classes::{ClassLimits, Excess, Quota};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How much a new service time counts in the mean: the last sixteen decide.
+const NEWS: f64 = 1.0 / 16.0;
+
+/// Rounding must not keep a whole token from being one.
+const NEARLY: f64 = 1e-6;
+
+/// What counts against one quota.
+#[derive(Debug)]
+pub(super) struct Usage {
+    pub(super) clients: u32,
+    pub(super) held: Held,
+    pub(super) queued: u32,
+    rate: Option<Bucket>,
+    time: Option<Bucket>,
+}
+
+impl Usage {
+    fn new(now: Instant, quota: &Quota) -> Self {
+        let mut usage =
+            Self { clients: 0, held: Held::default(), queued: 0, rate: None, time: None };
+        usage.obey(now, quota);
+        usage
+    }
+
+    /// Follows a quota that has changed.
+    fn obey(&mut self, now: Instant, quota: &Quota) {
+        let rate = quota.rate.map(|rate| (rate.per_second, f64::from(rate.burst)));
+        let time = quota.server_time.map(|time| (time.per_second, time.burst.as_secs_f64()));
+        for (bucket, wanted) in [(&mut self.rate, rate), (&mut self.time, time)] {
+            match (bucket.as_mut(), wanted) {
+                (Some(bucket), Some((per_second, burst))) => bucket.change(now, per_second, burst),
+                (None, Some((per_second, burst))) => {
+                    *bucket = Some(Bucket::new(now, per_second, burst));
+                }
+                (_, None) => *bucket = None,
+            }
+        }
+    }
+
+    /// How many transactions may begin now.
+    #[inline]
+    pub(super) fn allowance(&self, now: Instant, moment: Moment, quota: &Quota) -> u32 {
+        let mut allowance = or_unlimited(quota.max_in_flight).saturating_sub(self.held.count());
+        if let Some(rate) = &self.rate {
+            allowance = allowance.min(whole(rate.level(now)));
+        }
+        if let Some(time) = &self.time
+            && time.level(now) <= self.held.seconds(moment)
+        {
+            allowance = 0;
+        }
+        allowance
+    }
+
+    /// Which part of the quota keeps the next transaction back, and how long its rate will.
+    pub(super) fn limit(&self, now: Instant, quota: &Quota) -> Option<Limit> {
+        if self.held.count() >= or_unlimited(quota.max_in_flight) {
+            return Some(Limit::InFlight);
+        }
+        match &self.rate {
+            Some(rate) if whole(rate.level(now)) == 0 => Some(Limit::Rate),
+            _ => self.time.is_some().then_some(Limit::ServerTime),
+        }
+    }
+
+    /// How long until one more may begin, if its rate forbids it and says that it is to be refused.
+    pub(super) fn too_soon(&self, now: Instant, quota: &Quota) -> Option<Duration> {
+        let (bucket, rate) = (self.rate.as_ref()?, quota.rate?);
+        // Those who wait for a server will take a token each.
+        let wanted = f64::from(self.queued) + 1.0;
+        let is_over = rate.on_excess == Excess::Reject && bucket.level(now) + NEARLY < wanted;
+        is_over.then(|| bucket.time_to(now, wanted))
+    }
+
+    #[inline]
+    pub(super) fn began(&mut self, now: Instant, moment: Moment) {
+        self.held.begin(moment);
+        if let Some(rate) = &mut self.rate {
+            rate.take(now, 1.0);
+        }
+    }
+
+    #[inline]
+    pub(super) fn ended(&mut self, now: Instant, began: Moment, took: Duration) {
+        self.held.end(began);
+        if let Some(time) = &mut self.time {
+            time.take(now, took.as_secs_f64());
+        }
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        let is_full = |bucket: &Option<Bucket>| bucket.as_ref().is_none_or(|it| it.is_full(now));
+        self.held.count() == 0 && self.queued == 0 && is_full(&self.rate) && is_full(&self.time)
+    }
+}
+
+/// What keeps a transaction back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Limit {
+    InFlight,
+    Rate,
+    ServerTime,
+}
+
+pub(super) struct Class {
+    pub(super) name: String,
+    pub(super) limits: ClassLimits,
+    pub(super) usage: Usage,
+    /// One for each pool that its clients use.
+    pub(super) lines: Vec<u32>,
+    /// How long a server is held, in seconds.
+    pub(super) mean_hold: f64,
+    pub(super) patience: Patience,
+    pub(super) throttle: Throttle,
+    pub(super) counters: ClassCounters,
+}
+
+impl Class {
+    fn new(now: Instant, name: String, limits: ClassLimits) -> Self {
+        Self {
+            usage: Usage::new(now, &limits.quota),
+            name,
+            limits,
+            lines: Vec::new(),
+            mean_hold: 0.0,
+            patience: Patience::new(now),
+            throttle: Throttle::new(now),
+            counters: ClassCounters::default(),
+        }
+    }
+
+    pub(super) fn weight(&self) -> f64 {
+        f64::from(self.limits.weight.max(1))
+    }
+
+    /// Whether a server that comes back may let somebody go on who waits elsewhere.
+    pub(super) fn is_limited(&self) -> bool {
+        limits_servers(&self.limits.quota) || limits_servers(&self.limits.per_address)
+    }
+
+    pub(super) fn took(&mut self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let weight = if self.counters.service.count() == 0 { 1.0 } else { NEWS };
+        self.mean_hold += (seconds - self.mean_hold) * weight;
+        self.counters.service.record(time);
+    }
+}
+
+/// A client address within a class.
+#[derive(Debug)]
+pub(super) struct Source {
+    class: ClassId,
+    address: Option<IpAddr>,
+    pub(super) usage: Usage,
+}
+
+/// All classes, and who is in them.
+pub(super) struct Classes {
+    all: Vec<Class>,
+    sources: Vec<Option<Source>>,
+    free: Vec<u32>,
+    by_address: BTreeMap<(ClassId, Option<IpAddr>), u32>,
+    /// Sources that nobody is in any more.
+    abandoned: Vec<u32>,
+}
+
+impl Classes {
+    pub(super) fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            sources: Vec::new(),
+            free: Vec::new(),
+            by_address: BTreeMap::new(),
+            abandoned: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, now: Instant, name: String, limits: ClassLimits) -> ClassId {
+        self.all.push(Class::new(now, name, limits));
+        ClassId(u32::try_from(self.all.len() - 1).expect("fewer classes than memory"))
+    }
+
+    pub(super) fn set_limits(&mut self, now: Instant, class: ClassId, limits: ClassLimits) {
+        for source in self.sources.iter_mut().flatten().filter(|source| source.class == class) {
+            source.usage.obey(now, &limits.per_address);
+        }
+        let class = self.of_mut(class);
+        class.usage.obey(now, &limits.quota);
+        class.limits = limits;
+    }
+
+    #[inline]
+    pub(super) fn of(&self, class: ClassId) -> &Class {
+        &self.all[class.0 as usize]
+    }
+
+    #[inline]
+    pub(super) fn of_mut(&mut self, class: ClassId) -> &mut Class {
+        &mut self.all[class.0 as usize]
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Class> {
+        self.all.iter_mut()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = ClassId> + use<> {
+        (0..u32::try_from(self.all.len()).expect("counted when added")).map(ClassId)
+    }
+
+    #[inline]
+    pub(super) fn source(&self, source: u32) -> &Source {
+        self.sources[source as usize].as_ref().expect("somebody is in it")
+    }
+
+    #[inline]
+    pub(super) fn source_mut(&mut self, source: u32) -> &mut Source {
+        self.sources[source as usize].as_mut().expect("somebody is in it")
+    }
+
+    pub(super) fn class_of(&self, source: u32) -> ClassId {
+        self.source(source).class
+    }
+
+    /// How many sources there are, vacant places included.
+    pub(super) fn sources(&self) -> u32 {
+        u32::try_from(self.sources.len()).expect("fewer sources than clients")
+    }
+
+    /// Counts a client. Answers with its source.
+    pub(super) fn join(
+        &mut self,
+        now: Instant,
+        class: ClassId,
+        address: Option<IpAddr>,
+    ) -> Result<u32, (Scope, u32)> {
+        let of = &self.all[class.0 as usize];
+        let (quota, per_address) = (&of.limits.quota, &of.limits.per_address);
+        if of.usage.clients >= or_unlimited(quota.max_clients) {
+            return Err((Scope::Class, quota.max_clients));
+        }
+        let key = (class, address);
+        let known = self.by_address.get(&key).copied();
+        let there = known.map_or(0, |source| self.source(source).usage.clients);
+        if there >= or_unlimited(per_address.max_clients) {
+            return Err((Scope::Address, per_address.max_clients));
+        }
+        let source = known.unwrap_or_else(|| {
+            let usage = Usage::new(now, per_address);
+            let source = self.free.pop().unwrap_or_else(|| {
+                self.sources.push(None);
+                u32::try_from(self.sources.len() - 1).expect("fewer sources than clients")
+            });
+            self.sources[source as usize] = Some(Source { class, address, usage });
+            self.by_address.insert(key, source);
+            source
+        });
+        self.source_mut(source).usage.clients += 1;
+        self.of_mut(class).usage.clients += 1;
+        Ok(source)
+    }
+
+    /// A client has gone.
+    pub(super) fn part(&mut self, member: Member) {
+        self.of_mut(member.class).usage.clients -= 1;
+        let usage = &mut self.source_mut(member.source).usage;
+        usage.clients -= 1;
+        if usage.clients == 0 {
+            self.abandoned.push(member.source);
+        }
+    }
+
+    /// Forgets sources that nobody is in and that are owed nothing.
+    pub(super) fn forget_sources(&mut self, now: Instant) {
+        for at in (0..self.abandoned.len()).rev() {
+            let index = self.abandoned[at];
+            let Some(source) = &self.sources[index as usize] else {
+                // Listed twice: somebody was in it meanwhile.
+                self.abandoned.swap_remove(at);
+                continue;
+            };
+            if source.usage.clients > 0 {
+                self.abandoned.swap_remove(at);
+            } else if source.usage.is_fresh(now) {
+                self.by_address.remove(&(source.class, source.address));
+                self.sources[index as usize] = None;
+                self.free.push(index);
+                self.abandoned.swap_remove(at);
+            }
+        }
+    }
+}
+
+/// Whether the quota is about servers, not only about who waits.
+fn limits_servers(quota: &Quota) -> bool {
+    quota.max_in_flight > 0 || quota.rate.is_some() || quota.server_time.is_some()
+}
+
+/// Where 0 means none.
+pub(super) fn or_unlimited(max: u32) -> u32 {
+    if max == 0 { u32::MAX } else { max }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is negative is none, and what is too much is a lot: `as` saturates"
+)]
+fn whole(level: f64) -> u32 {
+    (level + NEARLY) as u32
+}

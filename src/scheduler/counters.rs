@@ -1,0 +1,98 @@
+//! What happened to the requests of a class.
+
+use super::terms::{Refusal, Shedding};
+use crate::stats::durations::Durations;
+use std::time::Duration;
+
+/// Why requests are refused, as they are counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefusedFor {
+    LoginFailed,
+    QueueFull,
+    Rate,
+    ServerDown,
+    /// It would have been served too late.
+    ShedOnArrival,
+    /// It had waited too long.
+    ShedInQueue,
+    /// Nearly all of its class are refused.
+    Throttled,
+    WaitTimeout,
+}
+
+impl RefusedFor {
+    pub const ALL: [Self; 8] = [
+        Self::LoginFailed,
+        Self::QueueFull,
+        Self::Rate,
+        Self::ServerDown,
+        Self::ShedOnArrival,
+        Self::ShedInQueue,
+        Self::Throttled,
+        Self::WaitTimeout,
+    ];
+
+    /// The label in metrics and on the console.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::LoginFailed => "login_failed",
+            Self::QueueFull => "queue_full",
+            Self::Rate => "rate",
+            Self::ServerDown => "server_down",
+            Self::ShedOnArrival => "shed_on_arrival",
+            Self::ShedInQueue => "shed_in_queue",
+            Self::Throttled => "throttled",
+            Self::WaitTimeout => "wait_timeout",
+        }
+    }
+
+    fn of<E>(refusal: &Refusal<E>) -> Self {
+        match refusal {
+            Refusal::LoginFailed { .. } => Self::LoginFailed,
+            Refusal::QueueFull { .. } => Self::QueueFull,
+            Refusal::RateLimited { .. } => Self::Rate,
+            Refusal::ServerDown { .. } => Self::ServerDown,
+            Refusal::Shed { why: Shedding::Predicted(_), .. } => Self::ShedOnArrival,
+            Refusal::Shed { why: Shedding::Throttled, .. } => Self::Throttled,
+            Refusal::Shed { why: Shedding::Waited(_), .. } => Self::ShedInQueue,
+            Refusal::WaitTimeout { .. } => Self::WaitTimeout,
+        }
+    }
+}
+
+/// What happened to the requests of one class. All of it only grows.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ClassCounters {
+    /// Left before they were served.
+    pub abandoned: u64,
+    /// Of the queued, those that a quota kept back.
+    pub delayed: u64,
+    pub granted: u64,
+    pub queued: u64,
+    refused: [u64; RefusedFor::ALL.len()],
+    /// How long servers were held: its sum is the server time.
+    pub service: Durations,
+    /// How long those who were served had waited, zero included.
+    pub waits: Durations,
+}
+
+impl ClassCounters {
+    pub fn refused_for(&self, reason: RefusedFor) -> u64 {
+        self.refused[reason as usize]
+    }
+
+    pub(super) fn refused<E>(&mut self, refusal: &Refusal<E>) {
+        self.refused[RefusedFor::of(refusal) as usize] += 1;
+    }
+
+    #[inline]
+    pub(super) fn granted(&mut self, waited: Duration) {
+        self.granted += 1;
+        self.waits.record(waited);
+    }
+
+    pub(super) fn queued(&mut self, is_delayed: bool) {
+        self.queued += 1;
+        self.delayed += u64::from(is_delayed);
+    }
+}

@@ -1,0 +1,282 @@
+//! What others may see: counts, holders, classes, why somebody waits, and the state of a pool.
+
+use super::Scheduler;
+use super::caps::Groups;
+use super::class::{Limit, or_unlimited};
+use super::counters::ClassCounters;
+use super::terms::{
+    Action, Counts, Health, Holder, Member, Scope, Site, SlotRef, Ticket, WaitCause,
+};
+use crate::base::ids::{ClassId, PoolId};
+use crate::config::classes::ClassLimits;
+use std::time::{Duration, Instant};
+
+/// How a pool does. Ordered: later is worse.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum State {
+    /// Whoever asks is served at once.
+    Healthy,
+    /// Some wait.
+    Busy,
+    /// Some are refused, because they would be served too late.
+    Shedding,
+    /// There is no server, and none to be had.
+    ServerDown,
+    /// Nobody new is let in: the process stops.
+    Draining,
+}
+
+impl State {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Busy => "busy",
+            Self::Shedding => "shedding",
+            Self::ServerDown => "server_down",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// The state of a pool, since when, and what those in it wait for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Condition {
+    pub state: State,
+    pub since: Instant,
+    /// Of the one who has waited longest. `None` where nobody waits.
+    pub cause: Option<WaitCause>,
+    /// When it was last as bad as `state` says.
+    seen: Instant,
+}
+
+/// A state is kept for so long after it was last seen: a pool that is at its limit would change it a
+/// thousand times a second.
+const CALM_AFTER: Duration = Duration::from_secs(1);
+
+impl Condition {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { state: State::Healthy, since: now, cause: None, seen: now }
+    }
+
+    /// Follows what is seen: at once if it is worse, after a while if it is better. Answers with the
+    /// state before, if it has changed.
+    fn see(&mut self, now: Instant, state: State, cause: Option<WaitCause>) -> Option<State> {
+        if state == self.state {
+            (self.seen, self.cause) = (now, cause.or(self.cause));
+            return None;
+        }
+        if state < self.state && now.saturating_duration_since(self.seen) < CALM_AFTER {
+            return None;
+        }
+        let before = self.state;
+        *self = Self { state, since: now, cause, seen: now };
+        Some(before)
+    }
+}
+
+/// One class, at one moment.
+#[derive(Clone, Debug)]
+pub struct ClassView {
+    pub name: String,
+    pub limits: ClassLimits,
+    pub clients: u32,
+    /// Servers held.
+    pub in_flight: u32,
+    /// Requests that wait.
+    pub queued: u32,
+    /// How long its clients wait before they give up. `None`: not known that they do.
+    pub patience: Option<Duration>,
+    pub is_shedding: bool,
+    /// Seconds for which servers have been held, those that still are included.
+    pub server_time: Duration,
+    pub counters: ClassCounters,
+}
+
+impl<S: Site> Scheduler<S> {
+    pub fn counts(&self, pool: PoolId) -> Counts {
+        Counts { waiting: self.queue.waiting(pool), ..*self.slots.counts(pool) }
+    }
+
+    pub fn host_counts(&self) -> Counts {
+        Counts { waiting: self.queue.len(), ..*self.slots.host_counts() }
+    }
+
+    /// How long the one has waited who is in line for longest.
+    pub fn longest_wait(&self, now: Instant, pool: PoolId) -> Duration {
+        self.queue.longest_wait(now, pool)
+    }
+
+    /// Whether the host can be reached.
+    pub fn health(&self) -> Health<S::Error> {
+        self.host.health()
+    }
+
+    /// Whether the host lets this pool in.
+    pub fn login_health(&self, pool: PoolId) -> Health<S::Error> {
+        self.of(pool).login.health()
+    }
+
+    pub fn condition(&self, pool: PoolId) -> Condition {
+        self.of(pool).condition
+    }
+
+    /// Who has a server of this pool.
+    pub fn holders(&self, pool: PoolId) -> impl Iterator<Item = Holder> + '_ {
+        self.slots.open_slots(pool).filter_map(|slot| {
+            let of = self.slots.at(slot.index);
+            Some(Holder { client: of.client?, since: of.since, slot })
+        })
+    }
+
+    pub fn classes(&self) -> impl Iterator<Item = ClassId> + use<S> {
+        self.classes.ids()
+    }
+
+    pub fn class_name(&self, class: ClassId) -> &str {
+        &self.classes.of(class).name
+    }
+
+    pub fn class(&self, now: Instant, class: ClassId) -> ClassView {
+        let of = self.classes.of(class);
+        let held = of.usage.held.seconds(self.moment(now));
+        let is_shedding = |line: &u32| self.queue.line(*line).flow.shed_at.is_some();
+        ClassView {
+            name: of.name.clone(),
+            limits: of.limits.clone(),
+            clients: of.usage.clients,
+            in_flight: of.usage.held.count(),
+            queued: of.usage.queued,
+            patience: of.patience.known(),
+            is_shedding: of.lines.iter().any(is_shedding),
+            server_time: of.counters.service.sum() + Duration::from_secs_f64(held),
+            counters: of.counters.clone(),
+        }
+    }
+
+    /// What somebody waits for. `None`: it does not wait any more.
+    pub fn why_waits(&self, now: Instant, ticket: Ticket) -> Option<WaitCause> {
+        Some(self.wait_cause(now, self.queue.holder(ticket)?.request.member))
+    }
+
+    pub(super) fn wait_cause(&self, now: Instant, member: Member) -> WaitCause {
+        let class = self.classes.of(member.class);
+        let source = self.classes.source(member.source);
+        let (quota, per_address) = (&class.limits.quota, &class.limits.per_address);
+        let by_class = self.class_allowance(now, member.class) == 0;
+        let by_address = self.source_allowance(now, member.class, member.source) == 0;
+        let limited = if by_class {
+            Some((Scope::Class, class.usage.limit(now, quota), quota.max_in_flight))
+        } else if by_address {
+            let limit = source.usage.limit(now, per_address);
+            Some((Scope::Address, limit, per_address.max_in_flight))
+        } else {
+            None
+        };
+        match limited {
+            Some((scope, Some(Limit::InFlight), limit)) => WaitCause::InFlight { scope, limit },
+            Some((scope, Some(Limit::Rate), _)) => WaitCause::Rate { scope },
+            Some((scope, ..)) => WaitCause::ServerTime { scope },
+            None => self.pool_cause(now, self.queue.line(member.line).pool),
+        }
+    }
+
+    /// Why a pool has no server for somebody who may have one.
+    fn pool_cause(&self, now: Instant, pool: PoolId) -> WaitCause {
+        let counts = self.slots.counts(pool);
+        if self.trouble(pool).is_some() {
+            WaitCause::ServerDown
+        } else if counts.connecting + counts.checking > 0 {
+            WaitCause::Opening
+        } else if self.room_for(now, pool).is_none() {
+            WaitCause::SharedFull
+        } else if self.may_open(now, pool) {
+            WaitCause::Opening
+        } else {
+            WaitCause::PoolFull
+        }
+    }
+
+    /// From now on, every pool is draining.
+    pub fn drain(&mut self, now: Instant) {
+        self.is_draining = true;
+        self.look(now);
+    }
+
+    /// Looks at how each pool does, and says so where that has changed.
+    pub(super) fn look(&mut self, now: Instant) {
+        for pool in self.slots.pools() {
+            let (state, cause) = self.seen(now, pool);
+            if let Some(before) = self.of_mut(pool).condition.see(now, state, cause) {
+                let condition = self.of(pool).condition;
+                self.actions.push_back(Action::Changed { pool, before, condition });
+            }
+        }
+    }
+
+    fn seen(&self, now: Instant, pool: PoolId) -> (State, Option<WaitCause>) {
+        let cause = self.longest_waiting(pool).map(|member| self.wait_cause(now, member));
+        let is_shedding = |line: &u32| self.queue.line(*line).flow.shed_at.is_some();
+        let state = if self.is_draining {
+            State::Draining
+        } else if self.hopeless(now, pool).is_some() {
+            State::ServerDown
+        } else if self.queue.lines_of(pool).iter().any(is_shedding) {
+            State::Shedding
+        } else if cause.is_some() {
+            State::Busy
+        } else {
+            State::Healthy
+        };
+        (state, cause)
+    }
+
+    fn longest_waiting(&self, pool: PoolId) -> Option<Member> {
+        let lines = self.queue.hungry_lines(pool).iter();
+        let firsts = lines.filter_map(|line| self.queue.ends(*line));
+        let first = firsts.map(|(first, _)| self.queue.at(first)).min_by_key(|it| it.arrival)?;
+        Some(first.request.member)
+    }
+
+    /// Whether a client that has been idle in a transaction since `idle_since` has to let go of its
+    /// server for those who wait: asked again now and then, while it stays idle. The longest idle
+    /// first, and no more of them than somebody waits for.
+    pub fn must_yield(&mut self, now: Instant, slot: SlotRef, idle_since: Instant) -> bool {
+        if !self.slots.is_current(slot) {
+            return false;
+        }
+        self.slots.at_mut(slot.index).idle_since = Some(idle_since);
+        let pool = slot.pool;
+        let mut others = self.queue.hungry().iter().copied().filter(|other| *other != pool);
+        let elsewhere = others.any(|other| {
+            self.ready(now, other) > 0
+                && self.slots.counts(other).connecting == 0
+                && self.is_blocked_by(other, pool)
+        });
+        let wanted = self.ready(now, pool).saturating_add(u32::from(elsewhere));
+        let counts = self.slots.counts(pool);
+        let mut coming = counts.connecting + counts.checking + counts.tidying;
+        for other in self.slots.open_slots(pool).filter(|other| *other != slot) {
+            let other = self.slots.at(other.index);
+            coming += u32::from(other.yields);
+            if !other.yields && other.idle_since.is_some_and(|since| since < idle_since) {
+                return false;
+            }
+        }
+        let yields = wanted > coming;
+        self.slots.at_mut(slot.index).yields = yields;
+        yields
+    }
+
+    /// A client that was idle in its transaction goes on.
+    pub fn is_active(&mut self, slot: SlotRef) {
+        if self.slots.is_current(slot) {
+            self.slots.at_mut(slot.index).idle_since = None;
+        }
+    }
+
+    /// How full a shared cap is, for those who ask what to raise.
+    pub fn is_host_full(&self) -> bool {
+        let host = self.slots.groups.of(Groups::HOST);
+        host.max != or_unlimited(0) && host.is_full()
+    }
+}

@@ -1,0 +1,246 @@
+//! Who is refused, and why: because nobody can be served, because a limit is reached, or because it
+//! would be served too late to be of use.
+//!
+//! # Overload
+//!
+//! Nothing is refused for overload while nobody gives up and no longest delay is configured. Once it
+//! is known how long the clients of a class wait ([`Patience`](super::patience::Patience)), or how
+//! long they shall, a request is refused when it arrives and would wait too long
+//! ([`Pace`](super::flow::Pace)), and when it has waited too long all the same. While a line stands
+//! ([`Standing`](super::standing::Standing)), too long is sooner, and the newest are served first.
+//! As many as the pool has servers are always let in: whatever is predicted, no server runs dry.
+
+use super::Scheduler;
+use super::class::or_unlimited;
+use super::queue::Waiter;
+use super::standing::Standing;
+use super::terms::{Action, Member, Refusal, Scope, Shedding, Site, Ticket};
+use crate::base::ids::PoolId;
+use crate::config::classes::Priority;
+use crate::config::overload::Shed;
+use std::time::{Duration, Instant};
+
+/// How long after the last refusal a line is said to be shedding.
+const SHEDDING_FOR: Duration = Duration::from_secs(1);
+
+/// How long somebody may wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Bounds {
+    /// Longer is of no use to anybody.
+    pub(super) longest: Duration,
+    /// The most while the line stands.
+    standing: Duration,
+    /// A line whose delay stays above this stands.
+    target: Duration,
+    /// What was learned, if that is what this follows from.
+    patience: Option<Duration>,
+}
+
+impl Bounds {
+    /// Shares of the patience. Who waits for four fifths of it leaves the last fifth to be served in;
+    /// while a line stands, half is enough to bridge any pause between two servers. Sheddable
+    /// requests are refused long before the others, critical ones last: only when they would have
+    /// gone by themselves. The target is `CoDel`'s for a delay of ten times as much.
+    fn of(patience: Duration, priority: Priority) -> Self {
+        let (longest, standing) = match priority {
+            Priority::Critical => (1.0, 0.8),
+            Priority::Normal => (0.8, 0.5),
+            Priority::Sheddable => (0.4, 0.25),
+        };
+        Self {
+            longest: patience.mul_f64(longest),
+            standing: patience.mul_f64(standing),
+            target: patience.mul_f64(0.1),
+            patience: Some(patience),
+        }
+    }
+
+    /// `longest` is for a request of normal priority.
+    fn within(longest: Duration, priority: Priority) -> Self {
+        Self { patience: None, ..Self::of(longest.mul_f64(1.25), priority) }
+    }
+}
+
+impl<S: Site> Scheduler<S> {
+    /// Whether a request is refused at once, though somebody may be served.
+    pub(super) fn turned_away(
+        &mut self,
+        now: Instant,
+        member: Member,
+    ) -> Option<Refusal<S::Error>> {
+        self.over_quota(now, member).or_else(|| self.too_late(now, member))
+    }
+
+    fn over_quota(&self, now: Instant, member: Member) -> Option<Refusal<S::Error>> {
+        let class = self.classes.of(member.class);
+        let source = self.classes.source(member.source);
+        let (quota, per_address) = (&class.limits.quota, &class.limits.per_address);
+        let queues = [
+            (Scope::Host, self.queue.len(), self.limits.max_queued),
+            (Scope::Class, class.usage.queued, quota.max_queued),
+            (Scope::Address, source.usage.queued, per_address.max_queued),
+        ];
+        let full = queues.into_iter().find(|(_, queued, max)| *queued >= or_unlimited(*max));
+        if let Some((scope, _, limit)) = full {
+            return Some(Refusal::QueueFull { scope, limit });
+        }
+        let by_class = class.usage.too_soon(now, quota).map(|after| (Scope::Class, after));
+        let too_soon = by_class.or_else(|| {
+            source.usage.too_soon(now, per_address).map(|after| (Scope::Address, after))
+        });
+        let (scope, retry_after) = too_soon?;
+        Some(Refusal::RateLimited { scope, retry_after })
+    }
+
+    fn too_late(&mut self, now: Instant, member: Member) -> Option<Refusal<S::Error>> {
+        let bounds = self.bounds(member.line)?;
+        let length = self.queue.length(member.line);
+        let pool = self.queue.line(member.line).pool;
+        let servers = self.slots.counts(pool).live();
+        if length < servers.max(1) {
+            return None;
+        }
+        let limit = self.limit(member.line, bounds);
+        let class = self.classes.of(member.class);
+        let predicted = self.queue.line(member.line).flow.pace.predict(now, length, servers);
+        let draw = self.random.unit();
+        let why = if class.throttle.refuses(draw) {
+            Shedding::Throttled
+        } else if predicted > limit {
+            Shedding::Predicted(predicted)
+        } else {
+            return None;
+        };
+        self.queue.line_mut(member.line).flow.shed_at = Some(now);
+        Some(Refusal::Shed { why, limit, patience: bounds.patience, waiting: length })
+    }
+
+    /// How long somebody in this line may wait. `None`: as long as it likes.
+    pub(super) fn bounds(&self, line: u32) -> Option<Bounds> {
+        let class = self.classes.of(self.queue.line(line).class);
+        let priority = class.limits.priority;
+        match self.limits.shed {
+            Shed::Auto => Some(Bounds::of(class.patience.known()?, priority)),
+            Shed::Off => None,
+            Shed::Within(longest) => Some(Bounds::within(longest, priority)),
+        }
+    }
+
+    fn limit(&self, line: u32, bounds: Bounds) -> Duration {
+        let is_standing = self.queue.line(line).flow.standing.is_standing();
+        if is_standing { bounds.standing } else { bounds.longest }
+    }
+
+    /// Refuses those in line who have waited for too long.
+    pub(super) fn shed_old(&mut self, now: Instant, line: u32) {
+        let Some(bounds) = self.bounds(line) else { return };
+        let limit = self.limit(line, bounds);
+        for ticket in self.too_old(now, line, bounds, limit) {
+            let Some(waiter) = self.queue.holder(ticket) else { continue };
+            let delay = now.saturating_duration_since(waiter.since);
+            let class = waiter.request.member.class;
+            if bounds.patience.is_some() && self.classes.of_mut(class).patience.probes(now) {
+                self.queue.make_probe(ticket);
+                continue;
+            }
+            self.queue.line_mut(line).flow.shed_at = Some(now);
+            self.classes.of_mut(class).patience.was_there(delay);
+            let waiting = self.queue.length(line);
+            let why = Shedding::Waited(delay);
+            let waiter = self.queue.remove(ticket).expect("it still waits");
+            let refusal = Refusal::Shed { why, limit, patience: bounds.patience, waiting };
+            self.refuse(now, waiter, refusal);
+        }
+    }
+
+    fn too_old(&self, now: Instant, line: u32, bounds: Bounds, limit: Duration) -> Vec<Ticket> {
+        let servers = self.slots.counts(self.queue.line(line).pool).live();
+        let mut left = self.queue.length(line);
+        let mut old = Vec::new();
+        for index in self.queue.in_line(line) {
+            let waiter = self.queue.at(index);
+            let delay = now.saturating_duration_since(waiter.since);
+            // Those who came back to the front arrived after some behind them.
+            if delay <= limit && !waiter.request.again {
+                break;
+            }
+            let is_probe = waiter.is_probe && delay <= bounds.longest * 2;
+            let is_useful = delay <= bounds.longest && left <= servers;
+            if delay > limit && !is_probe && !is_useful {
+                left -= 1;
+                old.push(self.queue.ticket(index));
+            }
+        }
+        old
+    }
+
+    /// What is to be concluded now and then: how patient clients are, and whether lines stand.
+    pub(super) fn judge(&mut self, now: Instant) {
+        for class in self.classes.iter_mut() {
+            class.patience.learn(now);
+            class.throttle.fade(now);
+        }
+        for line in 0..self.queue.lines() {
+            let oldest = self.queue.oldest(now, line);
+            let bounds = self.bounds(line);
+            let flow = &mut self.queue.line_mut(line).flow;
+            let is_recent = |at: &Instant| now.saturating_duration_since(*at) < SHEDDING_FOR;
+            flow.shed_at = flow.shed_at.filter(is_recent);
+            match bounds {
+                Some(bounds) => flow.standing.judge(now, bounds.target, oldest),
+                // Nobody gives up: there is nothing to judge by.
+                None => flow.standing = Standing::new(now),
+            }
+        }
+    }
+
+    /// Tells somebody who waited that it will not be served.
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        waiter: Waiter<S::Handle>,
+        refusal: Refusal<S::Error>,
+    ) {
+        let member = waiter.request.member;
+        self.classes.of_mut(member.class).counters.refused(&refusal);
+        self.actions.push_back(Action::Refuse { to: waiter.request.handle, refusal });
+        self.left(now, member);
+    }
+
+    /// Whether waiting is pointless in a pool: it has no server and will not get one.
+    pub(super) fn hopeless(&self, now: Instant, pool: PoolId) -> Option<Refusal<S::Error>> {
+        if self.slots.counts(pool).live() > 0 {
+            return None;
+        }
+        let (login, hold) = (&self.of(pool).login, self.limits.down_hold);
+        if let Some(trouble) = login.refused(now) {
+            return Some(Refusal::LoginFailed { error: trouble.error.clone() });
+        }
+        let trouble = self.host.down(now, hold).or_else(|| login.down(now, hold))?;
+        Some(Refusal::ServerDown { error: trouble.error.clone(), since: trouble.since })
+    }
+
+    /// Why a pool without a server gets none just now, whether for long or not.
+    pub(super) fn trouble(&self, pool: PoolId) -> Option<Refusal<S::Error>> {
+        if self.slots.counts(pool).live() > 0 {
+            return None;
+        }
+        let trouble = self.host.trouble().or_else(|| self.of(pool).login.trouble())?;
+        Some(Refusal::ServerDown { error: trouble.error.clone(), since: trouble.since })
+    }
+
+    pub(super) fn refuse_if_hopeless(&mut self, now: Instant, pool: PoolId) {
+        let Some(refusal) = self.hopeless(now, pool) else { return };
+        for waiter in self.queue.take_all(pool) {
+            self.refuse(now, waiter, refusal.clone());
+        }
+    }
+
+    pub(super) fn refuse_all_hopeless(&mut self, now: Instant) {
+        for pool in self.slots.pools() {
+            if self.queue.waiting(pool) > 0 {
+                self.refuse_if_hopeless(now, pool);
+            }
+        }
+    }
+}

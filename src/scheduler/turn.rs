@@ -1,0 +1,161 @@
+//! Whose turn it is: which of the lines of a pool is served next.
+//!
+//! A class whose guaranteed servers others have borrowed comes first; then the highest priority, but
+//! for the floor below; then whoever has had the least server time for its weight. A class at its
+//! quota is passed over, so that it stops nobody.
+
+use super::Scheduler;
+use super::terms::Site;
+use crate::base::ids::{ClassId, PoolId};
+use crate::config::classes::Priority;
+use std::time::Instant;
+
+/// A priority that has been passed over so often is served once, whatever else waits: one server in
+/// twenty keeps it moving, and costs those above it 5 %.
+const FLOOR: u8 = 19;
+
+/// How often each priority was passed over since it was last served.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PassedOver([u8; 3]);
+
+/// The line that is next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) line: u32,
+    /// What will have been passed over once it is served.
+    pub(super) passed_over: PassedOver,
+}
+
+/// A line that may be served. Ordered by who goes first within a priority.
+#[derive(Clone, Copy)]
+struct Candidate {
+    line: u32,
+    is_guaranteed: bool,
+    used: f64,
+    arrival: u64,
+}
+
+impl Candidate {
+    fn goes_before(&self, other: &Self) -> bool {
+        let by_use = self.used.total_cmp(&other.used);
+        let by_arrival = self.arrival.cmp(&other.arrival);
+        other.is_guaranteed.cmp(&self.is_guaranteed).then(by_use).then(by_arrival).is_lt()
+    }
+}
+
+fn level(priority: Priority) -> usize {
+    match priority {
+        Priority::Critical => 0,
+        Priority::Normal => 1,
+        Priority::Sheddable => 2,
+    }
+}
+
+impl<S: Site> Scheduler<S> {
+    /// The next line of a pool that may be served.
+    pub(super) fn next_turn(&self, now: Instant, pool: PoolId) -> Option<Turn> {
+        let mut best: [Option<Candidate>; 3] = [None; 3];
+        for &line in self.queue.hungry_lines(pool) {
+            let class = self.queue.line(line).class;
+            if self.class_allowance(now, class) > 0 {
+                let candidate = self.candidate(now, line);
+                let best = &mut best[level(self.classes.of(class).limits.priority)];
+                if best.is_none_or(|best| candidate.goes_before(&best)) {
+                    *best = Some(candidate);
+                }
+            }
+        }
+        let mut passed = self.of(pool).passed_over;
+        let guaranteed = best.iter().position(|best| best.is_some_and(|best| best.is_guaranteed));
+        // The lowest first: it is the one that the others starve.
+        let starved =
+            (0..3).rev().find(|level| best[*level].is_some() && passed.0[*level] >= FLOOR);
+        let served = guaranteed.or(starved).or_else(|| best.iter().position(Option::is_some))?;
+        for (level, best) in best.iter().enumerate().skip(served + 1) {
+            passed.0[level] += u8::from(best.is_some() && passed.0[level] < FLOOR);
+        }
+        passed.0[served] = 0;
+        Some(Turn { line: best[served]?.line, passed_over: passed })
+    }
+
+    fn candidate(&self, now: Instant, line: u32) -> Candidate {
+        let of = self.queue.line(line);
+        let class = self.classes.of(of.class);
+        let (first, _) = self.queue.ends(line).expect("a hungry line has somebody in it");
+        Candidate {
+            line,
+            is_guaranteed: class.usage.held.count() < class.limits.reserved,
+            used: of.flow.share.used(self.moment(now), class.weight()),
+            arrival: self.queue.at(first).arrival,
+        }
+    }
+
+    /// Who of a line is served: the first, but the last while it sheds. Those who came first have
+    /// waited for so long by then that they are about to leave, and so would everybody after them.
+    pub(super) fn next_in(&self, line: u32) -> u32 {
+        let (first, last) = self.queue.ends(line).expect("it has somebody in it");
+        let is_reversed = self.queue.line(line).flow.standing.is_standing()
+            && self.queue.line(line).flow.shed_at.is_some();
+        if is_reversed { last } else { first }
+    }
+
+    /// How many transactions of a class may begin now.
+    #[inline]
+    pub(super) fn class_allowance(&self, now: Instant, class: ClassId) -> u32 {
+        let class = self.classes.of(class);
+        class.usage.allowance(now, self.moment(now), &class.limits.quota)
+    }
+
+    /// The same for one address in it.
+    #[inline]
+    pub(super) fn source_allowance(&self, now: Instant, class: ClassId, source: u32) -> u32 {
+        let quota = &self.classes.of(class).limits.per_address;
+        self.classes.source(source).usage.allowance(now, self.moment(now), quota)
+    }
+
+    /// How many of those who wait for a pool could use a server now.
+    pub(super) fn ready(&self, now: Instant, pool: PoolId) -> u32 {
+        let lines = self.queue.hungry_lines(pool).iter();
+        let ready = lines.map(|line| {
+            let class = self.queue.line(*line).class;
+            self.queue.length(*line).min(self.class_allowance(now, class))
+        });
+        ready.fold(0, u32::saturating_add)
+    }
+
+    /// Of those who could use a server now: the highest priority, and who came first.
+    pub(super) fn first_ready(&self, now: Instant, pool: PoolId) -> Option<FirstReady> {
+        let lines = self.queue.hungry_lines(pool).iter().copied();
+        let ready =
+            lines.filter(|line| self.class_allowance(now, self.queue.line(*line).class) > 0);
+        ready
+            .map(|line| {
+                let (first, _) = self.queue.ends(line).expect("a hungry line has somebody in it");
+                let class = self.classes.of(self.queue.line(line).class);
+                let waiter = self.queue.at(first);
+                FirstReady {
+                    priority: class.limits.priority,
+                    arrival: waiter.arrival,
+                    since: waiter.since,
+                    weight: class.weight(),
+                }
+            })
+            .reduce(|one, other| FirstReady {
+                priority: one.priority.min(other.priority),
+                weight: one.weight + other.weight,
+                ..if one.arrival < other.arrival { one } else { other }
+            })
+    }
+}
+
+/// What is known of those who wait for a pool and could use a server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FirstReady {
+    /// The highest of them all.
+    pub(super) priority: Priority,
+    /// Of the one who came first.
+    pub(super) arrival: u64,
+    pub(super) since: Instant,
+    /// Of all their classes together.
+    pub(super) weight: f64,
+}
