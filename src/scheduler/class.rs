@@ -280,6 +280,11 @@ impl Classes {
         Ok(source)
     }
 
+    #[cfg(test)]
+    pub(super) fn known_sources(&self) -> usize {
+        self.by_address.len()
+    }
+
     /// A client has gone.
     pub(super) fn part(&mut self, member: Member) {
         self.of_mut(member.class).usage.clients -= 1;

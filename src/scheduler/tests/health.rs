@@ -145,7 +145,7 @@ fn a_wrong_password_is_told_at_once_and_only_to_its_pool() {
     world.ask(A, 4);
     assert_eq!(refusals(&mut world), [failed]);
     assert!(matches!(world.scheduler.health(), Health::Working));
-    assert_eq!(world.scheduler.waiting(B), 1);
+    assert_eq!(world.scheduler.counts(B).waiting, 1);
     // It was corrected: the next to ask after the backoff finds out.
     world.connected(0, WorkerId(0));
     world.run(ms(1_000));

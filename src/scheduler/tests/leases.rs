@@ -7,6 +7,7 @@ use crate::base::ids::WorkerId;
 use crate::scheduler::CloseReason;
 use crate::scheduler::PoolLimits;
 use crate::scheduler::Refusal;
+use crate::scheduler::WaitCause;
 
 fn world(limits: PoolLimits) -> World {
     World::new(host(None), &[spec("a", "x", limits)], 1)
@@ -76,10 +77,11 @@ fn who_leaves_is_not_served_and_who_waits_too_long_is_told() {
     world.leave(2);
     world.run(ms(300));
     let events = world.take_events();
-    let [Event::Refused(ClientId(3), Refusal::WaitTimeout { waited, counts })] = &events[..] else {
+    let [Event::Refused(ClientId(3), Refusal::WaitTimeout { waited, counts, cause })] = &events[..] else {
         panic!("{events:?}");
     };
     assert_eq!((*waited, counts.leased, counts.waiting), (ms(300), 1, 2));
+    assert_eq!(*cause, WaitCause::PoolFull);
     world.give_back(1);
     assert_eq!(world.take_events(), [granted(4, 1)]);
 }
@@ -146,7 +148,7 @@ fn cancel_finds_who_waits_and_nothing_of_who_is_gone() {
     let mut world = busy(sized(1), 1);
     world.ask(A, 2);
     world.cancel(A, 2);
-    assert_eq!(world.scheduler.waiting(A), 0);
+    assert_eq!(world.scheduler.counts(A).waiting, 0);
     world.give_back(1);
     assert_eq!(world.cancel(A, 1), None);
     assert_eq!(world.scheduler.holders(A).count(), 0);

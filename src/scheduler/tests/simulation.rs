@@ -1,25 +1,28 @@
 //! Random traffic, with every invariant checked after every step. A failure prints the seed.
 
+use super::accounts::Seat;
 use super::world::World;
-use super::{host, ms, sized, spec};
-use crate::base::ids::ClientId;
-use crate::base::ids::PoolId;
-use crate::base::ids::WorkerId;
+use super::{Random, host, ms, sized, spec};
+use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
+use crate::config::classes::{ClassLimits, Excess, Priority, Quota, Rate, ServerTime};
+use crate::config::overload::Shed;
 use crate::scheduler::FailureScope;
 use crate::scheduler::HostLimits;
 use crate::scheduler::PoolLimits;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 const SEEDS: u64 = 300;
 const STEPS: u32 = 1_500;
 const POOLS: u32 = 5;
+/// Beside the one without limits.
+const CLASSES: u32 = 4;
 
 #[test]
 fn random_traffic_keeps_every_invariant() {
-    for seed in 1..=SEEDS {
-        let outcome = std::panic::catch_unwind(|| simulate(seed));
-        assert!(outcome.is_ok(), "seed {seed}");
-    }
+    let fails = |seed: &u64| std::panic::catch_unwind(|| simulate(*seed)).is_err();
+    let failed: Vec<u64> = (1..=SEEDS).filter(fails).collect();
+    assert!(failed.is_empty(), "seeds {failed:?}");
 }
 
 fn simulate(seed: u64) {
@@ -42,7 +45,7 @@ struct Day {
 
 impl Day {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut random = Random::new(seed);
         let names = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "z")];
         let host = random_host(&mut random);
         // A cap belongs to its database or user: the last one set holds, as in the scheduler.
@@ -53,6 +56,10 @@ impl Day {
         for pool in 0..POOLS {
             let limits = random_limits(&mut day.random);
             day.world.set_limits(PoolId(pool), limits);
+        }
+        for _ in 0..CLASSES {
+            let limits = random_class(&mut day.random);
+            day.world.add_class(limits);
         }
         day
     }
@@ -73,7 +80,8 @@ impl Day {
             65..=70 => self.answer_check(),
             71..=75 => self.answer_tidying(),
             76..=78 => self.leave(),
-            79..=83 => self.cancel(),
+            79 => self.vanish(),
+            80..=83 => self.cancel(),
             84..=88 => self.cancel_done(),
             89 => self.change_limits(),
             90 => self.change_weather(),
@@ -82,17 +90,67 @@ impl Day {
                 let Self { random, world, .. } = self;
                 world.look_at_idle(|| random.below(4) == 0);
             }
+            94..=96 => self.world.pace(),
             _ => self.world.tick(),
         }
     }
 
     fn arrive(&mut self) {
-        self.clients += 1;
-        let pool = PoolId(self.random.below(POOLS));
         let worker = WorkerId(u16::try_from(self.random.below(3)).expect("small"));
         let patience = (self.random.below(3) > 0).then(|| ms(self.random.below(1_500).into()));
         let again = self.random.below(20) == 0;
-        self.world.ask_as(pool, self.clients, worker, patience, again);
+        let idle = self.idle_clients();
+        if self.random.below(3) > 0
+            && let Some(at) = self.random.index(idle.len())
+        {
+            let pool = self.world.chairs[&idle[at]].pool;
+            return self.world.ask_as(pool, idle[at].0, worker, patience, again);
+        }
+        self.clients += 1;
+        let pool = PoolId(self.random.below(POOLS));
+        let seat = self.seat();
+        if self.world.come(pool, self.clients, seat).is_ok() {
+            self.world.ask_as(pool, self.clients, worker, patience, again);
+        }
+    }
+
+    fn seat(&mut self) -> Seat {
+        let class = ClassId(self.random.below(1 + CLASSES));
+        let last = u8::try_from(self.random.below(3)).expect("small");
+        let address = match self.random.below(4) {
+            0 => None,
+            // What a socket for both families says of the same one.
+            1 => Some(Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().into()),
+            _ => Some(Ipv4Addr::new(10, 0, 0, last).into()),
+        };
+        Seat { class, address: address.map(|address: IpAddr| address.to_canonical()) }
+    }
+
+    /// Who neither waits nor has a server.
+    fn idle_clients(&self) -> Vec<ClientId> {
+        let (world, lines) = (&self.world, &self.world.model.lines);
+        let is_idle = |client: &&ClientId| {
+            !world.leases.iter().any(|(holder, _)| holder == *client)
+                && !lines.iter().flatten().any(|waiter| waiter.client == **client)
+        };
+        world.chairs.keys().filter(is_idle).copied().collect()
+    }
+
+    /// A client goes away, whatever it is doing.
+    fn vanish(&mut self) {
+        let Some(at) = self.random.index(self.world.chairs.len()) else { return };
+        let client = *self.world.chairs.keys().nth(at).expect("so many");
+        if let Some(at) = self.world.leases.iter().position(|(holder, _)| *holder == client) {
+            if self.random.below(2) == 0 {
+                self.world.tidy(at);
+            } else {
+                let (_, lease) = self.world.leases.swap_remove(at);
+                self.world.discard(lease.slot);
+            }
+        } else if self.world.model.lines.iter().flatten().any(|waiter| waiter.client == client) {
+            self.world.leave(client.0);
+        }
+        self.world.part(client.0);
     }
 
     fn finish(&mut self) {
@@ -185,13 +243,21 @@ impl Day {
     }
 
     fn change_limits(&mut self) {
-        if self.random.below(3) == 0 {
-            let limits = random_host(&mut self.random);
-            self.world.set_host_limits(limits);
-        } else {
-            let pool = PoolId(self.random.below(POOLS));
-            let limits = random_limits(&mut self.random);
-            self.world.set_limits(pool, limits);
+        match self.random.below(4) {
+            0 => {
+                let limits = random_host(&mut self.random);
+                self.world.set_host_limits(limits);
+            }
+            1 => {
+                let class = ClassId(1 + self.random.below(CLASSES));
+                let limits = random_class(&mut self.random);
+                self.world.set_class(class, limits);
+            }
+            _ => {
+                let pool = PoolId(self.random.below(POOLS));
+                let limits = random_limits(&mut self.random);
+                self.world.set_limits(pool, limits);
+            }
         }
     }
 
@@ -244,6 +310,16 @@ impl Day {
         }
         assert_eq!(self.world.scheduler.host_counts().open(), 0, "a slot leaked");
         assert!(self.world.model.servers.is_empty());
+        while let Some(client) = self.world.chairs.keys().next().copied() {
+            self.world.part(client.0);
+        }
+        for class in self.world.scheduler.classes() {
+            let view = self.world.scheduler.class(self.world.now, class);
+            assert_eq!((view.clients, view.in_flight, view.queued), (0, 0, 0));
+        }
+        // Long enough for every allowance to be full again.
+        self.world.run(Duration::from_mins(1));
+        assert_eq!(self.world.scheduler.classes.known_sources(), 0, "an address is remembered");
     }
 }
 
@@ -251,6 +327,12 @@ fn random_host(random: &mut Random) -> HostLimits {
     HostLimits {
         down_hold: ms(u64::from(random.below(4)) * 300),
         login_retry: ms(500),
+        max_queued: if random.below(3) == 0 { 5 + random.below(30) } else { 0 },
+        shed: match random.below(4) {
+            0 => Shed::Off,
+            1 => Shed::Within(ms(20 + u64::from(random.below(400)))),
+            _ => Shed::Auto,
+        },
         ..host((random.below(3) > 0).then(|| 1 + random.below(8)))
     }
 }
@@ -276,20 +358,38 @@ fn random_limits(random: &mut Random) -> PoolLimits {
     }
 }
 
-/// Xorshift: good enough to shuffle a test, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        u32::try_from((self.0 >> 33) % u64::from(bound)).expect("less than a u32")
+fn random_class(random: &mut Random) -> ClassLimits {
+    let priorities = [Priority::Critical, Priority::Normal, Priority::Sheddable];
+    ClassLimits {
+        priority: priorities[random.below(3) as usize],
+        weight: 1 + random.below(5),
+        reserved: if random.below(3) == 0 { 1 + random.below(3) } else { 0 },
+        quota: random_quota(random, 4),
+        per_address: if random.below(2) == 0 { random_quota(random, 2) } else { Quota::default() },
     }
+}
 
-    fn index(&mut self, len: usize) -> Option<usize> {
-        let len = u32::try_from(len).expect("test sizes are small");
-        (len > 0).then(|| self.below(len) as usize)
+/// Of each limit one in three is set; `most` servers at once.
+fn random_quota(random: &mut Random, most: u32) -> Quota {
+    let mut maybe =
+        |least: u32, most: u32| if random.below(3) == 0 { least + random.below(most) } else { 0 };
+    let (max_clients, max_in_flight, max_queued) = (maybe(3, 10), maybe(1, most), maybe(1, 6));
+    let on_excess = if maybe(1, 1) == 0 { Excess::Delay } else { Excess::Reject };
+    let (per_second, burst) = (maybe(5, 200), 1 + maybe(1, 5));
+    let server_time = maybe(100, 2_000);
+    Quota {
+        max_clients,
+        max_in_flight,
+        max_queued,
+        rate: (per_second > 0).then_some(Rate {
+            per_second: f64::from(per_second),
+            burst,
+            on_excess,
+        }),
+        server_time: (server_time > 0).then(|| ServerTime {
+            per_second: f64::from(server_time) / 1_000.0,
+            burst: ms(server_time.into()),
+        }),
     }
 }
 

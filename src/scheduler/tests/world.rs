@@ -1,11 +1,13 @@
 //! A scheduler and everybody around it: clients, servers, cancel requests, the clock.
 
+use super::{COMMON, epoch};
+use super::accounts::{Seat, Sure};
 use super::model::{Model, Server, State, Waiter};
-use crate::base::ids::ClientId;
-use crate::base::ids::PoolId;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
+use crate::config::classes::ClassLimits;
 use crate::scheduler::Action;
 use crate::scheduler::Cancel;
+use crate::scheduler::ClassFull;
 use crate::scheduler::CloseReason;
 use crate::scheduler::ConnectFailure;
 use crate::scheduler::Counts;
@@ -13,9 +15,11 @@ use crate::scheduler::FailureScope;
 use crate::scheduler::Health;
 use crate::scheduler::HostLimits;
 use crate::scheduler::Lease;
+use crate::scheduler::Member;
 use crate::scheduler::PoolLimits;
 use crate::scheduler::PoolSpec;
 use crate::scheduler::Refusal;
+use crate::scheduler::RefusedFor;
 use crate::scheduler::Request;
 use crate::scheduler::Scheduler;
 use crate::scheduler::Site;
@@ -53,23 +57,27 @@ pub(super) struct World {
     pub(super) tidying: Vec<Lease<u64>>,
     pub(super) cancels: Vec<SlotRef>,
     pub(super) tickets: BTreeMap<ClientId, Ticket>,
+    /// Who has joined, for which pool.
+    pub(super) chairs: BTreeMap<ClientId, Chair>,
     pub(super) events: Vec<Event>,
     /// Slots that were discarded.
     pub(super) gone: Vec<SlotRef>,
     conns: u64,
 }
 
-#[expect(clippy::disallowed_methods, reason = "where a test's clock starts does not matter")]
-fn epoch() -> Instant {
-    // Some way from the machine's start, so that times before it exist.
-    Instant::now() + Duration::from_hours(1)
+/// Where a client has joined.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chair {
+    pub(super) member: Member,
+    pub(super) pool: PoolId,
+    pub(super) seat: Seat,
 }
 
 impl World {
     pub(super) fn new(host: HostLimits, pools: &[PoolSpec], seed: u64) -> Self {
         let mut world = Self {
             now: epoch(),
-            scheduler: Scheduler::new(host, seed),
+            scheduler: Scheduler::new(epoch(), host, seed),
             model: Model::new(host),
             connecting: Vec::new(),
             leases: Vec::new(),
@@ -77,15 +85,16 @@ impl World {
             tidying: Vec::new(),
             cancels: Vec::new(),
             tickets: BTreeMap::new(),
+            chairs: BTreeMap::new(),
             events: Vec::new(),
             gone: Vec::new(),
             conns: 0,
         };
         for spec in pools {
             world.scheduler.add_pool(world.now, spec.clone());
-            world.model.pools.push(spec.clone());
-            world.model.lines.push(Vec::new());
+            world.model.add_pool(spec.clone());
         }
+        assert_eq!(world.add_class(ClassLimits::default()), COMMON);
         world
     }
 
@@ -93,9 +102,50 @@ impl World {
         self.now += time;
     }
 
+    pub(super) fn add_class(&mut self, limits: ClassLimits) -> ClassId {
+        let name = format!("class {}", self.model.accounts.limits.len());
+        self.model.accounts.add(self.now, limits.clone());
+        self.scheduler.add_class(self.now, name, limits)
+    }
+
+    pub(super) fn set_class(&mut self, class: ClassId, limits: ClassLimits) {
+        self.model.accounts.set(self.now, class, limits.clone());
+        self.scheduler.set_class(self.now, class, limits);
+        self.model.accounts.notice(self.now);
+        self.settle(false);
+    }
+
+    /// A client connects.
+    pub(super) fn come(&mut self, pool: PoolId, client: u64, seat: Seat) -> Result<(), ClassFull> {
+        let expected = self.model.accounts.join(self.now, seat);
+        let joined = self.scheduler.join(self.now, pool, seat.class, seat.address);
+        assert_eq!(joined.map(|_| ()), expected);
+        let member = joined?;
+        self.chairs.insert(ClientId(client), Chair { member, pool, seat });
+        self.settle(false);
+        Ok(())
+    }
+
+    /// A client that neither waits nor has a server is gone.
+    pub(super) fn part(&mut self, client: u64) {
+        let chair = self.chairs.remove(&ClientId(client)).expect("it has come");
+        self.model.accounts.part(chair.seat);
+        self.scheduler.part(chair.member);
+        self.settle(false);
+    }
+
     /// A client asks as the proxy does: at once, or in line.
     pub(super) fn ask(&mut self, pool: PoolId, client: u64) {
         self.ask_as(pool, client, WorkerId(0), None, false);
+    }
+
+    /// A client of a class, from one of several addresses.
+    pub(super) fn ask_in(&mut self, pool: PoolId, client: u64, class: ClassId, address: u8) {
+        let address = Some(std::net::Ipv4Addr::new(10, 0, 0, address).into());
+        if !self.chairs.contains_key(&ClientId(client)) {
+            self.come(pool, client, Seat { class, address }).expect("there is room");
+        }
+        self.ask(pool, client);
     }
 
     pub(super) fn ask_as(
@@ -106,27 +156,35 @@ impl World {
         patience: Option<Duration>,
         again: bool,
     ) {
+        if !self.chairs.contains_key(&ClientId(client)) {
+            self.come(pool, client, Seat { class: COMMON, address: None }).expect("no limits");
+        }
         let client = ClientId(client);
-        if let Some(lease) = self.scheduler.try_acquire(self.now, pool, client, worker) {
-            assert_eq!(self.model.waiting(pool), 0, "overtook");
+        let Chair { member, seat, pool: of } = self.chairs[&client];
+        assert_eq!(of, pool, "a client is of one pool");
+        let lease = self.scheduler.try_acquire(self.now, member, client, worker);
+        self.obey(false);
+        if let Some(lease) = lease {
+            assert_eq!(self.model.ready(self.now, pool, Sure::Certainly), 0, "overtook");
             self.check_locality(pool, lease.slot, worker);
-            self.model.on_lend(self.now, client, lease.slot, lease.conn);
+            self.model.on_lend(self.now, (client, seat), lease.slot, lease.conn);
             self.events.push(Event::Granted(client, lease.conn));
             self.leases.push((client, lease));
             return self.settle(false);
         }
         self.settle(false);
         let deadline = patience.map(|patience| self.now + patience);
-        let request = Request { again, client, deadline, handle: client, pool, worker };
-        let waiter = Waiter { client, deadline, since: self.now, order: 0, again };
+        let request = Request { again, client, deadline, handle: client, member, worker };
+        let waiter = Waiter { client, seat, deadline, since: self.now, order: 0, again };
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => {
-                self.model.enqueue(pool, waiter);
+                self.model.enqueue(self.now, pool, waiter);
                 self.tickets.insert(client, ticket);
             }
             Err((handle, refusal)) => {
                 assert_eq!(handle, client);
-                self.model.check_refusal(self.now, pool, &refusal, false);
+                self.obey(false);
+                self.model.check_refusal(self.now, (pool, seat), &refusal, false);
                 self.events.push(Event::Refused(client, refusal));
             }
         }
@@ -150,7 +208,7 @@ impl World {
         let client = ClientId(client);
         let left = self.scheduler.leave(self.now, self.tickets[&client]);
         assert_eq!(left, Some(client));
-        self.model.unqueue(client);
+        self.model.leave(self.now, client);
         self.settle(false);
         assert_eq!(self.scheduler.leave(self.now, self.tickets[&client]), None, "left twice");
     }
@@ -207,7 +265,7 @@ impl World {
     }
 
     pub(super) fn discard(&mut self, slot: SlotRef) {
-        self.model.remove(slot);
+        self.model.remove(self.now, slot);
         self.scheduler.discard(self.now, slot);
         self.gone.push(slot);
         self.settle(false);
@@ -232,7 +290,7 @@ impl World {
 
     pub(super) fn connect_failed(&mut self, at: usize, scope: FailureScope, definitive: bool) {
         let slot = self.connecting.remove(at);
-        self.model.remove(slot);
+        self.model.remove(self.now, slot);
         if scope == FailureScope::Host {
             self.model.ramp = 1;
         }
@@ -247,7 +305,7 @@ impl World {
         let key = match self.scheduler.cancel(self.now, pool, client) {
             Cancel::Nothing => None,
             Cancel::Queued(handle) => {
-                assert_eq!((handle, self.model.unqueue(client).0), (client, pool));
+                assert_eq!((handle, self.model.leave(self.now, client)), (client, pool));
                 None
             }
             Cancel::Running { slot, key } => {
@@ -309,7 +367,15 @@ impl World {
 
     pub(super) fn tick(&mut self) {
         self.scheduler.tick(self.now);
+        self.model.accounts.notice(self.now);
         self.settle(true);
+        self.model.accounts.forget(self.now);
+    }
+
+    pub(super) fn pace(&mut self) {
+        self.scheduler.pace(self.now);
+        self.model.accounts.notice(self.now);
+        self.settle(false);
     }
 
     /// The most a test waits for: the clock moves by ticks.
@@ -326,46 +392,73 @@ impl World {
     }
 
     fn settle(&mut self, ticked: bool) {
-        let now = self.now;
-        while let Some(action) = self.scheduler.next_action() {
-            let event = match action {
-                Action::Check { lease } => {
-                    self.model.on_check(now, lease.slot);
-                    let conn = lease.conn;
-                    self.checks.push(lease);
-                    Event::Checking(conn)
-                }
-                Action::Close { conn, pool, why } => {
-                    self.model.on_close(now, pool, conn, why);
-                    Event::Closed(pool, conn, why)
-                }
-                Action::Connect { slot } => {
-                    for health in [self.scheduler.health(), self.scheduler.login_health(slot.pool)]
-                    {
-                        let is_early =
-                            matches!(health, Health::Failing { retry_at, .. } if retry_at > now);
-                        assert!(!is_early, "tried again too early");
-                    }
-                    let is_well =
-                        |pool: PoolId| matches!(self.scheduler.login_health(pool), Health::Working);
-                    self.model.on_connect(now, slot, ticked, is_well);
-                    self.connecting.push(slot);
-                    Event::Connecting(slot.pool)
-                }
-                Action::Grant { to, lease, waited: _ } => {
-                    self.model.on_grant(now, to, lease.slot, lease.conn);
-                    let conn = lease.conn;
-                    self.leases.push((to, lease));
-                    Event::Granted(to, conn)
-                }
-                Action::Refuse { to, refusal } => {
-                    self.model.on_refuse(now, to, &refusal);
-                    Event::Refused(to, refusal)
-                }
-            };
-            self.events.push(event);
-        }
+        self.obey(ticked);
         self.check(ticked);
+        self.model.reversed.clear();
+        self.note_reversed();
+    }
+
+    fn obey(&mut self, ticked: bool) {
+        self.note_reversed();
+        while let Some(action) = self.scheduler.next_action() {
+            let event = self.act(action, ticked);
+            self.events.extend(event);
+        }
+    }
+
+    /// Lines in which the newest is first, before a step or after it.
+    fn note_reversed(&mut self) {
+        for line in 0..self.scheduler.queue.lines() {
+            let of = self.scheduler.queue.line(line);
+            if of.flow.shed_at.is_some() && of.flow.standing.is_standing() {
+                self.model.reversed.insert((of.pool, of.class));
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action<Numbers>, ticked: bool) -> Option<Event> {
+        let now = self.now;
+        Some(match action {
+            Action::Changed { before, condition, .. } => {
+                assert_ne!(before, condition.state);
+                return None;
+            }
+            Action::Check { lease } => {
+                self.model.on_check(now, lease.slot);
+                let conn = lease.conn;
+                self.checks.push(lease);
+                Event::Checking(conn)
+            }
+            Action::Close { conn, pool, why } => {
+                self.model.on_close(now, pool, conn, why);
+                Event::Closed(pool, conn, why)
+            }
+            Action::Connect { slot } => {
+                for health in [self.scheduler.health(), self.scheduler.login_health(slot.pool)] {
+                    let is_early =
+                        matches!(health, Health::Failing { retry_at, .. } if retry_at > now);
+                    assert!(!is_early, "tried again too early");
+                }
+                let is_well =
+                    |pool: PoolId| matches!(self.scheduler.login_health(pool), Health::Working);
+                self.model.on_connect(now, slot, ticked, is_well);
+                self.connecting.push(slot);
+                Event::Connecting(slot.pool)
+            }
+            Action::Grant { to, lease, waited } => {
+                let waiters = self.model.lines.iter().flatten();
+                let since = waiters.clone().find(|waiter| waiter.client == to).expect("it waits").since;
+                assert_eq!(waited, now - since);
+                self.model.on_grant(now, to, lease.slot, lease.conn);
+                let conn = lease.conn;
+                self.leases.push((to, lease));
+                Event::Granted(to, conn)
+            }
+            Action::Refuse { to, refusal } => {
+                self.model.on_refuse(now, to, &refusal);
+                Event::Refused(to, refusal)
+            }
+        })
     }
 
     fn check(&self, ticked: bool) {
@@ -385,6 +478,7 @@ impl World {
                 assert_eq!(self.model.waiting(pool), 0, "waits for a host that is down");
             }
         }
+        self.check_classes();
         let host = self.scheduler.host_counts();
         assert_eq!(host.open() as usize, self.model.servers.len());
         assert_eq!(host.waiting, all.waiting);
@@ -400,5 +494,20 @@ impl World {
                 })
         };
         self.model.check(self.now, ticked, may_try);
+    }
+
+    fn check_classes(&self) {
+        let accounts = &self.model.accounts;
+        for (class, (account, tally)) in
+            self.scheduler.classes().zip(accounts.classes.iter().zip(&accounts.tallies))
+        {
+            let of = self.scheduler.classes.of(class);
+            let has = (of.usage.clients, of.usage.held.count() as usize, of.usage.queued);
+            assert_eq!(has, (account.clients, account.held.len(), account.queued), "{class:?}");
+            let refused: u64 =
+                RefusedFor::ALL.iter().map(|reason| of.counters.refused_for(*reason)).sum();
+            let counted = [of.counters.granted, of.counters.queued, refused, of.counters.abandoned];
+            assert_eq!(counted, [tally.granted, tally.queued, tally.refused, tally.abandoned]);
+        }
     }
 }

@@ -1,0 +1,321 @@
+//! What each class, and each address in it, has and may have, counted once more: by plain sums, and
+//! over windows of time.
+
+use crate::base::ids::ClassId;
+use crate::config::classes::{ClassLimits, Excess, Quota};
+use crate::scheduler::{ClassFull, Refusal, Scope};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// More than sums of floats are off by, and less than anybody would notice.
+const CRUMB: f64 = 1e-3;
+
+/// Who a client is to the scheduler.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Seat {
+    pub(super) class: ClassId,
+    pub(super) address: Option<IpAddr>,
+}
+
+/// How sure it is that somebody may have something: what time has brought since the scheduler was
+/// last told the time is there, but need not have been noticed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sure {
+    Certainly,
+    Perhaps,
+}
+
+/// An allowance that time fills.
+#[derive(Clone, Debug)]
+struct Fill {
+    per_second: f64,
+    burst: f64,
+    level: f64,
+    at: Instant,
+    /// As of when the scheduler was last told the time.
+    noticed: f64,
+    taken: Vec<(Instant, f64)>,
+}
+
+impl Fill {
+    fn follow(this: &mut Option<Self>, now: Instant, wanted: Option<(f64, f64)>) {
+        let level = this.as_ref().map(|fill| fill.level_at(now));
+        *this = wanted.map(|(per_second, burst)| {
+            let level = level.unwrap_or(burst).min(burst);
+            Self { per_second, burst, level, at: now, noticed: level, taken: Vec::new() }
+        });
+    }
+
+    fn level_at(&self, now: Instant) -> f64 {
+        (self.level + (now - self.at).as_secs_f64() * self.per_second).min(self.burst)
+    }
+
+    fn notice(&mut self, now: Instant) {
+        (self.level, self.at) = (self.level_at(now), now);
+        self.noticed = self.level;
+    }
+
+    fn level(&self, now: Instant, sure: Sure) -> f64 {
+        match sure {
+            Sure::Certainly => self.noticed - CRUMB,
+            Sure::Perhaps => self.level_at(now) + CRUMB,
+        }
+    }
+
+    fn take(&mut self, now: Instant, amount: f64) {
+        (self.level, self.at) = (self.level_at(now) - amount, now);
+        self.noticed -= amount;
+        self.taken.push((now, amount));
+        if self.taken.len() > 200 {
+            self.taken.drain(..100);
+        }
+    }
+
+    /// No window has more than a pause may have saved and it has itself brought.
+    fn check_windows(&self, now: Instant) {
+        let mut sum = 0.0;
+        for (at, amount) in self.taken.iter().rev() {
+            sum += amount;
+            let allowed = self.burst + (now - *at).as_secs_f64() * self.per_second;
+            assert!(sum <= allowed + CRUMB, "{sum} where {allowed} is allowed");
+        }
+    }
+}
+
+/// What counts against one quota.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Account {
+    pub(super) clients: u32,
+    pub(super) queued: u32,
+    /// Since when each server is held.
+    pub(super) held: Vec<Instant>,
+    rate: Option<Fill>,
+    time: Option<Fill>,
+}
+
+impl Account {
+    fn follow(&mut self, now: Instant, quota: &Quota) {
+        let rate = quota.rate.map(|rate| (rate.per_second, f64::from(rate.burst)));
+        let time = quota.server_time.map(|time| (time.per_second, time.burst.as_secs_f64()));
+        Fill::follow(&mut self.rate, now, rate);
+        Fill::follow(&mut self.time, now, time);
+    }
+
+    fn held_for(&self, now: Instant) -> f64 {
+        self.held.iter().map(|since| (now - *since).as_secs_f64()).sum()
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what is negative is none"
+    )]
+    fn allowance(&self, now: Instant, quota: &Quota, sure: Sure) -> u32 {
+        let held = u32::try_from(self.held.len()).expect("few");
+        let servers = unlimited(quota.max_in_flight).saturating_sub(held);
+        let begins = self.rate.as_ref().map_or(u32::MAX, |rate| rate.level(now, sure) as u32);
+        let is_spent = |time: &Fill| time.level(now, sure) <= self.held_for(now);
+        if self.time.as_ref().is_some_and(is_spent) { 0 } else { servers.min(begins) }
+    }
+
+    fn begin(&mut self, now: Instant, quota: &Quota) {
+        if let Some(time) = &self.time {
+            assert!(time.level(now, Sure::Perhaps) > self.held_for(now), "no server time left");
+        }
+        if let Some(rate) = &mut self.rate {
+            rate.take(now, 1.0);
+            assert!(rate.level > -CRUMB, "above its rate");
+            rate.check_windows(now);
+        }
+        self.held.push(now);
+        assert!(self.held.len() <= unlimited(quota.max_in_flight) as usize, "above its quota");
+    }
+
+    fn end(&mut self, now: Instant, began: Instant) {
+        let at = self.held.iter().position(|since| *since == began).expect("it is held");
+        self.held.swap_remove(at);
+        if let Some(time) = &mut self.time {
+            time.take(now, (now - began).as_secs_f64());
+        }
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        let is_full =
+            |fill: &Option<Fill>| fill.as_ref().is_none_or(|it| it.level_at(now) >= it.burst);
+        self.clients == 0
+            && self.queued == 0
+            && self.held.is_empty()
+            && is_full(&self.rate)
+            && is_full(&self.time)
+    }
+
+    fn is_too_soon(&self, now: Instant, quota: &Quota, sure: Sure) -> bool {
+        let rejects = quota.rate.is_some_and(|rate| rate.on_excess == Excess::Reject);
+        let is_short = |rate: &Fill| rate.level(now, sure) < f64::from(self.queued) + 1.0;
+        rejects && self.rate.as_ref().is_some_and(is_short)
+    }
+}
+
+/// What happened to the requests of a class, and how its clients left.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) granted: u64,
+    pub(super) queued: u64,
+    pub(super) refused: u64,
+    pub(super) abandoned: u64,
+    /// After a wait that may have been the reason.
+    pub(super) gave_up: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    pub(super) limits: Vec<ClassLimits>,
+    pub(super) classes: Vec<Account>,
+    pub(super) tallies: Vec<Tally>,
+    pub(super) seats: BTreeMap<Seat, Account>,
+}
+
+impl Accounts {
+    pub(super) fn add(&mut self, now: Instant, limits: ClassLimits) {
+        let mut account = Account::default();
+        account.follow(now, &limits.quota);
+        self.classes.push(account);
+        self.tallies.push(Tally::default());
+        self.limits.push(limits);
+    }
+
+    pub(super) fn set(&mut self, now: Instant, class: ClassId, limits: ClassLimits) {
+        for (_, account) in self.seats.iter_mut().filter(|(seat, _)| seat.class == class) {
+            account.follow(now, &limits.per_address);
+        }
+        self.classes[class.0 as usize].follow(now, &limits.quota);
+        self.limits[class.0 as usize] = limits;
+    }
+
+    /// The scheduler was told the time.
+    pub(super) fn notice(&mut self, now: Instant) {
+        for account in self.classes.iter_mut().chain(self.seats.values_mut()) {
+            let fills = [&mut account.rate, &mut account.time];
+            fills.into_iter().flatten().for_each(|fill| fill.notice(now));
+        }
+    }
+
+    /// It has forgotten addresses that it owes nothing.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.seats.retain(|_, account| !account.is_fresh(now));
+    }
+
+    pub(super) fn of(&self, class: ClassId) -> &ClassLimits {
+        &self.limits[class.0 as usize]
+    }
+
+    pub(super) fn tally(&mut self, class: ClassId) -> &mut Tally {
+        &mut self.tallies[class.0 as usize]
+    }
+
+    /// Both accounts of a client, with the quota that they obey.
+    fn both(&mut self, seat: Seat) -> [(&mut Account, &Quota); 2] {
+        let limits = &self.limits[seat.class.0 as usize];
+        let of_seat = self.seats.get_mut(&seat).expect("somebody came from there");
+        let of_class = &mut self.classes[seat.class.0 as usize];
+        [(of_class, &limits.quota), (of_seat, &limits.per_address)]
+    }
+
+    pub(super) fn join(&mut self, now: Instant, seat: Seat) -> Result<(), ClassFull> {
+        let limits = &self.limits[seat.class.0 as usize];
+        let there = self.seats.get(&seat).map_or(0, |account| account.clients);
+        let all = self.classes[seat.class.0 as usize].clients;
+        for (clients, limit, scope) in [
+            (all, limits.quota.max_clients, Scope::Class),
+            (there, limits.per_address.max_clients, Scope::Address),
+        ] {
+            if clients >= unlimited(limit) {
+                return Err(ClassFull { scope, limit });
+            }
+        }
+        let account = self.seats.entry(seat).or_insert_with(|| {
+            let mut account = Account::default();
+            account.follow(now, &limits.per_address);
+            account
+        });
+        account.clients += 1;
+        self.classes[seat.class.0 as usize].clients += 1;
+        Ok(())
+    }
+
+    pub(super) fn part(&mut self, seat: Seat) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.clients -= 1);
+    }
+
+    /// `again` goes before all limits.
+    pub(super) fn queue(&mut self, now: Instant, seat: Seat, again: bool) {
+        for (account, quota) in self.both(seat) {
+            assert!(again || account.queued < unlimited(quota.max_queued), "too many wait");
+            assert!(again || !account.is_too_soon(now, quota, Sure::Perhaps), "not refused");
+            account.queued += 1;
+        }
+        self.tally(seat.class).queued += 1;
+    }
+
+    pub(super) fn unqueue(&mut self, seat: Seat) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.queued -= 1);
+    }
+
+    pub(super) fn begin(&mut self, now: Instant, seat: Seat) {
+        self.both(seat).into_iter().for_each(|(account, quota)| account.begin(now, quota));
+        self.tally(seat.class).granted += 1;
+    }
+
+    pub(super) fn end(&mut self, now: Instant, (seat, began): (Seat, Instant)) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.end(now, began));
+    }
+
+    pub(super) fn class_allowance(&self, now: Instant, class: ClassId, sure: Sure) -> u32 {
+        self.classes[class.0 as usize].allowance(now, &self.of(class).quota, sure)
+    }
+
+    pub(super) fn seat_allowance(&self, now: Instant, seat: Seat, sure: Sure) -> u32 {
+        self.seats[&seat].allowance(now, &self.of(seat.class).per_address, sure)
+    }
+
+    pub(super) fn may_begin(&self, now: Instant, seat: Seat, sure: Sure) -> bool {
+        self.class_allowance(now, seat.class, sure) > 0 && self.seat_allowance(now, seat, sure) > 0
+    }
+
+    /// It holds fewer servers than are kept back for it.
+    pub(super) fn is_guaranteed(&self, class: ClassId) -> bool {
+        self.classes[class.0 as usize].held.len() < self.of(class).reserved as usize
+    }
+
+    /// A newcomer was refused for a quota: there must be one, and it must be used up.
+    pub(super) fn check_refusal(&self, now: Instant, seat: Seat, refusal: &Refusal<u32>) {
+        let limits = self.of(seat.class);
+        let of = |scope| match scope {
+            Scope::Address => Some((&self.seats[&seat], &limits.per_address)),
+            Scope::Class => Some((&self.classes[seat.class.0 as usize], &limits.quota)),
+            Scope::Host => None,
+        };
+        match refusal {
+            Refusal::QueueFull { scope, limit } => {
+                if let Some((account, quota)) = of(*scope) {
+                    assert_eq!(*limit, quota.max_queued);
+                    assert!(account.queued >= *limit, "there was room");
+                }
+            }
+            Refusal::RateLimited { scope, retry_after } => {
+                let (account, quota) = of(*scope).expect("a host has no rate");
+                assert!(account.is_too_soon(now, quota, Sure::Certainly), "not too soon");
+                // Unless so many wait that their tokens are never there at once.
+                let (then, rate) = (now + *retry_after, quota.rate.expect("there is one"));
+                let is_good = !account.is_too_soon(then, quota, Sure::Perhaps);
+                assert!(is_good || account.queued >= rate.burst, "still too soon");
+            }
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn unlimited(max: u32) -> u32 {
+    if max == 0 { u32::MAX } else { max }
+}
