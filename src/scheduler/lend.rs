@@ -22,7 +22,7 @@ impl<S: Site> Scheduler<S> {
     ) -> Option<Lease<S::Conn>> {
         let Member { class, line, source } = member;
         self.classes.of_mut(class).throttle.requested();
-        let is_behind = self.queue.length(line) > 0 || self.queue.of_source(source).1;
+        let is_behind = self.queue.length(line) > 0 || self.queue.party_of(member).1;
         if is_behind
             || self.class_allowance(now, class) == 0
             || self.source_allowance(now, class, source) == 0
@@ -62,7 +62,7 @@ impl<S: Site> Scheduler<S> {
         if self.slots.counts(pool).connecting == 0 {
             self.of_mut(pool).login.doubt(now, retry);
         }
-        self.call_in(now, member.source);
+        self.recall(now, member);
         let refusal = match self.hopeless(now, pool) {
             None if !again => self.turned_away(now, member),
             hopeless => hopeless,
@@ -73,7 +73,7 @@ impl<S: Site> Scheduler<S> {
         }
         self.arrive(now, member);
         let allowance = self.source_allowance(now, member.class, member.source);
-        let (in_line, has_aside) = self.queue.of_source(member.source);
+        let (in_line, has_aside) = self.queue.party_of(member);
         let aside = has_aside || in_line >= allowance;
         let is_delayed = aside || self.class_allowance(now, member.class) == 0;
         let ticket = self.queue.push(now, request, aside);
@@ -128,8 +128,8 @@ impl<S: Site> Scheduler<S> {
         if self.slots.is_current(slot) {
             let freed = self.end_hold(now, slot.index);
             self.slots.vacate(now, slot.index);
-            self.settle(now, slot.pool);
             self.unblock(now, freed);
+            self.settle(now, slot.pool);
         }
     }
 
@@ -181,7 +181,8 @@ impl<S: Site> Scheduler<S> {
             self.slots.put(now, lease, home);
         } else if let Some(why) = self.unwanted(now, slot) {
             self.close(now, lease, why);
-            self.settle(now, slot.pool);
+            self.unblock(now, freed);
+            return self.settle(now, slot.pool);
         } else if !self.queue.is_empty()
             // A server that has just arrived has served nobody yet: it is not closed for others.
             && self.slots.at(slot.index).state != State::Connecting
@@ -189,15 +190,17 @@ impl<S: Site> Scheduler<S> {
         {
             self.close(now, lease, CloseReason::Evicted);
             self.connect(now, starving);
-            self.settle(now, slot.pool);
+            self.unblock(now, freed);
+            return self.settle(now, slot.pool);
         } else {
             self.slots.put(now, lease, home);
-            if !self.queue.is_empty() {
-                self.serve(now, slot.pool);
-                self.grow(now);
-            }
         }
+        // Those of the same class first, in order of arrival: they waited for just that.
         self.unblock(now, freed);
+        if !self.queue.is_empty() {
+            self.serve(now, slot.pool);
+            self.grow(now);
+        }
     }
 
     fn unwanted(&self, now: Instant, slot: SlotRef) -> Option<CloseReason> {
@@ -301,8 +304,9 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    /// Settles the account of a server that its client has given up.
-    fn end_hold(&mut self, now: Instant, index: u32) -> Option<Member> {
+    /// Settles the account of a server that its client has given up, and calls those in line who
+    /// waited for that. Answers with the class that may go on, if it has somebody waiting.
+    fn end_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
         let Hold { member, began, expected } = self.slots.at_mut(index).hold.take()?;
         let moment = self.moment(now);
         let took = moment.since(began);
@@ -310,43 +314,61 @@ impl<S: Site> Scheduler<S> {
         class.usage.ended(now, began, took);
         class.took(took);
         let weight = class.weight();
+        let is_blocked = class.usage.queued > 0 && class.is_limited();
         self.classes.source_mut(member.source).usage.ended(now, began, took);
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.end(began, moment, expected, weight);
-        Some(member)
+        is_blocked.then(|| {
+            self.call_in(now, member.source);
+            member.class
+        })
     }
 
     /// Lets those go on whom the quota kept back that a server which came back counted against.
-    fn unblock(&mut self, now: Instant, freed: Option<Member>) {
-        let Some(member) = freed else { return };
-        let class = self.classes.of(member.class);
-        if class.usage.queued > 0 && class.is_limited() {
-            self.call_in(now, member.source);
-            self.serve_class(now, member.class);
+    fn unblock(&mut self, now: Instant, freed: Option<ClassId>) {
+        if let Some(class) = freed {
+            self.serve_class(now, class);
             self.grow(now);
         }
     }
 
-    /// Serves every pool that somebody of this class waits for.
+    /// Serves every pool that somebody of this class waits for, who came first first.
     pub(super) fn serve_class(&mut self, now: Instant, class: ClassId) {
-        for at in 0..self.classes.of(class).lines.len() {
-            let line = self.classes.of(class).lines[at];
-            if self.queue.length(line) > 0 {
-                self.serve(now, self.queue.line(line).pool);
-            }
+        let mut served = 0;
+        while let Some((arrival, line)) = self.next_line(class, served) {
+            self.serve(now, self.queue.line(line).pool);
+            served = arrival;
         }
     }
 
-    /// Lets those of an address get in line who stood aside and need not any more.
-    pub(super) fn call_in(&mut self, now: Instant, source: u32) {
-        while self.queue.of_source(source).1 {
+    /// The line of a class with the first to come of those who came after.
+    fn next_line(&self, class: ClassId, after: u64) -> Option<(u64, u32)> {
+        let lines = self.classes.of(class).lines.iter().copied();
+        let firsts = lines.filter_map(|line| Some((self.queue.first_arrival(line)?, line)));
+        firsts.filter(|(arrival, _)| *arrival > after).min()
+    }
+
+    /// Lets those of an address get in line who stood aside and need not any more. Answers with
+    /// whether there were any, for the caller to serve their class.
+    pub(super) fn call_in(&mut self, now: Instant, source: u32) -> bool {
+        let mut any = false;
+        while self.queue.stands_aside(source) {
             let class = self.classes.class_of(source);
-            let (in_line, _) = self.queue.of_source(source);
-            if in_line >= self.source_allowance(now, class, source) {
-                return;
-            }
-            let Some(pool) = self.queue.call_in(now, source) else { return };
-            self.serve(now, pool);
+            let allowance = self.source_allowance(now, class, source);
+            let Some(next) = self.queue.first_aside(source, allowance) else { break };
+            let member = self.queue.at(next).request.member;
+            self.arrive(now, member);
+            self.queue.call_in(now, next);
+            any = true;
+        }
+        any
+    }
+
+    /// Those of the same address may go on who stood aside, as far as they need not any more.
+    fn recall(&mut self, now: Instant, member: Member) {
+        if self.call_in(now, member.source) {
+            self.serve_class(now, member.class);
+            self.grow(now);
         }
     }
 
@@ -359,7 +381,7 @@ impl<S: Site> Scheduler<S> {
     /// Somebody does not wait any more, and has not got a server either.
     pub(super) fn left(&mut self, now: Instant, member: Member) {
         self.dequeued(member);
-        self.call_in(now, member.source);
+        self.recall(now, member);
     }
 
     /// The server to lend, and whether it can be lent without a check.

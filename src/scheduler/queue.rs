@@ -9,7 +9,7 @@
 
 use super::flow::Flow;
 use super::list::{Linked, Links, List};
-use super::terms::{Request, Ticket};
+use super::terms::{Member, Request, Ticket};
 use crate::base::ids::{ClassId, ClientId, PoolId};
 use std::time::{Duration, Instant};
 
@@ -66,8 +66,11 @@ struct Pool {
     waiting: u32,
 }
 
-#[derive(Clone)]
-struct Source {
+/// Those of one source (an address in a class) in one line.
+///
+/// Each line by itself: who waits for a pool that is full keeps nobody of its address from another.
+struct Party {
+    line: u32,
     aside: List<ASIDE>,
     in_line: u32,
 }
@@ -77,7 +80,8 @@ pub(super) struct Queue<H> {
     free: Vec<u32>,
     lines: Vec<Line>,
     pools: Vec<Pool>,
-    sources: Vec<Source>,
+    /// By source.
+    parties: Vec<Vec<Party>>,
     hungry: Vec<PoolId>,
     next_arrival: u64,
     next_front: u64,
@@ -94,7 +98,7 @@ impl<H> Queue<H> {
             free: Vec::new(),
             lines: Vec::new(),
             pools: Vec::new(),
-            sources: Vec::new(),
+            parties: Vec::new(),
             hungry: Vec::new(),
             next_arrival: FIRST_ARRIVAL,
             next_front: FIRST_ARRIVAL - 1,
@@ -118,14 +122,22 @@ impl<H> Queue<H> {
 
     /// So many sources may be named from now on.
     pub(super) fn fit_sources(&mut self, sources: u32) {
-        if self.sources.len() < sources as usize {
-            let none = Source { aside: List::new(), in_line: 0 };
-            self.sources.resize(sources as usize, none);
+        if self.parties.len() < sources as usize {
+            self.parties.resize_with(sources as usize, Vec::new);
         }
     }
 
     pub(super) fn sources(&self) -> u32 {
-        u32::try_from(self.sources.len()).expect("fewer sources than clients")
+        u32::try_from(self.parties.len()).expect("fewer sources than clients")
+    }
+
+    fn party(&self, member: Member) -> Option<&Party> {
+        let parties = &self.parties[member.source as usize];
+        parties.iter().find(|party| party.line == member.line)
+    }
+
+    fn party_mut(&mut self, member: Member) -> &mut Party {
+        party_of(&mut self.parties, member)
     }
 
     /// `aside`: its address is at its quota.
@@ -162,7 +174,7 @@ impl<H> Queue<H> {
         let waiter = self.places[index as usize].waiter.as_mut().expect("somebody waits there");
         waiter.stands_aside = false;
         let (arrival, member) = (waiter.arrival, waiter.request.member);
-        self.sources[member.source as usize].in_line += 1;
+        self.party_mut(member).in_line += 1;
         let line = &mut self.lines[member.line as usize];
         if line.list.len() == 0 {
             line.flow.pace.begin(now);
@@ -186,8 +198,8 @@ impl<H> Queue<H> {
     fn stand_aside(&mut self, index: u32) {
         let waiter = self.places[index as usize].waiter.as_mut().expect("somebody waits there");
         waiter.stands_aside = true;
-        let (arrival, source) = (waiter.arrival, waiter.request.member.source);
-        let aside = &mut self.sources[source as usize].aside;
+        let (arrival, member) = (waiter.arrival, waiter.request.member);
+        let aside = &mut party_of(&mut self.parties, member).aside;
         self.aside += 1;
         let came_after = |other: &u32| self.places[*other as usize].arrival() > arrival;
         let next = aside.iter(&self.places).find(came_after);
@@ -203,24 +215,37 @@ impl<H> Queue<H> {
         self.stand_aside(index);
     }
 
-    /// The first of this address who stands aside gets in line. Answers with the pool.
-    pub(super) fn call_in(&mut self, now: Instant, source: u32) -> Option<PoolId> {
-        let index = self.sources[source as usize].aside.front()?;
+    /// Whether anybody of this source stands aside.
+    #[inline]
+    pub(super) fn stands_aside(&self, source: u32) -> bool {
+        self.aside > 0
+            && self.parties[source as usize].iter().any(|party| party.aside.len() > 0)
+    }
+
+    /// The first of a source who stands aside where fewer than `most` of it are in line.
+    pub(super) fn first_aside(&self, source: u32, most: u32) -> Option<u32> {
+        let parties = self.parties[source as usize].iter().filter(|party| party.in_line < most);
+        let firsts = parties.filter_map(|party| party.aside.front());
+        firsts.min_by_key(|index| self.at(*index).arrival)
+    }
+
+    /// Somebody who stands aside gets in line.
+    pub(super) fn call_in(&mut self, now: Instant, index: u32) {
         self.leave_list(index);
         self.stand_in_line(now, index);
-        Some(self.line_of(index).pool)
     }
 
     fn leave_list(&mut self, index: u32) {
         let waiter = self.places[index as usize].waiter.as_ref().expect("somebody waits there");
         let member = waiter.request.member;
-        let source = &mut self.sources[member.source as usize];
-        if waiter.stands_aside {
-            source.aside.remove(&mut self.places, index);
+        let stands_aside = waiter.stands_aside;
+        let party = party_of(&mut self.parties, member);
+        if stands_aside {
+            party.aside.remove(&mut self.places, index);
             self.aside -= 1;
             return;
         }
-        source.in_line -= 1;
+        party.in_line -= 1;
         let line = &mut self.lines[member.line as usize];
         line.list.remove(&mut self.places, index);
         if line.list.len() > 0 {
@@ -330,6 +355,11 @@ impl<H> Queue<H> {
         list.front().zip(list.back())
     }
 
+    /// When the first in this line came.
+    pub(super) fn first_arrival(&self, line: u32) -> Option<u64> {
+        self.ends(line).map(|(first, _)| self.at(first).arrival)
+    }
+
     /// Who is in this line, in order of arrival.
     pub(super) fn in_line(&self, line: u32) -> impl Iterator<Item = u32> + '_ {
         self.lines[line as usize].list.iter(&self.places)
@@ -341,11 +371,10 @@ impl<H> Queue<H> {
         self.lines[line as usize].list.len()
     }
 
-    /// How many of this address are in line, and whether others stand aside.
+    /// How many of the same address are in the same line, and whether others stand aside.
     #[inline]
-    pub(super) fn of_source(&self, source: u32) -> (u32, bool) {
-        let of = &self.sources[source as usize];
-        (of.in_line, of.aside.len() > 0)
+    pub(super) fn party_of(&self, member: Member) -> (u32, bool) {
+        self.party(member).map_or((0, false), |party| (party.in_line, party.aside.len() > 0))
     }
 
     /// Looks at everybody: a cancel request brings a socket and a handshake of its own, beside which
@@ -422,6 +451,16 @@ impl<H> Queue<H> {
     pub(super) fn has_aside(&self) -> bool {
         self.aside > 0
     }
+}
+
+/// Made when the first of a source gets in a line. There are as many as pools that it uses.
+fn party_of(parties: &mut [Vec<Party>], member: Member) -> &mut Party {
+    let parties = &mut parties[member.source as usize];
+    let at = parties.iter().position(|party| party.line == member.line).unwrap_or_else(|| {
+        parties.push(Party { line: member.line, aside: List::new(), in_line: 0 });
+        parties.len() - 1
+    });
+    &mut parties[at]
 }
 
 impl<H> Place<H> {

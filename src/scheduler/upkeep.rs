@@ -74,12 +74,18 @@ impl<S: Site> Scheduler<S> {
                 self.call_in(now, source);
             }
         }
-        for pool in self.queue.hungry().to_vec() {
-            self.serve(now, pool);
+        let mut hungry = self.queue.hungry().to_vec();
+        // A class may wait for several of them, and has no more for the last than it is allowed.
+        hungry.sort_by_key(|pool| self.first_ready(now, *pool).map(|first| first.arrival));
+        for pool in &hungry {
+            self.serve(now, *pool);
+        }
+        for pool in hungry {
             for line in self.queue.hungry_lines(pool).to_vec() {
                 self.shed_old(now, line);
             }
         }
+        self.grow(now);
     }
 
     /// Whether somebody waits for whom time alone decides: for a rate, or for being told that it is
