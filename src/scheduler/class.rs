@@ -220,8 +220,8 @@ impl Classes {
         &mut self.all[class.0 as usize]
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Class> {
-        self.all.iter_mut()
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ClassId, &mut Class)> {
+        self.ids().zip(&mut self.all)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = ClassId> + use<> {

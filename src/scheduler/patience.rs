@@ -1,9 +1,9 @@
 //! How long the clients of a class wait before they give up: learned from those who did.
 //!
 //! A client that closes its connection or cancels while it waits has shown its patience; one that
-//! was served or refused before has shown only that its patience is longer. The share that is still
-//! there after each time is estimated from both (Kaplan and Meier 1958, for data cut off early), in
-//! buckets that fade, so that what was learned follows what clients do now.
+//! was served or refused before, or still waits, has shown only that its patience is longer. The
+//! share that is still there after each time is estimated from both (Kaplan and Meier 1958, for data
+//! cut off early), in buckets that fade, so that what was learned follows what clients do now.
 
 use crate::stats::durations::{BUCKETS, bucket_of, start_of};
 use std::time::{Duration, Instant};
@@ -82,8 +82,14 @@ impl Patience {
         is_due
     }
 
-    /// To be called now and then: fades what is old, and draws the conclusion.
-    pub(super) fn learn(&mut self, now: Instant) {
+    /// Whether anything is there to learn from.
+    pub(super) fn has_evidence(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    /// To be called now and then: fades what is old, and draws the conclusion. `waiting`: how long
+    /// those have waited who wait now; while nobody is served, they are the only ones who stay.
+    pub(super) fn learn(&mut self, now: Instant, waiting: impl Iterator<Item = Duration>) {
         let Some(ends) = &mut self.ends else { return };
         let passed = now.saturating_duration_since(self.faded_at);
         if passed >= HALF_LIFE / 10 {
@@ -95,7 +101,9 @@ impl Patience {
                 end.gave_up *= factor;
             }
         }
-        self.known = shortest(ends);
+        let mut seen = **ends;
+        waiting.for_each(|waited| seen[bucket_of(waited)].all += 1.0);
+        self.known = shortest(&seen);
         if self.known.is_none() && ends.iter().all(|end| end.gave_up < 0.1) {
             self.ends = None;
         }
@@ -129,7 +137,7 @@ mod tests {
     fn learned(waits: impl Fn(&mut Patience)) -> Option<Duration> {
         let mut patience = Patience::new(epoch());
         waits(&mut patience);
-        patience.learn(epoch() + ms(100));
+        patience.learn(epoch() + ms(100), std::iter::empty());
         patience.known()
     }
 
@@ -174,9 +182,9 @@ mod tests {
     fn what_was_learned_fades() {
         let mut patience = Patience::new(epoch());
         (0..100).for_each(|_| patience.gave_up(ms(500)));
-        patience.learn(epoch() + ms(100));
+        patience.learn(epoch() + ms(100), std::iter::empty());
         assert!(patience.known().is_some());
-        (0..900).for_each(|n| patience.learn(epoch() + ms(100 * n)));
+        (0..900).for_each(|n| patience.learn(epoch() + ms(100 * n), std::iter::empty()));
         assert_eq!(patience.known(), None);
     }
 
@@ -187,13 +195,13 @@ mod tests {
         (0..100).for_each(|_| patience.gave_up(ms(500)));
         for second in 1..=60 {
             let now = epoch() + ms(1_000 * second);
-            patience.learn(now);
+            patience.learn(now, std::iter::empty());
             assert!(patience.probes(now) && !patience.probes(now + ms(10)));
             patience.gave_up(ms(500));
         }
         assert!(patience.known().is_some_and(|known| known > SHORTEST));
         for second in 61..=120 {
-            patience.learn(epoch() + ms(1_000 * second));
+            patience.learn(epoch() + ms(1_000 * second), std::iter::empty());
             patience.was_there(ms(1_000));
         }
         assert_eq!(patience.known(), None);

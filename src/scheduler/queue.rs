@@ -218,8 +218,7 @@ impl<H> Queue<H> {
     /// Whether anybody of this source stands aside.
     #[inline]
     pub(super) fn stands_aside(&self, source: u32) -> bool {
-        self.aside > 0
-            && self.parties[source as usize].iter().any(|party| party.aside.len() > 0)
+        self.aside > 0 && self.parties[source as usize].iter().any(|party| party.aside.len() > 0)
     }
 
     /// The first of a source who stands aside where fewer than `most` of it are in line.
@@ -411,6 +410,13 @@ impl<H> Queue<H> {
             }
         }
         longest
+    }
+
+    /// How long each of a class has waited, in no order.
+    pub(super) fn waits(&self, now: Instant, class: ClassId) -> impl Iterator<Item = Duration> {
+        let waiters = self.places.iter().filter_map(|place| place.waiter.as_ref());
+        let of_class = waiters.filter(move |waiter| waiter.request.member.class == class);
+        of_class.map(move |waiter| now.saturating_duration_since(waiter.since))
     }
 
     /// The same over all lines of a pool.

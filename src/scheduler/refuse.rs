@@ -144,7 +144,6 @@ impl<S: Site> Scheduler<S> {
                 continue;
             }
             self.queue.line_mut(line).flow.shed_at = Some(now);
-            self.classes.of_mut(class).patience.was_there(delay);
             let waiting = self.queue.length(line);
             let why = Shedding::Waited(delay);
             let waiter = self.queue.remove(ticket).expect("it still waits");
@@ -176,9 +175,11 @@ impl<S: Site> Scheduler<S> {
 
     /// What is to be concluded now and then: how patient clients are, and whether lines stand.
     pub(super) fn judge(&mut self, now: Instant) {
-        for class in self.classes.iter_mut() {
-            class.patience.learn(now);
+        for (id, class) in self.classes.iter_mut() {
             class.throttle.fade(now);
+            if class.patience.has_evidence() {
+                class.patience.learn(now, self.queue.waits(now, id));
+            }
         }
         for line in 0..self.queue.lines() {
             let oldest = self.queue.oldest(now, line);
@@ -202,7 +203,9 @@ impl<S: Site> Scheduler<S> {
         refusal: Refusal<S::Error>,
     ) {
         let member = waiter.request.member;
-        self.classes.of_mut(member.class).counters.refused(&refusal);
+        let class = self.classes.of_mut(member.class);
+        class.counters.refused(&refusal);
+        class.patience.was_there(now.saturating_duration_since(waiter.since));
         self.actions.push_back(Action::Refuse { to: waiter.request.handle, refusal });
         self.left(now, member);
     }

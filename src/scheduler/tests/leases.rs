@@ -77,7 +77,8 @@ fn who_leaves_is_not_served_and_who_waits_too_long_is_told() {
     world.leave(2);
     world.run(ms(300));
     let events = world.take_events();
-    let [Event::Refused(ClientId(3), Refusal::WaitTimeout { waited, counts, cause })] = &events[..] else {
+    let [Event::Refused(ClientId(3), Refusal::WaitTimeout { waited, counts, cause })] = &events[..]
+    else {
         panic!("{events:?}");
     };
     assert_eq!((*waited, counts.leased, counts.waiting), (ms(300), 1, 2));

@@ -13,7 +13,7 @@ mod health;
 mod leases;
 mod model;
 //mod neighbours;
-//mod overload;
+mod overload;
 mod play;
 //mod quotas;
 mod rules;

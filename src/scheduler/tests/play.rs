@@ -39,6 +39,8 @@ pub(super) struct Crowd {
     pub(super) think: Duration,
     /// From the request to the answer.
     pub(super) patience: Option<Duration>,
+    /// How long the proxy lets it wait.
+    pub(super) deadline: Option<Duration>,
     /// Clients come from so many addresses.
     pub(super) addresses: u8,
     /// When its clients are there, from the beginning on.
@@ -54,6 +56,7 @@ impl Crowd {
             service,
             think: Duration::ZERO,
             patience: None,
+            deadline: None,
             addresses: 1,
             there: Duration::ZERO..Duration::MAX,
         }
@@ -143,14 +146,14 @@ enum Event {
     GiveUp(usize, u64),
     Connected(usize),
     Clean(usize),
+    /// One who waits is killed, and another in a while.
+    Kill(Duration),
 }
 
 pub(super) struct Play {
     pub(super) scheduler: Scheduler<Numbers>,
     pub(super) records: Vec<Record>,
     pub(super) now: Instant,
-    /// How often each actor that waits is killed: once in so many events.
-    pub(super) kills: Option<u32>,
     pub(super) states: Vec<(Duration, State)>,
     frozen: Range<Duration>,
     crowds: Vec<Crowd>,
@@ -179,7 +182,6 @@ impl Play {
             scheduler,
             records: Vec::new(),
             now,
-            kills: None,
             states: Vec::new(),
             frozen: Duration::MAX..Duration::MAX,
             crowds: Vec::new(),
@@ -268,7 +270,18 @@ impl Play {
                 let lease = self.unclean[at].take().expect("cleaned once");
                 self.scheduler.tidied(self.now, lease, WorkerId(1));
             }
+            Event::Kill(every) => self.kill(every),
         }
+    }
+
+    /// Every so often a client is killed while it waits, for reasons of its own.
+    pub(super) fn kill(&mut self, every: Duration) {
+        let waits = |at: &usize| matches!(self.actors[*at].phase, Phase::Waiting(_));
+        let waiting: Vec<_> = (0..self.actors.len()).filter(waits).collect();
+        if let Some(at) = self.random.index(waiting.len()) {
+            self.vanish(waiting[at]);
+        }
+        self.after(every, Event::Kill(every));
     }
 
     fn clock(&mut self) {
@@ -286,7 +299,8 @@ impl Play {
         let crowd = &self.crowds[self.actors[actor].crowd];
         let (is_there, class, pool) =
             (crowd.there.contains(&self.passed()), crowd.class, crowd.pool);
-        let (patience, of) = (crowd.patience, &mut self.actors[actor]);
+        let (patience, deadline) = (crowd.patience, crowd.deadline);
+        let of = &mut self.actors[actor];
         if !is_there {
             if let Some(member) = of.member.take() {
                 self.scheduler.part(member);
@@ -308,8 +322,8 @@ impl Play {
             return self.served(actor, lease);
         }
         let worker = WorkerId(1);
-        let request =
-            Request { again: false, client, deadline: None, handle: client, member, worker };
+        let deadline = deadline.map(|deadline| self.now + deadline);
+        let request = Request { again: false, client, deadline, handle: client, member, worker };
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => self.actors[actor].phase = Phase::Waiting(ticket),
             Err((_, refusal)) => self.refused(actor, refusal),
@@ -384,20 +398,6 @@ impl Play {
     }
 
     fn obey(&mut self) {
-        if let Some(odds) = self.kills
-            && self.random.below(odds) == 0
-        {
-            let waits = |actor: &Actor| matches!(actor.phase, Phase::Waiting(_));
-            let waiting: Vec<_> =
-                (0..self.actors.len()).filter(|at| waits(&self.actors[*at])).collect();
-            // Not one that has been granted a server by an action that is still to come.
-            if let Some(at) = self.random.index(waiting.len())
-                && let Phase::Waiting(ticket) = self.actors[waiting[at]].phase
-                && self.scheduler.why_waits(self.now, ticket).is_some()
-            {
-                self.vanish(waiting[at]);
-            }
-        }
         while let Some(action) = self.scheduler.next_action() {
             match action {
                 Action::Changed { condition, .. } => {

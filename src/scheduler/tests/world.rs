@@ -1,8 +1,8 @@
 //! A scheduler and everybody around it: clients, servers, cancel requests, the clock.
 
-use super::{COMMON, epoch};
 use super::accounts::{Seat, Sure};
 use super::model::{Model, Server, State, Waiter};
+use super::{COMMON, epoch};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use crate::config::classes::ClassLimits;
 use crate::scheduler::Action;
@@ -447,7 +447,8 @@ impl World {
             }
             Action::Grant { to, lease, waited } => {
                 let waiters = self.model.lines.iter().flatten();
-                let since = waiters.clone().find(|waiter| waiter.client == to).expect("it waits").since;
+                let since =
+                    waiters.clone().find(|waiter| waiter.client == to).expect("it waits").since;
                 assert_eq!(waited, now - since);
                 self.model.on_grant(now, to, lease.slot, lease.conn);
                 let conn = lease.conn;

@@ -1,0 +1,209 @@
+//! More requests than can be served: what is refused, and what those get who are not.
+
+use super::play::{Crowd, Play};
+use super::{COMMON, Random, host, ms, of_priority, sized, spec};
+use crate::base::ids::ClassId;
+use crate::config::classes::Priority;
+use crate::config::overload::Shed;
+use crate::scheduler::{HostLimits, RefusedFor, State};
+use std::ops::Range;
+
+fn play(shed: Shed) -> Play {
+    Play::new(HostLimits { shed, ..host(None) }, &[spec("a", "x", sized(4))], &[])
+}
+
+fn ten_ms(random: &mut Random) -> u64 {
+    9_500 + u64::from(random.below(1_000))
+}
+
+/// Half of the server time for either.
+fn quick_and_slow(random: &mut Random) -> u64 {
+    if random.below(201) == 0 { 200_000 } else { 1_000 }
+}
+
+fn hasty(clients: u32) -> Crowd {
+    Crowd { patience: Some(ms(500)), ..Crowd::new(clients, ten_ms) }
+}
+
+/// In each second, of the 400 that four servers can answer.
+fn assert_full(play: &Play, seconds: Range<u64>) {
+    for second in seconds {
+        let during = second * 1_000..(second + 1) * 1_000;
+        let answered: usize =
+            play.records.iter().map(|record| record.answered(during.clone())).sum();
+        assert!(answered >= 380, "{answered} answers in second {second}");
+    }
+}
+
+/// How many give up where nothing is refused.
+fn gave_up_in_line(crowd: &Crowd, seconds: u64) -> usize {
+    let mut plain = play(Shed::Off);
+    let crowd = plain.add(crowd.clone());
+    plain.run_until(seconds * 1_000);
+    assert!(plain.records[crowd].answered(2_000..seconds * 1_000) < 40 * seconds as usize);
+    plain.records[crowd].gave_up(0..seconds * 1_000)
+}
+
+#[test]
+fn what_can_be_served_is_served_in_time_whatever_the_load() {
+    for clients in [100, 300, 600, 2_000] {
+        let mut play = play(Shed::Auto);
+        let crowd = play.add(hasty(clients));
+        play.run_until(10_000);
+        assert_full(&play, 2..10);
+        let record = &play.records[crowd];
+        assert!(record.quantile(0.99, 2_000..10_000) < ms(450));
+        if clients > 100 {
+            let before = gave_up_in_line(&hasty(clients), 10);
+            let gave_up = record.gave_up(0..10_000);
+            assert!(gave_up * 20 <= before, "{gave_up} of {before} with {clients} clients");
+            assert!(record.gave_up(2_000..10_000) <= 16, "more than probes");
+        }
+    }
+}
+
+#[test]
+fn quick_and_slow_ones_together_are_served_as_well() {
+    let crowd = |clients| Crowd { service: quick_and_slow, ..hasty(clients) };
+    for clients in [300, 2_000] {
+        let mut play = play(Shed::Auto);
+        let crowd = play.add(crowd(clients));
+        play.run_until(12_000);
+        let record = &play.records[crowd];
+        // Servers work, and for those who are still there.
+        assert!(record.server_time(2_000..12_000) >= 0.98 * 40.0);
+        assert!(record.answered(2_000..12_000) >= 16_000);
+        assert!(record.gave_up(2_000..12_000) <= 30);
+        assert!(record.quantile(0.99, 2_000..12_000) < ms(450));
+    }
+}
+
+#[test]
+fn a_step_of_ten_times_the_load_is_over_when_it_is_over() {
+    let mut play = play(Shed::Auto);
+    play.add(hasty(100));
+    let crowd = play.add(Crowd { there: ms(4_000)..ms(9_000), ..hasty(900) });
+    play.run_until(14_000);
+    assert_full(&play, 2..4);
+    assert_full(&play, 6..9);
+    assert_full(&play, 10..14);
+    assert!(play.records[crowd].shed() > 0);
+    assert_eq!(play.records[0].gave_up(9_500..14_000), 0);
+}
+
+#[test]
+fn servers_that_stood_still_leave_no_queue_behind() {
+    let mut play = play(Shed::Auto);
+    play.add(hasty(300));
+    play.freeze(4_000..7_000);
+    play.run_until(12_000);
+    assert_full(&play, 2..4);
+    assert_full(&play, 8..12);
+    // Nobody waits for what cannot come: a fresh queue of give-ups each half second would be 600.
+    let gave_up = play.records[0].gave_up(4_000..9_000);
+    assert!(gave_up < 100, "{gave_up}");
+}
+
+#[test]
+fn nobody_gives_up_and_nobody_is_refused() {
+    let mut play = play(Shed::Auto);
+    let crowd = play.add(Crowd::new(2_000, ten_ms));
+    play.freeze(4_000..7_000);
+    play.run_until(15_000);
+    assert_eq!(play.records[crowd].refused(), 0);
+    assert_eq!(play.class(COMMON).patience, None);
+    assert!(play.states.iter().all(|(_, state)| *state <= State::Busy));
+    // Within the last round each was served once, in order.
+    assert!(play.records[crowd].quantile(0.99, 13_000..15_000) < ms(5_100));
+}
+
+/// Among thousands that wait for as long as it takes, a few are killed. Also while nobody is served
+/// at all, so that those who were killed are the only ones whose wait has ended.
+#[test]
+fn a_few_who_are_killed_change_nothing() {
+    let mut play = play(Shed::Auto);
+    let crowd = play.add(Crowd::new(2_000, ten_ms));
+    play.kill(ms(150));
+    play.freeze(5_000..12_000);
+    play.run_until(20_000);
+    assert_eq!(play.records[crowd].refused(), 0);
+}
+
+/// The same, but they are told that they have waited for long enough.
+#[test]
+fn those_whose_time_was_up_were_still_there() {
+    let mut play = play(Shed::Auto);
+    let limit = Crowd { deadline: Some(ms(900)), ..Crowd::new(2_000, ten_ms) };
+    let crowd = play.add(limit);
+    play.kill(ms(150));
+    play.freeze(5_000..12_000);
+    play.run_until(20_000);
+    assert_eq!(play.records[crowd].shed(), 0);
+    assert!(play.class(COMMON).counters.refused_for(RefusedFor::WaitTimeout) > 10_000);
+}
+
+#[test]
+fn what_was_learned_of_patience_is_forgotten() {
+    let mut play = play(Shed::Auto);
+    play.add(Crowd { there: ms(0)..ms(5_000), ..hasty(300) });
+    let patient = play.add(Crowd { there: ms(7_000)..ms(90_000), ..Crowd::new(300, ten_ms) });
+    play.run_until(5_000);
+    let known = play.class(COMMON).patience.expect("they give up");
+    assert!(known <= ms(500) && known > ms(400), "{known:?}");
+    play.run_until(60_000);
+    let before = play.records[patient].shed();
+    play.run_until(65_000);
+    assert_eq!(play.records[patient].shed(), before);
+    assert_eq!(play.class(COMMON).patience, None);
+}
+
+/// The newest are served while it sheds: they are answered at once, and the rest is refused.
+#[test]
+fn while_shedding_the_newest_come_first() {
+    let mut play = play(Shed::Auto);
+    let crowd = play.add(hasty(300));
+    play.run_until(8_000);
+    let median = play.records[crowd].quantile(0.5, 3_000..8_000);
+    assert!(median < ms(100), "{median:?}");
+    assert!(play.class(COMMON).is_shedding);
+    assert_eq!(play.states.last().map(|(_, state)| *state), Some(State::Shedding));
+}
+
+#[test]
+fn a_longest_delay_is_kept_without_anybody_giving_up() {
+    let mut play = play(Shed::Within(ms(100)));
+    let crowd = play.add(Crowd::new(300, ten_ms));
+    play.run_until(8_000);
+    assert_full(&play, 2..8);
+    let record = &play.records[crowd];
+    assert!(record.shed() > 1_000);
+    // And a pace, and ten milliseconds to be served in.
+    assert!(record.quantile(1.0, 2_000..8_000) < ms(118));
+}
+
+#[test]
+fn off_is_off() {
+    let mut play = play(Shed::Off);
+    let crowd = play.add(hasty(300));
+    play.run_until(5_000);
+    assert_eq!(play.records[crowd].refused(), 0);
+}
+
+/// All of one class are refused before any of the next is.
+#[test]
+fn sheddable_ones_are_refused_first_and_critical_ones_last() {
+    let priorities = [Priority::Critical, Priority::Normal, Priority::Sheddable];
+    let limits = HostLimits { shed: Shed::Auto, ..host(None) };
+    let classes = priorities.map(of_priority);
+    let mut play = Play::new(limits, &[spec("a", "x", sized(4))], &classes);
+    // Each of them alone would be 60 % of what there is.
+    let crowds = [1, 2, 3]
+        .map(|class| play.add(Crowd { class: ClassId(class), think: ms(650), ..hasty(100) }));
+    play.run_until(12_000);
+    let shed = crowds.map(|crowd| play.records[crowd].shed());
+    let answered = crowds.map(|crowd| play.records[crowd].answered(2_000..12_000));
+    assert_eq!(shed[0], 0, "{shed:?}");
+    assert!(shed[1] * 10 < shed[2], "{shed:?}");
+    assert!(answered[0] > 1_400 && answered[2] > 900, "{answered:?}");
+    assert_full(&play, 2..12);
+}
