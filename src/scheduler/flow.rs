@@ -55,6 +55,11 @@ impl Share {
         self.done += (to - self.used(now, weight)).max(0.0);
     }
 
+    /// As if it had used so much.
+    pub(super) fn set(&mut self, now: Moment, weight: f64, to: f64) {
+        self.done += to - self.used(now, weight);
+    }
+
     #[inline]
     pub(super) fn begin(&mut self, now: Moment, expected: f64) {
         self.held.begin(now);

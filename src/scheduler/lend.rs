@@ -5,6 +5,7 @@ use super::slots::{Hold, State};
 use super::terms::{
     Action, Cancel, CloseReason, Lease, Member, Refusal, Request, Site, SlotRef, Ticket,
 };
+use super::turn::level;
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
 
@@ -282,13 +283,17 @@ impl<S: Site> Scheduler<S> {
         class.throttle.accepted();
         class.counters.granted(waited);
         class.usage.began(now, moment);
-        let (expected, weight) = (class.mean_hold, class.weight());
+        let (expected, weight, priority) = (class.mean_hold, class.weight(), class.limits.priority);
+        // Who is served because that is guaranteed may have had more than anybody else.
+        let is_in_turn = class.usage.held.count() > class.limits.reserved;
         self.classes.source_mut(member.source).usage.began(now, moment);
         let line = self.queue.line_mut(member.line);
         let (pool, used) = (line.pool, line.flow.share.used(moment, weight));
         line.flow.share.begin(moment, expected);
-        let virtual_time = &mut self.of_mut(pool).virtual_time;
-        *virtual_time = virtual_time.max(used);
+        if is_in_turn {
+            let virtual_time = &mut self.of_mut(pool).virtual_time[level(priority)];
+            *virtual_time = virtual_time.max(used);
+        }
         let lease = self.slots.take(now, index, Some(client));
         self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });
         lease
@@ -299,8 +304,25 @@ impl<S: Site> Scheduler<S> {
         if self.queue.length(member.line) == 0 {
             let moment = self.moment(now);
             let weight = self.classes.of(member.class).weight();
-            let virtual_time = self.of(self.queue.line(member.line).pool).virtual_time;
+            let virtual_time = self.virtual_time(member.line);
             self.queue.line_mut(member.line).flow.share.lift(moment, weight, virtual_time);
+        }
+    }
+
+    fn virtual_time(&self, line: u32) -> f64 {
+        let of = self.queue.line(line);
+        let priority = self.classes.of(of.class).limits.priority;
+        self.of(of.pool).virtual_time[level(priority)]
+    }
+
+    /// A class starts anew, level with the others: what it had and missed was under other limits.
+    pub(super) fn level_class(&mut self, now: Instant, class: ClassId) {
+        let moment = self.moment(now);
+        let weight = self.classes.of(class).weight();
+        for at in 0..self.classes.of(class).lines.len() {
+            let line = self.classes.of(class).lines[at];
+            let virtual_time = self.virtual_time(line);
+            self.queue.line_mut(line).flow.share.set(moment, weight, virtual_time);
         }
     }
 

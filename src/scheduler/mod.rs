@@ -94,8 +94,8 @@ struct Pool<E> {
     /// When somebody last had to wait here, or was expected to.
     wanted_at: Option<Instant>,
     login: Reach<E>,
-    /// Where the last line that was served stood: see [`flow::Share`].
-    virtual_time: f64,
+    /// By priority, where the last line that was served in turn stood: see [`flow::Share`].
+    virtual_time: [f64; 3],
     passed_over: PassedOver,
     condition: Condition,
 }
@@ -145,7 +145,7 @@ impl<S: Site> Scheduler<S> {
             limits: spec.limits.clone(),
             wanted_at: None,
             login,
-            virtual_time: 0.0,
+            virtual_time: [0.0; 3],
             passed_over: PassedOver::default(),
             condition: Condition::new(now),
         });

@@ -43,7 +43,8 @@ impl Candidate {
     }
 }
 
-fn level(priority: Priority) -> usize {
+/// Where a priority is in what is kept for each.
+pub(super) fn level(priority: Priority) -> usize {
     match priority {
         Priority::Critical => 0,
         Priority::Normal => 1,

@@ -56,9 +56,11 @@ impl<S: Site> Scheduler<S> {
         self.shrink(now);
     }
 
-    /// Changes what a class may have. What it has already stays; the rest holds from now on.
+    /// Changes what a class may have. What it has already stays; the rest holds from now on, and it
+    /// starts level with the others.
     pub fn set_class(&mut self, now: Instant, class: ClassId, limits: ClassLimits) {
         self.classes.set_limits(now, class, limits);
+        self.level_class(now, class);
         self.pace(now);
         self.grow(now);
     }

@@ -12,7 +12,7 @@ mod caps;
 mod health;
 mod leases;
 mod model;
-//mod neighbours;
+mod neighbours;
 mod overload;
 mod play;
 //mod quotas;

@@ -1,0 +1,195 @@
+//! Classes beside each other in one pool under load: who gets how much of it.
+
+use super::play::{Crowd, Play};
+use super::{Random, host, in_flight, ms, of_priority, sized, spec, weighing, within};
+use crate::base::ids::ClassId;
+use crate::config::classes::{ClassLimits, Priority};
+use std::ops::Range;
+use std::time::Duration;
+
+const ONE: ClassId = ClassId(1);
+const TWO: ClassId = ClassId(2);
+const THREE: ClassId = ClassId(3);
+
+fn play(size: u32, classes: &[ClassLimits]) -> Play {
+    Play::new(host(None), &[spec("a", "x", sized(size))], classes)
+}
+
+fn ten_ms(random: &mut Random) -> u64 {
+    9_000 + u64::from(random.below(2_000))
+}
+
+fn of(class: ClassId, clients: u32, service: fn(&mut Random) -> u64) -> Crowd {
+    Crowd { class, ..Crowd::new(clients, service) }
+}
+
+/// The part of the server time that each crowd had of what all had.
+fn shares(play: &Play, during: &Range<u64>) -> Vec<f64> {
+    let times = play.records.iter().map(|record| record.server_time(during.clone()));
+    let times: Vec<f64> = times.collect();
+    let all: f64 = times.iter().sum();
+    times.iter().map(|time| time / all).collect()
+}
+
+fn assert_shares(play: &Play, during: Range<u64>, wanted: &[f64], slack: f64) {
+    let shares = shares(play, &during);
+    for (share, wanted) in shares.iter().zip(wanted) {
+        assert!((share - wanted).abs() <= wanted * slack, "{shares:?} in {during:?}");
+    }
+}
+
+#[test]
+fn weights_divide_server_time() {
+    let mut play = play(4, &[weighing(3), weighing(1)]);
+    play.add(of(ONE, 30, ten_ms));
+    play.add(of(TWO, 30, ten_ms));
+    play.run_until(6_000);
+    assert_shares(&play, 1_000..6_000, &[0.75, 0.25], 0.05);
+}
+
+/// Server time, not transactions: who needs longer gets fewer.
+#[test]
+fn weights_divide_server_time_whatever_a_transaction_takes() {
+    let mut play = play(8, &[weighing(5), weighing(2), weighing(1)]);
+    play.add(of(ONE, 40, |_| 1_000));
+    play.add(of(TWO, 40, |_| 100_000));
+    play.add(of(THREE, 40, ten_ms));
+    play.run_until(21_000);
+    assert_shares(&play, 1_000..21_000, &[0.625, 0.25, 0.125], 0.05);
+}
+
+/// A crowd with long transactions, and a few clients with short ones.
+///
+/// Whenever one of theirs comes back while none of them waits, the crowd has a server for 50 ms. To
+/// keep it back for them would be the only way to do better, and would leave servers idle.
+#[test]
+fn a_few_quick_ones_hardly_notice_a_crowd_of_slow_ones() {
+    let quick = || Crowd {
+        think: Duration::from_micros(300),
+        ..Crowd::new(4, |random| 1_950 + u64::from(random.below(100)))
+    };
+    let during = 1_000..9_000;
+    let mut alone = play(10, &[]);
+    alone.add(quick());
+    alone.run_until(9_000);
+    let mut beside = play(10, &[weighing(1)]);
+    beside.add(quick());
+    beside.add(of(ONE, 300, |random| 48_000 + u64::from(random.below(4_000))));
+    beside.run_until(9_000);
+    let [alone, beside] = [&alone, &beside].map(|play| {
+        (play.records[0].answered(during.clone()), play.records[0].quantile(0.99, during.clone()))
+    });
+    assert!(beside.0 * 100 >= alone.0 * 72, "{beside:?} beside, {alone:?} alone");
+    assert!(beside.1 <= alone.1 * 5 / 2, "{beside:?} beside, {alone:?} alone");
+}
+
+/// Idle in transaction is time held as any other.
+#[test]
+fn who_holds_servers_for_long_pays_for_it() {
+    let mut play = play(10, &[weighing(1), weighing(1)]);
+    play.add(of(ONE, 200, |random| 900_000 + u64::from(random.below(200_000))));
+    play.add(of(TWO, 20, |random| 4_000 + u64::from(random.below(2_000))));
+    play.run_until(15_000);
+    let [_, short] = shares(&play, &(4_000..15_000))[..] else { panic!("two crowds") };
+    assert!(short >= 0.45, "{short}");
+}
+
+#[test]
+fn who_was_away_starts_level() {
+    let mut play = play(4, &[weighing(1), weighing(1)]);
+    play.add(of(ONE, 30, ten_ms));
+    play.add(Crowd { there: ms(10_000)..ms(90_000), ..of(TWO, 30, ten_ms) });
+    play.run_until(12_000);
+    assert_shares(&play, 10_100..12_000, &[0.5, 0.5], 0.06);
+}
+
+/// The common account of a pool must not be that of another priority, which may be far ahead.
+#[test]
+fn who_comes_is_level_with_those_of_its_priority() {
+    let normal = of_priority(Priority::Normal);
+    let mut play = play(4, &[of_priority(Priority::Critical), normal.clone(), normal]);
+    play.add(of(ONE, 30, ten_ms));
+    play.add(of(TWO, 30, ten_ms));
+    let late = play.add(Crowd { there: ms(10_000)..ms(90_000), ..of(THREE, 30, ten_ms) });
+    play.run_until(20_000);
+    let shares = shares(&play, &(10_100..20_000));
+    assert!(shares[late] / shares[1] > 0.8 && shares[late] / shares[1] < 1.25, "{shares:?}");
+}
+
+/// What is guaranteed is not what everybody has had.
+#[test]
+fn who_comes_is_not_behind_for_what_others_are_guaranteed() {
+    let classes = [ClassLimits { reserved: 3, ..weighing(1) }, weighing(1), weighing(1)];
+    let mut play = play(4, &classes);
+    play.add(of(ONE, 30, ten_ms));
+    play.add(of(TWO, 30, ten_ms));
+    let late = play.add(Crowd { there: ms(10_000)..ms(90_000), ..of(THREE, 30, ten_ms) });
+    play.run_until(20_000);
+    let shares = shares(&play, &(10_100..20_000));
+    assert!(shares[0] > 0.72, "{shares:?}");
+    assert!(shares[late] / shares[1] > 0.8 && shares[late] / shares[1] < 1.25, "{shares:?}");
+}
+
+/// It waited for its quota and not for its turn: that is no credit.
+#[test]
+fn who_was_at_its_quota_starts_level_when_that_is_raised() {
+    let mut play = play(4, &[within(in_flight(1)), weighing(1)]);
+    play.add(of(ONE, 30, ten_ms));
+    play.add(of(TWO, 30, ten_ms));
+    play.run_until(10_000);
+    assert_shares(&play, 1_000..10_000, &[0.25, 0.75], 0.02);
+    play.scheduler.set_class(play.now, ONE, weighing(1));
+    play.run_until(13_000);
+    assert_shares(&play, 10_000..13_000, &[0.5, 0.5], 0.06);
+}
+
+/// Another priority has another account.
+#[test]
+fn who_gets_another_priority_starts_level_in_it() {
+    for (before, after) in
+        [(Priority::Critical, Priority::Normal), (Priority::Sheddable, Priority::Normal)]
+    {
+        let mut play = play(4, &[of_priority(before), of_priority(Priority::Normal)]);
+        play.add(of(ONE, 30, ten_ms));
+        play.add(of(TWO, 30, ten_ms));
+        play.run_until(10_000);
+        play.scheduler.set_class(play.now, ONE, of_priority(after));
+        play.run_until(13_000);
+        assert_shares(&play, 10_000..13_000, &[0.5, 0.5], 0.06);
+    }
+}
+
+#[test]
+fn lower_priorities_get_one_in_twenty() {
+    let priorities = [Priority::Critical, Priority::Normal, Priority::Sheddable];
+    let mut play = play(4, &priorities.map(of_priority));
+    for class in [ONE, TWO, THREE] {
+        play.add(of(class, 30, ten_ms));
+    }
+    play.run_until(11_000);
+    assert_shares(&play, 1_000..11_000, &[0.9, 0.05, 0.05], 0.1);
+}
+
+/// Borrowed while its owner does not need it, and back as soon as one is free.
+#[test]
+fn what_is_reserved_is_lent_and_comes_back() {
+    let reserved = ClassLimits { reserved: 3, ..of_priority(Priority::Sheddable) };
+    let mut play = play(4, &[reserved, of_priority(Priority::Critical)]);
+    play.add(Crowd { there: ms(4_000)..ms(90_000), ..of(ONE, 30, ten_ms) });
+    play.add(of(TWO, 30, ten_ms));
+    play.run_until(8_000);
+    assert_shares(&play, 1_000..4_000, &[0.0, 1.0], 0.0);
+    let shares = shares(&play, &(4_100..8_000));
+    assert!(shares[0] > 0.72 && shares[0] < 0.78, "{shares:?}");
+}
+
+/// Two pools share a host's places: they are divided by the weight of those who wait.
+#[test]
+fn weights_divide_places_between_pools() {
+    let pools = [spec("a", "x", sized(8)), spec("b", "y", sized(8))];
+    let mut play = Play::new(host(Some(8)), &pools, &[weighing(3), weighing(1)]);
+    play.add(Crowd { pool: super::B, ..of(TWO, 30, ten_ms) });
+    play.add(Crowd { there: ms(1_000)..ms(90_000), ..of(ONE, 30, ten_ms) });
+    play.run_until(10_000);
+    assert_shares(&play, 4_000..10_000, &[0.25, 0.75], 0.1);
+}
