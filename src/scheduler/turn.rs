@@ -5,6 +5,7 @@
 //! quota is passed over, so that it stops nobody.
 
 use super::Scheduler;
+use super::class::Class;
 use super::terms::Site;
 use crate::base::ids::{ClassId, PoolId};
 use crate::config::classes::Priority;
@@ -31,6 +32,8 @@ pub(super) struct Turn {
 struct Candidate {
     line: u32,
     is_guaranteed: bool,
+    /// Its class is allowed no more than as many as came before and wait in other pools.
+    is_early: bool,
     used: f64,
     arrival: u64,
 }
@@ -39,7 +42,8 @@ impl Candidate {
     fn goes_before(&self, other: &Self) -> bool {
         let by_use = self.used.total_cmp(&other.used);
         let by_arrival = self.arrival.cmp(&other.arrival);
-        other.is_guaranteed.cmp(&self.is_guaranteed).then(by_use).then(by_arrival).is_lt()
+        let by_claim = other.is_guaranteed.cmp(&self.is_guaranteed);
+        by_claim.then(self.is_early.cmp(&other.is_early)).then(by_use).then(by_arrival).is_lt()
     }
 }
 
@@ -58,8 +62,9 @@ impl<S: Site> Scheduler<S> {
         let mut best: [Option<Candidate>; 3] = [None; 3];
         for &line in self.queue.hungry_lines(pool) {
             let class = self.queue.line(line).class;
-            if self.class_allowance(now, class) > 0 {
-                let candidate = self.candidate(now, line);
+            let allowance = self.class_allowance(now, class);
+            if allowance > 0 {
+                let candidate = self.candidate(now, line, allowance);
                 let best = &mut best[level(self.classes.of(class).limits.priority)];
                 if best.is_none_or(|best| candidate.goes_before(&best)) {
                     *best = Some(candidate);
@@ -79,16 +84,30 @@ impl<S: Site> Scheduler<S> {
         Some(Turn { line: best[served]?.line, passed_over: passed })
     }
 
-    fn candidate(&self, now: Instant, line: u32) -> Candidate {
+    fn candidate(&self, now: Instant, line: u32, allowance: u32) -> Candidate {
         let of = self.queue.line(line);
         let class = self.classes.of(of.class);
         let (first, _) = self.queue.ends(line).expect("a hungry line has somebody in it");
+        let arrival = self.queue.at(first).arrival;
         Candidate {
             line,
             is_guaranteed: class.usage.held.count() < class.limits.reserved,
+            is_early: self.is_early(class, arrival, allowance),
             used: of.flow.share.used(self.moment(now), class.weight()),
-            arrival: self.queue.at(first).arrival,
+            arrival,
         }
+    }
+
+    /// Whether others of the class came before, in other pools, and may need all that it is allowed.
+    ///
+    /// A server that comes back allows its class one more, at a moment at which only its own pool
+    /// has a server: others there go first then, or the other pools would never see the allowance.
+    fn is_early(&self, class: &Class, arrival: u64, allowance: u32) -> bool {
+        if class.lines.len() <= allowance as usize {
+            return false;
+        }
+        let firsts = class.lines.iter().filter_map(|line| self.queue.first_arrival(*line));
+        firsts.filter(|other| *other < arrival).count() >= allowance as usize
     }
 
     /// Who of a line is served: the first, but the last while it sheds. Those who came first have

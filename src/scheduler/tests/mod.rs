@@ -15,7 +15,7 @@ mod model;
 mod neighbours;
 mod overload;
 mod play;
-//mod quotas;
+mod quotas;
 mod rules;
 mod simulation;
 //mod turns;
