@@ -7,8 +7,7 @@
 
 mod accounts;
 mod caps;
-//mod classes;
-//mod fairness;
+mod classes;
 mod health;
 mod leases;
 mod model;
@@ -18,9 +17,8 @@ mod play;
 mod quotas;
 mod rules;
 mod simulation;
-//mod turns;
 mod world;
-//mod yielding;
+mod yielding;
 
 use crate::base::ids::{ClassId, PoolId};
 use crate::config::classes::{ClassLimits, Excess, Priority, Quota, Rate, ServerTime};
