@@ -1,8 +1,9 @@
-//! The smallest words: ids, secrets, patterns, time that is told rather than read, shared state.
+//! The smallest words: ids, secrets, patterns, rates, time that is told rather than read, shared state.
 //!
 //! Nothing here knows Postgres. Nothing here reads a clock.
 
 pub mod backoff;
+pub mod bucket;
 pub mod expiry;
 pub mod finding;
 pub mod glob;

@@ -7,12 +7,12 @@
 //! - A source (a client address within a class) is forgotten only once it holds nothing and its
 //!   allowance is full again: coming back is no way to get a new one.
 
-use super::bucket::Bucket;
 use super::counters::ClassCounters;
 use super::held::{Held, Moment};
 use super::patience::Patience;
 use super::terms::{Member, Scope};
 use super::throttle::Throttle;
+use crate::base::bucket::Bucket;
 use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess, Quota};
 use std::collections::BTreeMap;

@@ -39,10 +39,9 @@
 //! [`lend`]: leases, in and out. [`turn`]: who is next. [`refuse`]: who is not served at all.
 //! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
 //! about. [`look`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
-//! [`caps`]; [`queue`] with the [`flow`] of each line; [`class`] with its [`bucket`]s, its
+//! [`caps`]; [`queue`] with the [`flow`] of each line; [`class`] with its buckets, its
 //! [`patience`] and its [`throttle`]; [`health`].
 
-mod bucket;
 mod caps;
 mod class;
 mod counters;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Debt is possible: what turns out to cost more than there is, is paid by those who come after.
 #[derive(Clone, Debug)]
-pub(super) struct Bucket {
+pub struct Bucket {
     per_second: f64,
     burst: f64,
     level: f64,
@@ -13,32 +13,32 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full one.
-    pub(super) fn new(now: Instant, per_second: f64, burst: f64) -> Self {
+    pub fn new(now: Instant, per_second: f64, burst: f64) -> Self {
         Self { per_second, burst, level: burst, at: now }
     }
 
     /// Goes on with other numbers. Nothing is given for free: the level stays.
-    pub(super) fn change(&mut self, now: Instant, per_second: f64, burst: f64) {
+    pub fn change(&mut self, now: Instant, per_second: f64, burst: f64) {
         let level = self.level(now).min(burst);
         *self = Self { per_second, burst, level, at: now };
     }
 
-    pub(super) fn level(&self, now: Instant) -> f64 {
+    pub fn level(&self, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         (self.level + passed * self.per_second).min(self.burst)
     }
 
-    pub(super) fn take(&mut self, now: Instant, amount: f64) {
+    pub fn take(&mut self, now: Instant, amount: f64) {
         self.level = self.level(now) - amount;
         self.at = now;
     }
 
-    pub(super) fn is_full(&self, now: Instant) -> bool {
+    pub fn is_full(&self, now: Instant) -> bool {
         self.level(now) >= self.burst
     }
 
     /// How long until there is `amount`.
-    pub(super) fn time_to(&self, now: Instant, amount: f64) -> Duration {
+    pub fn time_to(&self, now: Instant, amount: f64) -> Duration {
         let missing = (amount - self.level(now)).max(0.0);
         Duration::try_from_secs_f64(missing / self.per_second).unwrap_or(Duration::MAX)
     }
@@ -47,8 +47,16 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::Bucket;
-    use crate::scheduler::tests::{epoch, ms};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+
+    #[expect(clippy::disallowed_methods, reason = "where a test's clock starts does not matter")]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
 
     #[test]
     fn a_pause_fills_it_up_to_the_burst_and_no_further() {
