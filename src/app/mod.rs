@@ -56,8 +56,18 @@ fn runtime() -> Result<LocalRuntime, AppError> {
     // Events taken from the kernel at once: fewer, and a busy worker asks more often than it must.
     Builder::new_current_thread()
         .enable_all()
+        // Threads for what blocks, which is the arithmetic of logins: queries go first.
+        .on_thread_start(give_way)
         .build_local(LocalOptions::default())
         .map_err(AppError::Runtime)
+}
+
+/// This thread gets a tenth of what others do while the cores are busy.
+fn give_way() {
+    const NICER: i32 = 10;
+    if let Err(error) = rustix::process::nice(NICER) {
+        tracing::debug!("cannot lower a thread's priority: {error}");
+    }
 }
 
 /// Runs the proxy until it is told to stop.
@@ -139,9 +149,10 @@ async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
     let registry = &shared.frontend.registry;
     let (mut ticks, mut due) = (0_u32, main.wake());
     loop {
-        let is_pacing = registry.hosts().any(|host| host.is_pacing());
+        let is_pacing = registry.door.is_pacing() || registry.hosts().any(|host| host.is_pacing());
         tokio::time::sleep(if is_pacing { PACE } else { TICK }).await;
-        if main.wake() < due {
+        registry.door.tick(main.wake());
+        if main.now() < due {
             registry.hosts().for_each(|host| host.pace(&main));
             continue;
         }

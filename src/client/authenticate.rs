@@ -7,11 +7,13 @@ use crate::auth::scram::server::{ExpectFirst, Fault, ScramError};
 use crate::auth::scram::{MECHANISM, ScramSecret};
 use crate::config::AuthType;
 use crate::end::{End, EndReason};
-use crate::net::stream::Stream;
+use crate::net::stream::{Link, Stream};
 use crate::wire::encode;
 use crate::wire::frame::{Head, split_text};
 use crate::wire::tags::from_client;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 /// The longest answer to an authentication request. Postgres allows 65,535 (`PG_MAX_AUTH_TOKEN_LENGTH`);
 /// passwords and SCRAM messages are far shorter.
@@ -41,6 +43,27 @@ impl<'a> Exchange<'a> {
         let sent = self.stream.send(&self.out).await;
         self.out.clear();
         sent.map_err(|_| EndReason::ClientGone.into())
+    }
+
+    /// Waits for something that is not the client's to give, and meanwhile notices if it goes away.
+    pub(super) async fn attend<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            // It has nothing to say before it is asked: what it says all the same is kept, up to
+            // some length, for whoever asks.
+            while self.buffer.len() < ANSWER_MAX as usize {
+                let mut bytes = [0; 256];
+                match ready!(self.stream.poll_read(cx, &mut bytes)) {
+                    Ok(read @ 1..) => self.buffer.extend_from_slice(&bytes[..read]),
+                    Ok(0) | Err(_) => return Poll::Ready(Err(EndReason::ClientGone.into())),
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Sends the request and waits for its answer.
@@ -112,10 +135,24 @@ impl Frontend {
         if !credential.is_plain_slow() {
             return Ok(credential.check_plain(password).is_some());
         }
-        let (credential, password) = (Arc::clone(credential), password.to_vec());
-        let checked =
-            tokio::task::spawn_blocking(move || credential.check_plain(&password).is_some()).await;
+        let (known, password) = (Arc::clone(credential), password.to_vec());
+        let checked = self.compute(move || known.check_plain(&password).is_some()).await;
         Ok(checked.unwrap_or(false))
+    }
+
+    /// Does something slow, beside the worker and behind the queries of all workers.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let permit = Arc::clone(&self.arithmetic).acquire_owned().await.ok()?;
+        let work = move || {
+            let done = work();
+            // Here, and not where it is waited for: the client may have gone by now.
+            drop(permit);
+            done
+        };
+        tokio::task::spawn_blocking(work).await.ok()
     }
 
     /// The keys to check a proof against; for an unknown user, keys that fit no password.
@@ -130,10 +167,10 @@ impl Frontend {
         if let Some(keys) = known.ready_keys() {
             return keys;
         }
-        // Once for each user and process.
+        // Once for each user and process: of many who come at once, one computes.
         let (known, mock) = (Arc::clone(known), self.mock.clone());
-        let derived = tokio::task::spawn_blocking(move || known.derive_keys(&mock)).await;
-        self.mock.stand_in(user, derived.ok().flatten())
+        let derived = self.compute(move || known.derive_keys(&mock)).await;
+        self.mock.stand_in(user, derived.flatten())
     }
 
     async fn scram(

@@ -27,6 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// The startup option with which a client chooses its class.
 const CLASS: &str = "pgweir.class";
@@ -34,11 +35,17 @@ const CLASS: &str = "pgweir.class";
 /// How long a client that is refused gets to take the reason.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
 
+/// Logins that may compute keys of a password at once: some milliseconds of one core each. They are
+/// on threads of their own, but the cores are the workers', too.
+const ARITHMETIC_MAX: usize = 2;
+
 /// What all logins share.
 pub struct Frontend {
     pub registry: Arc<Registry>,
     pub cancel_keys: Arc<CancelKeys>,
     pub(super) mock: Mock,
+    /// Who may compute keys now.
+    pub(super) arithmetic: Arc<Semaphore>,
     next_client: AtomicU64,
 }
 
@@ -58,6 +65,7 @@ impl Frontend {
         Self {
             cancel_keys: CancelKeys::new(config.clients.max_cancels),
             mock: Mock::new(rand::random(), iterations),
+            arithmetic: Arc::new(Semaphore::new(ARITHMETIC_MAX)),
             next_client: AtomicU64::new(1),
             registry,
         }
@@ -117,6 +125,8 @@ impl Frontend {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
         }
         let pass = self.registry.admit()?;
+        let turn = self.registry.door.enter(worker.now(), peer.ip());
+        let turn = exchange.attend(turn).await??;
         let credential = self.registry.credential(&wanted.user);
         self.authenticate(&mut exchange, &wanted.user, credential).await?;
         encode::authentication(&mut exchange.out, 0, |_| {});
@@ -138,6 +148,8 @@ impl Frontend {
         };
         let class = registry.class(now, &account, &who, asked.class.as_deref())?;
         let membership = account.pool.join(now, class, who.address).map_err(class_full)?;
+        // What may be waited for from here on is a server: that has a line of its own.
+        drop(turn);
         let client = self.next_client();
         let welcome = self.welcome(worker, (client, membership.member), &account, &asked).await?;
         let (pid, secret, key) = self.cancel_keys.register(client, &account.pool, wanted.minor);

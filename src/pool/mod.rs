@@ -2,7 +2,8 @@
 //!
 //! A [`Host`] is one Postgres instance: its scheduler decides, behind one short lock, who gets
 //! which server of which pool. A [`Pool`] is what clients of one database and user use. [`keeper`]
-//! does what the scheduler says; [`registry`] finds the pool for a client.
+//! does what the scheduler says; [`registry`] finds the pool for a client; [`logins`] bounds how many
+//! come in at once.
 //!
 //! # Invariants
 //!
@@ -11,6 +12,7 @@
 //! - No lock is held while anything is sent, awaited or logged.
 
 pub mod keeper;
+pub mod logins;
 pub mod mailbox;
 pub mod membership;
 pub mod registry;

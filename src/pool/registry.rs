@@ -1,5 +1,6 @@
 //! Finds what a client asks for: its database, its user, its pool; and counts who is in.
 
+use super::logins::Door;
 use super::{Host, Pool, PoolPlan};
 use crate::auth::{Credential, Stored};
 use crate::base::ids::ClassId;
@@ -93,6 +94,8 @@ impl Account {
 
 /// All hosts and pools, and who may use them.
 pub struct Registry {
+    /// What a login passes before it proves who it is.
+    pub door: Arc<Door>,
     config: Arc<Config>,
     hosts: BTreeMap<String, Arc<Host>>,
     credentials: BTreeMap<String, Arc<Credential>>,
@@ -115,6 +118,7 @@ impl Registry {
             Some((user.name.clone(), Arc::new(Credential::new(&user.name, stored))))
         };
         Self {
+            door: Door::new(now, config.overload.logins.clone()),
             hosts: hosts.collect(),
             credentials: config.users.values().filter_map(credential).collect(),
             pools: DashMap::new(),

@@ -40,7 +40,7 @@
 //! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
 //! about. [`look`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
 //! [`caps`]; [`queue`] with the [`flow`] of each line; [`class`] with its buckets, its
-//! [`patience`] and its [`throttle`]; [`health`].
+//! [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod caps;
 mod class;
@@ -51,6 +51,7 @@ mod health;
 mod held;
 mod lend;
 mod list;
+pub mod logins;
 mod look;
 mod patience;
 mod queue;
