@@ -2,6 +2,7 @@
 //! whether it stands.
 
 use super::held::{Held, Moment};
+use super::keep::Absence;
 use super::standing::Standing;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ pub(super) struct Flow {
     pub(super) share: Share,
     pub(super) pace: Pace,
     pub(super) standing: Standing,
+    pub(super) absence: Absence,
     /// When somebody was last refused for overload.
     pub(super) shed_at: Option<Instant>,
 }
@@ -22,6 +24,7 @@ impl Flow {
             share: Share::default(),
             pace: Pace::default(),
             standing: Standing::new(now),
+            absence: Absence::default(),
             shed_at: None,
         }
     }

@@ -23,6 +23,7 @@ impl<S: Site> Scheduler<S> {
     ) -> Option<Lease<S::Conn>> {
         let Member { class, line, source } = member;
         self.classes.of_mut(class).throttle.requested();
+        self.came_back(now, member);
         let is_behind = self.queue.length(line) > 0 || self.queue.party_of(member).1;
         if is_behind
             || self.class_allowance(now, class) == 0
@@ -34,6 +35,9 @@ impl<S: Site> Scheduler<S> {
         if !self.queue.hungry_lines(pool).is_empty() {
             // Time may have let somebody go on meanwhile.
             self.serve(now, pool);
+        }
+        if self.idle_for(line) == 0 {
+            return None;
         }
         let (index, is_fresh) = self.choose(now, pool, worker)?;
         if is_fresh {
@@ -177,6 +181,7 @@ impl<S: Site> Scheduler<S> {
     /// Puts a server back, unless it is not to be kept or its place is needed more elsewhere.
     pub(super) fn shelve(&mut self, now: Instant, lease: Lease<S::Conn>, home: WorkerId) {
         let slot = lease.slot;
+        let holder = self.slots.at(slot.index).hold.map(|hold| hold.member);
         let freed = self.end_hold(now, slot.index);
         if self.slots.at(slot.index).cancels > 0 {
             self.slots.put(now, lease, home);
@@ -195,6 +200,9 @@ impl<S: Site> Scheduler<S> {
             return self.settle(now, slot.pool);
         } else {
             self.slots.put(now, lease, home);
+            if let Some(member) = holder {
+                self.keep(now, member);
+            }
         }
         // Those of the same class first, in order of arrival: they waited for just that.
         self.unblock(now, freed);
@@ -231,6 +239,7 @@ impl<S: Site> Scheduler<S> {
 
     /// Lends idle servers of this pool to those who wait for it and may have one.
     pub(super) fn serve(&mut self, now: Instant, pool: PoolId) {
+        self.let_go(now, pool);
         while self.slots.counts(pool).idle > 0
             && let Some(turn) = self.next_turn(now, pool)
         {
@@ -294,6 +303,7 @@ impl<S: Site> Scheduler<S> {
             let virtual_time = &mut self.of_mut(pool).virtual_time[level(priority)];
             *virtual_time = virtual_time.max(used);
         }
+        self.use_kept(member.line);
         let lease = self.slots.take(now, index, Some(client));
         self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });
         lease

@@ -27,7 +27,8 @@
 //! - A slot counts against every cap (pool, database, user, host) until it is vacant, and no cap is
 //!   ever exceeded, unless it was lowered: then nothing is opened under it until it holds again.
 //! - Work conserving: no server that may be lent is idle while somebody waits who may have it, and
-//!   none is idle at all while its place is what such a one waits for in another pool.
+//!   none is idle at all while its place is what such a one waits for in another pool. What is
+//!   [kept](keep) for a class that comes back within 2 ms, others may not have.
 //! - First come, first served within a class; between classes as [`turn`] says; and no class, and no
 //!   address in it, holds more than its quota.
 //! - A server is in the scheduler or in exactly one lease. One that a cancel request may still hit
@@ -36,7 +37,7 @@
 //!
 //! # Map
 //!
-//! [`lend`]: leases, in and out. [`turn`]: who is next. [`refuse`]: who is not served at all.
+//! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who is not served at all.
 //! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
 //! about. [`look`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
 //! [`caps`]; [`queue`] with the [`flow`] of each line; [`class`] with its buckets, its
@@ -49,6 +50,7 @@ mod flow;
 mod grow;
 mod health;
 mod held;
+mod keep;
 mod lend;
 mod list;
 pub mod logins;
@@ -78,6 +80,7 @@ use self::caps::{Groups, Kind};
 use self::class::Classes;
 use self::health::{Ramp, Reach};
 use self::held::Moment;
+use self::keep::Keeps;
 use self::queue::Queue;
 use self::random::Random;
 use self::slots::Slots;
@@ -97,6 +100,7 @@ struct Pool<E> {
     /// By priority, where the last line that was served in turn stood: see [`flow::Share`].
     virtual_time: [f64; 3],
     passed_over: PassedOver,
+    keeps: Keeps,
     condition: Condition,
 }
 
@@ -147,6 +151,7 @@ impl<S: Site> Scheduler<S> {
             login,
             virtual_time: [0.0; 3],
             passed_over: PassedOver::default(),
+            keeps: Keeps::default(),
             condition: Condition::new(now),
         });
         self.set_limits(now, pool, spec.limits);

@@ -57,13 +57,13 @@ pub(super) fn level(priority: Priority) -> usize {
 }
 
 impl<S: Site> Scheduler<S> {
-    /// The next line of a pool that may be served.
+    /// The next line of a pool that may be served, of those for whom there is an idle server.
     pub(super) fn next_turn(&self, now: Instant, pool: PoolId) -> Option<Turn> {
         let mut best: [Option<Candidate>; 3] = [None; 3];
         for &line in self.queue.hungry_lines(pool) {
             let class = self.queue.line(line).class;
             let allowance = self.class_allowance(now, class);
-            if allowance > 0 {
+            if allowance > 0 && self.idle_for(line) > 0 {
                 let candidate = self.candidate(now, line, allowance);
                 let best = &mut best[level(self.classes.of(class).limits.priority)];
                 if best.is_none_or(|best| candidate.goes_before(&best)) {

@@ -96,6 +96,9 @@ impl<S: Site> Scheduler<S> {
         !self.queue.is_empty()
             && (self.queue.has_aside()
                 || self.queue.hungry().iter().any(|pool| {
+                    if self.kept(*pool) > 0 {
+                        return true;
+                    }
                     let mut lines = self.queue.hungry_lines(*pool).iter();
                     lines.any(|line| {
                         let class = self.classes.of(self.queue.line(*line).class);

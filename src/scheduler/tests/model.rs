@@ -72,6 +72,8 @@ pub(super) struct Model {
     pub(super) lines: Vec<Vec<Waiter>>,
     pub(super) passed_over: Vec<PassedOver>,
     pub(super) ramp: u32,
+    /// By pool, how many idle servers are kept for a class that is about to come back.
+    pub(super) kept: Vec<u32>,
     /// Where the newest is served first, as far as the scheduler says.
     pub(super) reversed: BTreeSet<(PoolId, ClassId)>,
     /// Servers that were evicted and have not been replaced yet.
@@ -89,6 +91,7 @@ impl Model {
             lines: Vec::new(),
             passed_over: Vec::new(),
             ramp: 4,
+            kept: Vec::new(),
             reversed: BTreeSet::new(),
             evicted: Vec::new(),
             orders: (0, 0),

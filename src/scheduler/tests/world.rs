@@ -393,6 +393,7 @@ impl World {
 
     fn settle(&mut self, ticked: bool) {
         self.obey(ticked);
+        self.model.kept = self.model.pool_ids().map(|pool| self.scheduler.kept(pool)).collect();
         self.check(ticked);
         self.model.reversed.clear();
         self.note_reversed();

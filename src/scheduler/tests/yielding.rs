@@ -39,7 +39,7 @@ fn yielding(world: &mut World, slots: &[SlotRef; 3]) -> Vec<usize> {
 #[test]
 fn nobody_waits_and_nobody_lets_go() {
     let (mut world, slots) = idle_three();
-    assert_eq!(yielding(&mut world, &slots), []);
+    assert!(yielding(&mut world, &slots).is_empty());
 }
 
 #[test]
