@@ -22,6 +22,13 @@ use std::time::{Duration, Instant};
 /// How much a new service time counts in the mean: the last sixteen decide.
 const NEWS: f64 = 1.0 / 16.0;
 
+/// How fast the time that is rarely exceeded follows: from one millisecond to a second in seventy
+/// that take a second.
+const STEP: f64 = 0.1;
+
+/// It has to start somewhere, in seconds.
+const LEAST_HOLD: f64 = 1e-4;
+
 /// Rounding must not keep a whole token from being one.
 const NEARLY: f64 = 1e-6;
 
@@ -131,6 +138,8 @@ pub(super) struct Class {
     pub(super) lines: Vec<u32>,
     /// How long a server is held, in seconds.
     pub(super) mean_hold: f64,
+    /// Nineteen in twenty take less, in seconds.
+    long_hold: f64,
     pub(super) patience: Patience,
     pub(super) throttle: Throttle,
     pub(super) counters: ClassCounters,
@@ -144,6 +153,7 @@ impl Class {
             limits,
             lines: Vec::new(),
             mean_hold: 0.0,
+            long_hold: 0.0,
             patience: Patience::new(now),
             throttle: Throttle::new(now),
             counters: ClassCounters::default(),
@@ -159,10 +169,20 @@ impl Class {
         limits_servers(&self.limits.quota) || limits_servers(&self.limits.per_address)
     }
 
+    /// How long a server is held at most, but for one time in twenty.
+    pub(super) fn long_hold(&self) -> Duration {
+        Duration::try_from_secs_f64(self.long_hold).unwrap_or(Duration::MAX)
+    }
+
     pub(super) fn took(&mut self, time: Duration) {
         let seconds = time.as_secs_f64();
         let weight = if self.counters.service.count() == 0 { 1.0 } else { NEWS };
         self.mean_hold += (seconds - self.mean_hold) * weight;
+        // Up by so much for each that takes longer, down by a nineteenth of that for each that does
+        // not: at rest where one in twenty does (Ma, Muthukrishnan and Sandler, "Frugal streaming",
+        // 2013, with steps in proportion).
+        let step = if seconds > self.long_hold { 1.0 + STEP } else { 1.0 - STEP / 19.0 };
+        self.long_hold = (self.long_hold * step).max(LEAST_HOLD);
         self.counters.service.record(time);
     }
 }

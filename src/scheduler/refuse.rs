@@ -37,19 +37,22 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Shares of the patience. Who waits for four fifths of it leaves the last fifth to be served in;
-    /// while a line stands, half is enough to bridge any pause between two servers. Sheddable
+    /// Shares of the patience, and never so much that a transaction which takes `hold` would come too
+    /// late. Who waits for four fifths of it leaves the last fifth to be served in; while a line stands, half is enough to bridge any pause between two servers. Sheddable
     /// requests are refused long before the others, critical ones last: only when they would have
     /// gone by themselves. The target is `CoDel`'s for a delay of ten times as much.
-    fn of(patience: Duration, priority: Priority) -> Self {
+    fn of(patience: Duration, hold: Duration, priority: Priority) -> Self {
         let (longest, standing) = match priority {
             Priority::Critical => (1.0, 0.8),
             Priority::Normal => (0.8, 0.5),
             Priority::Sheddable => (0.4, 0.25),
         };
+        // Where a transaction takes nearly as long as clients wait, some are served in vain; to refuse
+        // everybody would serve nobody.
+        let latest = patience.saturating_sub(hold).max(patience.mul_f64(0.25));
         Self {
-            longest: patience.mul_f64(longest),
-            standing: patience.mul_f64(standing),
+            longest: patience.mul_f64(longest).min(latest),
+            standing: patience.mul_f64(standing).min(latest),
             target: patience.mul_f64(0.1),
             patience: Some(patience),
         }
@@ -57,7 +60,7 @@ impl Bounds {
 
     /// `longest` is for a request of normal priority.
     fn within(longest: Duration, priority: Priority) -> Self {
-        Self { patience: None, ..Self::of(longest.mul_f64(1.25), priority) }
+        Self { patience: None, ..Self::of(longest.mul_f64(1.25), Duration::ZERO, priority) }
     }
 }
 
@@ -120,7 +123,7 @@ impl<S: Site> Scheduler<S> {
         let class = self.classes.of(self.queue.line(line).class);
         let priority = class.limits.priority;
         match self.limits.shed {
-            Shed::Auto => Some(Bounds::of(class.patience.known()?, priority)),
+            Shed::Auto => Some(Bounds::of(class.patience.known()?, class.long_hold(), priority)),
             Shed::Off => None,
             Shed::Within(longest) => Some(Bounds::within(longest, priority)),
         }
