@@ -266,7 +266,7 @@ impl Frontend {
             is_skipping: false,
             to_swallow: 0,
             is_leaving: false,
-            idle_on: None,
+            is_known_idle: false,
             is_preparing: false,
             aborted: None,
             outlook: Outlook::default(),

@@ -37,7 +37,7 @@ use crate::pool::mailbox::Mailbox;
 use crate::pool::membership::Membership;
 use crate::pool::registry::Pass;
 use crate::pool::{Lease, Pool};
-use crate::scheduler::{Member, SlotRef};
+use crate::scheduler::Member;
 use crate::session::pins::Pins;
 use crate::session::settings::Settings;
 use crate::sql::ending::Outlook;
@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A client that is logged in.
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Client {
     id: ClientId,
     worker: Rc<Worker>,
@@ -70,8 +71,8 @@ pub struct Client {
     to_swallow: u32,
     /// It has said goodbye.
     is_leaving: bool,
-    /// The scheduler was told that it is idle in its transaction on this server.
-    idle_on: Option<SlotRef>,
+    /// The scheduler was told that it is idle in its transaction.
+    is_known_idle: bool,
     /// The server is being given the client's settings; nothing of the client's has gone to it.
     is_preparing: bool,
     /// A transaction whose server was lost.

@@ -138,11 +138,12 @@ impl Client {
         if self.up.is_pending() || self.up.is_full() || lease.conn.ledger.len() >= UNDER_WAY_MAX {
             return Ok(false);
         }
+        let slot = lease.slot;
         match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(n @ 1..)) => {
                 self.pool.stats.of(self.worker.id).received.add(n as u64);
-                if let Some(slot) = self.idle_on.take() {
+                if std::mem::take(&mut self.is_known_idle) {
                     self.pool.is_active(slot);
                 }
                 Ok(true)
@@ -261,7 +262,7 @@ impl Client {
         if self.pool.must_yield(now, lease.slot, since) {
             return Err(EndReason::IdleUnderPressure.into());
         }
-        self.idle_on = Some(lease.slot);
+        self.is_known_idle = true;
         Ok(Some(now + PRESSURE_LOOK))
     }
 }
