@@ -33,6 +33,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often, while somebody waits for whom time decides: a rate of two hundred a second is even.
 const PACE: Duration = Duration::from_millis(5);
 
+/// How long after that it goes on. Who is let go on comes back in no time, and would find the clock slow
+/// again: what a rate brings meanwhile is lost beyond its burst.
+const PACE_FOR: Duration = Duration::from_secs(1);
+
 /// Every so many ticks, idle servers are listened to.
 const TICKS_TO_HEAR: u32 = 5;
 
@@ -148,10 +152,16 @@ fn connections_max(config: &Config) -> usize {
 async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
     let registry = &shared.frontend.registry;
     let (mut ticks, mut due) = (0_u32, main.wake());
+    let mut paced_until = due;
     loop {
+        tokio::time::sleep(if main.now() < paced_until { PACE } else { TICK }).await;
+        main.wake();
+        // Asked before anybody is let go on: afterwards nobody may be left who waits.
         let is_pacing = registry.door.is_pacing() || registry.hosts().any(|host| host.is_pacing());
-        tokio::time::sleep(if is_pacing { PACE } else { TICK }).await;
-        registry.door.tick(main.wake());
+        if is_pacing {
+            paced_until = main.now() + PACE_FOR;
+        }
+        registry.door.tick(main.now());
         if main.now() < due {
             registry.hosts().for_each(|host| host.pace(&main));
             continue;
