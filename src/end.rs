@@ -320,6 +320,15 @@ impl End {
         self
     }
 
+    /// As PgBouncer would say it: its one code for everything, and its text, which is looked for in
+    /// logs.
+    #[must_use]
+    pub fn in_pgbouncers_words(self, message: String) -> Self {
+        let routine = self.reason.account().routine.map(str::to_owned);
+        let code = "08P01".to_owned();
+        self.verbatim(ErrorFields { code, message, routine, ..ErrorFields::default() })
+    }
+
     pub fn message(&self) -> Option<&str> {
         self.known.as_ref()?.message.as_deref()
     }

@@ -3,6 +3,7 @@
 use super::Client;
 use super::aborted::Aborted;
 use crate::config::PoolMode;
+use crate::config::overload::ErrorCompat;
 use crate::end::{End, EndReason, Phase};
 use crate::pool::words::{shed_because, waits_for, whose};
 use crate::pool::{Lease, Refusal};
@@ -40,8 +41,21 @@ impl Client {
         }
     }
 
+    /// There is no server for a request. `Ok`: the session goes on. `Err`: it ends, because the
+    /// client is to be told what PgBouncer would tell it.
+    pub(super) fn refused(&self, refusal: Refusal) -> Result<Result<(), End>, End> {
+        let told = match self.about.error_compat {
+            ErrorCompat::PgBouncer => pgbouncer_says(&refusal),
+            ErrorCompat::Postgres => None,
+        };
+        let end = self.ending_of(refusal);
+        let Some(message) = told else { return Ok(Err(end)) };
+        self.log_refusal(&end);
+        Err(end.in_pgbouncers_words(message))
+    }
+
     /// What became of the wait, as an ending.
-    pub(super) fn ending_of(&self, refusal: Refusal) -> End {
+    fn ending_of(&self, refusal: Refusal) -> End {
         match refusal {
             Refusal::LoginFailed { error } => {
                 End::from(EndReason::ServerRefused).verbatim((*error).clone())
@@ -216,5 +230,21 @@ impl Client {
             detail = end.detail().unwrap_or_default(),
             "request refused"
         );
+    }
+}
+
+/// What PgBouncer tells a client whose request it cannot serve. It knows no reason but that the wait
+/// was too long, or that logging in to Postgres fails. `None`: Postgres' own words will do.
+fn pgbouncer_says(refusal: &Refusal) -> Option<String> {
+    match refusal {
+        Refusal::LoginFailed { .. } => None,
+        Refusal::ServerDown { error, .. } => Some(format!(
+            "server login has been failing, cached error: {} (server_login_retry)",
+            error.message
+        )),
+        Refusal::QueueFull { .. }
+        | Refusal::RateLimited { .. }
+        | Refusal::Shed { .. }
+        | Refusal::WaitTimeout { .. } => Some("query_wait_timeout".to_owned()),
     }
 }

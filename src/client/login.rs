@@ -278,6 +278,7 @@ impl Frontend {
                 pinned: false,
                 logs_end: config.process.log_disconnections,
                 logs_errors: config.process.log_pooler_errors,
+                error_compat: config.overload.error_compat,
                 _key: key,
                 _passes: passes,
                 _membership: membership,

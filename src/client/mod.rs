@@ -29,6 +29,7 @@ use self::cancel::CancelKey;
 use self::deadline::Deadline;
 use crate::base::ids::ClientId;
 use crate::config::ClientTimeouts;
+use crate::config::overload::ErrorCompat;
 use crate::end::ErrorFields;
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
@@ -103,6 +104,7 @@ struct About {
     pinned: bool,
     logs_end: bool,
     logs_errors: bool,
+    error_compat: ErrorCompat,
     _key: CancelKey,
     _passes: [Pass; 4],
     _membership: Membership,

@@ -192,21 +192,21 @@ impl Client {
         let client = (self.id, self.member);
         let mut waiting = match self.pool.wait(&self.worker, client, &mailbox, deadline) {
             Ok(waiting) => waiting,
-            Err(refusal) => return Ok(Err(self.ending_of(refusal))),
+            Err(refusal) => return self.refused(refusal),
         };
         let mut notify_at = self.timeouts.query_wait_notify.map(|after| since + after);
         let outcome =
             std::future::poll_fn(|cx| self.poll_wait(&mut waiting, &mut notify_at, cx)).await?;
-        Ok(match outcome {
+        match outcome {
             Outcome::Granted { lease, waited } => {
                 let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
                 self.pool.stats.of(self.worker.id).wait_time.add(nanos);
                 self.lease = Some(lease);
-                Ok(())
+                Ok(Ok(()))
             }
-            Outcome::Refused(refusal) => Err(self.ending_of(refusal)),
-            Outcome::Canceled => Err(EndReason::CanceledInQueue.into()),
-        })
+            Outcome::Refused(refusal) => self.refused(refusal),
+            Outcome::Canceled => Ok(Err(EndReason::CanceledInQueue.into())),
+        }
     }
 
     fn poll_wait(
