@@ -101,7 +101,8 @@ fn not_ready(snapshot: &Snapshot) -> Option<String> {
 }
 
 async fn metrics(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    let text = text::exposition(metrics.snapshot(), metrics.registry.config());
+    let classes = metrics.registry.classes(read_clock());
+    let text = text::exposition(metrics.snapshot(), classes, metrics.registry.config());
     match text {
         Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, text::CONTENT_TYPE)], text),
         Err(error) => {
@@ -116,6 +117,7 @@ mod tests {
     use super::not_ready;
     use crate::pool::snapshot::{HostView, Snapshot};
     use crate::scheduler::Counts;
+    use crate::scheduler::logins::LoginsView;
 
     fn snapshot(failures: &[Option<&str>]) -> Snapshot {
         let host = |failure: Option<&str>| HostView {
@@ -125,7 +127,8 @@ mod tests {
             failure: failure.map(str::to_owned),
         };
         let hosts = failures.iter().copied().map(host).collect();
-        Snapshot { pools: vec![], hosts, clients: 0, consoles: 0 }
+        let logins = LoginsView::default();
+        Snapshot { pools: vec![], hosts, clients: 0, consoles: 0, logins }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::registry::Registry;
 use super::{Host, Pool};
 use crate::config::PoolMode;
-use crate::scheduler::{Counts, Health};
+use crate::scheduler::logins::LoginsView;
+use crate::scheduler::{ClassView, Condition, Counts, Health};
 use crate::stats::pool::PoolTotals;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ pub struct Snapshot {
     pub clients: u32,
     /// Sessions of the console.
     pub consoles: u32,
+    pub logins: LoginsView,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +33,7 @@ pub struct PoolView {
     pub clients: u32,
     pub counts: Counts,
     pub longest_wait: Duration,
+    pub condition: Condition,
     pub totals: PoolTotals,
 }
 
@@ -41,6 +44,13 @@ pub struct HostView {
     pub counts: Counts,
     /// Why it cannot be reached. `None`: as far as is known, it can.
     pub failure: Option<String>,
+}
+
+/// A class on one host: what its clients have and wait for there.
+#[derive(Clone, Debug)]
+pub struct ClassOfHost {
+    pub host: String,
+    pub class: ClassView,
 }
 
 impl PoolView {
@@ -61,16 +71,33 @@ impl Registry {
             hosts: self.hosts().map(|host| host.view()).collect(),
             clients: self.clients(),
             consoles: self.consoles(),
+            logins: self.door.view(),
         }
+    }
+
+    /// The classes that were used so far, by host, and in the order that they came to be. Each one's
+    /// numbers are of one moment. Apart from the rest: their histograms are large, and few ask.
+    pub fn classes(&self, now: Instant) -> Vec<ClassOfHost> {
+        let mut all = Vec::new();
+        for host in self.hosts() {
+            for class in host.scheduler.with(|scheduler| scheduler.classes()) {
+                let class = host.scheduler.with(|scheduler| {
+                    scheduler.is_class_used(class).then(|| scheduler.class(now, class))
+                });
+                let host = || host.name.clone();
+                all.extend(class.map(|class| ClassOfHost { host: host(), class }));
+            }
+        }
+        all
     }
 }
 
 impl Pool {
     fn view(self: &Arc<Self>, now: Instant) -> PoolView {
-        let (counts, longest_wait) = self
-            .host
-            .scheduler
-            .with(|scheduler| (scheduler.counts(self.id), scheduler.longest_wait(now, self.id)));
+        let (counts, longest_wait, condition) = self.host.scheduler.with(|scheduler| {
+            let longest_wait = scheduler.longest_wait(now, self.id);
+            (scheduler.counts(self.id), longest_wait, scheduler.condition(self.id))
+        });
         PoolView {
             database: self.database.clone(),
             user: self.user.clone(),
@@ -81,6 +108,7 @@ impl Pool {
             clients: self.clients.used(),
             counts,
             longest_wait,
+            condition,
             totals: self.stats.totals(),
         }
     }

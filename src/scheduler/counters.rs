@@ -77,6 +77,29 @@ pub struct ClassCounters {
 }
 
 impl ClassCounters {
+    /// Whether anything has happened.
+    pub fn is_used(&self) -> bool {
+        self.granted + self.queued + self.refused_in_all() > 0
+    }
+
+    /// Refused for whatever reason.
+    pub fn refused_in_all(&self) -> u64 {
+        self.refused.iter().sum()
+    }
+
+    /// Adds what happened to others.
+    pub fn add(&mut self, other: &Self) {
+        self.abandoned += other.abandoned;
+        self.delayed += other.delayed;
+        self.granted += other.granted;
+        self.queued += other.queued;
+        for (refused, more) in self.refused.iter_mut().zip(other.refused) {
+            *refused += more;
+        }
+        self.service.add(&other.service);
+        self.waits.add(&other.waits);
+    }
+
     pub fn refused_for(&self, reason: RefusedFor) -> u64 {
         self.refused[reason as usize]
     }

@@ -27,7 +27,10 @@ pub enum State {
 }
 
 impl State {
-    pub fn label(self) -> &'static str {
+    pub const ALL: [Self; 5] =
+        [Self::Healthy, Self::Busy, Self::Shedding, Self::ServerDown, Self::Draining];
+
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
             Self::Busy => "busy",
@@ -54,7 +57,8 @@ pub struct Condition {
 const CALM_AFTER: Duration = Duration::from_secs(1);
 
 impl Condition {
-    pub(super) fn new(now: Instant) -> Self {
+    /// As it is before anybody has asked.
+    pub fn new(now: Instant) -> Self {
         Self { state: State::Healthy, since: now, cause: None, seen: now }
     }
 
@@ -90,6 +94,22 @@ pub struct ClassView {
     /// Seconds for which servers have been held, those that still are included.
     pub server_time: Duration,
     pub counters: ClassCounters,
+}
+
+impl ClassView {
+    /// Adds what others have and did; the name and what is no number stay.
+    pub fn add(&mut self, other: &Self) {
+        self.clients += other.clients;
+        self.in_flight += other.in_flight;
+        self.queued += other.queued;
+        self.is_shedding |= other.is_shedding;
+        self.server_time += other.server_time;
+        self.patience = match (self.patience, other.patience) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.counters.add(&other.counters);
+    }
 }
 
 impl<S: Site> Scheduler<S> {
@@ -130,6 +150,12 @@ impl<S: Site> Scheduler<S> {
 
     pub fn classes(&self) -> impl Iterator<Item = ClassId> + use<S> {
         self.classes.ids()
+    }
+
+    /// Whether a class has clients, or had any that asked for something.
+    pub fn is_class_used(&self, class: ClassId) -> bool {
+        let of = self.classes.of(class);
+        of.usage.clients > 0 || of.counters.is_used()
     }
 
     pub fn class_name(&self, class: ClassId) -> &str {

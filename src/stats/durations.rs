@@ -89,6 +89,15 @@ impl Durations {
         self.counts[..bucket_of(bound)].iter().sum()
     }
 
+    /// Adds what others recorded.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
+            *count += more;
+        }
+        self.count += other.count;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     /// What was recorded since it was `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
@@ -147,5 +156,8 @@ mod tests {
         let between = times.since(&before);
         assert_eq!((between.count(), between.sum()), (1, Duration::from_millis(3)));
         assert!(between.quantile(1.0) < Duration::from_millis(4));
+        let mut again = before;
+        again.add(&between);
+        assert_eq!(again, times);
     }
 }

@@ -1,6 +1,7 @@
 //! `SHOW`: each with PgBouncer's columns, in its order and with its types. Tools read them by name
 //! and by place: columns may only be appended, only numeric ones, and none to `SHOW STATS`.
 
+mod classes;
 mod config;
 mod databases;
 mod lists;
@@ -27,6 +28,7 @@ pub(super) const OWN: &str = "pgbouncer";
 /// Something that can be shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Show {
+    Classes,
     ClientEncoding,
     Config,
     Databases,
@@ -51,7 +53,8 @@ pub(super) enum Show {
 }
 
 impl Show {
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
+        Self::Classes,
         Self::ClientEncoding,
         Self::Config,
         Self::Databases,
@@ -82,6 +85,7 @@ impl Show {
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Classes => "CLASSES",
             Self::ClientEncoding => "client_encoding",
             Self::Config => "CONFIG",
             Self::Databases => "DATABASES",
@@ -110,6 +114,7 @@ impl Show {
     pub(super) const fn columns(self) -> Option<&'static [Column]> {
         Some(match self {
             Self::Help => return None,
+            Self::Classes => classes::COLUMNS,
             Self::ClientEncoding => session::CLIENT_ENCODING,
             Self::Config => config::COLUMNS,
             Self::Databases => databases::COLUMNS,
@@ -136,6 +141,7 @@ impl Show {
     pub(super) fn rows(self, console: &Console, now: Instant) -> Vec<Row> {
         match self {
             Self::Help | Self::DnsHosts | Self::DnsZones | Self::PeerPools | Self::Peers => vec![],
+            Self::Classes => classes::rows(console.registry.classes(now)),
             Self::ClientEncoding => vec![vec!["UTF-8".into()]],
             Self::Config => config::rows(console.registry.config()),
             Self::Databases => databases::rows(&View::of(console, now)),
