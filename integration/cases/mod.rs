@@ -2,6 +2,7 @@
 
 mod auth;
 mod cancel;
+mod classes;
 mod console;
 mod copy;
 mod cost;
@@ -10,12 +11,16 @@ mod faults;
 mod goodbye;
 mod http;
 mod limits;
+mod logins;
 mod lost_servers;
 mod overload;
 mod pools;
 mod protocol;
+mod quotas;
+mod refusals;
 mod regressions;
 mod same_as_direct;
 mod settings;
 mod startup;
 mod torture;
+mod under_pressure;

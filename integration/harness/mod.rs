@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(crate) mod console;
 pub(crate) mod crowd;
 pub(crate) mod cutter;
 pub(crate) mod frames;

@@ -113,6 +113,11 @@ impl Postgres {
         }
     }
 
+    /// What it has logged lately.
+    pub(crate) fn log(&self) -> String {
+        self.process.as_ref().expect("Postgres runs").log()
+    }
+
     /// Stops every process, so that connections stay open and nobody answers.
     pub(crate) fn freeze(&self) {
         self.process.as_ref().expect("Postgres runs").signal_family(Signal::STOP);

@@ -12,7 +12,9 @@ const OWN_OPTIONS: &[&str] = &["http_addr", "server_down_hold"];
 
 #[derive(Clone)]
 pub(crate) enum Value {
+    List(Vec<String>),
     Number(u32),
+    Real(f64),
     Text(String),
     Time(Duration),
 }
@@ -20,6 +22,12 @@ pub(crate) enum Value {
 impl From<u32> for Value {
     fn from(number: u32) -> Self {
         Self::Number(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
     }
 }
 
@@ -35,12 +43,20 @@ impl From<Duration> for Value {
     }
 }
 
+impl<const N: usize> From<[&str; N]> for Value {
+    fn from(texts: [&str; N]) -> Self {
+        Self::List(texts.map(str::to_owned).into())
+    }
+}
+
 type Section = BTreeMap<String, Value>;
 
 #[derive(Clone)]
 pub(crate) struct Settings {
     proxy: Section,
     host: Section,
+    overload: Section,
+    classes: Vec<String>,
     databases: BTreeMap<String, Section>,
     users: BTreeMap<String, Section>,
 }
@@ -58,6 +74,8 @@ impl Settings {
         let empty = Self {
             proxy: Section::new(),
             host: Section::new(),
+            overload: Section::new(),
+            classes: vec![],
             databases: BTreeMap::new(),
             users: BTreeMap::new(),
         };
@@ -91,6 +109,18 @@ impl Settings {
     /// An option of the Postgres host.
     pub(crate) fn host(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.host.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// An option of `[overload]`.
+    pub(crate) fn overload(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.overload.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// A `[[classes]]` section, after those there are, with these lines of TOML.
+    pub(crate) fn class(mut self, name: &str, lines: &str) -> Self {
+        self.classes.push(format!("name = '{name}'\n{lines}\n"));
         self
     }
 
@@ -132,6 +162,11 @@ impl Settings {
             write!(text, "\n[users.{name}]\n").expect("to a String");
             write_toml(&mut text, section);
         }
+        for class in &self.classes {
+            write!(text, "\n[[classes]]\n{class}").expect("to a String");
+        }
+        text.push_str("\n[overload]\n");
+        write_toml(&mut text, &self.overload);
         text
     }
 
@@ -173,7 +208,9 @@ impl Settings {
 fn write_toml(text: &mut String, section: &Section) {
     for (name, value) in section {
         let value = match value {
+            Value::List(texts) => format!("{texts:?}"),
             Value::Number(number) => number.to_string(),
+            Value::Real(number) => number.to_string(),
             Value::Text(text) => format!("'{text}'"),
             Value::Time(time) => format!("\"{}ms\"", time.as_millis()),
         };
@@ -188,7 +225,9 @@ fn joined(section: &Section, except: &[&str]) -> String {
 
 fn plain(value: &Value) -> String {
     match value {
+        Value::List(texts) => texts.join(","),
         Value::Number(number) => number.to_string(),
+        Value::Real(number) => number.to_string(),
         Value::Text(text) => text.clone(),
         Value::Time(time) => time.as_secs_f64().to_string(),
     }

@@ -1,0 +1,161 @@
+//! Storms of logins, and logins that never end.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::http::get;
+use crate::harness::login::Login;
+use crate::harness::ports::Port;
+use crate::harness::proxy::Rig;
+use crate::harness::settings::Settings;
+use crate::harness::time::{Watch, eventually, run, run_threaded, within};
+use crate::harness::wire::Wire;
+
+fn settings() -> Settings {
+    Settings::new().set("auth_type", "plain")
+}
+
+/// One value of a scrape.
+async fn metric(http: &Port, name: &str) -> f64 {
+    let (_, text) = get(http, "/metrics").await;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+#[test]
+fn a_storm_of_logins_is_let_in_bit_by_bit_beside_steady_queries() {
+    run_threaded(Duration::from_mins(1), async {
+        let http = Port::take();
+        let address = format!("127.0.0.1:{}", http.number);
+        let settings = settings().overload("max_logins", 4).set("http_addr", address.as_str());
+        let rig = Rig::start(settings).await;
+        let mut steady = rig.client().await;
+        let mut storm = JoinSet::new();
+        for _ in 0..500 {
+            let login = Login::to(rig.address());
+            storm.spawn(async move {
+                match login.attempt().await {
+                    Ok(_) => true,
+                    Err(refused) => {
+                        let error = refused.frames.last().expect("it is told why");
+                        assert_eq!(error.shown(), "E(FATAL 53300)");
+                        assert_eq!(error.field(b'R').as_deref(), Some("pooler_login_rate"));
+                        false
+                    }
+                }
+            });
+        }
+        let (mut times, mut let_in) = (Vec::new(), 0);
+        while !storm.is_empty() {
+            let watch = Watch::start();
+            assert_eq!(steady.value("select 1").await, "1");
+            times.push(watch.elapsed());
+            assert!(metric(&http, "pgweir_logins_under_way").await <= 4.0);
+            while let Some(ended) = storm.try_join_next() {
+                let_in += usize::from(ended.expect("a login does not fail"));
+            }
+        }
+        times.sort();
+        let median = times[times.len() / 2];
+        assert!(median < Duration::from_millis(100), "{median:?}, of {}", times.len());
+        assert!(let_in >= 50, "{let_in} of 500 were let in");
+        assert!(metric(&http, "pgweir_logins_delayed_total").await >= 100.0);
+        // Nobody is left in the door.
+        assert_eq!(metric(&http, "pgweir_logins_waiting").await.to_bits(), 0);
+        assert_eq!(rig.client().await.value("select 2").await, "2");
+    });
+}
+
+/// They hold their places, but not for long once others need them; and theirs go on.
+#[test]
+fn logins_that_do_not_go_on_delay_nobody() {
+    run(async {
+        let limits = settings().overload("max_logins", 2);
+        let rig = Rig::start(limits.overload("login_wait", Duration::from_secs(5))).await;
+        let mut slow = Vec::new();
+        for _ in 0..10 {
+            let mut wire = Wire::connect(rig.address()).await;
+            wire.send(&Login::to(rig.address()).message()).await;
+            slow.push(wire);
+        }
+        let watch = Watch::start();
+        assert_eq!(rig.client().await.value("select 1").await, "1");
+        assert!(watch.elapsed() < Duration::from_secs(3), "{:?}", watch.elapsed());
+        for wire in &mut slow {
+            assert_eq!(wire.frame().await.shown(), "R", "it is asked for its password");
+            wire.send(&crate::harness::frames::Batch::new().raw(b'p', b"app-secret\0").0).await;
+            wire.until_ready().await;
+        }
+    });
+}
+
+#[test]
+fn logins_have_a_rate_in_all_and_for_each_address() {
+    run(async {
+        let none = Duration::ZERO;
+        for (name, elsewhere_too) in
+            [("logins_per_second", true), ("logins_per_second_per_address", false)]
+        {
+            let rig = Rig::start(settings().overload(name, 1).overload("login_wait", none)).await;
+            let (login, socket) = (Login::to(rig.address()), Login::to(&rig.proxy.unix));
+            let watch = Watch::start();
+            let mut client = login.connect().await;
+            let refused = login.attempt().await.err();
+            let elsewhere = socket.attempt().await.err();
+            assert!(watch.elapsed() < Duration::from_secs(1), "too slow to tell anything");
+            let error = refused.expect("a second login within a second").frames.pop();
+            let error = error.expect("it is told why");
+            assert_eq!(error.shown(), "E(FATAL 53300)");
+            assert_eq!(error.message(), "too many connection attempts, retry later");
+            assert_eq!(error.field(b'R').as_deref(), Some("pooler_login_rate"));
+            assert_eq!(elsewhere.is_some(), elsewhere_too, "{name}");
+            assert_eq!(client.value("select 1").await, "1", "who is in is not concerned");
+            eventually("the next may come", async || login.attempt().await.ok()).await;
+        }
+    });
+}
+
+#[test]
+fn logins_beyond_the_rate_wait_for_their_turn() {
+    run(async {
+        let limits = settings().overload("logins_per_second", 10);
+        let rig = Rig::start(limits.overload("login_wait", Duration::from_secs(10))).await;
+        let watch = Watch::start();
+        let mut tasks = JoinSet::new();
+        for _ in 0..20 {
+            let login = Login::to(rig.address());
+            tasks.spawn(async move { login.connect().await });
+        }
+        tasks.join_all().await;
+        let took = watch.elapsed();
+        assert!(took >= Duration::from_millis(950), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    });
+}
+
+#[test]
+fn a_login_that_vanishes_while_it_waits_leaves() {
+    run(async {
+        // The next may come after four seconds.
+        let limits = settings().overload("logins_per_second", 0.25).set("max_client_conn", 2);
+        let rig = Rig::start(limits.overload("login_wait", Duration::from_mins(1))).await;
+        let login = Login::to(rig.address());
+        // The connection by which the harness saw that the proxy listens may still count.
+        let _client = eventually("a client may come", async || login.attempt().await.ok()).await;
+        let watch = Watch::start();
+        let mut vanishes = Wire::connect(rig.address()).await;
+        vanishes.send(&login.message()).await;
+        eventually("it waits, and counts", async || {
+            let mut wire = Wire::connect(rig.address()).await;
+            wire.send(&login.message()).await;
+            let first = within(Duration::from_millis(100), wire.frame()).await?;
+            assert!(first.message().contains("max_client_conn"), "{first:?}");
+            Some(())
+        })
+        .await;
+        drop(vanishes);
+        eventually("the next may come", async || login.attempt().await.ok()).await;
+        assert!(watch.elapsed() < Duration::from_secs(7), "the turn of one who had gone was kept");
+    });
+}

@@ -1,0 +1,209 @@
+//! What a class may have at once and in a second, and that it stops nobody else.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::harness::console::{Console, with_console};
+use crate::harness::frames::Batch;
+use crate::harness::login::Login;
+use crate::harness::proxy::Rig;
+use crate::harness::settings::Settings;
+use crate::harness::time::{Watch, eventually, run};
+use crate::harness::wire::Client;
+
+/// Clients that say they are `batch` are a class of their own, with these limits.
+async fn rig_with(limits: &str) -> Rig {
+    let class = format!("match = {{ application_name = 'batch' }}\n{limits}");
+    let rig = Rig::start(with_console(Settings::new()).class("batch", &class)).await;
+    // The first login of a pool uses a server: not at the expense of the class.
+    drop(rig.client().await);
+    rig
+}
+
+fn batch(rig: &Rig) -> Login {
+    Login::to(rig.address()).with("application_name", "batch")
+}
+
+/// How many run this at the same moment.
+const COUNT: &str = "select /* batch */ count(*) from pg_stat_activity, pg_sleep(0.005) \
+                     where state = 'active' and query like 'select /* batch */%'";
+
+/// The most that ran at once, as seen from within, while twenty clients ask for more.
+async fn most_at_once(login: &Login) -> u32 {
+    let mut tasks = JoinSet::new();
+    for _ in 0..20 {
+        let login = login.clone();
+        tasks.spawn(async move {
+            let mut client = login.connect().await;
+            let mut most = 0;
+            for _ in 0..10 {
+                most = most.max(client.value(COUNT).await.parse().expect("a count"));
+            }
+            most
+        });
+    }
+    tasks.join_all().await.into_iter().max().unwrap_or_default()
+}
+
+#[test]
+fn a_class_never_has_more_servers_than_max_in_flight() {
+    run(async {
+        let rig = rig_with("max_in_flight = 2").await;
+        assert_eq!(most_at_once(&batch(&rig)).await, 2);
+        let mut console = Console::open(&rig).await;
+        assert_eq!(console.number("batch", "max_in_flight").await, 2);
+        assert_eq!(console.number("batch", "granted").await, 200);
+        assert!(console.number("batch", "delayed").await > 100);
+        console.wait_for("batch", "in_flight", 0).await;
+    });
+}
+
+#[test]
+fn an_address_never_has_more_servers_than_its_max_in_flight() {
+    run(async {
+        let rig = rig_with("per_address = { max_in_flight = 1 }").await;
+        assert_eq!(most_at_once(&batch(&rig)).await, 1);
+        let socket = Login::to(&rig.proxy.unix).with("application_name", "batch");
+        let (one, other) = (batch(&rig), socket);
+        let (mut one, mut other) = (one.connect().await, other.connect().await);
+        one.query("begin").await;
+        assert_eq!(other.value("select 'of another address'").await, "of another address");
+    });
+}
+
+#[test]
+fn a_class_at_its_quota_waits_beside_idle_servers_and_stops_nobody() {
+    run(async {
+        let rig = rig_with("max_in_flight = 1").await;
+        let mut console = Console::open(&rig).await;
+        let (mut holder, mut waiter) = (batch(&rig).connect().await, batch(&rig).connect().await);
+        let mut others = [rig.client().await, rig.client().await];
+        for other in &mut others {
+            other.query("begin").await;
+        }
+        for other in &mut others {
+            other.query("commit").await;
+        }
+        holder.query("begin").await;
+        waiter.send(Batch::new().query("select 'at last'")).await;
+        console.wait_for("batch", "queued", 1).await;
+        for other in &mut others {
+            assert_eq!(other.value("select 1").await, "1");
+        }
+        assert_eq!(console.number("batch", "queued").await, 1, "it waits, though servers are idle");
+        assert_eq!(console.number("app/app", "queued").await, 0);
+        holder.query("commit").await;
+        assert_eq!(waiter.answer().await[1], "D(at last)");
+    });
+}
+
+#[test]
+fn a_line_that_is_full_refuses_the_next_and_its_session_goes_on() {
+    run(async {
+        let rig = rig_with("max_in_flight = 1\nmax_queued = 1").await;
+        let mut console = Console::open(&rig).await;
+        let login = batch(&rig);
+        let (mut holder, mut waiter) = (login.connect().await, login.connect().await);
+        let mut refused = login.connect().await;
+        holder.query("begin").await;
+        waiter.send(Batch::new().query("select 'waited'")).await;
+        console.wait_for("batch", "queued", 1).await;
+        let error = refused.error("select 1").await;
+        assert_eq!(error.shown(), "E(ERROR 57014)");
+        assert_eq!(error.field(b'R').as_deref(), Some("pooler_queue_full"));
+        let detail = error.field(b'D').unwrap_or_default();
+        assert_eq!(detail, "1 requests of its class wait already (max_queued)");
+        assert!(error.field(b'H').is_some());
+        assert_eq!(console.number("batch", "refused").await, 1);
+        holder.query("commit").await;
+        assert_eq!(waiter.answer().await[1], "D(waited)");
+        assert_eq!(refused.value("select 2").await, "2");
+    });
+}
+
+#[test]
+fn a_host_has_so_many_that_wait() {
+    run(async {
+        let settings = with_console(Settings::new().pool_size(1)).overload("max_queued", 1);
+        let rig = Rig::start(settings).await;
+        let mut console = Console::open(&rig).await;
+        let mut holder = rig.client().await;
+        let (mut waiter, mut refused) = (rig.client().await, rig.client().await);
+        holder.query("begin").await;
+        waiter.send(Batch::new().query("select 'waited'")).await;
+        console.wait_for("app/app", "queued", 1).await;
+        let error = refused.error("select 1").await;
+        assert_eq!(error.field(b'R').as_deref(), Some("pooler_queue_full"));
+        holder.query("commit").await;
+        assert_eq!(waiter.answer().await[1], "D(waited)");
+    });
+}
+
+/// How long a client takes for so many transactions.
+async fn time_for(client: &mut Client, count: u32) -> Duration {
+    let watch = Watch::start();
+    for _ in 0..count {
+        assert_eq!(client.value("select 1").await, "1");
+    }
+    watch.elapsed()
+}
+
+#[test]
+fn a_rate_delays_what_exceeds_it() {
+    run(async {
+        let rig = rig_with("transactions_per_second = 50\nburst = 10").await;
+        let mut console = Console::open(&rig).await;
+        let mut client = batch(&rig).connect().await;
+        let took = time_for(&mut client, 60).await;
+        // The first ten at once, fifty more in a second.
+        assert!(took >= Duration::from_millis(980), "{took:?}");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        let delayed = console.number("batch", "delayed").await;
+        assert!(delayed >= 30, "{delayed}");
+        assert_eq!(console.number("batch", "refused").await, 0);
+        let unlimited = time_for(&mut rig.client().await, 60).await;
+        assert!(unlimited < took, "{unlimited:?}");
+    });
+}
+
+#[test]
+fn a_rate_may_refuse_what_exceeds_it() {
+    run(async {
+        let limits = "transactions_per_second = 1\nburst = 3\non_excess = 'reject'";
+        let rig = rig_with(limits).await;
+        let mut console = Console::open(&rig).await;
+        let mut client = batch(&rig).connect().await;
+        time_for(&mut client, 3).await;
+        let error = client.error("select 1").await;
+        assert_eq!(error.shown(), "E(ERROR 57014)");
+        assert_eq!(error.field(b'R').as_deref(), Some("pooler_rate_limit"));
+        let detail = error.field(b'D').unwrap_or_default();
+        let told = detail.split(' ').find_map(|word| word.parse::<u64>().ok());
+        assert!(told.is_some_and(|millis| millis <= 1_000), "{detail}");
+        assert!(error.field(b'H').is_some());
+        assert_eq!(console.number("batch", "refused").await, 1);
+        let watch = Watch::start();
+        eventually("it is let in again", async || {
+            (client.query("select 1").await.len() == 4).then_some(())
+        })
+        .await;
+        assert!(watch.elapsed() < Duration::from_secs(3), "{:?}", watch.elapsed());
+    });
+}
+
+#[test]
+fn server_time_is_rationed() {
+    run(async {
+        let rig = rig_with("server_seconds_per_second = 0.5").await;
+        let mut client = batch(&rig).connect().await;
+        let watch = Watch::start();
+        for _ in 0..10 {
+            client.query("select pg_sleep(0.15)").await;
+        }
+        // One and a half seconds of it: the first half at once, the last of it in debt.
+        let took = watch.elapsed();
+        assert!(took >= Duration::from_secs(2), "{took:?}");
+        assert!(took < Duration::from_millis(4_500), "{took:?}");
+    });
+}
