@@ -124,8 +124,9 @@ mod tests {
             let (start, end) = (start_of(bucket), start_of(bucket + 1));
             assert!(start < end);
             assert_eq!(bucket_of(start), bucket);
-            assert_eq!(bucket_of(end - Duration::from_nanos(1)), bucket);
-            let is_narrow = (end - start).as_secs_f64() <= start.as_secs_f64() * 0.125 + 2e-6;
+            assert_eq!(bucket_of(end.saturating_sub(Duration::from_nanos(1))), bucket);
+            let width = end.saturating_sub(start).as_secs_f64();
+            let is_narrow = width <= start.as_secs_f64() * 0.125 + 2e-6;
             assert!(is_narrow, "{start:?} to {end:?}");
         }
         assert_eq!(bucket_of(Duration::MAX), BUCKETS - 1);

@@ -20,6 +20,7 @@ fn gate(max_at_once: u32) -> LoginGate {
     LoginGate { max_at_once, per_second: None, per_second_per_address: None, wait: ms(1_000) }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the unix socket has none")]
 fn from(number: u32) -> Option<IpAddr> {
     Some(Ipv4Addr::from(0x0a00_0000 + number).into())
 }
@@ -249,6 +250,10 @@ impl Book {
         ms(self.millis)
     }
 
+    fn since(&self, at: Duration) -> Duration {
+        self.now().saturating_sub(at)
+    }
+
     fn take(&mut self, step: &Step) {
         match step {
             Step::Enter(address) => self.enter(*address),
@@ -313,11 +318,11 @@ impl Book {
             let (address, came, fate) = self.people[&name];
             assert!(matches!(fate, Fate::Waits(_)), "{name} is told twice");
             if let Some(place) = place {
-                assert!(self.now() - came < self.limits.wait + ms(700), "{name} is late");
+                assert!(self.since(came) < self.limits.wait + ms(700), "{name} is late");
                 self.set(name, Fate::Begun(place, self.now()));
                 self.begins(name, address);
             } else {
-                assert!(self.now() - came >= self.limits.wait, "{name} had time left");
+                assert!(self.since(came) >= self.limits.wait, "{name} had time left");
                 self.set(name, Fate::Over);
             }
         }
@@ -341,7 +346,7 @@ impl Book {
         let mut count = 0.0;
         for (at, _) in self.begun.iter().rev().filter(|(_, address)| counts(*address)) {
             count += 1.0;
-            let most = per_second.max(1.0) + per_second * (self.now() - *at).as_secs_f64();
+            let most = per_second.max(1.0) + per_second * self.since(*at).as_secs_f64();
             assert!(count <= most + 1e-3, "{count} logins since {at:?}, now {:?}", self.now());
         }
     }
@@ -349,13 +354,13 @@ impl Book {
     /// After a tick whoever waits has a reason to.
     fn check_idleness(&self) {
         let view = self.door.logins.view();
-        let is_slow = |(_, _, fate): &(u32, Duration, Fate)| matches!(fate, Fate::Begun(_, since) if self.now() - *since >= HELD_MAX);
+        let is_slow = |(_, _, fate): &(u32, Duration, Fate)| matches!(fate, Fate::Begun(_, since) if self.since(*since) >= HELD_MAX);
         let is_open = view.under_way < self.limits.max_at_once
             // Some of them may have lost their place before.
             || self.people.values().filter(|of| matches!(of.2, Fate::Begun(..))).all(is_slow);
         for (name, (address, came, fate)) in &self.people {
             if matches!(fate, Fate::Waits(_)) {
-                assert!(self.now() - *came < self.limits.wait, "{name} waits for too long");
+                assert!(self.since(*came) < self.limits.wait, "{name} waits for too long");
                 let is_kept = self.is_spent(self.limits.per_second, |_| true)
                     || self.is_spent(self.limits.per_second_per_address, |from| from == *address);
                 assert!(!is_open || is_kept, "{name} waits for nothing");
@@ -369,10 +374,10 @@ impl Book {
         let burst = per_second.max(1.0);
         let (mut level, mut last) = (burst, Duration::ZERO);
         for (at, _) in self.begun.iter().filter(|(_, address)| counts(*address)) {
-            level = (level + per_second * (*at - last).as_secs_f64()).min(burst) - 1.0;
+            level = (level + per_second * at.saturating_sub(last).as_secs_f64()).min(burst) - 1.0;
             last = *at;
         }
-        (level + per_second * (self.now() - last).as_secs_f64()).min(burst) < 1.0
+        (level + per_second * self.since(last).as_secs_f64()).min(burst) < 1.0
     }
 
     fn check_counts(&self) {
@@ -384,10 +389,10 @@ impl Book {
         assert!(view.under_way <= self.limits.max_at_once);
         assert!(view.under_way as usize <= under_way);
         let fresh =
-            |fate: &Fate| matches!(fate, Fate::Begun(_, since) if self.now() - *since < HELD_MAX);
+            |fate: &Fate| matches!(fate, Fate::Begun(_, since) if self.since(*since) < HELD_MAX);
         let fresh = self.people.values().filter(|of| fresh(&of.2)).count();
         assert!(view.under_way as usize >= fresh, "a place was lost before its time");
-        assert_eq!(view.counters.begun as usize, self.begun.len());
+        assert_eq!(view.counters.begun, self.begun.len() as u64);
     }
 }
 
