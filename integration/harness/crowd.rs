@@ -23,9 +23,22 @@ const BACKOFF_MS: Range<u64> = 50..150;
 pub(crate) struct Crowd {
     login: Login,
     clients: u64,
-    transaction: &'static str,
+    transaction: Transaction,
     patience: Duration,
     active: Range<Duration>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Transaction {
+    /// Begin, do nothing for so long, and commit.
+    Idle(Duration),
+    Statement(&'static str),
+}
+
+impl From<&'static str> for Transaction {
+    fn from(sql: &'static str) -> Self {
+        Self::Statement(sql)
+    }
 }
 
 /// What became of a crowd's requests.
@@ -40,16 +53,22 @@ pub(crate) struct Tally {
 }
 
 impl Crowd {
-    /// Clients that run `transaction`, one statement, from the start until `until`, with a patience
+    /// Clients that run `transaction` from the start until `until`, with a patience
     /// of half a second.
     pub(crate) fn new(
         login: &Login,
         clients: u64,
-        transaction: &'static str,
+        transaction: impl Into<Transaction>,
         until: Duration,
     ) -> Self {
         let (login, patience) = (login.clone(), Duration::from_millis(500));
+        let transaction = transaction.into();
         Self { login, clients, transaction, patience, active: Duration::ZERO..until }
+    }
+
+    /// How long they wait for an answer.
+    pub(crate) fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// When they ask, counted from the start.
@@ -69,6 +88,11 @@ impl Tally {
 
 /// Lets all crowds loose at the same time, once everybody has logged in; a tally for each.
 pub(crate) async fn unleash(crowds: &[Crowd]) -> Vec<Tally> {
+    unleash_while(crowds, async || {}).await
+}
+
+/// The same, while something else happens.
+pub(crate) async fn unleash_while(crowds: &[Crowd], meanwhile: impl AsyncFnOnce()) -> Vec<Tally> {
     let seed = Seed::of_run();
     let mut members = Vec::new();
     for (number, crowd) in crowds.iter().enumerate() {
@@ -82,6 +106,7 @@ pub(crate) async fn unleash(crowds: &[Crowd]) -> Vec<Tally> {
         let random = seed.actor(actor);
         tasks.spawn(async move { (number, crowd.live(client, random, watch).await) });
     }
+    meanwhile().await;
     let mut tallies: Vec<Tally> = crowds.iter().map(|_| Tally::default()).collect();
     while let Some(ended) = tasks.join_next().await {
         let (number, mut tally) = ended.expect("a client does not fail");
@@ -104,7 +129,7 @@ impl Crowd {
                 continue;
             };
             let asked = watch.elapsed();
-            let reply = within(self.patience, ask(client, self.transaction)).await;
+            let reply = within(self.patience, run(client, self.transaction)).await;
             let took = watch.elapsed().saturating_sub(asked);
             match reply {
                 Some(Ok(true)) => tally.answers.push((watch.elapsed(), took)),
@@ -119,6 +144,19 @@ impl Crowd {
             }
         }
         tally
+    }
+}
+
+async fn run(client: &mut Client, transaction: Transaction) -> io::Result<bool> {
+    match transaction {
+        Transaction::Statement(sql) => ask(client, sql).await,
+        Transaction::Idle(time) => {
+            if !ask(client, "begin").await? {
+                return Ok(false);
+            }
+            sleep(time).await;
+            ask(client, "commit").await
+        }
     }
 }
 
