@@ -17,6 +17,7 @@ mod play;
 mod quotas;
 mod rules;
 mod simulation;
+mod watch;
 mod world;
 mod yielding;
 

@@ -5,21 +5,17 @@ use super::model::{Model, Server, State, Waiter};
 use super::{COMMON, epoch};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use crate::config::classes::ClassLimits;
-use crate::scheduler::Action;
 use crate::scheduler::Cancel;
 use crate::scheduler::ClassFull;
 use crate::scheduler::CloseReason;
 use crate::scheduler::ConnectFailure;
-use crate::scheduler::Counts;
 use crate::scheduler::FailureScope;
-use crate::scheduler::Health;
 use crate::scheduler::HostLimits;
 use crate::scheduler::Lease;
 use crate::scheduler::Member;
 use crate::scheduler::PoolLimits;
 use crate::scheduler::PoolSpec;
 use crate::scheduler::Refusal;
-use crate::scheduler::RefusedFor;
 use crate::scheduler::Request;
 use crate::scheduler::Scheduler;
 use crate::scheduler::Site;
@@ -389,127 +385,5 @@ impl World {
 
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
-    }
-
-    fn settle(&mut self, ticked: bool) {
-        self.obey(ticked);
-        self.model.kept = self.model.pool_ids().map(|pool| self.scheduler.kept(pool)).collect();
-        self.check(ticked);
-        self.model.reversed.clear();
-        self.note_reversed();
-    }
-
-    fn obey(&mut self, ticked: bool) {
-        self.note_reversed();
-        while let Some(action) = self.scheduler.next_action() {
-            let event = self.act(action, ticked);
-            self.events.extend(event);
-        }
-    }
-
-    /// Lines in which the newest is first, before a step or after it.
-    fn note_reversed(&mut self) {
-        for line in 0..self.scheduler.queue.lines() {
-            let of = self.scheduler.queue.line(line);
-            if of.flow.shed_at.is_some() && of.flow.standing.is_standing() {
-                self.model.reversed.insert((of.pool, of.class));
-            }
-        }
-    }
-
-    fn act(&mut self, action: Action<Numbers>, ticked: bool) -> Option<Event> {
-        let now = self.now;
-        Some(match action {
-            Action::Changed { before, condition, .. } => {
-                assert_ne!(before, condition.state);
-                return None;
-            }
-            Action::Check { lease } => {
-                self.model.on_check(now, lease.slot);
-                let conn = lease.conn;
-                self.checks.push(lease);
-                Event::Checking(conn)
-            }
-            Action::Close { conn, pool, why } => {
-                self.model.on_close(now, pool, conn, why);
-                Event::Closed(pool, conn, why)
-            }
-            Action::Connect { slot } => {
-                for health in [self.scheduler.health(), self.scheduler.login_health(slot.pool)] {
-                    let is_early =
-                        matches!(health, Health::Failing { retry_at, .. } if retry_at > now);
-                    assert!(!is_early, "tried again too early");
-                }
-                let is_well =
-                    |pool: PoolId| matches!(self.scheduler.login_health(pool), Health::Working);
-                self.model.on_connect(now, slot, ticked, is_well);
-                self.connecting.push(slot);
-                Event::Connecting(slot.pool)
-            }
-            Action::Grant { to, lease, waited } => {
-                let waiters = self.model.lines.iter().flatten();
-                let since =
-                    waiters.clone().find(|waiter| waiter.client == to).expect("it waits").since;
-                assert_eq!(waited, now - since);
-                self.model.on_grant(now, to, lease.slot, lease.conn);
-                let conn = lease.conn;
-                self.leases.push((to, lease));
-                Event::Granted(to, conn)
-            }
-            Action::Refuse { to, refusal } => {
-                self.model.on_refuse(now, to, &refusal);
-                Event::Refused(to, refusal)
-            }
-        })
-    }
-
-    fn check(&self, ticked: bool) {
-        let mut all = Counts::default();
-        for pool in self.model.pool_ids() {
-            let counts = self.scheduler.counts(pool);
-            assert_eq!(counts, self.model.counts(pool), "{pool:?}");
-            all.waiting += counts.waiting;
-            let held = self.leases.iter().filter(|(_, lease)| lease.slot.pool == pool);
-            assert_eq!(self.scheduler.holders(pool).count(), held.count());
-            let failing = |health| {
-                matches!(health, Health::Failing { since, .. }
-                if self.now - since >= self.model.host.down_hold)
-            };
-            let is_down = failing(self.scheduler.health());
-            if ticked && is_down && self.model.live(pool) == 0 {
-                assert_eq!(self.model.waiting(pool), 0, "waits for a host that is down");
-            }
-        }
-        self.check_classes();
-        let host = self.scheduler.host_counts();
-        assert_eq!(host.open() as usize, self.model.servers.len());
-        assert_eq!(host.waiting, all.waiting);
-        let may_try = |pool: PoolId| {
-            let healths = [self.scheduler.health(), self.scheduler.login_health(pool)];
-            let is_probing = !matches!(healths[1], Health::Working)
-                && self.scheduler.counts(pool).connecting > 0;
-            !is_probing
-                && healths.iter().all(|health| match health {
-                    // What time brings about is due at the next tick.
-                    Health::Failing { retry_at, .. } => ticked && *retry_at <= self.now,
-                    Health::Working => true,
-                })
-        };
-        self.model.check(self.now, ticked, may_try);
-    }
-
-    fn check_classes(&self) {
-        let accounts = &self.model.accounts;
-        for (class, (account, tally)) in
-            self.scheduler.classes().zip(accounts.classes.iter().zip(&accounts.tallies))
-        {
-            let of = self.scheduler.classes.of(class);
-            let has = (of.usage.clients, of.usage.held.count() as usize, of.usage.queued);
-            assert_eq!(has, (account.clients, account.held.len(), account.queued), "{class:?}");
-            let refused: u64 =
-                RefusedFor::ALL.iter().map(|reason| of.counters.refused_for(*reason)).sum();
-            let counted = [of.counters.granted, of.counters.queued, refused, of.counters.abandoned];
-            assert_eq!(counted, [tally.granted, tally.queued, tally.refused, tally.abandoned]);
-        }
     }
 }
