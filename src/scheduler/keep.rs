@@ -24,6 +24,12 @@ const TIMES_MEAN: u32 = 3;
 /// worth anybody's waiting.
 const WORTH: u32 = 4;
 
+/// What is kept is given up in time only while somebody tells the time every few milliseconds.
+const TOLD_WITHIN: Duration = Duration::from_millis(20);
+
+/// Who has not been back for longer is not about to come back.
+const GONE_AFTER: Duration = Duration::from_millis(100);
+
 /// How much a new absence counts in the mean: the last eight decide.
 const NEWS: f64 = 1.0 / 8.0;
 
@@ -33,8 +39,9 @@ pub(super) struct Absence {
     left_at: Option<Instant>,
     /// Seconds. `None`: nobody was away so far.
     mean: Option<f64>,
-    kept: u32,
-    until: Option<Instant>,
+    /// Until when each is kept. Who comes back uses the newest, so that of those who do not what was
+    /// kept for them runs out, whatever the others do.
+    kept: Vec<Instant>,
 }
 
 impl Absence {
@@ -47,6 +54,16 @@ impl Absence {
             let away = now.saturating_duration_since(left_at).as_secs_f64();
             self.mean = Some(self.mean.map_or(away, |mean| mean + (away - mean) * NEWS));
         }
+    }
+
+    /// Whether something may be kept for them soon.
+    fn is_brief(&self, now: Instant) -> bool {
+        let is_gone = |left_at: Instant| now.saturating_duration_since(left_at) >= GONE_AFTER;
+        self.window().is_some() && !self.left_at.is_some_and(is_gone)
+    }
+
+    fn kept(&self) -> u32 {
+        u32::try_from(self.kept.len()).expect("fewer than servers")
     }
 
     /// For how long it is worth to keep a server. `None`: they are away for too long.
@@ -69,10 +86,17 @@ impl<S: Site> Scheduler<S> {
         self.of(pool).keeps.servers
     }
 
+    /// Whether the time has to be told more often, for a pool that somebody waits for.
+    pub(super) fn may_keep(&self, pool: PoolId) -> bool {
+        let lines = self.queue.lines_of(pool);
+        let mut absences = lines.iter().map(|line| &self.queue.line(*line).flow.absence);
+        lines.len() > 1 && absences.any(|absence| absence.is_brief(self.paced_at))
+    }
+
     /// How many idle servers this line may have.
     pub(super) fn idle_for(&self, line: u32) -> u32 {
         let of = self.queue.line(line);
-        let for_others = self.kept(of.pool) - of.flow.absence.kept;
+        let for_others = self.kept(of.pool) - of.flow.absence.kept();
         self.slots.counts(of.pool).idle.saturating_sub(for_others)
     }
 
@@ -101,11 +125,11 @@ impl<S: Site> Scheduler<S> {
                 && share.used(moment, own.weight()) < other.flow.share.used(moment, others.weight())
                 && others.mean_hold >= (window * WORTH).as_secs_f64()
         });
-        if is_wanted && self.class_allowance(now, class) > 0 {
+        let is_told = now.saturating_duration_since(self.paced_at) <= TOLD_WITHIN;
+        if is_told && is_wanted && self.class_allowance(now, class) > 0 {
             let absence = &mut self.queue.line_mut(line).flow.absence;
-            absence.kept += 1;
-            absence.until = Some(now + window);
-            let is_first = absence.kept == 1;
+            absence.kept.push(now + window);
+            let is_first = absence.kept() == 1;
             let keeps = &mut self.of_mut(pool).keeps;
             keeps.servers += 1;
             if is_first {
@@ -117,9 +141,8 @@ impl<S: Site> Scheduler<S> {
     /// Somebody of this line has a server: it was kept for that.
     pub(super) fn use_kept(&mut self, line: u32) {
         let of = self.queue.line_mut(line);
-        if of.flow.absence.kept > 0 {
-            of.flow.absence.kept -= 1;
-            let (pool, is_last) = (of.pool, of.flow.absence.kept == 0);
+        if of.flow.absence.kept.pop().is_some() {
+            let (pool, is_last) = (of.pool, of.flow.absence.kept() == 0);
             let keeps = &mut self.of_mut(pool).keeps;
             keeps.servers -= 1;
             if is_last {
@@ -133,10 +156,12 @@ impl<S: Site> Scheduler<S> {
         for at in (0..self.of(pool).keeps.lines.len()).rev() {
             let line = self.of(pool).keeps.lines[at];
             let absence = &mut self.queue.line_mut(line).flow.absence;
-            if absence.until.is_none_or(|until| until <= now) {
-                let kept = std::mem::take(&mut absence.kept);
-                let keeps = &mut self.of_mut(pool).keeps;
-                keeps.servers -= kept;
+            let before = absence.kept();
+            absence.kept.retain(|until| *until > now);
+            let left = absence.kept();
+            let keeps = &mut self.of_mut(pool).keeps;
+            keeps.servers -= before - left;
+            if left == 0 {
                 keeps.lines.swap_remove(at);
             }
         }

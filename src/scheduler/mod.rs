@@ -112,6 +112,8 @@ pub struct Scheduler<S: Site> {
     host: Reach<S::Error>,
     is_draining: bool,
     limits: HostLimits,
+    /// When the time was last told.
+    paced_at: Instant,
     pools: Vec<Pool<S::Error>>,
     queue: Queue<S::Handle>,
     ramp: Ramp,
@@ -130,6 +132,7 @@ impl<S: Site> Scheduler<S> {
             is_draining: false,
             host: Reach::new(limits.login_retry),
             limits,
+            paced_at: now,
             pools: Vec::new(),
             queue: Queue::new(),
             ramp: Ramp::new(),

@@ -68,6 +68,7 @@ impl<S: Site> Scheduler<S> {
     /// Lets those go on who waited for time to pass. To be called every few milliseconds while
     /// [`is_pacing`](Self::is_pacing).
     pub fn pace(&mut self, now: Instant) {
+        self.paced_at = now;
         if self.queue.is_empty() {
             return;
         }
@@ -96,7 +97,7 @@ impl<S: Site> Scheduler<S> {
         !self.queue.is_empty()
             && (self.queue.has_aside()
                 || self.queue.hungry().iter().any(|pool| {
-                    if self.kept(*pool) > 0 {
+                    if self.may_keep(*pool) {
                         return true;
                     }
                     let mut lines = self.queue.hungry_lines(*pool).iter();

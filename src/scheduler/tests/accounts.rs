@@ -251,11 +251,24 @@ impl Accounts {
     /// `again` goes before all limits.
     pub(super) fn queue(&mut self, now: Instant, seat: Seat, again: bool) {
         for (account, quota) in self.both(seat) {
-            assert!(again || account.queued < unlimited(quota.max_queued), "too many wait");
             assert!(again || !account.is_too_soon(now, quota, Sure::Perhaps), "not refused");
             account.queued += 1;
         }
         self.tally(seat.class).queued += 1;
+    }
+
+    pub(super) fn queued(&self, seat: Seat) -> [u32; 2] {
+        [self.classes[seat.class.0 as usize].queued, self.seats[&seat].queued]
+    }
+
+    /// After a request: no more wait than may, or than did before.
+    pub(super) fn check_queued(&self, seat: Seat, before: [u32; 2], again: bool) {
+        let limits = self.of(seat.class);
+        let most = [&limits.quota, &limits.per_address].map(|quota| unlimited(quota.max_queued));
+        let after = self.queued(seat);
+        for at in 0..2 {
+            assert!(again || after[at] <= most[at].max(before[at]), "too many wait");
+        }
     }
 
     pub(super) fn unqueue(&mut self, seat: Seat) {

@@ -74,6 +74,10 @@ pub(super) struct Model {
     pub(super) ramp: u32,
     /// By pool, how many idle servers are kept for a class that is about to come back.
     pub(super) kept: Vec<u32>,
+    /// Where clients gave servers back of late, and when.
+    pub(super) returns: Vec<(PoolId, Instant)>,
+    /// The scheduler was told the time in this step.
+    pub(super) is_told: bool,
     /// Where the newest is served first, as far as the scheduler says.
     pub(super) reversed: BTreeSet<(PoolId, ClassId)>,
     /// Servers that were evicted and have not been replaced yet.
@@ -92,6 +96,8 @@ impl Model {
             passed_over: Vec::new(),
             ramp: 4,
             kept: Vec::new(),
+            returns: Vec::new(),
+            is_told: false,
             reversed: BTreeSet::new(),
             evicted: Vec::new(),
             orders: (0, 0),
@@ -186,6 +192,8 @@ impl Model {
         server.state = if server.cancels > 0 { State::BeingCanceled } else { State::Idle };
         (server.since, server.home) = (now, home);
         if let Some(hold) = server.hold.take() {
+            self.returns.retain(|(_, at)| now - *at < Duration::from_millis(2));
+            self.returns.push((slot.pool, now));
             self.accounts.end(now, hold);
         }
     }

@@ -58,29 +58,63 @@ fn weights_divide_server_time_whatever_a_transaction_takes() {
     assert_shares(&play, 1_000..21_000, &[0.625, 0.25, 0.125], 0.05);
 }
 
-/// A crowd with long transactions, and a few clients with short ones.
-///
-/// Whenever one of theirs comes back while none of them waits, the crowd has a server for 50 ms. To
-/// keep it back for them would be the only way to do better, and would leave servers idle.
+fn slow(clients: u32) -> Crowd {
+    of(ONE, clients, |random| 48_000 + u64::from(random.below(4_000)))
+}
+
+/// They ask again as soon as they have read the answer.
+fn quick(clients: u32) -> Crowd {
+    Crowd {
+        think: Duration::from_micros(300),
+        ..Crowd::new(clients, |random| 1_950 + u64::from(random.below(100)))
+    }
+}
+
+/// A crowd with long transactions, and a few clients with short ones: without what is kept for them
+/// they would have three quarters of this.
 #[test]
 fn a_few_quick_ones_hardly_notice_a_crowd_of_slow_ones() {
-    let quick = || Crowd {
-        think: Duration::from_micros(300),
-        ..Crowd::new(4, |random| 1_950 + u64::from(random.below(100)))
-    };
     let during = 1_000..9_000;
     let mut alone = play(10, &[]);
-    alone.add(quick());
+    alone.add(quick(4));
     alone.run_until(9_000);
     let mut beside = play(10, &[weighing(1)]);
-    beside.add(quick());
-    beside.add(of(ONE, 300, |random| 48_000 + u64::from(random.below(4_000))));
+    beside.add(quick(4));
+    beside.add(slow(300));
     beside.run_until(9_000);
     let [alone, beside] = [&alone, &beside].map(|play| {
         (play.records[0].answered(during.clone()), play.records[0].quantile(0.99, during.clone()))
     });
-    assert!(beside.0 * 100 >= alone.0 * 72, "{beside:?} beside, {alone:?} alone");
+    assert!(beside.0 * 100 >= alone.0 * 90, "{beside:?} beside, {alone:?} alone");
     assert!(beside.1 <= alone.1 * 5 / 2, "{beside:?} beside, {alone:?} alone");
+}
+
+/// Two of three leave. What was kept for them is lent, whatever the third does.
+#[test]
+fn nothing_is_kept_for_those_who_left() {
+    let mut play = play(4, &[weighing(1)]);
+    play.add(slow(60));
+    let quick = |clients| Crowd { service: |_| 200, ..quick(clients) };
+    play.add(Crowd { there: ms(0)..ms(2_000), ..quick(2) });
+    play.add(quick(1));
+    play.run_until(8_000);
+    let busy: f64 = play.records.iter().map(|record| record.server_time(3_000..8_000)).sum();
+    // One of four servers waits for the third for 300 of 500 us.
+    assert!(busy >= 0.84 * 20.0, "{busy}");
+}
+
+/// The only server, and nothing else happens that would show how late it is.
+#[test]
+fn nothing_is_kept_for_long() {
+    for end in (2_000..2_100).step_by(7) {
+        let mut play = play(1, &[weighing(1)]);
+        play.add(slow(10));
+        play.add(Crowd { there: ms(0)..ms(end), ..quick(1) });
+        play.run_until(end + 100);
+        // At most a request under way, the time for which it is kept, a pace, and a slow one.
+        let answered = play.records[0].answered(end..end + 52 + 2 + 2 + 5 + 2);
+        assert!(answered > 0, "{answered} after {end}");
+    }
 }
 
 /// Idle in transaction is time held as any other.

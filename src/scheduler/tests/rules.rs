@@ -267,6 +267,10 @@ impl Model {
             let kept = self.kept[pool.0 as usize] as usize;
             let fresh = idle().filter(|server| is_fresh(server)).count();
             assert!(fresh <= kept, "idle while somebody waits in {pool:?}");
+            let is_new =
+                |(of, at): &&(PoolId, Instant)| *of == pool && now - *at < Duration::from_millis(2);
+            let returned = self.returns.iter().filter(is_new).count();
+            assert!(!self.is_told || kept <= returned, "kept for too long in {pool:?}");
             let checking = self.count(pool, State::Checking);
             assert!(idle().count() <= kept || checking >= ready, "not even checked");
         }

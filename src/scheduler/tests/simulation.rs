@@ -67,12 +67,13 @@ impl Day {
     fn step(&mut self) {
         self.world.events.clear();
         let passes = match self.random.below(200) {
-            0 => 2_000,
-            1..=10 => self.random.below(400),
-            11..=120 => self.random.below(8),
+            0 => 2_000_000,
+            1..=10 => self.random.below(400_000),
+            11..=70 => self.random.below(8_000),
+            71..=140 => self.random.below(400),
             _ => 0,
         };
-        self.world.pass(ms(passes.into()));
+        self.world.pass(Duration::from_micros(passes.into()));
         match self.random.below(100) {
             0..=29 => self.arrive(),
             30..=44 => self.finish(),

@@ -12,6 +12,7 @@ impl World {
         self.obey(ticked);
         self.model.kept = self.model.pool_ids().map(|pool| self.scheduler.kept(pool)).collect();
         self.check(ticked);
+        self.model.is_told = false;
         self.model.reversed.clear();
         self.note_reversed();
     }

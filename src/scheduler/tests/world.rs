@@ -107,7 +107,7 @@ impl World {
     pub(super) fn set_class(&mut self, class: ClassId, limits: ClassLimits) {
         self.model.accounts.set(self.now, class, limits.clone());
         self.scheduler.set_class(self.now, class, limits);
-        self.model.accounts.notice(self.now);
+        self.told();
         self.settle(false);
     }
 
@@ -161,7 +161,10 @@ impl World {
         let lease = self.scheduler.try_acquire(self.now, member, client, worker);
         self.obey(false);
         if let Some(lease) = lease {
-            assert_eq!(self.model.ready(self.now, pool, Sure::Certainly), 0, "overtook");
+            // Unless it was kept for them.
+            let may_overtake = self.model.kept[pool.0 as usize] > 0;
+            let ready = self.model.ready(self.now, pool, Sure::Certainly);
+            assert!(may_overtake || ready == 0, "overtook");
             self.check_locality(pool, lease.slot, worker);
             self.model.on_lend(self.now, (client, seat), lease.slot, lease.conn);
             self.events.push(Event::Granted(client, lease.conn));
@@ -169,6 +172,7 @@ impl World {
             return self.settle(false);
         }
         self.settle(false);
+        let queued = self.model.accounts.queued(seat);
         let deadline = patience.map(|patience| self.now + patience);
         let request = Request { again, client, deadline, handle: client, member, worker };
         let waiter = Waiter { client, seat, deadline, since: self.now, order: 0, again };
@@ -185,6 +189,7 @@ impl World {
             }
         }
         self.settle(false);
+        self.model.accounts.check_queued(seat, queued, again);
     }
 
     fn check_locality(&self, pool: PoolId, lent: SlotRef, worker: WorkerId) {
@@ -361,16 +366,22 @@ impl World {
         self.settle(false);
     }
 
+    /// The scheduler was told the time.
+    fn told(&mut self) {
+        self.model.accounts.notice(self.now);
+        self.model.is_told = true;
+    }
+
     pub(super) fn tick(&mut self) {
         self.scheduler.tick(self.now);
-        self.model.accounts.notice(self.now);
+        self.told();
         self.settle(true);
         self.model.accounts.forget(self.now);
     }
 
     pub(super) fn pace(&mut self) {
         self.scheduler.pace(self.now);
-        self.model.accounts.notice(self.now);
+        self.told();
         self.settle(false);
     }
 
