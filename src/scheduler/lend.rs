@@ -78,9 +78,8 @@ impl<S: Site> Scheduler<S> {
         }
         self.arrive(now, member);
         let allowance = self.source_allowance(now, member.class, member.source);
-        let (in_line, has_aside) = self.queue.party_of(member);
         // Who comes back to the front is in front of those of its address, too.
-        let aside = !again && (has_aside || in_line >= allowance);
+        let aside = !again && self.queue.party_of(member).0 >= allowance;
         let is_delayed = aside || self.class_allowance(now, member.class) == 0;
         let ticket = self.queue.push(now, request, aside);
         self.classes.of_mut(member.class).usage.queued += 1;

@@ -134,6 +134,43 @@ fn who_stands_aside_is_called_in_where_it_came() {
     assert_eq!(why(&world, 6), Some(WaitCause::PoolFull));
 }
 
+/// Nor is one opened for it.
+#[test]
+fn an_address_at_its_quota_waits_beside_idle_servers() {
+    let mut world = world(per_address(in_flight(1)));
+    world.ask_in(A, 3, ONE, 1);
+    world.ask_in(A, 4, ONE, 1);
+    assert_eq!(world.connecting.len(), 1);
+    world.connect_all();
+    world.ask_in(B, 5, ONE, 1);
+    assert_eq!(world.connecting, []);
+    world.ask_in(A, 6, ONE, 2);
+    world.connect_all();
+    assert_eq!(world.scheduler.class(world.now, ONE).in_flight, 2);
+}
+
+/// Time has let it go on, and nobody has noticed so far but who comes next.
+#[test]
+fn who_may_go_on_by_now_is_not_overtaken() {
+    let rate = rated(100.0, 1, Excess::Delay);
+    for limits in [within(rate.clone()), per_address(rate)] {
+        // By one of the same address, or of another class.
+        for (class, address) in [(ONE, 1), (COMMON, 2)] {
+            let mut world = warm(limits.clone(), 2);
+            world.ask_in(A, 3, ONE, 1);
+            world.ask_in(A, 4, ONE, 1);
+            world.pass(ms(12));
+            let is_aside = limits.per_address.rate.is_some();
+            world.take_events();
+            world.ask_in(A, 5, class, address);
+            let first = world.take_events().remove(0);
+            // Those of an address are looked at when one of the same comes, or by the clock.
+            let next = if is_aside && class == COMMON { 5 } else { 4 };
+            assert!(matches!(first, Event::Granted(client, _) if client.0 == next), "{first:?}");
+        }
+    }
+}
+
 #[test]
 fn limits_of_those_who_wait_are_told_apart() {
     let quota = |max_queued| Quota { max_queued, ..Quota::default() };

@@ -78,6 +78,28 @@ fn quick_and_slow_ones_together_are_served_as_well() {
     }
 }
 
+/// Whatever is predicted, as many as there are servers are let in.
+#[test]
+fn no_server_runs_dry_while_others_are_refused() {
+    let limits = HostLimits { shed: Shed::Auto, ..host(None) };
+    let mut play = Play::new(limits, &[spec("a", "x", sized(40))], &[]);
+    let crowd = play.add(Crowd { service: |_| 100_000, think: ms(20), ..hasty(1_000) });
+    play.freeze(3_000..4_000);
+    play.run_until(10_000);
+    let used = play.records[crowd].server_time(6_000..10_000);
+    assert!(used > 0.97 * 160.0, "{used}");
+}
+
+/// Longer than half of the patience passes between two who are served.
+#[test]
+fn who_can_still_be_served_is_not_refused_for_an_empty_queue() {
+    let mut play = play(Shed::Auto);
+    let crowd = play.add(Crowd { service: |_| 280_000, ..hasty(60) });
+    play.run_until(12_000);
+    let used = play.records[crowd].server_time(4_000..12_000);
+    assert!(used > 0.9 * 32.0, "{used}");
+}
+
 #[test]
 fn a_step_of_ten_times_the_load_is_over_when_it_is_over() {
     let mut play = play(Shed::Auto);
