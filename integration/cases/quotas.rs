@@ -15,10 +15,7 @@ use crate::harness::wire::Client;
 /// Clients that say they are `batch` are a class of their own, with these limits.
 async fn rig_with(limits: &str) -> Rig {
     let class = format!("match = {{ application_name = 'batch' }}\n{limits}");
-    let rig = Rig::start(with_console(Settings::new()).class("batch", &class)).await;
-    // The first login of a pool uses a server: not at the expense of the class.
-    drop(rig.client().await);
-    rig
+    Rig::start(with_console(Settings::new()).class("batch", &class)).await
 }
 
 fn batch(rig: &Rig) -> Login {
@@ -164,6 +161,18 @@ fn a_rate_delays_what_exceeds_it() {
         assert_eq!(console.number("batch", "refused").await, 0);
         let unlimited = time_for(&mut rig.client().await, 60).await;
         assert!(unlimited < took, "{unlimited:?}");
+    });
+}
+
+/// The first login of a pool asks a server what to tell the client: on nobody's account.
+#[test]
+fn a_login_costs_its_class_no_transaction() {
+    run(async {
+        let limits = "transactions_per_second = 0.001\nburst = 1\non_excess = 'reject'";
+        let rig = rig_with(limits).await;
+        let mut client = batch(&rig).connect().await;
+        assert_eq!(client.query("select 1").await.len(), 4);
+        assert_eq!(client.error("select 1").await.shown(), "E(ERROR 57014)");
     });
 }
 

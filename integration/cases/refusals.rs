@@ -140,7 +140,7 @@ fn overload_may_be_told_as_pgbouncer_does() {
             (
                 compatible().class(
                     "all",
-                    "match = {}\ntransactions_per_second = 0.01\nburst = 2\non_excess = 'reject'",
+                    "match = {}\ntransactions_per_second = 0.01\nburst = 1\non_excess = 'reject'",
                 ),
                 "pooler_rate_limit",
             ),

@@ -16,7 +16,7 @@ use crate::net::worker::{Worker, within};
 use crate::pool::membership::Membership;
 use crate::pool::registry::{Account, Pass, Registry};
 use crate::pool::welcome::{APPLICATION_NAME, Welcome};
-use crate::scheduler::{ClassFull, Member, Scope};
+use crate::scheduler::{ClassFull, Scope};
 use crate::server::upkeep::UpkeepError;
 use crate::session::pins::Pins;
 use crate::session::settings::{SETTINGS_MAX, Settings};
@@ -151,7 +151,7 @@ impl Frontend {
         // What may be waited for from here on is a server: that has a line of its own.
         drop(turn);
         let client = self.next_client();
-        let welcome = self.welcome(worker, (client, membership.member), &account, &asked).await?;
+        let welcome = self.welcome(worker, client, &account, &asked).await?;
         let (pid, secret, key) = self.cancel_keys.register(client, &account.pool, wanted.minor);
         let settings = welcome.settings(asked.application_name.as_deref());
         if asked.settings.value(APPLICATION_NAME).is_none() {
@@ -219,13 +219,15 @@ impl Frontend {
     async fn welcome(
         &self,
         worker: &Rc<Worker>,
-        client: (ClientId, Member),
+        client: ClientId,
         account: &Account,
         asked: &Asked,
     ) -> Result<Arc<Welcome>, End> {
         if let Some(welcome) = account.pool.catalog.find(&asked.settings) {
             return Ok(welcome);
         }
+        let membership = account.pool.join_logins(worker.now());
+        let client = (client, membership.member);
         // Boxed: rare, and large.
         Box::pin(super::trial::try_settings(worker, client, account, &asked.settings)).await
     }

@@ -3,7 +3,7 @@
 use super::{Host, Pool};
 use crate::base::ids::ClassId;
 use crate::base::shared::Shared;
-use crate::config::classes::{Class, ClassLimits};
+use crate::config::classes::{Class, ClassLimits, Priority};
 use crate::scheduler::{ClassFull, Member};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,6 +21,8 @@ enum Name {
     Configured(String),
     /// The clients of one database and user.
     Own { database: String, user: String },
+    /// Logins that try their settings on a server.
+    Logins,
     /// Those for whom there was no room.
     Others,
 }
@@ -56,6 +58,14 @@ impl Pool {
         let member =
             self.host.scheduler.with(|scheduler| scheduler.join(now, self.id, class, address))?;
         Ok(Membership { host: Arc::clone(&self.host), member })
+    }
+
+    /// Lets a login into the class of those that try their settings on a server: not on the account
+    /// of the client's class, whose quota is for its transactions, and after those who are in.
+    pub fn join_logins(&self, now: Instant) -> Membership {
+        let limits = ClassLimits { priority: Priority::Sheddable, ..ClassLimits::default() };
+        let class = self.host.find_class(now, Name::Logins, "(logins)", &limits);
+        self.join(now, class, None).expect("this class has no limit")
     }
 }
 
