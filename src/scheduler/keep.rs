@@ -56,6 +56,11 @@ impl Absence {
         }
     }
 
+    /// Uses the newest, if anything is kept.
+    fn use_kept(&mut self) -> bool {
+        self.kept.pop().is_some()
+    }
+
     /// Whether something may be kept for them soon.
     fn is_brief(&self, now: Instant) -> bool {
         let is_gone = |left_at: Instant| now.saturating_duration_since(left_at) >= GONE_AFTER;
@@ -141,7 +146,7 @@ impl<S: Site> Scheduler<S> {
     /// Somebody of this line has a server: it was kept for that.
     pub(super) fn use_kept(&mut self, line: u32) {
         let of = self.queue.line_mut(line);
-        if of.flow.absence.kept.pop().is_some() {
+        if of.flow.absence.use_kept() {
             let (pool, is_last) = (of.pool, of.flow.absence.kept() == 0);
             let keeps = &mut self.of_mut(pool).keeps;
             keeps.servers -= 1;
@@ -184,5 +189,15 @@ mod tests {
         absence.left(epoch() + ms(1));
         absence.came_back(epoch() + ms(100));
         assert_eq!(absence.window(), None);
+    }
+
+    /// Two left, and one of them comes and goes.
+    #[test]
+    fn what_was_kept_for_one_runs_out_whatever_another_does() {
+        let mut absence = Absence::default();
+        absence.kept.push(epoch() + ms(1));
+        absence.kept.push(epoch() + ms(2));
+        assert!(absence.use_kept());
+        assert_eq!(absence.kept, [epoch() + ms(1)]);
     }
 }

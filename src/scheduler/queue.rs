@@ -221,11 +221,10 @@ impl<H> Queue<H> {
         self.aside > 0 && self.parties[source as usize].iter().any(|party| party.aside.len() > 0)
     }
 
-    /// The first of a source who stands aside where fewer than `most` of it are in line.
+    /// Of a source, the first who stands aside for a line in which fewer than `most` of it are.
     pub(super) fn first_aside(&self, source: u32, most: u32) -> Option<u32> {
-        let parties = self.parties[source as usize].iter().filter(|party| party.in_line < most);
-        let firsts = parties.filter_map(|party| party.aside.front());
-        firsts.min_by_key(|index| self.at(*index).arrival)
+        let mut parties = self.parties[source as usize].iter().filter(|party| party.in_line < most);
+        parties.find_map(|party| party.aside.front())
     }
 
     /// Somebody who stands aside gets in line.

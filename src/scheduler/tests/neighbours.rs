@@ -103,6 +103,17 @@ fn nothing_is_kept_for_those_who_left() {
     assert!(busy >= 0.84 * 20.0, "{busy}");
 }
 
+/// They are served when they are due, and no longer.
+#[test]
+fn nothing_is_kept_from_a_higher_priority() {
+    let mut play = play(4, &[of_priority(Priority::Critical), of_priority(Priority::Sheddable)]);
+    play.add(slow(60));
+    play.add(Crowd { class: TWO, ..quick(4) });
+    play.run_until(6_000);
+    let shares = shares(&play, &(1_000..6_000));
+    assert!(shares[1] < 0.01, "{shares:?}");
+}
+
 /// The only server, and nothing else happens that would show how late it is.
 #[test]
 fn nothing_is_kept_for_long() {

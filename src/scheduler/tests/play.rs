@@ -253,7 +253,7 @@ impl Play {
     fn happens(&mut self, event: Event) {
         let is_work = matches!(event, Event::Done(..) | Event::Connected(_) | Event::Clean(_));
         if is_work && self.frozen.contains(&self.passed()) {
-            let pause = self.frozen.end - self.frozen.start;
+            let pause = self.frozen.end.saturating_sub(self.frozen.start);
             return self.after(pause, event);
         }
         match event {

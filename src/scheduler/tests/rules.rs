@@ -51,11 +51,11 @@ impl Model {
         if waits[..served].contains(&true) && !is_guaranteed {
             assert!(passed.perhaps[served] >= FLOOR, "served before a higher priority");
         }
-        for lower in served + 1..3 {
-            let is_due = waits[lower] && passed.certainly[lower] >= FLOOR;
+        for (lower, waits) in waits.into_iter().enumerate().skip(served + 1) {
+            let is_due = waits && passed.certainly[lower] >= FLOOR;
             assert!(is_guaranteed || !is_due, "passed over too often");
             passed.perhaps[lower] += 1;
-            passed.certainly[lower] += u32::from(waits[lower]);
+            passed.certainly[lower] += u32::from(waits);
         }
         (passed.perhaps[served], passed.certainly[served]) = (0, 0);
     }
