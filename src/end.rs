@@ -399,10 +399,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_reason_is_documented() {
+        let documented = include_str!("../docs/protocol.md");
+        for reason in EndReason::ALL {
+            let label = format!("`{}`", reason.account().label);
+            assert!(documented.contains(&label), "docs/protocol.md lacks {label}");
+        }
+    }
+
     /// Drivers close the connection, or the whole pool, at these classes.
     #[test]
     fn overload_in_a_session_flushes_no_drivers_pool() {
-        for reason in [EndReason::WaitTimeout, EndReason::ServerDown, EndReason::CanceledInQueue] {
+        for reason in [
+            EndReason::CanceledInQueue,
+            EndReason::QueueFull,
+            EndReason::RateLimited,
+            EndReason::ServerDown,
+            EndReason::Shed,
+            EndReason::WaitTimeout,
+        ] {
             let fields = End::from(reason).fields(Phase::Session);
             assert_eq!((fields.severity.as_str(), fields.code.as_str()), ("ERROR", "57014"));
         }
