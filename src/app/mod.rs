@@ -125,6 +125,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let signal = signals.wait().await;
         tracing::info!("{signal}: stopping");
         metrics.stop();
+        frontend.registry.hosts().for_each(|host| host.drain(&main));
         stop.cancel();
         settle(&main, &frontend).await;
         ticking.abort();

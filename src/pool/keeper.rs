@@ -164,6 +164,16 @@ impl Host {
         self.act(worker, action);
     }
 
+    /// The process is about to end: its pools say so from now on.
+    pub fn drain(self: &Arc<Self>, worker: &Rc<Worker>) {
+        let now = worker.wake();
+        let action = self.scheduler.with(|scheduler| {
+            scheduler.drain(now);
+            scheduler.next_action()
+        });
+        self.act(worker, action);
+    }
+
     /// Says goodbye to every idle server: the process ends.
     pub fn close_idle_servers(self: &Arc<Self>, worker: &Rc<Worker>) {
         let now = worker.wake();
