@@ -165,11 +165,11 @@ impl<S: Site> Scheduler<S> {
             let chosen = victims.iter().flatten().filter(|victim| self.counts_in(**victim, group));
             let open = self.slots.groups.of(group).open
                 - u32::try_from(chosen.count()).expect("three at most");
-            let max = self.slots.groups.of(group).max;
-            if open > max {
+            if self.slots.groups.of(group).is_over() {
                 // A lowered limit: closing one does not help.
                 return None;
             }
+            let max = self.slots.groups.of(group).max;
             if open == max {
                 victims[at] = Some(self.longest_idle(now, group, pool)?);
             }

@@ -6,6 +6,7 @@ use crate::base::ids::ClientId;
 use crate::base::ids::PoolId;
 use crate::base::ids::WorkerId;
 use crate::scheduler::CloseReason;
+use crate::scheduler::FailureScope;
 use crate::scheduler::PoolLimits;
 use crate::scheduler::PoolSpec;
 
@@ -194,6 +195,26 @@ fn the_least_size_is_kept_where_somebody_is_expected() {
     world.look_at_idle(|| true);
     world.run(ms(100));
     assert_eq!(world.scheduler.counts(A).open(), 2);
+}
+
+/// The host is over a limit that was lowered by as many as are closed for the database.
+#[test]
+fn nothing_is_opened_under_a_limit_that_was_lowered() {
+    let one = PoolLimits { database_max: 1, ..sized(2) };
+    let pools = [spec("a", "x", one.clone()), spec("a", "y", one), spec("b", "z", sized(2))];
+    let (c, mut world) = (PoolId(2), World::new(host(Some(3)), &pools, 1));
+    world.ask(B, 1);
+    world.ask(c, 2);
+    world.connect_all();
+    world.ask(c, 3);
+    world.connect_failed(0, FailureScope::Host, false);
+    // Idle and yet not closed for the next, because the host is not tried just now.
+    world.give_back(1);
+    world.ask(A, 4);
+    world.pass(ms(200));
+    world.take_events();
+    world.set_host_limits(host(Some(1)));
+    assert_eq!(world.take_events(), [Event::Closed(B, 1, CloseReason::Shrunk)]);
 }
 
 /// A's idle servers are due for a check and it waits for the first of them. Then nobody does.
