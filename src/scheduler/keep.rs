@@ -126,6 +126,7 @@ impl<S: Site> Scheduler<S> {
             let moment = self.moment(now);
             let share = &self.queue.line(line).flow.share;
             turn.line != line
+                && !turn.is_guaranteed
                 && own.limits.priority <= others.limits.priority
                 && share.used(moment, own.weight()) < other.flow.share.used(moment, others.weight())
                 && others.mean_hold >= (window * WORTH).as_secs_f64()

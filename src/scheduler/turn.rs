@@ -23,6 +23,8 @@ pub(super) struct PassedOver([u8; 3]);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     pub(super) line: u32,
+    /// Its class has fewer servers than are kept back for it.
+    pub(super) is_guaranteed: bool,
     /// What will have been passed over once it is served.
     pub(super) passed_over: PassedOver,
 }
@@ -81,7 +83,8 @@ impl<S: Site> Scheduler<S> {
             passed.0[level] += u8::from(best.is_some() && passed.0[level] < FLOOR);
         }
         passed.0[served] = 0;
-        Some(Turn { line: best[served]?.line, passed_over: passed })
+        let Candidate { line, is_guaranteed, .. } = best[served]?;
+        Some(Turn { line, is_guaranteed, passed_over: passed })
     }
 
     fn candidate(&self, now: Instant, line: u32, allowance: u32) -> Candidate {

@@ -103,6 +103,17 @@ fn nothing_is_kept_for_those_who_left() {
     assert!(busy >= 0.84 * 20.0, "{busy}");
 }
 
+#[test]
+fn nothing_is_kept_from_who_is_guaranteed() {
+    let guaranteed = ClassLimits { reserved: 4, ..weighing(1) };
+    let mut play = play(4, &[guaranteed, weighing(1)]);
+    play.add(Crowd { there: ms(1_000)..ms(90_000), ..slow(60) });
+    play.add(Crowd { class: TWO, ..quick(4) });
+    play.run_until(6_000);
+    let shares = shares(&play, &(2_000..6_000));
+    assert!(shares[1] < 0.01, "{shares:?}");
+}
+
 /// They are served when they are due, and no longer.
 #[test]
 fn nothing_is_kept_from_a_higher_priority() {
