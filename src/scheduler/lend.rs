@@ -43,7 +43,12 @@ impl<S: Site> Scheduler<S> {
         if is_fresh {
             self.arrive(now, member);
             self.queue.line_mut(line).flow.standing.saw(Duration::ZERO);
-            return Some(self.lend(now, index, client, member, Duration::ZERO));
+            let lease = self.lend(now, index, client, member, Duration::ZERO);
+            if !self.queue.is_empty() {
+                // Others of the class may be at its quota now, and what was idle for them is not.
+                self.grow(now);
+            }
+            return Some(lease);
         }
         if self.ready(now, pool) == 0 {
             self.check(now, index);
@@ -74,6 +79,8 @@ impl<S: Site> Scheduler<S> {
         };
         if let Some(refusal) = refusal {
             self.classes.of_mut(member.class).counters.refused(&refusal);
+            // It may have let others go on before.
+            self.grow(now);
             return Err((request.handle, refusal));
         }
         self.arrive(now, member);

@@ -14,12 +14,12 @@ impl<S: Site> Scheduler<S> {
     /// To be called about every 100 ms: everything that only time brings about is late by that much
     /// at most.
     pub fn tick(&mut self, now: Instant) {
+        // First: whoever leaves the queue may let others go on, but not before those whom time does.
+        self.pace(now);
         self.refuse_late(now);
         for pool in self.slots.pools() {
             self.reap(now, pool);
         }
-        self.refuse_all_hopeless(now);
-        self.pace(now);
         self.judge(now);
         self.classes.forget_sources(now);
         self.grow(now);
@@ -27,6 +27,8 @@ impl<S: Site> Scheduler<S> {
         for pool in self.slots.pools() {
             self.fill(now, pool);
         }
+        // Those above have closed servers for others, of pools whose waiters had no use for them.
+        self.refuse_all_hopeless(now);
         self.look(now);
     }
 
@@ -121,8 +123,8 @@ impl<S: Site> Scheduler<S> {
                     self.close_idle(now, index, CloseReason::Dead);
                 }
             }
-            self.refuse_if_hopeless(now, pool);
         }
+        self.refuse_all_hopeless(now);
         self.grow(now);
     }
 

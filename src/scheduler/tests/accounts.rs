@@ -1,6 +1,7 @@
 //! What each class, and each address in it, has and may have, counted once more: by plain sums, and
 //! over windows of time.
 
+use super::model::Waiter;
 use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess, Quota};
 use crate::scheduler::{ClassFull, Refusal, Scope};
@@ -294,6 +295,14 @@ impl Accounts {
 
     pub(super) fn may_begin(&self, now: Instant, seat: Seat, sure: Sure) -> bool {
         self.class_allowance(now, seat.class, sure) > 0 && self.seat_allowance(now, seat, sure) > 0
+    }
+
+    /// Whether time alone can take from some of these what they may have.
+    pub(super) fn has_clock(&self, waiters: &[Waiter]) -> bool {
+        waiters.iter().any(|waiter| {
+            let limits = self.of(waiter.seat.class);
+            [&limits.quota, &limits.per_address].iter().any(|quota| quota.server_time.is_some())
+        })
     }
 
     /// It holds fewer servers than are kept back for it.

@@ -25,6 +25,26 @@ impl World {
         }
     }
 
+    /// What a request that is served at once brings about: others are served before it, and places
+    /// move after it.
+    pub(super) fn obey_around(&mut self, lends: impl FnOnce(&mut Self)) {
+        self.note_reversed();
+        let actions: Vec<_> = std::iter::from_fn(|| self.scheduler.next_action()).collect();
+        let is_before = |action: &Action<Numbers>| {
+            matches!(action, Action::Grant { .. } | Action::Check { .. })
+        };
+        let (before, after): (Vec<_>, Vec<_>) = actions.into_iter().partition(is_before);
+        for action in before {
+            let event = self.act(action, false);
+            self.events.extend(event);
+        }
+        lends(self);
+        for action in after {
+            let event = self.act(action, false);
+            self.events.extend(event);
+        }
+    }
+
     /// Lines in which the newest is first, before a step or after it.
     fn note_reversed(&mut self) {
         for line in 0..self.scheduler.queue.lines() {

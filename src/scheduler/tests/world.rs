@@ -159,19 +159,12 @@ impl World {
         let Chair { member, seat, pool: of } = self.chairs[&client];
         assert_eq!(of, pool, "a client is of one pool");
         let lease = self.scheduler.try_acquire(self.now, member, client, worker);
-        self.obey(false);
         if let Some(lease) = lease {
-            // Unless it was kept for them.
-            let may_overtake = self.model.kept[pool.0 as usize] > 0;
-            let ready = self.model.ready(self.now, pool, Sure::Certainly);
-            assert!(may_overtake || ready == 0, "overtook");
-            self.check_locality(pool, lease.slot, worker);
-            self.model.on_lend(self.now, (client, seat), lease.slot, lease.conn);
-            self.events.push(Event::Granted(client, lease.conn));
-            self.leases.push((client, lease));
+            self.obey_around(|world| world.lent(client, lease, worker));
             return self.settle(false);
         }
-        self.settle(false);
+        // Whoever is not served at once gets in line.
+        self.obey(false);
         let queued = self.model.accounts.queued(seat);
         let deadline = patience.map(|patience| self.now + patience);
         let request = Request { again, client, deadline, handle: client, member, worker };
@@ -190,6 +183,19 @@ impl World {
         }
         self.settle(false);
         self.model.accounts.check_queued(seat, queued, again);
+    }
+
+    /// A client was served at once.
+    fn lent(&mut self, client: ClientId, lease: Lease<u64>, worker: WorkerId) {
+        let Chair { pool, seat, .. } = self.chairs[&client];
+        // Unless it was kept for them.
+        let may_overtake = self.model.kept[pool.0 as usize] > 0;
+        let ready = self.model.ready(self.now, pool, Sure::Certainly);
+        assert!(may_overtake || ready == 0, "overtook");
+        self.check_locality(pool, lease.slot, worker);
+        self.model.on_lend(self.now, (client, seat), lease.slot, lease.conn);
+        self.events.push(Event::Granted(client, lease.conn));
+        self.leases.push((client, lease));
     }
 
     fn check_locality(&self, pool: PoolId, lent: SlotRef, worker: WorkerId) {
