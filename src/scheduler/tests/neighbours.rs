@@ -103,6 +103,17 @@ fn nothing_is_kept_for_those_who_left() {
     assert!(busy >= 0.84 * 20.0, "{busy}");
 }
 
+/// Nobody holds a server for long enough that it would be worth it.
+#[test]
+fn nothing_is_kept_from_who_is_quick() {
+    let mut play = play(2, &[weighing(1)]);
+    play.add(of(ONE, 60, |_| 1_000));
+    play.add(quick(1));
+    play.run_until(4_000);
+    let busy: f64 = play.records.iter().map(|record| record.server_time(1_000..4_000)).sum();
+    assert!(busy >= 0.99 * 6.0, "{busy}");
+}
+
 #[test]
 fn nothing_is_kept_from_who_is_guaranteed() {
     let guaranteed = ClassLimits { reserved: 4, ..weighing(1) };

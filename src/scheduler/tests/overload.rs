@@ -237,6 +237,13 @@ fn while_shedding_the_newest_come_first() {
     play.run_until(8_000);
     let median = play.records[crowd].quantile(0.5, 3_000..8_000);
     assert!(median < ms(100), "{median:?}");
+    // Most are told at once: nobody waits for that.
+    let counters = play.class(COMMON).counters;
+    let on_arrival = [RefusedFor::ShedOnArrival, RefusedFor::Throttled];
+    let on_arrival = on_arrival.map(|reason| counters.refused_for(reason));
+    let in_queue = counters.refused_for(RefusedFor::ShedInQueue);
+    assert!(on_arrival[0] > 500 && on_arrival[1] > 500, "{on_arrival:?}");
+    assert!(in_queue * 4 < on_arrival[0] + on_arrival[1], "{in_queue} and {on_arrival:?}");
     assert!(play.class(COMMON).is_shedding);
     assert_eq!(play.states.last().map(|(_, state)| *state), Some(State::Shedding));
 }
