@@ -20,7 +20,7 @@ impl Bucket {
     /// Goes on with other numbers. Nothing is given for free: the level stays.
     pub fn change(&mut self, now: Instant, per_second: f64, burst: f64) {
         let level = self.level(now).min(burst);
-        *self = Self { per_second, burst, level, at: now };
+        *self = Self { per_second, burst, level, at: self.at.max(now) };
     }
 
     pub fn level(&self, now: Instant) -> f64 {
@@ -30,7 +30,8 @@ impl Bucket {
 
     pub fn take(&mut self, now: Instant, amount: f64) {
         self.level = self.level(now) - amount;
-        self.at = now;
+        // The clocks of workers differ a little: no time counts twice.
+        self.at = self.at.max(now);
     }
 
     pub fn is_full(&self, now: Instant) -> bool {

@@ -151,7 +151,8 @@ impl Frontend {
         // What may be waited for from here on is a server: that has a line of its own.
         drop(turn);
         let client = self.next_client();
-        let welcome = self.welcome(worker, client, &account, &asked).await?;
+        let welcome = self.welcome(worker, client, &account, &asked);
+        let welcome = exchange.attend(welcome).await??;
         let (pid, secret, key) = self.cancel_keys.register(client, &account.pool, wanted.minor);
         let settings = welcome.settings(asked.application_name.as_deref());
         if asked.settings.value(APPLICATION_NAME).is_none() {

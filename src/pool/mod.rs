@@ -222,7 +222,13 @@ impl Pool {
             pid = lease.conn.key.pid,
             "server was lost while idle"
         );
-        self.discard(worker, lease);
+        let Lease { slot, conn } = lease;
+        drop(conn);
+        let action = self.host.scheduler.with(|scheduler| {
+            scheduler.was_dead(worker.now(), slot);
+            scheduler.next_action()
+        });
+        self.host.act(worker, action);
         None
     }
 

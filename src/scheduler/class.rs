@@ -108,6 +108,14 @@ impl Usage {
         }
     }
 
+    /// What began has not happened.
+    pub(super) fn undone(&mut self, now: Instant, began: Moment) {
+        self.held.end(began);
+        if let Some(rate) = &mut self.rate {
+            rate.take(now, -1.0);
+        }
+    }
+
     #[inline]
     pub(super) fn ended(&mut self, now: Instant, began: Moment, took: Duration) {
         self.held.end(began);
@@ -193,6 +201,8 @@ pub(super) struct Source {
     class: ClassId,
     address: Option<IpAddr>,
     pub(super) usage: Usage,
+    /// It is in the list of those that may be forgotten.
+    is_abandoned: bool,
 }
 
 /// All classes, and who is in them.
@@ -291,7 +301,8 @@ impl Classes {
                 self.sources.push(None);
                 u32::try_from(self.sources.len() - 1).expect("fewer sources than clients")
             });
-            self.sources[source as usize] = Some(Source { class, address, usage });
+            self.sources[source as usize] =
+                Some(Source { class, address, usage, is_abandoned: false });
             self.by_address.insert(key, source);
             source
         });
@@ -308,31 +319,33 @@ impl Classes {
     /// A client has gone.
     pub(super) fn part(&mut self, member: Member) {
         self.of_mut(member.class).usage.clients -= 1;
-        let usage = &mut self.source_mut(member.source).usage;
-        usage.clients -= 1;
-        if usage.clients == 0 {
+        let source = self.source_mut(member.source);
+        source.usage.clients -= 1;
+        if source.usage.clients == 0 && !std::mem::replace(&mut source.is_abandoned, true) {
             self.abandoned.push(member.source);
         }
     }
 
     /// Forgets sources that nobody is in and that are owed nothing.
-    pub(super) fn forget_sources(&mut self, now: Instant) {
+    /// Answers with their numbers.
+    pub(super) fn forget_sources(&mut self, now: Instant) -> Vec<u32> {
+        let mut forgotten = Vec::new();
         for at in (0..self.abandoned.len()).rev() {
             let index = self.abandoned[at];
-            let Some(source) = &self.sources[index as usize] else {
-                // Listed twice: somebody was in it meanwhile.
-                self.abandoned.swap_remove(at);
-                continue;
-            };
+            let source = self.source_mut(index);
             if source.usage.clients > 0 {
+                source.is_abandoned = false;
                 self.abandoned.swap_remove(at);
             } else if source.usage.is_fresh(now) {
-                self.by_address.remove(&(source.class, source.address));
+                let key = (source.class, source.address);
+                self.by_address.remove(&key);
                 self.sources[index as usize] = None;
                 self.free.push(index);
                 self.abandoned.swap_remove(at);
+                forgotten.push(index);
             }
         }
+        forgotten
     }
 }
 

@@ -52,6 +52,17 @@ impl Share {
         self.done + self.expected.max(self.held.seconds(now)) / weight
     }
 
+    /// The same without what is only expected: that is taken back when it turns out to be less.
+    #[inline]
+    pub(super) fn had(&self, now: Moment, weight: f64) -> f64 {
+        self.done + self.held.seconds(now) / weight
+    }
+
+    /// What was kept for it idle, it has had as well.
+    pub(super) fn charge(&mut self, time: Duration, weight: f64) {
+        self.done += time.as_secs_f64() / weight;
+    }
+
     /// Nobody gets credit for time in which nobody asked.
     #[inline]
     pub(super) fn lift(&mut self, now: Moment, weight: f64, to: f64) {

@@ -19,7 +19,7 @@ const STARVED_AFTER: Duration = Duration::from_millis(100);
 const LIFETIME_JITTER: f64 = 0.1;
 
 /// Which pool is next to get a connection: the least is.
-type Rank = (Priority, u32, u64);
+type Rank = (bool, Priority, u32, u64);
 
 /// The servers to close for another: at most one per shared cap.
 pub(super) type Victims = [Option<u32>; 3];
@@ -94,7 +94,7 @@ impl<S: Site> Scheduler<S> {
     }
 
     /// The pool that a connection is opened for next: of those in which somebody waits for whom none
-    /// is under way, the one with the highest priority, then the one that has the fewest under way,
+    /// is under way, one that is owed what is reserved, then the highest priority, then the one that has the fewest under way,
     /// then the one whose waiter came first.
     fn next_connect(&self, now: Instant) -> Option<(PoolId, Victims)> {
         if self.queue.is_empty() || !self.may_connect(now) {
@@ -140,7 +140,7 @@ impl<S: Site> Scheduler<S> {
             return None;
         }
         let first = self.first_ready(now, pool)?;
-        Some((first.priority, under_way, first.arrival))
+        Some((!first.is_owed, first.priority, under_way, first.arrival))
     }
 
     fn cap(&self, now: Instant, pool: PoolId) -> u32 {
@@ -217,14 +217,17 @@ impl<S: Site> Scheduler<S> {
             let open = self.slots.counts(pool).open();
             let would_be_fair = (f64::from(open) + 1.0) * own.weight <= (has - 1.0) * first.weight;
             let is_turn = open == 0 && first.arrival < own.arrival;
+            // What is reserved comes first, and is taken from nobody.
+            let is_better = (!first.is_owed, first.priority) < (!own.is_owed, own.priority);
+            let is_fair = (would_be_fair || is_turn) && !own.is_owed;
             let is_due = now.saturating_duration_since(first.since) >= STARVED_AFTER
-                && (first.priority < own.priority || would_be_fair || is_turn);
+                && (is_better || is_fair);
             let is_starved = is_due
                 && pool != busy
                 && self.unprovided(now, pool).is_some()
                 && !self.of(pool).login.is_troubled()
                 && self.is_blocked_by(pool, busy);
-            is_starved.then_some((first.priority, first.arrival, pool))
+            is_starved.then_some((!first.is_owed, first.priority, first.arrival, pool))
         });
         starved.min().map(|(.., pool)| pool)
     }

@@ -39,9 +39,16 @@ pub(super) struct Absence {
     left_at: Option<Instant>,
     /// Seconds. `None`: nobody was away so far.
     mean: Option<f64>,
-    /// Until when each is kept. Who comes back uses the newest, so that of those who do not what was
-    /// kept for them runs out, whatever the others do.
-    kept: Vec<Instant>,
+    /// Who comes back uses the newest, so that of those who do not what was kept for them runs out,
+    /// whatever the others do.
+    kept: Vec<Kept>,
+}
+
+/// A server that is kept.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    since: Instant,
+    until: Instant,
 }
 
 impl Absence {
@@ -56,9 +63,18 @@ impl Absence {
         }
     }
 
-    /// Uses the newest, if anything is kept.
-    fn use_kept(&mut self) -> bool {
-        self.kept.pop().is_some()
+    /// Uses the newest, if anything is kept. Answers with how long it was.
+    fn use_kept(&mut self, now: Instant) -> Option<Duration> {
+        self.kept.pop().map(|kept| now.saturating_duration_since(kept.since))
+    }
+
+    /// Lets go of what was kept for too long. Answers with how long that was.
+    fn let_go(&mut self, now: Instant) -> Duration {
+        let is_over = |kept: &Kept| kept.until <= now;
+        let over = self.kept.iter().filter(|kept| is_over(kept));
+        let idle = over.map(|kept| now.saturating_duration_since(kept.since)).sum();
+        self.kept.retain(|kept| !is_over(kept));
+        idle
     }
 
     /// Whether something may be kept for them soon.
@@ -127,14 +143,16 @@ impl<S: Site> Scheduler<S> {
             let share = &self.queue.line(line).flow.share;
             turn.line != line
                 && !turn.is_guaranteed
-                && own.limits.priority <= others.limits.priority
+                // Each priority has its own account of what was had; and a higher one that kept
+                // servers would starve those below it of their floor.
+                && own.limits.priority == others.limits.priority
                 && share.used(moment, own.weight()) < other.flow.share.used(moment, others.weight())
                 && others.mean_hold >= (window * WORTH).as_secs_f64()
         });
         let is_told = now.saturating_duration_since(self.paced_at) <= TOLD_WITHIN;
         if is_told && is_wanted && self.class_allowance(now, class) > 0 {
             let absence = &mut self.queue.line_mut(line).flow.absence;
-            absence.kept.push(now + window);
+            absence.kept.push(Kept { since: now, until: now + window });
             let is_first = absence.kept() == 1;
             let keeps = &mut self.of_mut(pool).keeps;
             keeps.servers += 1;
@@ -144,10 +162,13 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    /// Somebody of this line has a server: it was kept for that.
-    pub(super) fn use_kept(&mut self, line: u32) {
+    /// Somebody of this line has a server: it was kept for that. The time that it was idle is on the
+    /// account of the line, or a class could have servers idle all the time and seem to have had none.
+    pub(super) fn use_kept(&mut self, now: Instant, line: u32) {
         let of = self.queue.line_mut(line);
-        if of.flow.absence.use_kept() {
+        if let Some(idle) = of.flow.absence.use_kept(now) {
+            let weight = self.classes.of(of.class).weight();
+            of.flow.share.charge(idle, weight);
             let (pool, is_last) = (of.pool, of.flow.absence.kept() == 0);
             let keeps = &mut self.of_mut(pool).keeps;
             keeps.servers -= 1;
@@ -161,10 +182,11 @@ impl<S: Site> Scheduler<S> {
     pub(super) fn let_go(&mut self, now: Instant, pool: PoolId) {
         for at in (0..self.of(pool).keeps.lines.len()).rev() {
             let line = self.of(pool).keeps.lines[at];
-            let absence = &mut self.queue.line_mut(line).flow.absence;
-            let before = absence.kept();
-            absence.kept.retain(|until| *until > now);
-            let left = absence.kept();
+            let of = self.queue.line_mut(line);
+            let before = of.flow.absence.kept();
+            let idle = of.flow.absence.let_go(now);
+            let left = of.flow.absence.kept();
+            of.flow.share.charge(idle, self.classes.of(of.class).weight());
             let keeps = &mut self.of_mut(pool).keeps;
             keeps.servers -= before - left;
             if left == 0 {
@@ -176,7 +198,7 @@ impl<S: Site> Scheduler<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Absence, KEEP_MAX};
+    use super::{Absence, KEEP_MAX, Kept};
     use crate::scheduler::tests::{epoch, ms};
     use std::time::Duration;
 
@@ -196,9 +218,10 @@ mod tests {
     #[test]
     fn what_was_kept_for_one_runs_out_whatever_another_does() {
         let mut absence = Absence::default();
-        absence.kept.push(epoch() + ms(1));
-        absence.kept.push(epoch() + ms(2));
-        assert!(absence.use_kept());
-        assert_eq!(absence.kept, [epoch() + ms(1)]);
+        absence.kept.push(Kept { since: epoch(), until: epoch() + ms(1) });
+        absence.kept.push(Kept { since: epoch(), until: epoch() + ms(2) });
+        assert_eq!(absence.use_kept(epoch() + ms(1)), Some(ms(1)));
+        assert_eq!(absence.let_go(epoch() + ms(1)), ms(1));
+        assert_eq!(absence.kept(), 0);
     }
 }

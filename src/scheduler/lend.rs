@@ -35,6 +35,7 @@ impl<S: Site> Scheduler<S> {
         if !self.queue.hungry_lines(pool).is_empty() {
             // Time may have let somebody go on meanwhile.
             self.serve(now, pool);
+            self.grow(now);
         }
         if self.idle_for(line) == 0 {
             return None;
@@ -300,17 +301,18 @@ impl<S: Site> Scheduler<S> {
         class.counters.granted(waited);
         class.usage.began(now, moment);
         let (expected, weight, priority) = (class.mean_hold, class.weight(), class.limits.priority);
-        // Who is served because that is guaranteed may have had more than anybody else.
-        let is_in_turn = class.usage.held.count() > class.limits.reserved;
+        // Who is served because that is guaranteed may have had more than anybody who waits.
+        let is_guaranteed = class.usage.held.count() <= class.limits.reserved;
         self.classes.source_mut(member.source).usage.began(now, moment);
         let line = self.queue.line_mut(member.line);
-        let (pool, used) = (line.pool, line.flow.share.used(moment, weight));
+        let (pool, had) = (line.pool, line.flow.share.had(moment, weight));
         line.flow.share.begin(moment, expected);
-        if is_in_turn {
+        let mut others = self.queue.hungry_lines(pool).iter().filter(|line| **line != member.line);
+        if !is_guaranteed || others.next().is_none() {
             let virtual_time = &mut self.of_mut(pool).virtual_time[level(priority)];
-            *virtual_time = virtual_time.max(used);
+            *virtual_time = virtual_time.max(had);
         }
-        self.use_kept(member.line);
+        self.use_kept(now, member.line);
         let lease = self.slots.take(now, index, Some(client));
         self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });
         lease
@@ -341,6 +343,23 @@ impl<S: Site> Scheduler<S> {
             let virtual_time = self.virtual_time(line);
             self.queue.line_mut(line).flow.share.set(moment, weight, virtual_time);
         }
+    }
+
+    /// A server that was lent turned out to be dead: as if it had not been lent.
+    pub fn was_dead(&mut self, now: Instant, slot: SlotRef) {
+        if !self.slots.is_current(slot) {
+            return;
+        }
+        if let Some(Hold { member, began, expected }) = self.slots.at_mut(slot.index).hold.take() {
+            let class = self.classes.of_mut(member.class);
+            class.counters.granted -= 1;
+            class.usage.undone(now, began);
+            let weight = class.weight();
+            self.classes.source_mut(member.source).usage.undone(now, began);
+            self.queue.line_mut(member.line).flow.share.end(began, began, expected, weight);
+        }
+        self.slots.vacate(now, slot.index);
+        self.settle(now, slot.pool);
     }
 
     /// Settles the account of a server that its client has given up, and calls those in line who
@@ -374,7 +393,9 @@ impl<S: Site> Scheduler<S> {
     /// Serves every pool that somebody of this class waits for, who came first first.
     pub(super) fn serve_class(&mut self, now: Instant, class: ClassId) {
         let mut served = 0;
-        while let Some((arrival, line)) = self.next_line(class, served) {
+        while self.class_allowance(now, class) > 0
+            && let Some((arrival, line)) = self.next_line(class, served)
+        {
             self.serve(now, self.queue.line(line).pool);
             served = arrival;
         }

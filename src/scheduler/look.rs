@@ -2,13 +2,14 @@
 
 use super::Scheduler;
 use super::caps::Groups;
-use super::class::{Limit, or_unlimited};
+use super::class::{Limit, Usage, or_unlimited};
 use super::counters::ClassCounters;
+use super::slots::Hold;
 use super::terms::{
     Action, Counts, Health, Holder, Member, Scope, Site, SlotRef, Ticket, WaitCause,
 };
 use crate::base::ids::{ClassId, PoolId};
-use crate::config::classes::ClassLimits;
+use crate::config::classes::{ClassLimits, Quota};
 use std::time::{Duration, Instant};
 
 /// How a pool does. Ordered: later is worse.
@@ -278,7 +279,8 @@ impl<S: Site> Scheduler<S> {
                 && self.slots.counts(other).connecting == 0
                 && self.is_blocked_by(other, pool)
         });
-        let wanted = self.ready(now, pool).saturating_add(u32::from(elsewhere));
+        let of_its_own = u32::from(self.is_kept_back_by(now, slot));
+        let wanted = self.ready(now, pool).saturating_add(u32::from(elsewhere) + of_its_own);
         let counts = self.slots.counts(pool);
         let mut coming = counts.connecting + counts.checking + counts.tidying;
         for other in self.slots.open_slots(pool).filter(|other| *other != slot) {
@@ -291,6 +293,19 @@ impl<S: Site> Scheduler<S> {
         let yields = wanted > coming;
         self.slots.at_mut(slot.index).yields = yields;
         yields
+    }
+
+    /// Whether somebody of the same class, or of the same address in it, waits because of the servers
+    /// that these have already.
+    fn is_kept_back_by(&self, now: Instant, slot: SlotRef) -> bool {
+        let Some(Hold { member, .. }) = self.slots.at(slot.index).hold else { return false };
+        let class = self.classes.of(member.class);
+        let source = self.classes.source(member.source);
+        let (quota, per_address) = (&class.limits.quota, &class.limits.per_address);
+        let is_full = |usage: &Usage, quota: &Quota| {
+            usage.queued > 0 && usage.limit(now, quota) == Some(Limit::InFlight)
+        };
+        is_full(&class.usage, quota) || is_full(&source.usage, per_address)
     }
 
     /// A client that was idle in its transaction goes on.

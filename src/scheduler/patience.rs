@@ -27,14 +27,19 @@ const HALF_LIFE: Duration = Duration::from_secs(10);
 /// How often a waiter that would be refused is kept, to see how long clients wait by now.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
+/// So little is nothing.
+const FORGOTTEN: f32 = 0.1;
+
 /// Nobody's patience is shorter. Who leaves earlier did not leave for the waiting.
 const SHORTEST: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct Patience {
     /// By bucket of the wait: how many ended it, and how many of them by giving up. Made at the
-    /// first give-up: most classes never see one.
+    /// first wait that anybody might have ended: in most classes nobody waits for so long.
     ends: Option<Box<[End; BUCKETS]>>,
+    /// How many of them, faded as they are, gave up.
+    gave_up: f32,
     faded_at: Instant,
     known: Option<Duration>,
     next_probe: Instant,
@@ -48,7 +53,7 @@ struct End {
 
 impl Patience {
     pub(super) fn new(now: Instant) -> Self {
-        Self { ends: None, faded_at: now, known: None, next_probe: now }
+        Self { ends: None, gave_up: 0.0, faded_at: now, known: None, next_probe: now }
     }
 
     /// How long clients wait. `None`: as far as is known, for ever.
@@ -63,12 +68,14 @@ impl Patience {
             let end = &mut ends[bucket_of(waited)];
             end.all += 1.0;
             end.gave_up += 1.0;
+            self.gave_up += 1.0;
         }
     }
 
     /// Somebody was still there after so long.
     pub(super) fn was_there(&mut self, waited: Duration) {
-        if let Some(ends) = &mut self.ends {
+        if waited >= SHORTEST {
+            let ends = self.ends.get_or_insert_with(|| Box::new([End::default(); BUCKETS]));
             ends[bucket_of(waited)].all += 1.0;
         }
     }
@@ -82,31 +89,44 @@ impl Patience {
         is_due
     }
 
-    /// Whether anything is there to learn from.
+    /// Whether anybody gave up of late.
     pub(super) fn has_evidence(&self) -> bool {
-        self.ends.is_some()
+        self.gave_up > 0.0 || self.known.is_some()
     }
 
-    /// To be called now and then: fades what is old, and draws the conclusion. `waiting`: how long
-    /// those have waited who wait now; while nobody is served, they are the only ones who stay.
-    pub(super) fn learn(&mut self, now: Instant, waiting: impl Iterator<Item = Duration>) {
-        let Some(ends) = &mut self.ends else { return };
+    /// What is old counts for less. To be called now and then.
+    pub(super) fn fade(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.faded_at);
-        if passed >= HALF_LIFE / 10 {
-            self.faded_at = now;
-            #[expect(clippy::cast_possible_truncation, reason = "a factor between 0 and 1")]
-            let factor = 0.5_f64.powf(passed.as_secs_f64() / HALF_LIFE.as_secs_f64()) as f32;
-            for end in ends.iter_mut() {
-                end.all *= factor;
-                end.gave_up *= factor;
-            }
+        if passed < HALF_LIFE / 10 {
+            return;
         }
+        self.faded_at = now;
+        let Some(ends) = &mut self.ends else { return };
+        #[expect(clippy::cast_possible_truncation, reason = "a factor between 0 and 1")]
+        let factor = 0.5_f64.powf(passed.as_secs_f64() / HALF_LIFE.as_secs_f64()) as f32;
+        let (mut all, mut gave_up) = (0.0, 0.0);
+        for end in ends.iter_mut() {
+            end.all *= factor;
+            end.gave_up *= factor;
+            all += end.all;
+            gave_up += end.gave_up;
+        }
+        self.gave_up = if gave_up < FORGOTTEN { 0.0 } else { gave_up };
+        if all < FORGOTTEN {
+            self.ends = None;
+        }
+    }
+
+    /// Draws the conclusion. `waiting`: how long those have waited who wait now; while nobody is
+    /// served, they are the only ones who stay.
+    pub(super) fn learn(&mut self, waiting: impl Iterator<Item = Duration>) {
+        let Some(ends) = &self.ends else {
+            self.known = None;
+            return;
+        };
         let mut seen = **ends;
         waiting.for_each(|waited| seen[bucket_of(waited)].all += 1.0);
         self.known = shortest(&seen);
-        if self.known.is_none() && ends.iter().all(|end| end.gave_up < 0.1) {
-            self.ends = None;
-        }
     }
 }
 
@@ -132,12 +152,17 @@ fn shortest(ends: &[End; BUCKETS]) -> Option<Duration> {
 mod tests {
     use super::{Patience, SHORTEST};
     use crate::scheduler::tests::{epoch, ms};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+
+    fn learn(patience: &mut Patience, now: Instant) {
+        patience.fade(now);
+        patience.learn(std::iter::empty());
+    }
 
     fn learned(waits: impl Fn(&mut Patience)) -> Option<Duration> {
         let mut patience = Patience::new(epoch());
         waits(&mut patience);
-        patience.learn(epoch() + ms(100), std::iter::empty());
+        learn(&mut patience, epoch() + ms(100));
         patience.known()
     }
 
@@ -182,9 +207,9 @@ mod tests {
     fn what_was_learned_fades() {
         let mut patience = Patience::new(epoch());
         (0..100).for_each(|_| patience.gave_up(ms(500)));
-        patience.learn(epoch() + ms(100), std::iter::empty());
+        learn(&mut patience, epoch() + ms(100));
         assert!(patience.known().is_some());
-        (0..900).for_each(|n| patience.learn(epoch() + ms(100 * n), std::iter::empty()));
+        (0..900).for_each(|n| learn(&mut patience, epoch() + ms(100 * n)));
         assert_eq!(patience.known(), None);
     }
 
@@ -195,13 +220,13 @@ mod tests {
         (0..100).for_each(|_| patience.gave_up(ms(500)));
         for second in 1..=60 {
             let now = epoch() + ms(1_000 * second);
-            patience.learn(now, std::iter::empty());
+            learn(&mut patience, now);
             assert!(patience.probes(now) && !patience.probes(now + ms(10)));
             patience.gave_up(ms(500));
         }
         assert!(patience.known().is_some_and(|known| known > SHORTEST));
         for second in 61..=120 {
-            patience.learn(epoch() + ms(1_000 * second), std::iter::empty());
+            learn(&mut patience, epoch() + ms(1_000 * second));
             patience.was_there(ms(1_000));
         }
         assert_eq!(patience.known(), None);

@@ -11,6 +11,7 @@ use super::flow::Flow;
 use super::list::{Linked, Links, List};
 use super::terms::{Member, Request, Ticket};
 use crate::base::ids::{ClassId, ClientId, PoolId};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Arrival numbers start in the middle: who comes back to the front gets a lower one than anybody.
@@ -201,8 +202,10 @@ impl<H> Queue<H> {
         let (arrival, member) = (waiter.arrival, waiter.request.member);
         let aside = &mut party_of(&mut self.parties, member).aside;
         self.aside += 1;
+        // Nearly always it came last.
         let came_after = |other: &u32| self.places[*other as usize].arrival() > arrival;
-        let next = aside.iter(&self.places).find(came_after);
+        let is_last = aside.back().is_none_or(|last| !came_after(&last));
+        let next = if is_last { None } else { aside.iter(&self.places).find(came_after) };
         match next {
             Some(next) => aside.insert_before(&mut self.places, index, next),
             None => aside.push_back(&mut self.places, index),
@@ -411,11 +414,25 @@ impl<H> Queue<H> {
         longest
     }
 
-    /// How long each of a class has waited, in no order.
-    pub(super) fn waits(&self, now: Instant, class: ClassId) -> impl Iterator<Item = Duration> {
-        let waiters = self.places.iter().filter_map(|place| place.waiter.as_ref());
-        let of_class = waiters.filter(move |waiter| waiter.request.member.class == class);
-        of_class.map(move |waiter| now.saturating_duration_since(waiter.since))
+    /// Adds to each of these classes how long its waiters have waited, in no order.
+    pub(super) fn waits(&self, now: Instant, of: &mut BTreeMap<ClassId, Vec<Duration>>) {
+        for waiter in self.places.iter().filter_map(|place| place.waiter.as_ref()) {
+            if let Some(waits) = of.get_mut(&waiter.request.member.class) {
+                waits.push(now.saturating_duration_since(waiter.since));
+            }
+        }
+    }
+
+    /// Who of this source stands aside.
+    pub(super) fn aside(&self, source: u32) -> Vec<Ticket> {
+        let parties = self.parties[source as usize].iter();
+        let aside = parties.flat_map(|party| party.aside.iter(&self.places));
+        aside.map(|index| self.ticket(index)).collect()
+    }
+
+    /// A source is gone; its number may come to name another.
+    pub(super) fn forget_source(&mut self, source: u32) {
+        self.parties[source as usize].clear();
     }
 
     /// The same over all lines of a pool.

@@ -7,7 +7,7 @@
 //! is known how long the clients of a class wait ([`Patience`](super::patience::Patience)), or how
 //! long they shall, a request is refused when it arrives and would wait too long
 //! ([`Pace`](super::flow::Pace)), and when it has waited too long all the same. While a line stands
-//! ([`Standing`](super::standing::Standing)), too long is sooner, and the newest are served first.
+//! ([`Standing`]), too long is sooner, and the newest are served first.
 //! As many as the pool has servers are always let in: whatever is predicted, no server runs dry.
 
 use super::Scheduler;
@@ -18,6 +18,7 @@ use super::terms::{Action, Member, Refusal, Scope, Shedding, Site, Ticket};
 use crate::base::ids::PoolId;
 use crate::config::classes::Priority;
 use crate::config::overload::Shed;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long after the last refusal a line is said to be shedding.
@@ -71,7 +72,34 @@ impl<S: Site> Scheduler<S> {
         now: Instant,
         member: Member,
     ) -> Option<Refusal<S::Error>> {
-        self.over_quota(now, member).or_else(|| self.too_late(now, member))
+        self.over_quota(now, member)
+            .or_else(|| self.too_late(now, member))
+            // Last: somebody else may lose a place for it.
+            .or_else(|| self.no_room(now, member))
+    }
+
+    /// As many wait for the host as may, and nobody of a lower priority makes room.
+    fn no_room(&mut self, now: Instant, member: Member) -> Option<Refusal<S::Error>> {
+        let (scope, limit) = (Scope::Host, self.limits.max_queued);
+        let is_full = self.queue.len() >= or_unlimited(limit);
+        (is_full && !self.make_room(now, member, limit))
+            .then_some(Refusal::QueueFull { scope, limit })
+    }
+
+    /// Refuses the one who came last of those with the lowest priority, if that is lower.
+    fn make_room(&mut self, now: Instant, member: Member, limit: u32) -> bool {
+        let own = self.classes.of(member.class).limits.priority;
+        let lines = (0..self.queue.lines()).filter_map(|line| {
+            let (_, last) = self.queue.ends(line)?;
+            let priority = self.classes.of(self.queue.line(line).class).limits.priority;
+            Some((priority, self.queue.at(last).arrival, last))
+        });
+        let Some((_, _, last)) = lines.filter(|(priority, ..)| *priority > own).max() else {
+            return false;
+        };
+        let waiter = self.queue.take(last);
+        self.refuse(now, waiter, Refusal::QueueFull { scope: Scope::Host, limit });
+        true
     }
 
     fn over_quota(&self, now: Instant, member: Member) -> Option<Refusal<S::Error>> {
@@ -79,7 +107,6 @@ impl<S: Site> Scheduler<S> {
         let source = self.classes.source(member.source);
         let (quota, per_address) = (&class.limits.quota, &class.limits.per_address);
         let queues = [
-            (Scope::Host, self.queue.len(), self.limits.max_queued),
             (Scope::Class, class.usage.queued, quota.max_queued),
             (Scope::Address, source.usage.queued, per_address.max_queued),
         ];
@@ -109,7 +136,8 @@ impl<S: Site> Scheduler<S> {
         let draw = self.random.unit();
         let why = if class.throttle.refuses(draw) {
             Shedding::Throttled
-        } else if predicted > limit {
+        } else if predicted > limit && self.queue.oldest(now, member.line) > bounds.target {
+            // Not where a burst has only just begun: how fast it will go shows then.
             Shedding::Predicted(predicted)
         } else {
             return None;
@@ -139,20 +167,39 @@ impl<S: Site> Scheduler<S> {
         let Some(bounds) = self.bounds(line) else { return };
         let limit = self.limit(line, bounds);
         for ticket in self.too_old(now, line, bounds, limit) {
+            self.shed(now, ticket, bounds, limit);
+        }
+    }
+
+    /// The same for those who stand aside because their address is at its quota.
+    pub(super) fn shed_aside(&mut self, now: Instant, source: u32) {
+        for ticket in self.queue.aside(source) {
             let Some(waiter) = self.queue.holder(ticket) else { continue };
             let delay = now.saturating_duration_since(waiter.since);
-            let class = waiter.request.member.class;
-            if bounds.patience.is_some() && self.classes.of_mut(class).patience.probes(now) {
-                self.queue.make_probe(ticket);
-                continue;
+            let Some(bounds) = self.bounds(waiter.request.member.line) else { continue };
+            let is_probe = waiter.is_probe && delay <= bounds.longest * 2;
+            if delay > bounds.longest && !is_probe {
+                self.shed(now, ticket, bounds, bounds.longest);
             }
-            self.queue.line_mut(line).flow.shed_at = Some(now);
-            let waiting = self.queue.length(line);
-            let why = Shedding::Waited(delay);
-            let waiter = self.queue.remove(ticket).expect("it still waits");
-            let refusal = Refusal::Shed { why, limit, patience: bounds.patience, waiting };
-            self.refuse(now, waiter, refusal);
         }
+    }
+
+    /// Refuses one who has waited for too long; now and then one is kept, to see how long it would.
+    fn shed(&mut self, now: Instant, ticket: Ticket, bounds: Bounds, limit: Duration) {
+        let Some(waiter) = self.queue.holder(ticket) else { return };
+        let delay = now.saturating_duration_since(waiter.since);
+        let Member { class, line, .. } = waiter.request.member;
+        let is_news = bounds.patience.is_some() && !waiter.is_probe;
+        if is_news && self.classes.of_mut(class).patience.probes(now) {
+            self.queue.make_probe(ticket);
+            return;
+        }
+        self.queue.line_mut(line).flow.shed_at = Some(now);
+        let waiting = self.classes.of(class).usage.queued;
+        let why = Shedding::Waited(delay);
+        let waiter = self.queue.remove(ticket).expect("it still waits");
+        let refusal = Refusal::Shed { why, limit, patience: bounds.patience, waiting };
+        self.refuse(now, waiter, refusal);
     }
 
     fn too_old(&self, now: Instant, line: u32, bounds: Bounds, limit: Duration) -> Vec<Ticket> {
@@ -178,11 +225,19 @@ impl<S: Site> Scheduler<S> {
 
     /// What is to be concluded now and then: how patient clients are, and whether lines stand.
     pub(super) fn judge(&mut self, now: Instant) {
+        let mut waits = BTreeMap::new();
         for (id, class) in self.classes.iter_mut() {
             class.throttle.fade(now);
+            class.patience.fade(now);
             if class.patience.has_evidence() {
-                class.patience.learn(now, self.queue.waits(now, id));
+                waits.insert(id, Vec::new());
             }
+        }
+        if !waits.is_empty() {
+            self.queue.waits(now, &mut waits);
+        }
+        for (id, waits) in waits {
+            self.classes.of_mut(id).patience.learn(waits.into_iter());
         }
         for line in 0..self.queue.lines() {
             let oldest = self.queue.oldest(now, line);

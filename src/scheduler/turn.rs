@@ -157,6 +157,7 @@ impl<S: Site> Scheduler<S> {
                 let class = self.classes.of(self.queue.line(line).class);
                 let waiter = self.queue.at(first);
                 FirstReady {
+                    is_owed: class.usage.held.count() < class.limits.reserved,
                     priority: class.limits.priority,
                     arrival: waiter.arrival,
                     since: waiter.since,
@@ -164,6 +165,7 @@ impl<S: Site> Scheduler<S> {
                 }
             })
             .reduce(|one, other| FirstReady {
+                is_owed: one.is_owed || other.is_owed,
                 priority: one.priority.min(other.priority),
                 weight: one.weight + other.weight,
                 ..if one.arrival < other.arrival { one } else { other }
@@ -174,6 +176,8 @@ impl<S: Site> Scheduler<S> {
 /// What is known of those who wait for a pool and could use a server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FirstReady {
+    /// A class of theirs has less than is reserved for it.
+    pub(super) is_owed: bool,
     /// The highest of them all.
     pub(super) priority: Priority,
     /// Of the one who came first.

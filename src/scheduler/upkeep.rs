@@ -21,13 +21,17 @@ impl<S: Site> Scheduler<S> {
             self.reap(now, pool);
         }
         self.judge(now);
-        self.classes.forget_sources(now);
+        for source in self.classes.forget_sources(now) {
+            self.queue.forget_source(source);
+        }
         self.grow(now);
         self.probe(now);
         for pool in self.slots.pools() {
             self.fill(now, pool);
         }
         // Those above have closed servers for others, of pools whose waiters had no use for them.
+        self.refuse_all_hopeless(now);
+        // What was opened for others may have been the last of a pool.
         self.refuse_all_hopeless(now);
         self.look(now);
     }
@@ -77,6 +81,7 @@ impl<S: Site> Scheduler<S> {
         if self.queue.has_aside() {
             for source in 0..self.queue.sources() {
                 self.call_in(now, source);
+                self.shed_aside(now, source);
             }
         }
         let mut hungry = self.queue.hungry().to_vec();

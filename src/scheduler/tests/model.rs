@@ -57,6 +57,8 @@ pub(super) struct PassedOver {
 /// Those of a pool who could be served: see `grow` of the scheduler.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hungry {
+    /// One of them has less than is reserved for it.
+    pub(super) is_owed: bool,
     pub(super) priority: Priority,
     pub(super) order: i64,
     pub(super) since: Instant,
@@ -296,7 +298,9 @@ impl Model {
         let first = eligible().min_by_key(|waiter| waiter.order)?;
         let classes: BTreeSet<ClassId> = eligible().map(|waiter| waiter.seat.class).collect();
         let limits = || classes.iter().map(|class| self.accounts.of(*class));
+        let is_owed = |class: &ClassId| self.accounts.is_guaranteed(*class);
         Some(Hungry {
+            is_owed: classes.iter().any(is_owed),
             priority: limits().map(|limits| limits.priority).min()?,
             order: first.order,
             since: first.since,

@@ -164,11 +164,11 @@ impl Model {
 
     /// Which pool is next to get a server, of those in which somebody waits for whom none is under
     /// way: the least is.
-    fn unprovided(&self, now: Instant, pool: PoolId) -> Option<(Priority, u32, i64)> {
+    fn unprovided(&self, now: Instant, pool: PoolId) -> Option<(bool, Priority, u32, i64)> {
         let under_way = self.under_way(pool);
         let hungry = self.hungry(now, pool)?;
         let is_wanted = self.ready(now, pool, Sure::Certainly) > under_way;
-        is_wanted.then_some((hungry.priority, under_way, hungry.order))
+        is_wanted.then_some((!hungry.is_owed, hungry.priority, under_way, hungry.order))
     }
 
     /// Before `pool` opens its server in this one's place.
@@ -187,7 +187,9 @@ impl Model {
             let (open, had) = (self.open_of(pool), self.open_of(from) + 1);
             let is_share = (open + 1) * own.weight <= (had - 1) * first.weight;
             let is_turn = open == 0 && first.order < own.order;
-            assert!(first.priority < own.priority || is_share || is_turn, "took one from waiters");
+            let is_better = (!first.is_owed, first.priority) < (!own.is_owed, own.priority);
+            let is_fair = (is_share || is_turn) && !own.is_owed;
+            assert!(is_better || is_fair, "took one from waiters");
             assert!(now - first.since >= Duration::from_millis(100), "thrashes");
             return;
         }
@@ -209,6 +211,13 @@ impl Model {
             Refusal::WaitTimeout { waited, .. } => {
                 assert!(is_late, "refused too early");
                 assert_eq!(*waited, now - waiter.since);
+            }
+            Refusal::QueueFull { scope: Scope::Host, .. } => {
+                // Its place went to somebody who has just come, with a higher priority.
+                let priority = |waiter: &Waiter| self.accounts.of(waiter.seat.class).priority;
+                let own = priority(&waiter);
+                let mut others = self.lines.iter().flatten();
+                assert!(others.any(|other| priority(other) < own), "it had been let in");
             }
             Refusal::QueueFull { .. } | Refusal::RateLimited { .. } => panic!("it had been let in"),
             _ => {}
