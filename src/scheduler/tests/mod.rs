@@ -9,6 +9,7 @@ mod accounts;
 mod caps;
 mod classes;
 mod health;
+mod keeping;
 mod leases;
 mod model;
 mod neighbours;
