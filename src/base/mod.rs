@@ -8,5 +8,6 @@ pub mod expiry;
 pub mod finding;
 pub mod glob;
 pub mod ids;
+pub mod muffle;
 pub mod secret;
 pub mod shared;

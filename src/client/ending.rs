@@ -222,12 +222,17 @@ impl Client {
         if !self.about.logs_errors {
             return;
         }
+        // An overloaded pool refuses thousands in a second.
+        let Some(untold) = self.pool.refusals.with(|muffle| muffle.tell(self.worker.now())) else {
+            return;
+        };
         tracing::warn!(
             client = self.id.0,
             database = self.pool.database,
             user = self.about.user,
             reason = end.reason.account().label,
             detail = end.detail().unwrap_or_default(),
+            untold,
             "request refused"
         );
     }

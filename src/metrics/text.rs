@@ -36,7 +36,7 @@ const BOUNDS: [Duration; 12] = {
 const CLASSES_MAX: usize = 256;
 
 /// The name of those that came later.
-const LATER: &str = "others";
+const LATER: &str = "(others)";
 
 /// One look at everything.
 #[derive(Debug)]

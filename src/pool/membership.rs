@@ -4,9 +4,11 @@ use super::{Host, Pool};
 use crate::base::ids::ClassId;
 use crate::base::shared::Shared;
 use crate::config::classes::{Class, ClassLimits, Priority};
+use crate::net::worker::Worker;
 use crate::scheduler::{ClassFull, Member};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -102,15 +104,23 @@ impl Host {
         })
     }
 
-    /// Changes what a class may have, by the name that the console shows. `false`: there is none.
-    pub fn set_class(&self, now: Instant, name: &str, limits: &ClassLimits) -> bool {
-        self.scheduler.with(|scheduler| {
+    /// Changes what a class may have, by the name that the console shows, at once and for whom is in
+    /// it already. `false`: there is none on this host.
+    pub fn set_class(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        name: &str,
+        limits: &ClassLimits,
+    ) -> bool {
+        let now = worker.now();
+        let (is_found, action) = self.scheduler.with(|scheduler| {
             let found = scheduler.classes().find(|class| scheduler.class_name(*class) == name);
-            let is_found = found.is_some();
             if let Some(class) = found {
                 scheduler.set_class(now, class, limits.clone());
             }
-            is_found
-        })
+            (found.is_some(), scheduler.next_action())
+        });
+        self.act(worker, action);
+        is_found
     }
 }

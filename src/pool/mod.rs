@@ -26,6 +26,7 @@ use self::membership::Classes;
 use self::registry::Gate;
 use self::welcome::Catalog;
 use crate::base::ids::{ClientId, PoolId};
+use crate::base::muffle::Muffle;
 use crate::base::shared::Shared;
 use crate::config::{self, HostAddress, PoolMode, PoolSettings, Sockets};
 use crate::end::ErrorFields;
@@ -91,6 +92,8 @@ pub struct Pool {
     pub stats: PoolStats,
     /// Who is in; no limit.
     pub clients: Arc<Gate>,
+    /// Of the requests that are refused, the log tells of some.
+    pub refusals: Shared<Muffle>,
 }
 
 /// What makes a pool, beside its host.
@@ -152,6 +155,7 @@ impl Host {
                 catalog: Catalog::default(),
                 stats: PoolStats::new(plan.workers),
                 clients: Gate::new(0),
+                refusals: Shared::default(),
             });
             pools.push(Arc::downgrade(&pool));
             pool

@@ -4,12 +4,14 @@ use super::logins::Door;
 use super::{Host, Pool, PoolPlan};
 use crate::auth::{Credential, Stored};
 use crate::base::ids::ClassId;
-use crate::config::classes::Who;
+use crate::config::classes::{ClassLimits, Who};
 use crate::config::{ClientTimeouts, Config, Database, ServerLogin, User};
 use crate::end::EndReason;
+use crate::net::worker::Worker;
 use crate::server::connect::Target;
 use dashmap::DashMap;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -234,6 +236,21 @@ impl Registry {
             None => self.config.class_of(who),
         };
         Ok(class.map_or(account.own_class, |class| account.pool.host.class(now, class)))
+    }
+
+    /// Changes what a class may have, on every host, until the process ends. `false`: there is none of
+    /// this name.
+    pub fn set_class(&self, worker: &Rc<Worker>, name: &str, limits: &ClassLimits) -> bool {
+        let configured = self.config.classes.iter().find(|class| class.name == name);
+        let mut is_found = false;
+        for host in self.hosts() {
+            if let Some(class) = configured {
+                // Also where nobody has used it so far.
+                host.class(worker.now(), class);
+            }
+            is_found |= host.set_class(worker, name, limits);
+        }
+        is_found
     }
 
     /// Makes the pools that are known before anybody comes, and has them filled: those of databases

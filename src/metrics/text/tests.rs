@@ -105,7 +105,7 @@ fn classes_beyond_many_are_one_together() {
         assert!(text.lines().any(|other| other == line), "no {line}");
     };
     granted("host=\"main\",class=\"app/user255\"", 3);
-    granted("host=\"main\",class=\"others\"", 44 * 3);
+    granted("host=\"main\",class=\"(others)\"", 44 * 3);
     granted("host=\"second\",class=\"app/user299\"", 3);
     assert!(!text.contains("host=\"main\",class=\"app/user256\""));
     assert_eq!(text.matches("pgweir_class_clients{").count(), 256 + 2);
@@ -128,7 +128,7 @@ const HEAD: &str = "\
 `GET /metrics` on `http_addr` answers in OpenMetrics text, which Prometheus reads. Counters are since
 the start. Pools are those that were used since then: their number is that of databases and users. Classes
 are those of `[[classes]]` and those of each database and user, as far as they have clients or were used:
-256 for each host, and the others added up as `others`.
+256 for each host, and the others added up as `(others)`.
 
 Beside it: `GET /healthz` is 200 while the process answers at all. `GET /readyz` is 200 when it can serve
 somebody: it listens, and at least one host is not failing; else 503 with the reason, also while it
