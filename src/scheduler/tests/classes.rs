@@ -3,12 +3,13 @@
 use super::accounts::Seat;
 use super::world::{Event, World};
 use super::{
-    A, B, COMMON, host, in_flight, ms, per_address, rated, server_time, sized, spec, within,
+    A, B, COMMON, host, in_flight, ms, of_priority, per_address, rated, server_time, sized, spec,
+    within,
 };
 use crate::base::ids::{ClassId, ClientId, WorkerId};
-use crate::config::classes::{ClassLimits, Excess, Quota};
+use crate::config::classes::{ClassLimits, Excess, Priority, Quota};
 use crate::scheduler::{
-    ClassFull, FailureScope, HostLimits, Refusal, RefusedFor, Scope, State, WaitCause,
+    ClassFull, FailureScope, HostLimits, Refusal, RefusedFor, Request, Scope, State, WaitCause,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -307,4 +308,49 @@ fn the_clock_is_asked_for_only_while_somebody_needs_it() {
     world.ask_in(A, 6, ONE, 1);
     world.ask_in(A, 7, ONE, 1);
     assert!(world.scheduler.is_pacing());
+}
+
+/// Else a flood of what may be refused would keep out what must not be.
+#[test]
+fn a_full_queue_makes_room_for_a_higher_priority() {
+    let mut world = warm(of_priority(Priority::Sheddable), 0);
+    let critical = world.add_class(of_priority(Priority::Critical));
+    world.set_host_limits(HostLimits { max_queued: 2, ..host(None) });
+    let full = Refusal::QueueFull { scope: Scope::Host, limit: 2 };
+    world.ask_in(A, 3, ONE, 1);
+    world.ask_in(A, 4, ONE, 1);
+    world.take_events();
+    for (client, refused) in [(5, 4), (6, 3), (7, 7)] {
+        world.ask_in(A, client, critical, 2);
+        let expected = Event::Refused(ClientId(refused), full.clone());
+        assert_eq!(world.take_events(), [expected], "the newest of the lowest");
+    }
+    world.ask_in(A, 8, ONE, 1);
+    assert_eq!(world.take_events(), [Event::Refused(ClientId(8), full)]);
+    assert_eq!(world.scheduler.class(world.now, critical).queued, 2);
+}
+
+/// All idle servers died, and the first request finds that out one by one.
+#[test]
+fn a_server_that_was_dead_costs_no_token() {
+    let rate = rated(1.0, 1, Excess::Reject);
+    for limits in [within(rate.clone()), per_address(rate)] {
+        let mut world = warm(limits, 2);
+        world.come(A, 3, seat(1)).expect("no limit");
+        let (now, client, worker) = (world.now, ClientId(3), WorkerId(0));
+        let member = world.chairs[&client].member;
+        let scheduler = &mut world.scheduler;
+        for left in [1, 0] {
+            let lease = scheduler.try_acquire(now, member, client, worker);
+            let lease = lease.expect("nothing was used so far");
+            scheduler.was_dead(now, lease.slot);
+            assert_eq!(scheduler.counts(A).open(), left);
+        }
+        let request =
+            Request { again: false, client, deadline: None, handle: client, member, worker };
+        assert!(scheduler.enqueue(now, request).is_ok());
+        let view = scheduler.class(now, ONE);
+        assert_eq!((view.in_flight, view.queued, view.counters.granted), (0, 1, 0));
+        assert_eq!(view.counters.refused_for(RefusedFor::Rate), 0);
+    }
 }

@@ -260,3 +260,61 @@ fn weights_divide_places_between_pools() {
     play.run_until(10_000);
     assert_shares(&play, 4_000..10_000, &[0.25, 0.75], 0.1);
 }
+
+/// Its class is expected to hold servers for as long, and has not.
+#[test]
+fn one_long_transaction_of_a_class_starves_no_other() {
+    let takes: [fn(&mut Random) -> u64; 3] = [|_| 5_000_000, |_| 20_000_000, |_| 60_000_000];
+    for long in takes {
+        let mut play = play(4, &[weighing(1), weighing(1)]);
+        play.add(Crowd { there: ms(0)..ms(100), ..of(ONE, 1, long) });
+        play.add(Crowd { there: ms(61_000)..ms(90_000), ..of(ONE, 40, ten_ms) });
+        let there = ms(61_500)..ms(90_000);
+        let newcomers = Crowd { there, think: ms(1), ..of(TWO, 4, ten_ms) };
+        let newcomers = play.add(newcomers);
+        play.run_until(66_500);
+        let longest = play.records[newcomers].quantile(1.0, 61_500..66_500);
+        let answered = play.records[newcomers].answered(61_500..66_500);
+        assert!(longest < ms(100) && answered > 900, "{answered}, {longest:?}");
+    }
+}
+
+/// Nobody else had a use for it.
+#[test]
+fn who_used_its_reserve_alone_starts_level() {
+    let mut play = play(8, &[ClassLimits { reserved: 2, ..weighing(1) }, weighing(1)]);
+    play.add(of(ONE, 2, ten_ms));
+    play.run_until(60_000);
+    let one = play.add(Crowd { there: ms(60_000)..ms(90_000), ..of(ONE, 40, ten_ms) });
+    let two = play.add(Crowd { there: ms(60_000)..ms(90_000), ..of(TWO, 40, ten_ms) });
+    play.run_until(65_000);
+    let [one, two] = [one, two].map(|crowd| play.records[crowd].server_time(60_500..65_000));
+    assert!(one / two > 0.9 && one / two < 1.1, "{one} and {two}");
+}
+
+/// Servers that are idle for a class are as good as held by it.
+#[test]
+fn time_for_which_a_server_is_kept_is_paid_for() {
+    for weight in [4, 9] {
+        let mut play = play(4, &[weighing(weight), weighing(1)]);
+        play.add(of(ONE, 100, |random| 15_000 + u64::from(random.below(10_000))));
+        let think = Duration::from_micros(600);
+        play.add(Crowd { think, ..of(TWO, 4, |_| 100) });
+        play.run_until(5_000);
+        let used = play.records[0].server_time(2_000..5_000);
+        let due = 12.0 * f64::from(weight) / f64::from(weight + 1);
+        assert!(used >= due * 0.99, "{used} of {due}");
+    }
+}
+
+/// Of the places of a host, in whichever pool its clients are.
+#[test]
+fn what_is_reserved_is_had_between_pools_too() {
+    let pools = [spec("a", "x", sized(8)), spec("b", "y", sized(8))];
+    let classes = [ClassLimits { reserved: 2, ..weighing(1) }, weighing(10)];
+    let mut play = Play::new(host(Some(4)), &pools, &classes);
+    play.add(Crowd { pool: super::B, ..of(TWO, 30, ten_ms) });
+    play.add(Crowd { there: ms(1_000)..ms(90_000), ..of(ONE, 30, ten_ms) });
+    play.run_until(8_000);
+    assert_shares(&play, 2_000..8_000, &[0.5, 0.5], 0.05);
+}

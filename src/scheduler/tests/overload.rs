@@ -1,9 +1,9 @@
 //! More requests than can be served: what is refused, and what those get who are not.
 
 use super::play::{Crowd, Play};
-use super::{COMMON, Random, host, ms, of_priority, sized, spec};
+use super::{COMMON, Random, host, in_flight, ms, of_priority, per_address, rated, sized, spec};
 use crate::base::ids::ClassId;
-use crate::config::classes::Priority;
+use crate::config::classes::{Excess, Priority};
 use crate::config::overload::Shed;
 use crate::scheduler::{HostLimits, Refusal, RefusedFor, State};
 use std::ops::Range;
@@ -285,4 +285,41 @@ fn sheddable_ones_are_refused_first_and_critical_ones_last() {
     assert!(shed[1] * 10 < shed[2], "{shed:?}");
     assert!(answered[0] > 1_400 && answered[2] > 900, "{answered:?}");
     assert_full(&play, 2..12);
+}
+
+/// Pod after pod is restarted, each second: who is killed while it waits has not given up.
+#[test]
+fn patient_clients_that_are_restarted_are_still_patient() {
+    for (clients, pod) in [(60, 6), (60, 10), (200, 20), (200, 40)] {
+        let limits = HostLimits { shed: Shed::Auto, ..host(None) };
+        let mut play = Play::new(limits, &[spec("a", "x", sized(10))], &[]);
+        let crowd = play.add(Crowd::new(clients, |_| 20_000));
+        play.run_until(5_000);
+        let (mut killed, mut time) = (0, 5_000);
+        for start in (0..clients as usize).step_by(pod) {
+            killed += play.kill_waiting(start..start + pod);
+            time += 1_000;
+            play.run_until(time);
+        }
+        play.run_until(65_000);
+        assert!(killed * 2 > clients as usize, "{killed} of {clients}");
+        assert_eq!(play.records[crowd].refused(), 0, "{clients} clients, {pod} at a time");
+    }
+}
+
+/// Who stands aside for its address waits in vain as well as who is in line.
+#[test]
+fn who_waits_for_the_quota_of_its_address_is_refused_in_time() {
+    let by_rate = rated(50.0, 1, Excess::Delay);
+    for (quota, clients, a_second) in [(in_flight(1), 200, 100), (by_rate, 100, 50)] {
+        let host = HostLimits { shed: Shed::Auto, ..host(None) };
+        let mut play = Play::new(host, &[spec("a", "x", sized(4))], &[per_address(quota)]);
+        let crowd = play.add(Crowd { class: ClassId(1), ..hasty(clients) });
+        play.run_until(12_000);
+        let record = &play.records[crowd];
+        let (answered, gave_up) = (record.answered(2_000..12_000), record.gave_up(2_000..12_000));
+        assert!(answered * 10 >= a_second * 10 * 9, "{answered}, and {gave_up} gave up");
+        assert!(gave_up <= 30, "{gave_up} gave up");
+        assert!(record.shed() > 1_000);
+    }
 }

@@ -379,6 +379,17 @@ impl Play {
         self.vanish(actor);
     }
 
+    /// Those of these clients who wait are killed. Answers with how many they were.
+    pub(super) fn kill_waiting(&mut self, clients: Range<usize>) -> usize {
+        let waits = |at: &usize| matches!(self.actors[*at].phase, Phase::Waiting(_));
+        let waiting: Vec<_> = clients.filter(waits).collect();
+        for at in &waiting {
+            self.vanish(*at);
+        }
+        self.obey();
+        waiting.len()
+    }
+
     /// A client closes its connection, wherever it is, and connects anew.
     fn vanish(&mut self, actor: usize) {
         if let Phase::Waiting(ticket) = self.actors[actor].phase {

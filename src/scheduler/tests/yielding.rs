@@ -1,7 +1,8 @@
 //! Who is idle in a transaction lets go of its server for those who wait.
 
 use super::world::World;
-use super::{A, B, host, in_flight, ms, sized, spec, within};
+use super::{A, B, host, in_flight, ms, per_address, sized, spec, within};
+use crate::base::ids::ClientId;
 use crate::scheduler::{PoolLimits, SlotRef};
 
 /// Clients 1 to 3 have a server each, all there are. They were idle for the longer the lower.
@@ -11,7 +12,7 @@ fn idle_three() -> (World, [SlotRef; 3]) {
     (1..=3).for_each(|client| world.ask(A, client));
     world.connect_all();
     let slot = |client: usize| {
-        let of = |(holder, _): &&(_, _)| *holder == crate::base::ids::ClientId(client as u64);
+        let of = |(holder, _): &&(_, _)| *holder == ClientId(client as u64);
         world.leases.iter().find(of).expect("it has one").1.slot
     };
     let slots = [slot(1), slot(2), slot(3)];
@@ -144,4 +145,25 @@ fn what_one_client_did_is_not_the_next_ones() {
     world.ask(A, 5);
     // Neither told to let go, nor idle for longer than the others.
     assert!(world.scheduler.must_yield(world.now, slots[1], super::epoch() + ms(10)));
+}
+
+/// Servers are idle, and only what its own class is allowed is used up.
+#[test]
+fn who_fills_the_quota_of_its_own_class_lets_go() {
+    for limits in [within(in_flight(1)), per_address(in_flight(1))] {
+        let mut world = World::new(host(None), &[spec("a", "x", sized(3))], 1);
+        let class = world.add_class(limits);
+        world.ask_in(A, 1, class, 1);
+        world.ask(A, 2);
+        world.connect_all();
+        let slot_of = |client| {
+            let of = |(holder, _): &&(ClientId, _)| *holder == ClientId(client);
+            world.leases.iter().find(of).expect("it has one").1.slot
+        };
+        let [hog, other] = [1, 2].map(slot_of);
+        assert!(!world.scheduler.must_yield(world.now, hog, world.now));
+        world.ask_in(A, 3, class, 1);
+        assert!(!world.scheduler.must_yield(world.now, other, world.now));
+        assert!(world.scheduler.must_yield(world.now, hog, world.now));
+    }
 }
