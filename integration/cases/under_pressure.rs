@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::harness::console::{Console, with_console};
 use crate::harness::frames::{Batch, shown};
+use crate::harness::login::Login;
 use crate::harness::postgres::Postgres;
 use crate::harness::proxy::{Proxy, Rig};
 use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run, throughout};
+use crate::harness::wire::Wire;
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -80,6 +82,25 @@ fn a_client_that_vanishes_while_it_waits_leaves_the_queue_at_once() {
             assert_eq!(waiter.answer().await[1], turn);
         }
         console.wait_for("app/app", "in_flight", 0).await;
+    });
+}
+
+/// Its settings are new, so that a server is to say whether they are good.
+#[test]
+fn a_client_that_vanishes_while_its_login_waits_leaves_the_queue_at_once() {
+    run(async {
+        let rig = Rig::start(settings(1)).await;
+        let mut console = Console::open(&rig).await;
+        let mut holder = rig.client().await;
+        holder.query("begin").await;
+        let login = Login::to(rig.address()).with("options", "-c search_path=tenant");
+        let mut gone = Wire::connect(rig.address()).await;
+        gone.send(&login.message()).await;
+        console.wait_for("(logins)", "queued", 1).await;
+        drop(gone);
+        console.wait_for("(logins)", "queued", 0).await;
+        assert_eq!(console.number("(logins)", "abandoned").await, 1);
+        assert_eq!(holder.query("commit").await, ["C(COMMIT)", "Z(I)"], "it had its server");
     });
 }
 
