@@ -35,21 +35,33 @@ impl<S: Site> Scheduler<S> {
         if !self.queue.hungry_lines(pool).is_empty() {
             // Time may have let somebody go on meanwhile.
             self.serve(now, pool);
+        }
+        let lease = self.lend_idle(now, member, client, worker);
+        if !self.queue.is_empty() {
+            // Others of the class may be at its quota now, and what was idle for them is not. After
+            // this client is served: what it is about to get must not be closed for others.
             self.grow(now);
         }
-        if self.idle_for(line) == 0 {
+        lease
+    }
+
+    /// An idle server, if there is one for this line. One that is due for a check is checked.
+    fn lend_idle(
+        &mut self,
+        now: Instant,
+        member: Member,
+        client: ClientId,
+        worker: WorkerId,
+    ) -> Option<Lease<S::Conn>> {
+        let pool = self.queue.line(member.line).pool;
+        if self.idle_for(member.line) == 0 {
             return None;
         }
         let (index, is_fresh) = self.choose(now, pool, worker)?;
         if is_fresh {
             self.arrive(now, member);
-            self.queue.line_mut(line).flow.standing.saw(Duration::ZERO);
-            let lease = self.lend(now, index, client, member, Duration::ZERO);
-            if !self.queue.is_empty() {
-                // Others of the class may be at its quota now, and what was idle for them is not.
-                self.grow(now);
-            }
-            return Some(lease);
+            self.queue.line_mut(member.line).flow.standing.saw(Duration::ZERO);
+            return Some(self.lend(now, index, client, member, Duration::ZERO));
         }
         if self.ready(now, pool) == 0 {
             self.check(now, index);
