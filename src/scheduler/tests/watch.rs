@@ -78,8 +78,11 @@ impl World {
                         matches!(health, Health::Failing { retry_at, .. } if retry_at > now);
                     assert!(!is_early, "tried again too early");
                 }
-                let is_well =
-                    |pool: PoolId| matches!(self.scheduler.login_health(pool), Health::Working);
+                // While the host is in trouble whole lines are refused, one by one.
+                let is_host_well = matches!(self.scheduler.health(), Health::Working);
+                let is_well = |pool: PoolId| {
+                    is_host_well && matches!(self.scheduler.login_health(pool), Health::Working)
+                };
                 self.model.on_connect(now, slot, ticked, is_well);
                 self.connecting.push(slot);
                 Event::Connecting(slot.pool)
