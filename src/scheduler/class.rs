@@ -67,13 +67,18 @@ impl Usage {
 
     /// How many transactions may begin now.
     #[inline]
-    pub(super) fn allowance(&self, now: Instant, moment: Moment, quota: &Quota) -> u32 {
+    pub(super) fn allowance(
+        &self,
+        now: Instant,
+        moment: impl FnOnce() -> Moment,
+        quota: &Quota,
+    ) -> u32 {
         let mut allowance = or_unlimited(quota.max_in_flight).saturating_sub(self.held.count());
         if let Some(rate) = &self.rate {
             allowance = allowance.min(whole(rate.level(now)));
         }
         if let Some(time) = &self.time
-            && time.level(now) <= self.held.seconds(moment)
+            && time.level(now) <= self.held.seconds(moment())
         {
             allowance = 0;
         }

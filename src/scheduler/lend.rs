@@ -332,7 +332,9 @@ impl<S: Site> Scheduler<S> {
 
     /// A line in which nobody is starts where its pool is.
     fn arrive(&mut self, now: Instant, member: Member) {
-        if self.queue.length(member.line) == 0 {
+        let pool = self.queue.line(member.line).pool;
+        // A line that is alone in its pool has nobody to be level with.
+        if self.queue.length(member.line) == 0 && self.queue.lines_of(pool).len() > 1 {
             let moment = self.moment(now);
             let weight = self.classes.of(member.class).weight();
             let virtual_time = self.virtual_time(member.line);

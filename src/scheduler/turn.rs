@@ -126,14 +126,14 @@ impl<S: Site> Scheduler<S> {
     #[inline]
     pub(super) fn class_allowance(&self, now: Instant, class: ClassId) -> u32 {
         let class = self.classes.of(class);
-        class.usage.allowance(now, self.moment(now), &class.limits.quota)
+        class.usage.allowance(now, || self.moment(now), &class.limits.quota)
     }
 
     /// The same for one address in it.
     #[inline]
     pub(super) fn source_allowance(&self, now: Instant, class: ClassId, source: u32) -> u32 {
         let quota = &self.classes.of(class).limits.per_address;
-        self.classes.source(source).usage.allowance(now, self.moment(now), quota)
+        self.classes.source(source).usage.allowance(now, || self.moment(now), quota)
     }
 
     /// How many of those who wait for a pool could use a server now.
