@@ -227,7 +227,7 @@ impl Frontend {
         if let Some(welcome) = account.pool.catalog.find(&asked.settings) {
             return Ok(welcome);
         }
-        let membership = account.pool.join_logins(worker.now());
+        let membership = account.pool.join_logins(worker.now()).map_err(class_full)?;
         let client = (client, membership.member);
         // Boxed: rare, and large.
         Box::pin(super::trial::try_settings(worker, client, account, &asked.settings)).await

@@ -64,10 +64,14 @@ impl Pool {
 
     /// Lets a login into the class of those that try their settings on a server: not on the account
     /// of the client's class, whose quota is for its transactions, and after those who are in.
-    pub fn join_logins(&self, now: Instant) -> Membership {
+    ///
+    /// # Errors
+    ///
+    /// When an operator has given this class a limit, and it is reached.
+    pub fn join_logins(&self, now: Instant) -> Result<Membership, ClassFull> {
         let limits = ClassLimits { priority: Priority::Sheddable, ..ClassLimits::default() };
         let class = self.host.find_class(now, Name::Logins, "(logins)", &limits);
-        self.join(now, class, None).expect("this class has no limit")
+        self.join(now, class, None)
     }
 }
 

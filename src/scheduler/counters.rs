@@ -60,7 +60,8 @@ impl RefusedFor {
     }
 }
 
-/// What happened to the requests of one class. All of it only grows.
+/// What happened to the requests of one class. All of it only grows, but for a grant that is taken back
+/// because its server was dead.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ClassCounters {
     /// Left before they were served.

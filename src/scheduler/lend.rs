@@ -364,20 +364,22 @@ impl<S: Site> Scheduler<S> {
         if !self.slots.is_current(slot) {
             return;
         }
-        if let Some(Hold { member, began, expected }) = self.slots.at_mut(slot.index).hold.take() {
+        let hold = self.slots.at_mut(slot.index).hold.take();
+        let freed = hold.and_then(|Hold { member, began, expected }| {
             let class = self.classes.of_mut(member.class);
             class.counters.granted -= 1;
             class.usage.undone(now, began);
             let weight = class.weight();
             self.classes.source_mut(member.source).usage.undone(now, began);
             self.queue.line_mut(member.line).flow.share.end(began, began, expected, weight);
-        }
+            self.freed(now, member)
+        });
         self.slots.vacate(now, slot.index);
+        self.unblock(now, freed);
         self.settle(now, slot.pool);
     }
 
-    /// Settles the account of a server that its client has given up, and calls those in line who
-    /// waited for that. Answers with the class that may go on, if it has somebody waiting.
+    /// Settles the account of a server that its client has given up. Answers as `freed` does.
     fn end_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
         let Hold { member, began, expected } = self.slots.at_mut(index).hold.take()?;
         let moment = self.moment(now);
@@ -386,10 +388,17 @@ impl<S: Site> Scheduler<S> {
         class.usage.ended(now, began, took);
         class.took(took);
         let weight = class.weight();
-        let is_blocked = class.usage.queued > 0 && class.is_limited();
         self.classes.source_mut(member.source).usage.ended(now, began, took);
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.end(began, moment, expected, weight);
+        self.freed(now, member)
+    }
+
+    /// Calls those in line who waited for this client's server to count no more. Answers with the
+    /// class that may go on, if somebody of it waits.
+    fn freed(&mut self, now: Instant, member: Member) -> Option<ClassId> {
+        let class = self.classes.of(member.class);
+        let is_blocked = class.usage.queued > 0 && class.is_limited();
         is_blocked.then(|| {
             self.call_in(now, member.source);
             member.class

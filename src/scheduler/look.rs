@@ -1,8 +1,7 @@
 //! What others may see: counts, holders, classes, why somebody waits, and the state of a pool.
 
 use super::Scheduler;
-use super::caps::Groups;
-use super::class::{Limit, Usage, or_unlimited};
+use super::class::{Limit, Usage};
 use super::counters::ClassCounters;
 use super::slots::Hold;
 use super::terms::{
@@ -313,11 +312,5 @@ impl<S: Site> Scheduler<S> {
         if self.slots.is_current(slot) {
             self.slots.at_mut(slot.index).idle_since = None;
         }
-    }
-
-    /// How full a shared cap is, for those who ask what to raise.
-    pub fn is_host_full(&self) -> bool {
-        let host = self.slots.groups.of(Groups::HOST);
-        host.max != or_unlimited(0) && host.is_full()
     }
 }

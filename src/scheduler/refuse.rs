@@ -39,9 +39,10 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// Shares of the patience, and never so much that a transaction which takes `hold` would come too
-    /// late. Who waits for four fifths of it leaves the last fifth to be served in; while a line stands, half is enough to bridge any pause between two servers. Sheddable
-    /// requests are refused long before the others, critical ones last: only when they would have
-    /// gone by themselves. The target is `CoDel`'s for a delay of ten times as much.
+    /// late. Who waits for four fifths of it leaves the last fifth to be served in; while a line
+    /// stands, half is enough to bridge any pause between two servers. Sheddable requests are refused
+    /// long before the others, critical ones last: only when they would have gone by themselves. The
+    /// target is `CoDel`'s for a delay of ten times as much.
     fn of(patience: Duration, hold: Duration, priority: Priority) -> Self {
         let (longest, standing) = match priority {
             Priority::Critical => (1.0, 0.8),

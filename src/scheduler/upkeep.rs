@@ -31,8 +31,6 @@ impl<S: Site> Scheduler<S> {
         }
         // Those above have closed servers for others, of pools whose waiters had no use for them.
         self.refuse_all_hopeless(now);
-        // What was opened for others may have been the last of a pool.
-        self.refuse_all_hopeless(now);
         self.look(now);
     }
 
