@@ -18,6 +18,7 @@
 //! - [`net`]: sockets, buffers, the clock.
 //! - [`server`]: one connection to Postgres.
 //! - [`pool`]: servers on loan.
+//! - [`control`]: what changes a proxy while it runs, and who is in it.
 //! - [`client`]: one client, from its first byte to its last.
 //! - [`admin`]: the console.
 //! - [`metrics`]: health, readiness and metrics over HTTP.
@@ -31,6 +32,7 @@ pub mod base;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod control;
 pub mod end;
 pub mod metrics;
 pub mod net;

@@ -9,7 +9,7 @@ use crate::harness::login::Login;
 use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
-use crate::harness::time::{Watch, eventually, run, run_threaded, within};
+use crate::harness::time::{Watch, eventually, run, run_threaded};
 use crate::harness::wire::Wire;
 
 fn settings() -> Settings {

@@ -209,9 +209,9 @@ impl Client {
         }
         if self.about.logs_end {
             tracing::info!(
-                client = self.id.0, database = self.pool.database, user = self.about.user,
-                address = %self.about.peer, reason = end.reason.account().label,
-                age_s = self.worker.wake().saturating_duration_since(self.about.connected_at).as_secs(),
+                client = self.here.id.0, database = self.pool.database, user = self.here.user,
+                address = %self.here.peer, reason = end.reason.account().label,
+                age_s = self.worker.wake().saturating_duration_since(self.here.connected_at).as_secs(),
                 "client closed{}{}", if end.message().is_some() { ": " } else { "" },
                 end.message().unwrap_or_default()
             );
@@ -227,9 +227,9 @@ impl Client {
             return;
         };
         tracing::warn!(
-            client = self.id.0,
+            client = self.here.id.0,
             database = self.pool.database,
-            user = self.about.user,
+            user = self.here.user,
             reason = end.reason.account().label,
             detail = end.detail().unwrap_or_default(),
             untold,

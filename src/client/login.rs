@@ -1,7 +1,7 @@
 //! Lets a client in: who it is, which pool it uses, what it is told of its server.
 
 use super::authenticate::Exchange;
-use super::cancel::CancelKeys;
+use super::cancel::Cancels;
 use super::console::{ConsoleLogin, is_console};
 use super::deadline::Deadline;
 use super::greet::{Greeting, Wanted, greet};
@@ -9,6 +9,7 @@ use super::{About, Client, Times};
 use crate::auth::scram::{Iterations, Mock};
 use crate::base::ids::ClientId;
 use crate::config::classes::Who;
+use crate::control::roster::{Here, Key, Presence, Roster, pid_of};
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
@@ -42,7 +43,8 @@ const ARITHMETIC_MAX: usize = 2;
 /// What all logins share.
 pub struct Frontend {
     pub registry: Arc<Registry>,
-    pub cancel_keys: Arc<CancelKeys>,
+    pub roster: Arc<Roster>,
+    cancels: Cancels,
     pub(super) mock: Mock,
     /// Who may compute keys now.
     pub(super) arithmetic: Arc<Semaphore>,
@@ -63,7 +65,8 @@ impl Frontend {
         let config = registry.config();
         let iterations = Iterations::new(config.auth.scram_iterations).unwrap_or_default();
         Self {
-            cancel_keys: CancelKeys::new(config.clients.max_cancels),
+            roster: Arc::default(),
+            cancels: Cancels::new(config.clients.max_cancels),
             mock: Mock::new(rand::random(), iterations),
             arithmetic: Arc::new(Semaphore::new(ARITHMETIC_MAX)),
             next_client: AtomicU64::new(1),
@@ -78,7 +81,7 @@ impl Frontend {
         let admitted = worker.within(limit, self.log_in(worker, &mut stream, peer)).await;
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
-                return Arrival::Client(self.client(worker, stream, peer, admitted));
+                return Arrival::Client(self.client(worker, stream, admitted));
             }
             Ok(Ok(Entry::Console(login))) => {
                 return Arrival::Console(Box::new(login.over(stream, peer)));
@@ -116,7 +119,7 @@ impl Frontend {
         let wanted = match greet(stream, &mut buffer).await? {
             Greeting::Login(wanted) => wanted,
             Greeting::Cancel { pid, secret } => {
-                self.cancel_keys.serve(worker, pid, &secret).await;
+                self.cancels.serve(&self.roster, worker, pid, &secret).await;
                 return Ok(Entry::Nobody);
             }
         };
@@ -153,21 +156,24 @@ impl Frontend {
         let client = self.next_client();
         let welcome = self.welcome(worker, client, &account, &asked);
         let welcome = exchange.attend(welcome).await??;
-        let (pid, secret, key) = self.cancel_keys.register(client, &account.pool, wanted.minor);
         let settings = welcome.settings(asked.application_name.as_deref());
+        let key = Key::new(wanted.minor);
+        let about = (client, wanted.user.as_str(), peer);
+        let place = (&account.pool, membership.member.class);
+        let presence = Presence::new(about, place, &settings, worker.wake());
         if asked.settings.value(APPLICATION_NAME).is_none() {
             let name = asked.application_name.as_deref().unwrap_or_default();
             encode::parameter_status(&mut exchange.out, APPLICATION_NAME, name);
         }
         exchange.out.extend(&welcome.bytes);
-        encode::backend_key_data(&mut exchange.out, pid, &secret);
+        encode::backend_key_data(&mut exchange.out, pid_of(client), key.shown());
+        let here = self.roster.enter(presence, key);
         encode::ready(&mut exchange.out, b'I');
         exchange.flush().await?;
         let early = exchange.buffer;
         account.pool.stats.of(worker.id).logins.add(1);
         let passes = [pass, by_database, by_user, by_pool];
-        let user = wanted.user;
-        let client = Admitted { client, account, membership, settings, user, key, passes, early };
+        let client = Admitted { here, account, membership, settings, passes, early };
         Ok(Entry::Client(client))
     }
 
@@ -233,25 +239,19 @@ impl Frontend {
         Box::pin(super::trial::try_settings(worker, client, account, &asked.settings)).await
     }
 
-    fn client(
-        &self,
-        worker: &Rc<Worker>,
-        stream: Stream,
-        peer: Peer,
-        admitted: Admitted,
-    ) -> Client {
+    fn client(&self, worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
         let now = worker.wake();
         let config = self.registry.config();
-        let Admitted { client, account, membership, settings, user, key, passes, early } = admitted;
+        let Admitted { here, account, membership, settings, passes, early } = admitted;
         let pool = Arc::clone(&account.pool);
         if config.process.log_connections {
             tracing::info!(
-                client = client.0, database = pool.database, user, address = %peer,
+                client = here.id.0, database = pool.database, user = here.user, address = %here.peer,
                 "client logged in"
             );
         }
         Client {
-            id: client,
+            here,
             worker: Rc::clone(worker),
             stream,
             up: Flow::holding(early),
@@ -275,14 +275,10 @@ impl Frontend {
             outlook: Outlook::default(),
             last_words: None,
             about: Box::new(About {
-                peer,
-                user,
-                connected_at: now,
                 pinned: false,
                 logs_end: config.process.log_disconnections,
                 logs_errors: config.process.log_pooler_errors,
                 error_compat: config.overload.error_compat,
-                _key: key,
                 _passes: passes,
                 _membership: membership,
             }),
@@ -313,12 +309,10 @@ enum Entry {
 
 /// A client that may come in.
 struct Admitted {
-    client: ClientId,
+    here: Here,
     account: Arc<Account>,
     membership: Membership,
     settings: Arc<Settings>,
-    user: String,
-    key: super::cancel::CancelKey,
     passes: [Pass; 4],
     /// What it sent before it was told that it is in.
     early: Vec<u8>,

@@ -12,12 +12,13 @@
 
 mod aborted;
 mod authenticate;
-pub mod cancel;
+mod cancel;
 pub mod console;
 mod deadline;
 mod ending;
 mod greet;
 pub mod login;
+mod orders;
 mod relay;
 mod replies;
 mod requests;
@@ -25,14 +26,13 @@ mod serve;
 mod trial;
 
 use self::aborted::Aborted;
-use self::cancel::CancelKey;
 use self::deadline::Deadline;
-use crate::base::ids::ClientId;
 use crate::config::ClientTimeouts;
 use crate::config::overload::ErrorCompat;
+use crate::control::roster::Here;
 use crate::end::ErrorFields;
 use crate::net::flow::Flow;
-use crate::net::stream::{Peer, Stream};
+use crate::net::stream::Stream;
 use crate::net::worker::Worker;
 use crate::pool::mailbox::Mailbox;
 use crate::pool::membership::Membership;
@@ -49,7 +49,8 @@ use std::time::Instant;
 /// A client that is logged in.
 #[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Client {
-    id: ClientId,
+    /// What others see of it, and what they tell it.
+    here: Here,
     worker: Rc<Worker>,
     stream: Stream,
     /// From the client, and to the client.
@@ -98,14 +99,10 @@ struct Times {
 
 /// What is needed rarely.
 struct About {
-    peer: Peer,
-    user: String,
-    connected_at: Instant,
     pinned: bool,
     logs_end: bool,
     logs_errors: bool,
     error_compat: ErrorCompat,
-    _key: CancelKey,
     _passes: [Pass; 4],
     _membership: Membership,
 }
@@ -135,8 +132,8 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 384, "{}", size_of::<Client>());
-        assert!(size_of::<About>() <= 152, "{}", size_of::<About>());
+        assert!(size_of::<Client>() <= 392, "{}", size_of::<Client>());
+        assert!(size_of::<About>() <= 64, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
         assert!(task <= 512, "{task}");
     }

@@ -4,6 +4,7 @@
 //! else is a system call, nothing allocates, no timer is made.
 
 use super::Client;
+use super::orders::Obeyed;
 use super::replies::Fault;
 use super::requests::UNDER_WAY_MAX;
 use crate::config::PoolMode;
@@ -37,6 +38,7 @@ impl Client {
         }
         let now = self.worker.now();
         (self.times.request, self.times.xact) = (now, now);
+        self.here.requests(now);
         self.pool.stats.of(self.worker.id).assignments.add(1);
     }
 
@@ -48,6 +50,7 @@ impl Client {
 
     fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         loop {
+            let rests = self.obey()? == Obeyed::Rests;
             self.take_requests()?;
             self.poll_to_server(cx);
             if self.is_leaving && !self.up.is_pending() && !self.is_preparing {
@@ -72,7 +75,12 @@ impl Client {
                     continue;
                 }
             }
+            if rests && self.is_quiet() {
+                self.here.halts();
+                break;
+            }
             if !self.poll_from_client(cx)? {
+                self.leave_if_told()?;
                 break;
             }
         }
@@ -178,9 +186,9 @@ impl Client {
                 self.about.pinned = true;
                 self.pool.stats.of(self.worker.id).pins.add(1);
                 tracing::info!(
-                    client = self.id.0,
+                    client = self.here.id.0,
                     database = self.pool.database,
-                    user = self.about.user,
+                    user = self.here.user,
                     cause = cause.label(),
                     "client keeps its server"
                 );
@@ -200,6 +208,7 @@ impl Client {
     fn end_lease(&mut self) {
         let lease = self.lease.take().expect("a relay has a lease");
         self.pins.lease_ended();
+        self.here.idles_in_transaction(None);
         self.times.activity = self.worker.now();
         self.pool.give_back(&self.worker, lease);
     }
@@ -211,6 +220,7 @@ impl Client {
         let in_transaction = ledger.status() != Status::Idle;
         let timeouts = &self.timeouts;
         let is_idle_in_transaction = in_transaction && ledger.is_quiet();
+        self.here.idles_in_transaction(is_idle_in_transaction.then_some(self.times.request));
         let mut due: Option<(Instant, EndReason)> = None;
         let mut watch = |since: Instant, limit: Option<Duration>, reason| {
             if let Some(limit) = limit

@@ -227,6 +227,7 @@ impl Client {
             && let Some(settings) = self.settings.reported(name, value)
         {
             let before = std::mem::replace(&mut self.settings, Arc::new(settings));
+            self.here.set_settings(&self.settings);
             let settings = Arc::clone(&self.settings);
             let Self { down, lease, .. } = self;
             let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;

@@ -1,6 +1,7 @@
 //! The round of a client: idle, waiting, leased.
 
 use super::Client;
+use super::orders::Obeyed;
 use super::requests::unexpected;
 use crate::end::ErrorFields;
 use crate::end::{End, EndReason};
@@ -51,6 +52,11 @@ impl Client {
     }
 
     async fn rounds(&mut self) -> End {
+        std::future::poll_fn(|cx| {
+            self.here.is_served_by(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         loop {
             if let Err(end) = self.round().await {
                 return end;
@@ -74,9 +80,13 @@ impl Client {
             if self.down.is_pending() && !self.poll_take_results(cx)? {
                 break;
             }
+            if self.obey()? == Obeyed::Rests {
+                self.here.halts();
+                return Poll::Pending;
+            }
             match self.wish()? {
                 Wish::Server => {
-                    self.lease = self.pool.try_lease(&self.worker, self.id, self.member);
+                    self.lease = self.pool.try_lease(&self.worker, self.here.id, self.member);
                     return Poll::Ready(Ok(()));
                 }
                 // An answer of the proxy's own must go first.
@@ -86,6 +96,7 @@ impl Client {
             match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
                 Poll::Pending => {
                     self.up.shelve(&self.worker);
+                    self.leave_if_told()?;
                     break;
                 }
                 Poll::Ready(Ok(n @ 1..)) => {
@@ -189,7 +200,7 @@ impl Client {
         let since = self.worker.now();
         let deadline = self.timeouts.query_wait_timeout.map(|limit| since + limit);
         let mailbox = Arc::clone(self.mailbox.get_or_insert_default());
-        let client = (self.id, self.member);
+        let client = (self.here.id, self.member);
         let mut waiting = match self.pool.wait(&self.worker, client, &mailbox, deadline) {
             Ok(waiting) => waiting,
             Err(refusal) => return self.refused(refusal),
@@ -215,6 +226,7 @@ impl Client {
         notify_at: &mut Option<Instant>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outcome, End>> {
+        self.obey()?;
         let now = self.worker.now();
         if let Poll::Ready(outcome) = waiting.poll(cx) {
             return Poll::Ready(Ok(outcome));

@@ -1,0 +1,56 @@
+//! What a client is told from outside, and when it obeys.
+
+use super::Client;
+use crate::control::roster::Order;
+use crate::end::End;
+
+/// What is left to do after an order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Obeyed {
+    /// What it did before.
+    GoesOn,
+    /// Nothing: what the client sends is not read.
+    Rests,
+}
+
+impl Client {
+    /// Obeys what cannot wait. `Err`: the session ends.
+    #[inline]
+    pub(super) fn obey(&self) -> Result<Obeyed, End> {
+        match self.here.order() {
+            None | Some(Order::Leave(_)) => Ok(Obeyed::GoesOn),
+            Some(Order::Halt) => Ok(Obeyed::Rests),
+            Some(Order::Quit(reason)) => Err(reason.into()),
+        }
+    }
+
+    /// Ends the session if it was told to leave, and it is in the middle of nothing: what it has
+    /// sent is done, and more has not come.
+    #[inline]
+    pub(super) fn leave_if_told(&self) -> Result<(), End> {
+        match self.here.order() {
+            Some(Order::Leave(reason)) if self.is_at_boundary() => Err(reason.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether nothing was asked for that is not done, and no transaction is open.
+    fn is_at_boundary(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.conn.ledger.is_settled())
+            && self.aborted.is_none()
+            && !self.is_skipping
+            && self.to_swallow == 0
+            && self.up.unseen().is_empty()
+            && self.is_quiet()
+    }
+
+    /// Whether nothing is on its way, in either direction.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.conn.ledger.is_quiet())
+            && !self.up.is_pending()
+            && !self.up.is_mid_message()
+            && !self.down.is_pending()
+            && self.down.unseen().is_empty()
+            && !self.down.is_mid_message()
+    }
+}

@@ -1,0 +1,5 @@
+//! What changes a proxy while it runs, and who is in it.
+//!
+//! [`roster`] knows every client: what others may see of it, and how to tell it something.
+
+pub mod roster;

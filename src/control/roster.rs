@@ -1,0 +1,331 @@
+//! Who is in: what others may know of a client, and how it is reached.
+//!
+//! A client's own task writes its [`Presence`]; anybody reads it. Who has an [`Order`] for a client
+//! leaves it there and wakes the task, which obeys when it can. A client that nobody calls pays one
+//! relaxed load for each wake-up.
+
+use crate::base::ids::{ClassId, ClientId};
+use crate::base::shared::Shared;
+use crate::end::EndReason;
+use crate::net::stream::Peer;
+use crate::pool::Pool;
+use crate::session::settings::Settings;
+use dashmap::DashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
+
+/// What a client is told to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// Rest: do not read what the client sends, once nothing is owed to it.
+    Halt,
+    /// End when no transaction is open and nothing is under way.
+    Leave(EndReason),
+    /// End at once.
+    Quit(EndReason),
+}
+
+impl Order {
+    /// A later order does not take back one that weighs more.
+    const fn weight(self) -> u8 {
+        match self {
+            Self::Halt => 0,
+            Self::Leave(_) => 1,
+            Self::Quit(_) => 2,
+        }
+    }
+}
+
+/// What proves that a cancel request may mean somebody.
+#[derive(Clone)]
+pub struct Key {
+    secret: [u8; 32],
+    len: u8,
+}
+
+impl Key {
+    /// Protocol 3.0 has room for four bytes of secret; 3.2 takes up to 256, of which 32 are enough.
+    pub fn new(minor: u16) -> Self {
+        Self { secret: rand::random(), len: if minor >= 2 { 32 } else { 4 } }
+    }
+
+    /// What goes into `BackendKeyData`.
+    pub fn shown(&self) -> &[u8] {
+        &self.secret[..usize::from(self.len)]
+    }
+
+    fn is(&self, secret: &[u8]) -> bool {
+        self.shown().ct_eq(secret).into()
+    }
+}
+
+/// Whom a cancel request means.
+#[derive(Clone)]
+pub enum Who {
+    Client(Arc<Presence>),
+    /// Somebody at the console, who may be waiting for a command to be done.
+    Console(Arc<Notify>),
+}
+
+/// A client, as others see it.
+pub struct Presence {
+    pub id: ClientId,
+    pub user: Box<str>,
+    pub peer: Peer,
+    pub pool: Arc<Pool>,
+    pub class: ClassId,
+    pub connected_at: Instant,
+    /// What the client has set, its `application_name` among it.
+    settings: Shared<Arc<Settings>>,
+    /// Microseconds from `connected_at` to its last request.
+    requested: AtomicU64,
+    /// The same until it began to idle in its transaction; 0: it does not.
+    idles: AtomicU64,
+    is_called: AtomicBool,
+    is_halted: AtomicBool,
+    order: Shared<Option<Order>>,
+    waker: OnceLock<Waker>,
+}
+
+impl Presence {
+    pub fn new(
+        (id, user, peer): (ClientId, &str, Peer),
+        (pool, class): (&Arc<Pool>, ClassId),
+        settings: &Arc<Settings>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            user: user.into(),
+            peer,
+            pool: Arc::clone(pool),
+            class,
+            connected_at: now,
+            settings: Shared::new(Arc::clone(settings)),
+            requested: AtomicU64::new(0),
+            idles: AtomicU64::new(0),
+            is_called: AtomicBool::new(false),
+            is_halted: AtomicBool::new(false),
+            order: Shared::default(),
+            waker: OnceLock::new(),
+        }
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        let age = now.saturating_duration_since(self.connected_at);
+        u64::try_from(age.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Its last request began now.
+    #[inline]
+    pub fn requests(&self, now: Instant) {
+        self.requested.store(self.micros(now), Ordering::Relaxed);
+    }
+
+    /// When its last request began; when it came in, if it has sent none.
+    pub fn requested_at(&self) -> Instant {
+        self.connected_at + Duration::from_micros(self.requested.load(Ordering::Relaxed))
+    }
+
+    /// It has a transaction open and asks for nothing, since `since`; or is busy again.
+    #[inline]
+    pub fn idles_in_transaction(&self, since: Option<Instant>) {
+        // 0 is "it does not".
+        let micros = since.map_or(0, |since| self.micros(since).max(1));
+        if self.idles.load(Ordering::Relaxed) != micros {
+            self.idles.store(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when it has been idle in a transaction.
+    pub fn idle_in_transaction_since(&self) -> Option<Instant> {
+        let micros = self.idles.load(Ordering::Relaxed);
+        (micros > 0).then(|| self.connected_at + Duration::from_micros(micros))
+    }
+
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.with(|settings| Arc::clone(settings))
+    }
+
+    pub fn set_settings(&self, settings: &Arc<Settings>) {
+        self.settings.with(|known| *known = Arc::clone(settings));
+    }
+
+    /// The task that serves it, from now on.
+    pub fn is_served_by(&self, waker: &Waker) {
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    /// What it was told. For its own task, at each wake-up.
+    #[inline]
+    pub fn order(&self) -> Option<Order> {
+        if self.is_called.load(Ordering::Acquire) { self.order.with(|order| *order) } else { None }
+    }
+
+    /// Tells it something.
+    pub fn call(&self, order: Order) {
+        self.order.with(|known| {
+            if known.is_none_or(|known| known.weight() <= order.weight()) {
+                *known = Some(order);
+            }
+            self.is_called.store(true, Ordering::Release);
+        });
+        self.wake();
+    }
+
+    /// Takes back what it was told, unless it is to end.
+    pub fn resume(&self) {
+        self.order.with(|order| {
+            if *order == Some(Order::Halt) {
+                *order = None;
+                self.is_called.store(false, Ordering::Release);
+            }
+        });
+        self.is_halted.store(false, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// It rests, as it was told.
+    pub fn halts(&self) {
+        self.is_halted.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_halted(&self) -> bool {
+        self.is_halted.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self) {
+        // A task that was never polled sees its order when it is.
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Everybody who is in.
+#[derive(Default)]
+pub struct Roster {
+    /// By the number that stands for a process id.
+    known: DashMap<u32, (Key, Who)>,
+    /// What those who come in from now on are told.
+    standing: Shared<Option<Order>>,
+}
+
+/// A client's entry, until this is dropped.
+pub struct Here {
+    presence: Arc<Presence>,
+    roster: Arc<Roster>,
+}
+
+/// A console session's entry, until this is dropped.
+pub struct AtConsole {
+    pid: u32,
+    roster: Arc<Roster>,
+}
+
+impl std::ops::Deref for Here {
+    type Target = Presence;
+
+    #[inline]
+    fn deref(&self) -> &Presence {
+        &self.presence
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.roster.known.remove(&pid_of(self.presence.id));
+    }
+}
+
+impl Drop for AtConsole {
+    fn drop(&mut self) {
+        self.roster.known.remove(&self.pid);
+    }
+}
+
+/// What a client is told is its process id. Drivers read it as a positive number; ids of clients that
+/// live at the same time differ in these bits.
+pub fn pid_of(client: ClientId) -> u32 {
+    u32::try_from(client.0 & 0x7fff_ffff).expect("31 bits fit")
+}
+
+impl Roster {
+    /// Enters a client, with the key by which it may be cancelled.
+    pub fn enter(self: &Arc<Self>, presence: Presence, key: Key) -> Here {
+        let presence = Arc::new(presence);
+        let pid = pid_of(presence.id);
+        self.known.insert(pid, (key, Who::Client(Arc::clone(&presence))));
+        // After it was entered: whoever calls everybody meanwhile finds it.
+        if let Some(order) = self.standing.with(|order| *order) {
+            presence.call(order);
+        }
+        Here { presence, roster: Arc::clone(self) }
+    }
+
+    /// Enters somebody at the console, to be notified if what it waits for is cancelled.
+    pub fn enter_console(
+        self: &Arc<Self>,
+        id: ClientId,
+        canceled: Arc<Notify>,
+        key: Key,
+    ) -> AtConsole {
+        let pid = pid_of(id);
+        self.known.insert(pid, (key, Who::Console(canceled)));
+        AtConsole { pid, roster: Arc::clone(self) }
+    }
+
+    /// Whom a cancel request with this key means.
+    pub fn find(&self, pid: u32, secret: &[u8]) -> Option<Who> {
+        let entry = self.known.get(&pid)?;
+        let (key, who) = entry.value();
+        key.is(secret).then(|| who.clone())
+    }
+
+    /// All clients, in the order they came.
+    pub fn clients(&self) -> Vec<Arc<Presence>> {
+        let mut clients: Vec<_> = self
+            .known
+            .iter()
+            .filter_map(|entry| match &entry.value().1 {
+                Who::Client(presence) => Some(Arc::clone(presence)),
+                Who::Console(_) => None,
+            })
+            .collect();
+        clients.sort_unstable_by_key(|presence| presence.id);
+        clients
+    }
+
+    /// The client with this id.
+    pub fn client(&self, id: ClientId) -> Option<Arc<Presence>> {
+        match &self.known.get(&pid_of(id))?.value().1 {
+            Who::Client(presence) if presence.id == id => Some(Arc::clone(presence)),
+            _ => None,
+        }
+    }
+
+    /// Tells everybody who is in, and who comes in later.
+    pub fn call_all(&self, order: Order) {
+        self.expect(Some(order));
+        for client in self.clients() {
+            client.call(order);
+        }
+    }
+
+    /// What those who come in from now on are told.
+    pub fn expect(&self, order: Option<Order>) {
+        self.standing.with(|standing| *standing = order);
+    }
+
+    /// Takes back [`Order::Halt`].
+    pub fn resume_all(&self) {
+        self.expect(None);
+        for client in self.clients() {
+            client.resume();
+        }
+    }
+}
