@@ -73,6 +73,7 @@ pub enum EndReason {
     SettingRefused,
     Shed,
     Shutdown,
+    ShuttingDown,
     StatementMode,
     TransactionAborted,
     TransactionTimeout,
@@ -122,7 +123,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
         Self::ClassClientLimit,
@@ -155,6 +156,7 @@ impl EndReason {
         Self::SettingRefused,
         Self::Shed,
         Self::Shutdown,
+        Self::ShuttingDown,
         Self::StatementMode,
         Self::TransactionAborted,
         Self::TransactionTimeout,
@@ -243,6 +245,9 @@ impl EndReason {
                 .routine("pooler_shed").hint(RETRY),
             Self::Shutdown => plain(Operator, "shutdown", "57P01",
                 "terminating connection due to administrator command"),
+            // The one code at which libpq and others try the next host.
+            Self::ShuttingDown => plain(Operator, "shutting_down", "57P03",
+                "the pooler is shutting down"),
             Self::StatementMode => plain(Client, "statement_mode", "0A000",
                 "transaction blocks not allowed in statement pooling mode"),
             Self::TransactionAborted => plain(Server, "transaction_aborted", "25P02",

@@ -21,6 +21,7 @@ mod refusals;
 mod regressions;
 mod same_as_direct;
 mod settings;
+mod shutdown;
 mod startup;
 mod torture;
 mod under_pressure;

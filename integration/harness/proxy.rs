@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -110,6 +111,11 @@ impl Proxy {
         }
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut()?.ended()
+    }
+
     pub(crate) fn process(&self) -> &Process {
         self.process.as_ref().expect("there is a proxy")
     }
@@ -126,7 +132,8 @@ fn launch_pgweir(settings: &Settings, places: &Places<'_>) -> Process {
     let mut command = command(env!("CARGO_BIN_EXE_pgweir"), RunAs::Ourselves);
     command.arg("run").arg("-c").arg(&file);
     command.env("RUST_BACKTRACE", "1");
-    Process::start("pgweir", &mut command, Signal::INT)
+    // At once: a test that ends may leave transactions open.
+    Process::start("pgweir", &mut command, Signal::QUIT)
 }
 
 fn launch_pgbouncer(settings: &Settings, places: &Places<'_>) -> Process {

@@ -16,6 +16,7 @@ use crate::admin::Console;
 use crate::base::ids::WorkerId;
 use crate::client::login::Frontend;
 use crate::config::Config;
+use crate::control::shutdown::{Patience, see_out};
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, listen};
 use crate::net::worker::Worker;
@@ -40,7 +41,7 @@ const PACE_FOR: Duration = Duration::from_secs(1);
 /// Every so many ticks, idle servers are listened to.
 const TICKS_TO_HEAR: u32 = 5;
 
-/// How long busy servers get to finish when the process stops.
+/// How long servers get to be cleaned when the last client has gone.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Why the proxy does not run.
@@ -88,7 +89,6 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let main = Rc::new(Worker::new(WorkerId::MAIN));
         let registry = Arc::new(Registry::new(main.now(), Arc::clone(&config), &tasks));
         let frontend = Arc::new(Frontend::new(registry));
-        let mut signals = signals::Signals::new().map_err(AppError::Runtime)?;
         let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
         let listeners = listen(&config.listen, &client_sockets)?;
         let http = metrics::listen(&config).await?;
@@ -102,8 +102,12 @@ pub fn run(config: Config) -> Result<(), AppError> {
         }
         frontend.registry.prepare(main.now());
         let console = Console::new(Arc::clone(&frontend.registry), main.now());
-        let shared = Shared { frontend: Arc::clone(&frontend), console: Arc::new(console) };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            frontend: Arc::clone(&frontend),
+            console: Arc::new(console),
+            shutdown: Arc::default(),
+        });
+        signals::obey(Arc::clone(&shared.shutdown)).map_err(AppError::Runtime)?;
         let (seats, places): (Vec<_>, Vec<_>) =
             (1..=config.process.workers).map(|id| Seat::new(WorkerId(id))).unzip();
         let stop = CancellationToken::new();
@@ -122,10 +126,17 @@ pub fn run(config: Config) -> Result<(), AppError> {
             tokio::task::spawn_local(reception.clone().accept(listener));
         }
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&shared)));
-        let signal = signals.wait().await;
-        tracing::info!("{signal}: stopping");
+        let how = shared.shutdown.asked(None).await;
+        // First whoever sends clients here is to stop.
         metrics.stop();
+        tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
         frontend.registry.hosts().for_each(|host| host.drain(&main));
+        let process = &frontend.registry.config().process;
+        let patience =
+            Patience { drain_time: process.drain_time, drain_timeout: process.drain_timeout };
+        let clock = || main.wake();
+        let cut = see_out(&frontend.roster, &shared.shutdown, how, patience, clock).await;
+        tracing::info!("stopping: {cut} clients had to be cut off");
         stop.cancel();
         settle(&main, &frontend).await;
         ticking.abort();

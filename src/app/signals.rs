@@ -1,37 +1,33 @@
-//! Signals that mean something to the proxy.
+//! Signals that mean something to the proxy: PgBouncer's.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use crate::control::shutdown::{How, Shutdown};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// The signals to stop.
-pub(super) struct Signals {
-    hangup: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for one of them; says which.
-    pub(super) async fn wait(&mut self) -> &'static str {
+/// Obeys signals from now on, in a task of its own.
+///
+/// # Errors
+///
+/// When the system does not let us have one.
+pub(super) fn obey(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::task::spawn_local(async move {
         loop {
-            return tokio::select! {
-                _ = self.hangup.recv() => {
+            let (name, how) = tokio::select! {
+                _ = hangup.recv() => {
                     tracing::warn!("SIGHUP: there is no reload yet; restart to read the file anew");
                     continue;
                 }
-                _ = self.interrupt.recv() => "SIGINT",
-                _ = self.quit.recv() => "SIGQUIT",
-                _ = self.terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => ("SIGINT", How::WaitForServers),
+                _ = quit.recv() => ("SIGQUIT", How::Now),
+                _ = terminate.recv() => ("SIGTERM", How::WaitForClients),
             };
+            tracing::info!("{name} received");
+            shutdown.ask(how);
         }
-    }
+    });
+    Ok(())
 }

@@ -6,6 +6,7 @@ use crate::admin::Console;
 use crate::base::expiry;
 use crate::base::ids::WorkerId;
 use crate::client::login::{self, Frontend};
+use crate::control::shutdown::Shutdown;
 use crate::net::listen::Listener;
 use crate::net::stream::{Detached, Peer};
 use crate::net::worker::Worker;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub(super) struct Shared {
     pub(super) frontend: Arc<Frontend>,
     pub(super) console: Arc<Console>,
+    pub(super) shutdown: Arc<Shutdown>,
 }
 
 /// A worker, seen by those who accept clients.

@@ -127,6 +127,9 @@ impl Frontend {
         if is_console(&wanted.database) {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
         }
+        if self.roster.is_closing() {
+            return Err(EndReason::ShuttingDown.into());
+        }
         let pass = self.registry.admit()?;
         let turn = self.registry.door.enter(worker.now(), peer.ip());
         let turn = exchange.attend(turn).await??;

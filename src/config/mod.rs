@@ -107,6 +107,9 @@ pub struct Process {
     pub log_disconnections: bool,
     pub log_pooler_errors: bool,
     pub log_format: LogFormat,
+    /// How long the end of the process may take: until all were told, and until the rest is cut off.
+    pub drain_time: Duration,
+    pub drain_timeout: Duration,
     pub pid_file: Option<PathBuf>,
 }
 

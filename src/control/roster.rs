@@ -177,6 +177,11 @@ impl Presence {
         self.wake();
     }
 
+    /// Whether it was told to end.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.order(), Some(Order::Leave(_) | Order::Quit(_)))
+    }
+
     /// Takes back what it was told, unless it is to end.
     pub fn resume(&self) {
         self.order.with(|order| {
@@ -319,6 +324,11 @@ impl Roster {
     /// What those who come in from now on are told.
     pub fn expect(&self, order: Option<Order>) {
         self.standing.with(|standing| *standing = order);
+    }
+
+    /// Whether nobody may come in any more.
+    pub fn is_closing(&self) -> bool {
+        self.standing.with(|order| matches!(order, Some(Order::Leave(_) | Order::Quit(_))))
     }
 
     /// Takes back [`Order::Halt`].

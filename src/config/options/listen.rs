@@ -1,6 +1,6 @@
 //! `[proxy]`: where clients connect; the process and its log.
 
-use super::{Kind, Opt, TEXT, count, option};
+use super::{Kind, Opt, SECONDS, TEXT, count, option};
 
 pub(super) const LISTEN: &[Opt] = &[
     option(
@@ -74,6 +74,22 @@ pub(super) const PROCESS: &[Opt] = &[
         "How log lines are written. The log goes to standard error.",
     )
     .restart()
+    .ours(),
+    option(
+        "drain_time",
+        SECONDS,
+        "\"5s\"",
+        "When the process is told to stop (SIGTERM, `SHUTDOWN WAIT_FOR_CLIENTS`), clients are ended \
+         evenly over this time, each when it has no transaction open. Nobody new comes in \
+         meanwhile.",
+    )
+    .ours(),
+    option(
+        "drain_timeout",
+        SECONDS,
+        "\"60s\"",
+        "Who still has a transaction open so long after that is cut off.",
+    )
     .ours(),
     option(
         "pidfile",

@@ -154,6 +154,8 @@ fn process(reader: &mut Reader<'_>, files: Files<'_>) -> Process {
             "json" => LogFormat::Json,
             _ => LogFormat::Text,
         },
+        drain_time: reader.duration("drain_time"),
+        drain_timeout: reader.duration("drain_timeout"),
         pid_file: reader.text("pidfile").map(|path| files.directory.join(path)),
     }
 }

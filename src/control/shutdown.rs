@@ -1,0 +1,149 @@
+//! How the process ends: who is told to leave, and when.
+//!
+//! Nobody new comes in. Those who are in end at their transaction boundary: as they are told bit by
+//! bit ([`How::WaitForClients`]), all together ([`How::WaitForServers`]), or wherever they are
+//! ([`How::Now`]). Told bit by bit, because many drivers throw a whole pool of connections away when
+//! one of them is ended, and come back at once, elsewhere.
+
+use super::roster::{Order, Presence, Roster};
+use crate::end::EndReason;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often it is seen to that those leave who should.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long those who are ended wherever they are get to take their last message.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(3);
+
+/// How the process ends, the most patient way first. The names are PgBouncer's.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum How {
+    /// Clients may leave by themselves; they are told to, evenly over `drain_time`.
+    WaitForClients,
+    /// Clients end when they hold no server.
+    WaitForServers,
+    Now,
+}
+
+/// How long an ending may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Patience {
+    /// Until everybody was told, when clients may leave by themselves.
+    pub drain_time: Duration,
+    /// Until those who are still in are cut off.
+    pub drain_timeout: Duration,
+}
+
+/// The wish that the process ends. It can become more urgent, and is never taken back.
+pub struct Shutdown(watch::Sender<Option<How>>);
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl Shutdown {
+    /// Asks for the end. Asked once more, in whatever way, it does not wait any longer.
+    pub fn ask(&self, how: How) {
+        self.0.send_modify(|wish| {
+            *wish = Some(if wish.is_some() { How::Now } else { how });
+        });
+    }
+
+    /// Waits until the end is asked for, more urgently than `than` if that is given.
+    pub async fn asked(&self, than: Option<How>) -> How {
+        let mut wish = self.0.subscribe();
+        let wish = wish.wait_for(|wish| *wish > than).await.map(|wish| *wish);
+        // The sender is `self`: it is there.
+        wish.ok().flatten().unwrap_or(How::Now)
+    }
+}
+
+/// Sees everybody out, and answers how many had to be cut off.
+pub async fn see_out(
+    roster: &Roster,
+    shutdown: &Shutdown,
+    how: How,
+    patience: Patience,
+    clock: impl Fn() -> Instant,
+) -> usize {
+    let began = clock();
+    let cut_off_at = began + patience.drain_timeout;
+    let mut how = how;
+    // Logins that are nearly through are told as they come in.
+    roster.expect(Some(Order::Leave(EndReason::Shutdown)));
+    let all = roster.clients().len();
+    while how != How::Now {
+        let clients = roster.clients();
+        if clients.is_empty() {
+            return 0;
+        }
+        let now = clock();
+        let untold: Vec<_> = clients.iter().filter(|client| !client.is_leaving()).collect();
+        let telling = match how {
+            How::WaitForClients => {
+                let whole = patience.drain_time;
+                let left = (began + whole).saturating_duration_since(now);
+                untold.len().saturating_sub(untold_at_most(all, left, whole))
+            }
+            How::WaitForServers | How::Now => untold.len(),
+        };
+        tell(&untold[..telling]);
+        if now >= cut_off_at {
+            break;
+        }
+        how = tokio::select! {
+            () = tokio::time::sleep(LOOK) => how,
+            hastier = shutdown.asked(Some(how)) => hastier,
+        };
+    }
+    let cut_off = roster.clients().len();
+    roster.call_all(Order::Quit(EndReason::Shutdown));
+    let last_words_until = clock() + LAST_WORDS_MAX;
+    while !roster.clients().is_empty() && clock() < last_words_until {
+        tokio::time::sleep(LOOK).await;
+    }
+    cut_off
+}
+
+fn tell(clients: &[&Arc<Presence>]) {
+    for client in clients {
+        client.call(Order::Leave(EndReason::Shutdown));
+    }
+}
+
+/// How many of `all` may be untold when `left` of the `whole` time is left.
+fn untold_at_most(all: usize, left: Duration, whole: Duration) -> usize {
+    if left.is_zero() {
+        return 0;
+    }
+    let of_all = (all as u128 * left.as_nanos()).div_euclid(whole.as_nanos().max(1));
+    usize::try_from(of_all).unwrap_or(all).min(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{How, Shutdown, untold_at_most};
+    use std::time::Duration;
+
+    #[test]
+    fn everybody_is_told_evenly_in_the_time_there_is() {
+        let whole = Duration::from_secs(5);
+        let after = |millis| untold_at_most(1_000, whole - Duration::from_millis(millis), whole);
+        assert_eq!([after(0), after(50), after(100), after(4_990)], [1_000, 990, 980, 2]);
+        assert_eq!(after(5_000), 0);
+        assert_eq!(untold_at_most(7, Duration::ZERO, Duration::ZERO), 0, "at once");
+    }
+
+    #[tokio::test]
+    async fn who_asks_twice_does_not_want_to_wait() {
+        let shutdown = Shutdown::default();
+        shutdown.ask(How::WaitForClients);
+        assert_eq!(shutdown.asked(None).await, How::WaitForClients);
+        shutdown.ask(How::WaitForClients);
+        assert_eq!(shutdown.asked(Some(How::WaitForClients)).await, How::Now);
+    }
+}
