@@ -13,8 +13,8 @@ pub enum Command {
     Check { config: PathBuf, strict: bool, format: Format },
     /// Run beside a Postgres of its own; with `check`, try it out and end.
     Demo { check: bool, exec: Option<String> },
-    /// Be the proxy.
-    Run { config: PathBuf },
+    /// Be the proxy; with `takeover`, in the place of the one that runs.
+    Run { config: PathBuf, takeover: bool },
 }
 
 /// Where the configuration is looked for when none is named.
@@ -52,8 +52,8 @@ fn parse_from(
     let arguments = Arguments::try_parse_from(args)?;
     let command = match (arguments.command, arguments.file) {
         (Some(command), _) => command,
-        (None, Some(file)) => Asked::Run { config: Some(file) },
-        (None, None) => Asked::Run { config: None },
+        (None, Some(file)) => Asked::Run { config: Some(file), takeover: false },
+        (None, None) => Asked::Run { config: None, takeover: false },
     };
     Ok(match command {
         Asked::Check { config, strict, format } => {
@@ -64,7 +64,9 @@ fn parse_from(
             Command::Check { config: find_config(config, exists)?, strict, format }
         }
         Asked::Demo { check, exec } => Command::Demo { check, exec },
-        Asked::Run { config } => Command::Run { config: find_config(config, exists)? },
+        Asked::Run { config, takeover } => {
+            Command::Run { config: find_config(config, exists)?, takeover }
+        }
     })
 }
 
@@ -95,6 +97,7 @@ fn find_config(
 const EXAMPLES: &str = "\
 Examples:
   pgweir run -c proxy.toml            run the proxy
+  pgweir run --takeover               run it in the place of the one that runs; no client notices
   pgweir check -c proxy.toml          what is wrong with the configuration, by line
   pgweir check --strict --format json for CI
   pgweir demo                         try it, with a throw-away Postgres
@@ -113,7 +116,7 @@ Exit codes: 0 all is well; 1 an error; 2 warnings only, under `check --strict`;
     after_help = EXAMPLES,
     arg_required_else_help = true,
     args_conflicts_with_subcommands = true,
-    override_usage = "pgweir run [-c FILE]\n       pgweir FILE\n       \
+    override_usage = "pgweir run [-c FILE] [--takeover]\n       pgweir FILE\n       \
                       pgweir check [-c FILE] [--strict] [--format text|json]\n       \
                       pgweir demo [--check] [--exec COMMAND]"
 )]
@@ -132,6 +135,10 @@ enum Asked {
         /// The configuration file
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Take over from the proxy that runs: its sockets, and its clients without their noticing.
+        /// If none runs, just start
+        #[arg(long)]
+        takeover: bool,
     },
     /// Read the configuration and report everything that is wrong, without starting
     #[command(after_help = "Exit codes: 0 it can be used; 1 it cannot; 2 it has warnings, \
@@ -176,7 +183,7 @@ mod tests {
     }
 
     fn run(path: &str) -> Command {
-        Command::Run { config: PathBuf::from(path) }
+        Command::Run { config: PathBuf::from(path), takeover: false }
     }
 
     #[test]
@@ -189,6 +196,10 @@ mod tests {
         assert_eq!(parse("pgweir run -c a.toml").expect("valid"), run("a.toml"));
         assert_eq!(parse("pgweir run --config a.toml").expect("valid"), run("a.toml"));
         assert_eq!(parse("pgweir a.toml").expect("valid"), run("a.toml"));
+        assert_eq!(
+            parse("pgweir run --takeover -c a.toml").expect("valid"),
+            Command::Run { config: "a.toml".into(), takeover: true }
+        );
         assert_eq!(parse("pgweir run").expect("valid"), run("proxy.toml"));
         assert_eq!(
             parse("pgweir check -c a --strict --format json").expect("valid"),

@@ -62,6 +62,7 @@ pub enum EndReason {
     IdleUnderPressure,
     LoginRate,
     LoginTimeout,
+    Moved,
     PoolLimit,
     ProtocolViolation,
     QueryTimeout,
@@ -73,7 +74,6 @@ pub enum EndReason {
     SettingRefused,
     Shed,
     Shutdown,
-    ShuttingDown,
     StatementMode,
     TransactionAborted,
     TransactionTimeout,
@@ -145,6 +145,7 @@ impl EndReason {
         Self::IdleUnderPressure,
         Self::LoginRate,
         Self::LoginTimeout,
+        Self::Moved,
         Self::PoolLimit,
         Self::ProtocolViolation,
         Self::QueryTimeout,
@@ -156,7 +157,6 @@ impl EndReason {
         Self::SettingRefused,
         Self::Shed,
         Self::Shutdown,
-        Self::ShuttingDown,
         Self::StatementMode,
         Self::TransactionAborted,
         Self::TransactionTimeout,
@@ -219,6 +219,8 @@ impl EndReason {
                 "too many connection attempts, retry later").routine("pooler_login_rate"),
             Self::LoginTimeout => plain(Client, "client_login_timeout", "57014",
                 "canceling authentication due to timeout (client_login_timeout)"),
+            Self::Moved => plain(Operator, "moved", "57P01",
+                "another process takes over"),
             Self::PoolLimit => plain(Proxy, "pool_limit", "53300",
                 "sorry, too many pools already").routine("pooler_pool_limit"),
             Self::ProtocolViolation => plain(Client, "protocol_violation", "08P01",
@@ -245,9 +247,6 @@ impl EndReason {
                 .routine("pooler_shed").hint(RETRY),
             Self::Shutdown => plain(Operator, "shutdown", "57P01",
                 "terminating connection due to administrator command"),
-            // The one code at which libpq and others try the next host.
-            Self::ShuttingDown => plain(Operator, "shutting_down", "57P03",
-                "the pooler is shutting down"),
             Self::StatementMode => plain(Client, "statement_mode", "0A000",
                 "transaction blocks not allowed in statement pooling mode"),
             Self::TransactionAborted => plain(Server, "transaction_aborted", "25P02",
@@ -351,7 +350,10 @@ impl End {
     pub fn is_told(&self) -> bool {
         !matches!(
             self.reason,
-            EndReason::ClientGone | EndReason::ClientTerminated | EndReason::WriteTimeout
+            EndReason::ClientGone
+                | EndReason::ClientTerminated
+                | EndReason::Moved
+                | EndReason::WriteTimeout
         )
     }
 

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match cli::parse() {
         Command::Check { config, strict, format } => check(&config, strict, format),
         Command::Demo { check, exec } => demo(check, exec),
-        Command::Run { config } => run(&config),
+        Command::Run { config, takeover } => run(&config, takeover),
     }
 }
 
@@ -24,7 +24,7 @@ fn check(config: &Path, strict: bool, format: Format) -> ExitCode {
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log yet")]
-fn run(path: &Path) -> ExitCode {
+fn run(path: &Path, takeover: bool) -> ExitCode {
     let Loaded { config, warnings } = match config::load(path) {
         Ok(loaded) => loaded,
         Err(findings) => {
@@ -38,7 +38,7 @@ fn run(path: &Path) -> ExitCode {
     for finding in warnings {
         tracing::warn!("{finding}");
     }
-    match app::run(config) {
+    match app::run(config, takeover) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -23,5 +23,6 @@ mod same_as_direct;
 mod settings;
 mod shutdown;
 mod startup;
+mod takeover;
 mod torture;
 mod under_pressure;

@@ -69,7 +69,7 @@ pub(crate) struct Proxy {
     pub(crate) unix: Address,
     process: Option<Process>,
     _port: Port,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Proxy {
@@ -101,7 +101,25 @@ impl Proxy {
         let own = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
         let address = Address::Tcp(if process.is_some() { own } else { *postgres });
         let unix = Address::Unix(socket_in(directory.path(), port.number));
-        Self { address, unix, process, _port: port, _directory: directory }
+        Self { address, unix, process, _port: port, directory }
+    }
+
+    /// Starts another process with the same configuration, which takes over from this one. Answers
+    /// with the one before.
+    pub(crate) fn replace(&mut self) -> Process {
+        let next = start_pgweir(&self.directory.path().join("proxy.toml"), &["--takeover"]);
+        self.process.replace(next).expect("there is a proxy")
+    }
+
+    /// Puts a process back that another should have replaced. Answers with the other.
+    pub(crate) fn put_back(&mut self, process: Process) -> Process {
+        self.process.replace(process).expect("there is a proxy")
+    }
+
+    /// Writes the configuration anew.
+    pub(crate) fn rewrite(&self, text: &str) {
+        let file = self.directory.path().join("proxy.toml");
+        std::fs::write(file, text).expect("the configuration is written");
     }
 
     fn check_alive(&mut self) {
@@ -129,8 +147,12 @@ fn socket_in(directory: &Path, port: u16) -> PathBuf {
 fn launch_pgweir(settings: &Settings, places: &Places<'_>) -> Process {
     let file = places.directory.join("proxy.toml");
     std::fs::write(&file, settings.toml(places)).expect("the configuration is written");
+    start_pgweir(&file, &[])
+}
+
+fn start_pgweir(file: &Path, options: &[&str]) -> Process {
     let mut command = command(env!("CARGO_BIN_EXE_pgweir"), RunAs::Ourselves);
-    command.arg("run").arg("-c").arg(&file);
+    command.arg("run").arg("-c").arg(file).args(options);
     command.env("RUST_BACKTRACE", "1");
     // At once: a test that ends may leave transactions open.
     Process::start("pgweir", &mut command, Signal::QUIT)

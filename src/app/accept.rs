@@ -4,10 +4,20 @@ use super::worker::Seat;
 use crate::net::listen::{Listener, Watched};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 /// How long to wait when there is no descriptor or memory left: until a client leaves.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether connections are accepted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Accepting {
+    Yes,
+    /// Not now: another process does.
+    Paused,
+    /// No more.
+    Over,
+}
 
 /// What all that accept share.
 #[derive(Clone)]
@@ -16,22 +26,35 @@ pub(super) struct Reception {
     /// Connections at most, whether they have logged in or not. More are closed unheard: there is
     /// no room to hear them.
     pub(super) most: usize,
-    pub(super) stop: CancellationToken,
+    pub(super) accepting: watch::Receiver<Accepting>,
 }
 
 impl Reception {
     /// Accepts until it is told to stop.
     pub(super) async fn accept(self, listener: Listener) {
-        match listener.watch() {
-            Ok(watched) => {
-                // First the stop: a storm of clients must not keep the process from ending.
-                tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => {}
-                    () = self.accept_all(&watched, &listener) => {}
+        let mut accepting = self.accepting.clone();
+        loop {
+            let now = *accepting.borrow_and_update();
+            match now {
+                Accepting::Over => return,
+                Accepting::Paused => {
+                    if accepting.changed().await.is_err() {
+                        return;
+                    }
                 }
+                Accepting::Yes => match listener.watch() {
+                    // First the change: a storm of clients must not keep the process from ending.
+                    Ok(watched) => tokio::select! {
+                        biased;
+                        _ = accepting.changed() => {}
+                        () = self.accept_all(&watched, &listener) => {}
+                    },
+                    Err(error) => {
+                        tracing::error!("cannot listen on {}: {error}", listener.place());
+                        return;
+                    }
+                },
             }
-            Err(error) => tracing::error!("cannot listen on {}: {error}", listener.place()),
         }
     }
 

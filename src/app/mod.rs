@@ -8,24 +8,30 @@ pub mod demo;
 pub mod descriptors;
 pub mod log;
 mod signals;
+mod takeover;
 mod worker;
 
-use self::accept::Reception;
+use self::accept::{Accepting, Reception};
+use self::takeover::{Handed, Handover, Predecessor, Succession, TakeoverError};
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
 use crate::base::ids::WorkerId;
-use crate::client::login::Frontend;
+use crate::client::login::{Frontend, Heritage};
 use crate::config::Config;
-use crate::control::shutdown::{Patience, see_out};
+use crate::control::shutdown::{How, Patience, see_out};
 use crate::metrics::{self, HttpError, Metrics};
-use crate::net::listen::{ListenError, listen};
+use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
+use crate::net::passing::Passage;
 use crate::net::worker::Worker;
 use crate::pool::registry::{CONSOLES_MAX, Registry};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 /// How often the schedulers are told the time: no timeout of theirs is shorter than some of these.
@@ -53,6 +59,8 @@ pub enum AppError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Http(#[from] HttpError),
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),
 }
@@ -75,30 +83,60 @@ fn give_way() {
     }
 }
 
-/// Runs the proxy until it is told to stop.
+/// Runs the proxy until it is told to stop, or another process takes over. `takes_over`: from a process
+/// that runs, if there is one.
 ///
 /// # Errors
 ///
 /// When it cannot start: it listens on all addresses, or not at all.
-pub fn run(config: Config) -> Result<(), AppError> {
-    let config = Arc::new(config);
+pub fn run(config: Config, takes_over: bool) -> Result<(), AppError> {
     descriptors::raise(&config);
-    let tasks = TaskTracker::new();
     let runtime = runtime()?;
-    runtime.block_on(async {
+    runtime.block_on(Proxy::run(Arc::new(config), takes_over))?;
+    // Tasks that are still there end with the process: dropped one by one, each would try to save
+    // its server for clients that cannot come any more.
+    std::mem::forget(runtime);
+    Ok(())
+}
+
+/// The main thread's part of a proxy that runs.
+struct Proxy {
+    main: Rc<Worker>,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    accepting: watch::Sender<Accepting>,
+    /// All that listen, to be passed on.
+    sockets: Vec<OwnedFd>,
+    files: SocketFiles,
+    http: Option<std::net::TcpListener>,
+    serving_http: Option<JoinHandle<()>>,
+    succession: Succession,
+}
+
+impl Proxy {
+    async fn run(config: Arc<Config>, takes_over: bool) -> Result<(), AppError> {
+        let before = if takes_over { Predecessor::ask(&config).await? } else { None };
+        let (before, mut inherited) = before.unzip();
+        let inherited = inherited.get_or_insert_default();
+        let offer = before.as_ref().map(|before| &before.offer);
         let main = Rc::new(Worker::new(WorkerId::MAIN));
+        let tasks = TaskTracker::new();
         let registry = Arc::new(Registry::new(main.now(), Arc::clone(&config), &tasks));
-        let frontend = Arc::new(Frontend::new(registry));
+        registry.learn_keys(offer.map_or(&[], |offer| &offer.client_keys));
+        let heritage = offer.map_or_else(Heritage::default, |offer| Heritage {
+            salt_key: offer.salt_key,
+            next_client: offer.next_client,
+        });
+        let frontend = Arc::new(Frontend::new(registry, &heritage));
         let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
-        let listeners = listen(&config.listen, &client_sockets)?;
-        let http = metrics::listen(&config).await?;
+        let listeners = listen(&config.listen, &client_sockets, inherited)?;
+        let http = metrics::listen(&config, inherited)?;
+        let passed_on = listeners.iter().map(Listener::duplicate);
+        let passed_on =
+            passed_on.chain(http.as_ref().map(|http| http.as_fd().try_clone_to_owned()));
+        let sockets = passed_on.collect::<Result<_, _>>().map_err(AppError::Runtime)?;
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
-        }
-        let metrics = Metrics::new(Arc::clone(&frontend.registry));
-        if let (Some(http), Some(address)) = (http, config.listen.http) {
-            tracing::info!("serving HTTP on {address}");
-            tokio::spawn(Arc::clone(&metrics).serve(http));
         }
         frontend.registry.prepare(main.now());
         let console = Console::new(Arc::clone(&frontend.registry), main.now());
@@ -108,47 +146,142 @@ pub fn run(config: Config) -> Result<(), AppError> {
             shutdown: Arc::default(),
         });
         signals::obey(Arc::clone(&shared.shutdown)).map_err(AppError::Runtime)?;
-        let (seats, places): (Vec<_>, Vec<_>) =
-            (1..=config.process.workers).map(|id| Seat::new(WorkerId(id))).unzip();
-        let stop = CancellationToken::new();
-        let most = connections_max(&config);
-        let reception = Reception { seats: seats.into(), most, stop: stop.clone() };
-        // With one worker there is nobody to choose between: it accepts itself, and no client has
-        // to change threads.
-        let (own, theirs) =
-            if places.len() == 1 { (Vec::new(), listeners) } else { (listeners, Vec::new()) };
-        let mut theirs = Some(theirs);
-        for place in places {
-            let accepting = theirs.take().unwrap_or_default();
-            place.start(Arc::clone(&shared), reception.clone(), accepting)?;
+        let accepting = watch::Sender::new(Accepting::Yes);
+        let files = SocketFiles::of(&listeners);
+        let seats = open(&shared, &config, listeners, &accepting)?;
+        let mut proxy = Self {
+            metrics: Metrics::new(Arc::clone(&frontend.registry)),
+            succession: Succession::open(&config),
+            serving_http: None,
+            main,
+            shared,
+            accepting,
+            sockets,
+            files,
+            http,
+        };
+        proxy.serve_http();
+        if let Some(before) = before {
+            tokio::task::spawn_local(before.take_over(Arc::clone(&proxy.shared), seats));
         }
-        for listener in own {
-            tokio::task::spawn_local(reception.clone().accept(listener));
+        proxy.work().await;
+        Ok(())
+    }
+
+    fn serve_http(&mut self) {
+        let socket = self.http.as_ref().and_then(|http| http.try_clone().ok());
+        let Some(socket) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) else {
+            return;
+        };
+        if let Ok(address) = socket.local_addr() {
+            tracing::info!("serving HTTP on {address}");
         }
-        let ticking = tokio::task::spawn_local(tick(Rc::clone(&main), Arc::clone(&shared)));
-        let how = shared.shutdown.asked(None).await;
-        // First whoever sends clients here is to stop.
-        metrics.stop();
-        tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
-        frontend.registry.hosts().for_each(|host| host.drain(&main));
-        let process = &frontend.registry.config().process;
-        let patience =
-            Patience { drain_time: process.drain_time, drain_timeout: process.drain_timeout };
-        let clock = || main.wake();
-        let cut = see_out(&frontend.roster, &shared.shutdown, how, patience, clock).await;
-        tracing::info!("stopping: {cut} clients had to be cut off");
-        stop.cancel();
-        settle(&main, &frontend).await;
+        let metrics = Arc::clone(&self.metrics);
+        self.serving_http = Some(tokio::task::spawn_local(async move {
+            drop(metrics.serve(socket).await);
+        }));
+    }
+
+    /// Keeps time until the end, whoever brings it.
+    async fn work(mut self) {
+        let ticking =
+            tokio::task::spawn_local(tick(Rc::clone(&self.main), Arc::clone(&self.shared)));
+        let shared = Arc::clone(&self.shared);
+        loop {
+            tokio::select! {
+                how = shared.shutdown.asked(None) => {
+                    self.stop(how).await;
+                    break;
+                }
+                passage = self.succession.next() => {
+                    if self.hand_over(passage).await == Handed::Over {
+                        break;
+                    }
+                }
+            }
+        }
+        self.accepting.send_replace(Accepting::Over);
+        settle(&self.main, &self.shared.frontend).await;
         ticking.abort();
-        for host in frontend.registry.hosts() {
-            host.close_idle_servers(&main);
+        for host in self.shared.frontend.registry.hosts() {
+            host.close_idle_servers(&self.main);
         }
-        Ok::<_, AppError>(())
-    })?;
-    // Tasks that are still there end with the process: dropped one by one, each would try to save
-    // its server for clients that cannot come any more.
-    std::mem::forget(runtime);
-    Ok(())
+    }
+
+    /// Sees everybody out.
+    async fn stop(&self, how: How) {
+        // First whoever sends clients here is to stop.
+        self.metrics.stop();
+        let frontend = &self.shared.frontend;
+        tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
+        frontend.registry.hosts().for_each(|host| host.drain(&self.main));
+        let patience = Patience::of(&frontend.registry.config().process);
+        let clock = || self.main.wake();
+        let cut = see_out(&frontend.roster, &self.shared.shutdown, how, patience, clock).await;
+        if cut > 0 {
+            tracing::warn!("{cut} clients were cut off");
+        }
+    }
+
+    /// Hands everything over to another process, if that is able to take it.
+    async fn hand_over(&mut self, passage: Passage) -> Handed {
+        let (main, shared) = (Rc::clone(&self.main), Arc::clone(&self.shared));
+        let accepting = self.accepting.clone();
+        let handover = Handover { main: &main, shared: &shared, accepting: &accepting };
+        match handover.offer(&passage, &self.sockets).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("the other process did not take over");
+                return Handed::Back;
+            }
+            Err(error) => {
+                tracing::warn!("the other process did not take over: {error}");
+                return Handed::Back;
+            }
+        }
+        // The files are the other one's from here on: it has sockets of the same names.
+        self.files.give_up();
+        self.succession.give_up();
+        if let Some(serving) = self.serving_http.take() {
+            serving.abort();
+        }
+        let handed = handover.hand_over(passage).await;
+        if handed == Handed::Back {
+            self.succession = Succession::open(shared.frontend.registry.config());
+            self.serve_http();
+        }
+        handed
+    }
+}
+
+/// Starts the workers, and accepting.
+fn open(
+    shared: &Arc<Shared>,
+    config: &Config,
+    listeners: Vec<Listener>,
+    accepting: &watch::Sender<Accepting>,
+) -> Result<Arc<[Seat]>, AppError> {
+    let (seats, places): (Vec<_>, Vec<_>) =
+        (1..=config.process.workers).map(|id| Seat::new(WorkerId(id))).unzip();
+    let seats: Arc<[Seat]> = seats.into();
+    let reception = Reception {
+        seats: Arc::clone(&seats),
+        most: connections_max(config),
+        accepting: accepting.subscribe(),
+    };
+    // With one worker there is nobody to choose between: it accepts itself, and no client has
+    // to change threads.
+    let (own, theirs) =
+        if places.len() == 1 { (Vec::new(), listeners) } else { (listeners, Vec::new()) };
+    let mut theirs = Some(theirs);
+    for place in places {
+        let accepting = theirs.take().unwrap_or_default();
+        place.start(Arc::clone(shared), reception.clone(), accepting)?;
+    }
+    for listener in own {
+        tokio::task::spawn_local(reception.clone().accept(listener));
+    }
+    Ok(seats)
 }
 
 /// Connections at most, on their way in or in: clients, cancel requests, and some room to tell those

@@ -7,9 +7,11 @@ use crate::base::expiry;
 use crate::base::ids::WorkerId;
 use crate::client::login::{self, Frontend};
 use crate::control::shutdown::Shutdown;
+use crate::control::takeover::Moved;
 use crate::net::listen::Listener;
 use crate::net::stream::{Detached, Peer};
 use crate::net::worker::Worker;
+use crate::session::settings::Settings;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,8 +34,16 @@ pub(super) struct Seat {
 /// A connection on its way to its worker.
 struct Arrival {
     socket: Detached,
-    peer: Peer,
+    from: From,
     counted: Counted,
+}
+
+/// Where a connection comes from.
+enum From {
+    /// A listener.
+    Outside(Peer),
+    /// Another process, which has served it so far.
+    Before { moved: Box<Moved>, sent: Vec<u8>, settings: Arc<Settings> },
 }
 
 /// One client counted as its worker's load.
@@ -63,10 +73,25 @@ impl Seat {
     }
 
     pub(super) fn take(&self, socket: Detached, peer: Peer) {
+        self.seat(socket, From::Outside(peer));
+    }
+
+    /// Takes a client that another process has served so far.
+    pub(super) fn take_moved(
+        &self,
+        socket: Detached,
+        moved: Moved,
+        sent: Vec<u8>,
+        settings: Arc<Settings>,
+    ) {
+        self.seat(socket, From::Before { moved: Box::new(moved), sent, settings });
+    }
+
+    fn seat(&self, socket: Detached, from: From) {
         self.clients.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(Arc::clone(&self.clients));
         // Fails only while the process ends; the client is let go then.
-        drop(self.arrivals.send(Arrival { socket, peer, counted }));
+        drop(self.arrivals.send(Arrival { socket, from, counted }));
     }
 }
 
@@ -96,24 +121,31 @@ impl Workplace {
     async fn work(mut self, shared: Arc<Shared>) {
         let worker = Rc::new(Worker::new(self.id));
         tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
-        while let Some(Arrival { socket, peer, counted }) = self.arrivals.recv().await {
+        while let Some(Arrival { socket, from, counted }) = self.arrivals.recv().await {
             let (worker, shared) = (Rc::clone(&worker), Arc::clone(&shared));
             tokio::task::spawn_local(async move {
-                serve(&worker, &shared, socket, peer).await;
+                serve(&worker, &shared, socket, from).await;
                 drop(counted);
             });
         }
     }
 }
 
-async fn serve(worker: &Rc<Worker>, shared: &Arc<Shared>, socket: Detached, peer: Peer) {
+async fn serve(worker: &Rc<Worker>, shared: &Arc<Shared>, socket: Detached, from: From) {
     let stream = match socket.attach() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!("cannot serve a client: {error}"),
     };
     worker.wake();
     // Boxed: a login needs much more memory than the client that comes out of it.
-    match Box::pin(shared.frontend.admit(worker, stream, peer)).await {
+    let arrival = match from {
+        From::Outside(peer) => Box::pin(shared.frontend.admit(worker, stream, peer)).await,
+        From::Before { moved, sent, settings } => {
+            let resuming = shared.frontend.resume(worker, stream, (&moved, sent), settings);
+            Box::pin(resuming).await
+        }
+    };
+    match arrival {
         login::Arrival::Client(client) => client.serve().await,
         // Boxed as well: a client's task need not have room for it.
         login::Arrival::Console(login) => Box::pin(shared.console.serve(worker, *login)).await,

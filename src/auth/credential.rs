@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use std::str;
 use std::sync::{Arc, OnceLock};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// A user and what is known of the password, with the keys that were made of it.
 ///
@@ -124,6 +125,15 @@ impl Credential {
             && let Some(keys) = secret.client_keys(client_key)
         {
             self.keep(keys);
+        }
+    }
+
+    /// What a client's proof revealed, for a process that takes over. `None`: nothing that the
+    /// configuration does not tell.
+    pub fn learned(&self) -> Option<Zeroizing<[u8; 32]>> {
+        match (&self.stored, self.client_secret.get()) {
+            (Stored::Scram(_), Some(ClientSecret::Keys(keys))) => Some(keys.client_key.shown()),
+            _ => None,
         }
     }
 

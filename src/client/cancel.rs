@@ -34,6 +34,7 @@ impl Cancels {
         let presence = match roster.find(pid, secret) {
             Some(Who::Client(presence)) => presence,
             Some(Who::Console(canceled)) => return canceled.notify_waiters(),
+            None if roster.cancel_before(pid, secret) => return,
             None => return tracing::debug!(pid, "cancel request with an unknown key"),
         };
         let pool = Arc::clone(&presence.pool);

@@ -195,6 +195,9 @@ impl Client {
 
     /// Tells the client why, if it can still be told, and lets everything go.
     pub(super) async fn finish(mut self, end: End) {
+        if end.reason == EndReason::Moved {
+            return self.move_on();
+        }
         if let Some(lease) = self.lease.take() {
             // First the server: others may be waiting for it.
             self.release(lease);

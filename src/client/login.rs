@@ -10,6 +10,7 @@ use crate::auth::scram::{Iterations, Mock};
 use crate::base::ids::ClientId;
 use crate::config::classes::Who;
 use crate::control::roster::{Here, Key, Presence, Roster, pid_of};
+use crate::control::takeover::IDS_APART;
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
@@ -45,6 +46,7 @@ pub struct Frontend {
     pub registry: Arc<Registry>,
     pub roster: Arc<Roster>,
     cancels: Cancels,
+    salt_key: [u8; 32],
     pub(super) mock: Mock,
     /// Who may compute keys now.
     pub(super) arithmetic: Arc<Semaphore>,
@@ -60,16 +62,30 @@ pub enum Arrival {
     Over,
 }
 
+/// What must not change when another process takes over.
+pub struct Heritage {
+    pub salt_key: [u8; 32],
+    pub next_client: u64,
+}
+
+impl Default for Heritage {
+    /// There was no process before.
+    fn default() -> Self {
+        Self { salt_key: rand::random(), next_client: 1 }
+    }
+}
+
 impl Frontend {
-    pub fn new(registry: Arc<Registry>) -> Self {
+    pub fn new(registry: Arc<Registry>, heritage: &Heritage) -> Self {
         let config = registry.config();
         let iterations = Iterations::new(config.auth.scram_iterations).unwrap_or_default();
         Self {
             roster: Arc::default(),
             cancels: Cancels::new(config.clients.max_cancels),
-            mock: Mock::new(rand::random(), iterations),
+            salt_key: heritage.salt_key,
+            mock: Mock::new(heritage.salt_key, iterations),
             arithmetic: Arc::new(Semaphore::new(ARITHMETIC_MAX)),
-            next_client: AtomicU64::new(1),
+            next_client: AtomicU64::new(heritage.next_client),
             registry,
         }
     }
@@ -94,7 +110,7 @@ impl Frontend {
         Arrival::Over
     }
 
-    async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
+    pub(super) async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
         if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
             let fields = end.fields(Phase::Login);
             tracing::warn!(
@@ -128,7 +144,7 @@ impl Frontend {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
         }
         if self.roster.is_closing() {
-            return Err(EndReason::ShuttingDown.into());
+            return Err(EndReason::Shutdown.into());
         }
         let pass = self.registry.admit()?;
         let turn = self.registry.door.enter(worker.now(), peer.ip());
@@ -178,6 +194,17 @@ impl Frontend {
         let passes = [pass, by_database, by_user, by_pool];
         let client = Admitted { here, account, membership, settings, passes, early };
         Ok(Entry::Client(client))
+    }
+
+    /// What another process goes on with. Logins that are under way here get ids below its own.
+    pub fn heritage(&self) -> Heritage {
+        let next_client = self.next_client.load(Ordering::Relaxed) + IDS_APART;
+        Heritage { salt_key: self.salt_key, next_client }
+    }
+
+    /// Does what a cancel request asks for that another process has passed on.
+    pub async fn cancel(&self, worker: &Rc<Worker>, pid: u32, secret: &[u8]) {
+        self.cancels.serve(&self.roster, worker, pid, secret).await;
     }
 
     pub(super) fn next_client(&self) -> ClientId {
@@ -242,7 +269,7 @@ impl Frontend {
         Box::pin(super::trial::try_settings(worker, client, account, &asked.settings)).await
     }
 
-    fn client(&self, worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
+    pub(super) fn client(&self, worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
         let now = worker.wake();
         let config = self.registry.config();
         let Admitted { here, account, membership, settings, passes, early } = admitted;
@@ -311,14 +338,14 @@ enum Entry {
 }
 
 /// A client that may come in.
-struct Admitted {
-    here: Here,
-    account: Arc<Account>,
-    membership: Membership,
-    settings: Arc<Settings>,
-    passes: [Pass; 4],
+pub(super) struct Admitted {
+    pub(super) here: Here,
+    pub(super) account: Arc<Account>,
+    pub(super) membership: Membership,
+    pub(super) settings: Arc<Settings>,
+    pub(super) passes: [Pass; 4],
     /// What it sent before it was told that it is in.
-    early: Vec<u8>,
+    pub(super) early: Vec<u8>,
 }
 
 /// Which of the two limits it was is told: they are the same number to whoever reads only the code.

@@ -18,6 +18,7 @@ mod deadline;
 mod ending;
 mod greet;
 pub mod login;
+mod moving;
 mod orders;
 mod relay;
 mod replies;

@@ -20,6 +20,7 @@ impl Client {
         match self.here.order() {
             None | Some(Order::Leave(_)) => Ok(Obeyed::GoesOn),
             Some(Order::Halt) => Ok(Obeyed::Rests),
+            Some(Order::Move) => self.move_if_movable(),
             Some(Order::Quit(reason)) => Err(reason.into()),
         }
     }

@@ -110,6 +110,10 @@ pub struct Process {
     /// How long the end of the process may take: until all were told, and until the rest is cut off.
     pub drain_time: Duration,
     pub drain_timeout: Duration,
+    /// Where a process that takes over asks for the sockets and the clients.
+    pub takeover_socket: Option<PathBuf>,
+    /// How long those stay who cannot move.
+    pub takeover_timeout: Duration,
     pub pid_file: Option<PathBuf>,
 }
 

@@ -1,7 +1,8 @@
 //! What changes a proxy while it runs, and who is in it.
 //!
 //! [`roster`] knows every client: what others may see of it, and how to tell it something.
-//! [`shutdown`] sees them out.
+//! [`shutdown`] sees them out; [`takeover`] is what goes to a process that takes them over.
 
 pub mod roster;
 pub mod shutdown;
+pub mod takeover;

@@ -6,6 +6,7 @@
 
 use crate::base::ids::{ClassId, ClientId};
 use crate::base::shared::Shared;
+use crate::control::takeover::{CancelRequest, Parcel};
 use crate::end::EndReason;
 use crate::net::stream::Peer;
 use crate::pool::Pool;
@@ -17,12 +18,15 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// What a client is told to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
     /// Rest: do not read what the client sends, once nothing is owed to it.
     Halt,
+    /// Go to the process that takes over, when it has no server.
+    Move,
     /// End when no transaction is open and nothing is under way.
     Leave(EndReason),
     /// End at once.
@@ -34,8 +38,9 @@ impl Order {
     const fn weight(self) -> u8 {
         match self {
             Self::Halt => 0,
-            Self::Leave(_) => 1,
-            Self::Quit(_) => 2,
+            Self::Move => 1,
+            Self::Leave(_) => 2,
+            Self::Quit(_) => 3,
         }
     }
 }
@@ -51,6 +56,14 @@ impl Key {
     /// Protocol 3.0 has room for four bytes of secret; 3.2 takes up to 256, of which 32 are enough.
     pub fn new(minor: u16) -> Self {
         Self { secret: rand::random(), len: if minor >= 2 { 32 } else { 4 } }
+    }
+
+    /// One that was shown before. `None`: its length is no key's.
+    pub fn of(shown: &[u8]) -> Option<Self> {
+        let len = u8::try_from(shown.len()).ok().filter(|len| matches!(len, 4 | 32))?;
+        let mut secret = [0; 32];
+        secret[..shown.len()].copy_from_slice(shown);
+        Some(Self { secret, len })
     }
 
     /// What goes into `BackendKeyData`.
@@ -185,7 +198,7 @@ impl Presence {
     /// Takes back what it was told, unless it is to end.
     pub fn resume(&self) {
         self.order.with(|order| {
-            if *order == Some(Order::Halt) {
+            if matches!(order, Some(Order::Halt | Order::Move)) {
                 *order = None;
                 self.is_called.store(false, Ordering::Release);
             }
@@ -218,6 +231,10 @@ pub struct Roster {
     known: DashMap<u32, (Key, Who)>,
     /// What those who come in from now on are told.
     standing: Shared<Option<Order>>,
+    /// Where those go who move to another process.
+    removal: Shared<Option<UnboundedSender<Parcel>>>,
+    /// Where cancel requests go for whom nobody here knows: to the process that was here before.
+    before: Shared<Option<UnboundedSender<CancelRequest>>>,
 }
 
 /// A client's entry, until this is dropped.
@@ -238,6 +255,24 @@ impl std::ops::Deref for Here {
     #[inline]
     fn deref(&self) -> &Presence {
         &self.presence
+    }
+}
+
+impl Here {
+    /// What a cancel request for it must show.
+    pub fn secret(&self) -> Vec<u8> {
+        let entry = self.roster.known.get(&pid_of(self.presence.id));
+        entry.map(|entry| entry.value().0.shown().to_vec()).unwrap_or_default()
+    }
+
+    /// Gives a parcel with all there is of it to the process that takes over.
+    pub fn hand_over(&self, parcel: Parcel) {
+        self.roster.removal.with(|removal| {
+            if let Some(removal) = removal {
+                // Fails when that process has gone: its clients have, too.
+                drop(removal.send(parcel));
+            }
+        });
     }
 }
 
@@ -331,7 +366,27 @@ impl Roster {
         self.standing.with(|order| matches!(order, Some(Order::Leave(_) | Order::Quit(_))))
     }
 
-    /// Takes back [`Order::Halt`].
+    /// Has everybody move, through `removal`.
+    pub fn move_all(&self, removal: UnboundedSender<Parcel>) {
+        self.removal.with(|known| *known = Some(removal));
+        self.call_all(Order::Move);
+    }
+
+    /// Passes cancel requests on for whom nobody here knows. `None`: not any more.
+    pub fn ask_before(&self, before: Option<UnboundedSender<CancelRequest>>) {
+        self.before.with(|known| *known = before);
+    }
+
+    /// Passes a cancel request on to the process before. `false`: there is none.
+    pub fn cancel_before(&self, pid: u32, secret: &[u8]) -> bool {
+        self.before.with(|before| {
+            before.as_ref().is_some_and(|before| {
+                before.send(CancelRequest { pid, secret: secret.to_vec() }).is_ok()
+            })
+        })
+    }
+
+    /// Takes back [`Order::Halt`] and [`Order::Move`].
     pub fn resume_all(&self) {
         self.expect(None);
         for client in self.clients() {

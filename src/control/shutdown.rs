@@ -6,6 +6,7 @@
 //! one of them is ended, and come back at once, elsewhere.
 
 use super::roster::{Order, Presence, Roster};
+use crate::config::Process;
 use crate::end::EndReason;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +35,12 @@ pub struct Patience {
     pub drain_time: Duration,
     /// Until those who are still in are cut off.
     pub drain_timeout: Duration,
+}
+
+impl Patience {
+    pub fn of(process: &Process) -> Self {
+        Self { drain_time: process.drain_time, drain_timeout: process.drain_timeout }
+    }
 }
 
 /// The wish that the process ends. It can become more urgent, and is never taken back.
@@ -132,7 +139,8 @@ mod tests {
     #[test]
     fn everybody_is_told_evenly_in_the_time_there_is() {
         let whole = Duration::from_secs(5);
-        let after = |millis| untold_at_most(1_000, whole - Duration::from_millis(millis), whole);
+        let after =
+            |millis: u64| untold_at_most(1_000, Duration::from_millis(5_000 - millis), whole);
         assert_eq!([after(0), after(50), after(100), after(4_990)], [1_000, 990, 980, 2]);
         assert_eq!(after(5_000), 0);
         assert_eq!(untold_at_most(7, Duration::ZERO, Duration::ZERO), 0, "at once");

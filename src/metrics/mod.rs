@@ -7,6 +7,7 @@ mod names;
 mod text;
 
 use crate::config::Config;
+use crate::net::listen::Inherited;
 use crate::net::worker::read_clock;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::Snapshot;
@@ -41,9 +42,16 @@ pub struct HttpError {
 /// # Errors
 ///
 /// When it cannot be opened: who watches a proxy must not find out later that nobody did.
-pub async fn listen(config: &Config) -> Result<Option<TcpListener>, HttpError> {
+pub fn listen(
+    config: &Config,
+    inherited: &mut Inherited,
+) -> Result<Option<std::net::TcpListener>, HttpError> {
     let Some(address) = config.listen.http else { return Ok(None) };
-    let socket = TcpListener::bind(address).await;
+    let socket = match inherited.take_tcp(address) {
+        Some(socket) => Ok(socket),
+        None => std::net::TcpListener::bind(address),
+    };
+    let socket = socket.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
     socket.map(Some).map_err(|error| HttpError { address, error })
 }
 

@@ -3,18 +3,20 @@
 use super::options::tune;
 use super::stream::{Detached, Peer};
 use crate::config::{Listen, Sockets};
-use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::net::{SocketAddrUnix, SocketFlags, acceptfrom_with};
 use socket2::{Domain, Socket, Type};
+use std::ffi::OsStr;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A socket that clients connect to. A unix socket's file goes with it.
+/// A socket that clients connect to.
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
@@ -39,44 +41,126 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Opens all sockets of the configuration.
+/// Sockets that listen already, of a process before.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    tcp: Vec<(SocketAddr, TcpListener)>,
+    unix: Vec<(PathBuf, UnixListener)>,
+}
+
+impl Inherited {
+    /// What cannot be used is closed.
+    pub fn new(sockets: Vec<OwnedFd>) -> Self {
+        let mut inherited = Self::default();
+        for socket in sockets {
+            let Ok(address) = rustix::net::getsockname(&socket) else { continue };
+            if let Ok(address) = SocketAddr::try_from(address.clone()) {
+                inherited.tcp.push((address, socket.into()));
+            } else if let Ok(address) = SocketAddrUnix::try_from(address)
+                && let Some(path) = address.path()
+            {
+                let path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
+                inherited.unix.push((path, socket.into()));
+            }
+        }
+        inherited
+    }
+
+    /// The one that listens here.
+    pub fn take_tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let place = self.tcp.iter().position(|(here, _)| *here == address)?;
+        Some(self.tcp.swap_remove(place).1)
+    }
+
+    fn take_unix(&mut self, path: &Path) -> Option<UnixListener> {
+        let place = self.unix.iter().position(|(here, _)| here == path)?;
+        Some(self.unix.swap_remove(place).1)
+    }
+}
+
+/// The files of unix sockets, removed when this is dropped.
+#[derive(Debug, Default)]
+pub struct SocketFiles(Vec<PathBuf>);
+
+impl SocketFiles {
+    pub fn of(listeners: &[Listener]) -> Self {
+        let paths = listeners.iter().filter_map(|listener| match listener {
+            Listener::Tcp(_) => None,
+            Listener::Unix { path, .. } => Some(path.clone()),
+        });
+        Self(paths.collect())
+    }
+
+    /// They belong to another process.
+    pub fn give_up(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for SocketFiles {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Gone already is as good.
+            let _gone = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Opens all sockets of the configuration, but for those that are inherited.
 ///
 /// # Errors
 ///
 /// When one cannot be opened: half a proxy would surprise.
-pub fn listen(options: &Listen, sockets: &Sockets) -> Result<Vec<Listener>, ListenError> {
+pub fn listen(
+    options: &Listen,
+    sockets: &Sockets,
+    inherited: &mut Inherited,
+) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = Vec::new();
     // First the unix socket: whoever waits for the port to answer finds both.
     if let Some(directory) = &options.unix_socket_dir {
         let path = directory.join(format!(".s.PGSQL.{}", options.port));
-        let socket = unix(&path, options.unix_socket_mode)
+        let socket = inherited
+            .take_unix(&path)
+            .map_or_else(|| unix(&path), |socket| socket.set_nonblocking(true).map(|()| socket));
+        let socket = socket
+            .and_then(|socket| {
+                let mode = std::fs::Permissions::from_mode(options.unix_socket_mode);
+                std::fs::set_permissions(&path, mode)?;
+                Ok(socket)
+            })
             .map_err(|error| ListenError { place: path.display().to_string(), error })?;
         listeners.push(Listener::Unix { socket, path });
     }
     for address in &options.addresses {
-        let socket = tcp(*address, options.backlog, sockets)
+        let socket = inherited
+            .take_tcp(*address)
+            .map_or_else(|| tcp(*address, options.backlog), Ok)
+            .and_then(|socket| {
+                socket.set_nonblocking(true)?;
+                // A client's socket has them from its listener: no system call for each.
+                tune(&socket, sockets)?;
+                Ok(socket)
+            })
             .map_err(|error| ListenError { place: address.to_string(), error })?;
         listeners.push(Listener::Tcp(socket));
     }
     Ok(listeners)
 }
 
-fn tcp(address: SocketAddr, backlog: u32, sockets: &Sockets) -> io::Result<TcpListener> {
+fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // "*" opens 0.0.0.0 beside it.
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    // A client's socket has them from its listener: no system call for each.
-    tune(&socket, sockets)?;
     Ok(socket.into())
 }
 
-fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+fn unix(path: &Path) -> io::Result<UnixListener> {
     // A file left behind by a process that was killed is in the way; one that answers is not ours.
     if path.exists() {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -86,7 +170,6 @@ fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     }
     let socket = UnixListener::bind(path)?;
     socket.set_nonblocking(true)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(socket)
 }
 
@@ -113,6 +196,18 @@ impl Listener {
             listener: self,
             descriptor: AsyncFd::with_interest(descriptor, Interest::READABLE)?,
         })
+    }
+
+    /// The same socket once more, to be passed on.
+    ///
+    /// # Errors
+    ///
+    /// When there are no descriptors left.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Self::Unix { socket, .. } => socket.as_fd().try_clone_to_owned(),
+        }
     }
 
     /// Where it listens, for people.
@@ -144,14 +239,5 @@ impl Watched<'_> {
             }
             Listener::Unix { .. } => (Detached::Unix(stream.into()), Peer::Unix),
         })
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Self::Unix { path, .. } = self {
-            // Gone already is as good.
-            let _gone = std::fs::remove_file(path);
-        }
     }
 }

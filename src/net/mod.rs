@@ -4,5 +4,6 @@ pub mod dial;
 pub mod flow;
 pub mod listen;
 pub mod options;
+pub mod passing;
 pub mod stream;
 pub mod worker;

@@ -3,6 +3,7 @@
 use rustix::net::RecvFlags;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -57,6 +58,26 @@ impl std::fmt::Display for Peer {
 }
 
 impl Detached {
+    /// A client's socket that another process had.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made not to block.
+    pub fn inherited(socket: OwnedFd, peer: Peer) -> io::Result<Self> {
+        Ok(match peer {
+            Peer::Tcp(_) => {
+                let socket = std::net::TcpStream::from(socket);
+                socket.set_nonblocking(true)?;
+                Self::Tcp(socket)
+            }
+            Peer::Unix => {
+                let socket = std::os::unix::net::UnixStream::from(socket);
+                socket.set_nonblocking(true)?;
+                Self::Unix(socket)
+            }
+        })
+    }
+
     /// Registers the socket with the current runtime.
     ///
     /// # Errors
@@ -100,6 +121,18 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.into_std().map(Detached::Tcp),
             Self::Unix(socket) => socket.into_std().map(Detached::Unix),
+        }
+    }
+
+    /// The same socket once more.
+    ///
+    /// # Errors
+    ///
+    /// When there are no descriptors left.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Self::Unix(socket) => socket.as_fd().try_clone_to_owned(),
         }
     }
 

@@ -62,6 +62,15 @@ impl Pool {
         Ok(Membership { host: Arc::clone(&self.host), member })
     }
 
+    /// Lets a client in that was in before, in another process: limit or not.
+    pub fn join_again(&self, now: Instant, class: ClassId, address: Option<IpAddr>) -> Membership {
+        let member = self
+            .host
+            .scheduler
+            .with(|scheduler| scheduler.join_again(now, self.id, class, address));
+        Membership { host: Arc::clone(&self.host), member }
+    }
+
     /// Lets a login into the class of those that try their settings on a server: not on the account
     /// of the client's class, whose quota is for its transactions, and after those who are in.
     ///

@@ -2,6 +2,7 @@
 
 use super::logins::Door;
 use super::{Host, Pool, PoolPlan};
+use crate::auth::scram::ClientKey;
 use crate::auth::{Credential, Stored};
 use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Who};
@@ -92,6 +93,11 @@ impl Account {
         let by_user = self.by_user.enter().ok_or(EndReason::UserClientLimit)?;
         Ok([by_database, by_user, self.pool.clients.count()])
     }
+
+    /// Counts a client that was let in before, by another process: limit or not.
+    pub fn count(&self) -> [Pass; 3] {
+        [self.by_database.count(), self.by_user.count(), self.pool.clients.count()]
+    }
 }
 
 /// All hosts and pools, and who may use them.
@@ -166,6 +172,23 @@ impl Registry {
         self.credentials.get(user)
     }
 
+    /// What clients' proofs revealed of users with a SCRAM secret, by name.
+    pub fn learned_keys(&self) -> Vec<(String, [u8; 32])> {
+        let known = self.credentials.iter();
+        known
+            .filter_map(|(user, credential)| Some((user.clone(), *credential.learned()?)))
+            .collect()
+    }
+
+    /// Learns what another process has learned. What does not fit the configuration is forgotten.
+    pub fn learn_keys(&self, keys: &[(String, [u8; 32])]) {
+        for (user, key) in keys {
+            if let Some(credential) = self.credentials.get(user) {
+                credential.learn(&ClientKey::of(*key));
+            }
+        }
+    }
+
     /// Counts one more client.
     ///
     /// # Errors
@@ -173,6 +196,11 @@ impl Registry {
     /// When `max_client_conn` is reached.
     pub fn admit(&self) -> Result<Pass, EndReason> {
         self.clients.enter().ok_or(EndReason::ClientLimit)
+    }
+
+    /// Counts a client that was let in before, by another process: limit or not.
+    pub fn count(&self) -> Pass {
+        self.clients.count()
     }
 
     /// Counts one more session of the console.
@@ -236,6 +264,20 @@ impl Registry {
             None => self.config.class_of(who),
         };
         Ok(class.map_or(account.own_class, |class| account.pool.host.class(now, class)))
+    }
+
+    /// The class of a client that was in the one of this name in another process: that, if it is still
+    /// there, or what the rules say now.
+    pub fn class_again(
+        &self,
+        now: Instant,
+        account: &Account,
+        who: &Who<'_>,
+        name: &str,
+    ) -> ClassId {
+        let before = self.config.classes.iter().find(|class| class.name == name);
+        let class = before.or_else(|| self.config.class_of(who));
+        class.map_or(account.own_class, |class| account.pool.host.class(now, class))
     }
 
     /// Changes what a class may have, on every host, until the process ends. `false`: there is none of

@@ -282,24 +282,30 @@ impl Classes {
         u32::try_from(self.sources.len()).expect("fewer sources than clients")
     }
 
-    /// Counts a client. Answers with its source.
-    pub(super) fn join(
-        &mut self,
-        now: Instant,
+    /// Whether one more client may come in: or which limit it is, and how much.
+    pub(super) fn has_room(
+        &self,
         class: ClassId,
         address: Option<IpAddr>,
-    ) -> Result<u32, (Scope, u32)> {
-        let of = &self.all[class.0 as usize];
+    ) -> Result<(), (Scope, u32)> {
+        let of = self.of(class);
         let (quota, per_address) = (&of.limits.quota, &of.limits.per_address);
         if of.usage.clients >= or_unlimited(quota.max_clients) {
             return Err((Scope::Class, quota.max_clients));
         }
-        let key = (class, address);
-        let known = self.by_address.get(&key).copied();
+        let known = self.by_address.get(&(class, address)).copied();
         let there = known.map_or(0, |source| self.source(source).usage.clients);
         if there >= or_unlimited(per_address.max_clients) {
             return Err((Scope::Address, per_address.max_clients));
         }
+        Ok(())
+    }
+
+    /// Counts one more client, and answers with its source.
+    pub(super) fn join(&mut self, now: Instant, class: ClassId, address: Option<IpAddr>) -> u32 {
+        let per_address = &self.all[class.0 as usize].limits.per_address;
+        let key = (class, address);
+        let known = self.by_address.get(&key).copied();
         let source = known.unwrap_or_else(|| {
             let usage = Usage::new(now, per_address);
             let source = self.free.pop().unwrap_or_else(|| {
@@ -313,7 +319,7 @@ impl Classes {
         });
         self.source_mut(source).usage.clients += 1;
         self.of_mut(class).usage.clients += 1;
-        Ok(source)
+        source
     }
 
     #[cfg(test)]

@@ -178,8 +178,22 @@ impl<S: Site> Scheduler<S> {
         class: ClassId,
         address: Option<IpAddr>,
     ) -> Result<Member, ClassFull> {
-        let joined = self.classes.join(now, class, address.map(|address| address.to_canonical()));
-        let source = joined.map_err(|(scope, limit)| ClassFull { scope, limit })?;
+        let address = address.map(|address| address.to_canonical());
+        let full = |(scope, limit)| ClassFull { scope, limit };
+        self.classes.has_room(class, address).map_err(full)?;
+        Ok(self.join_again(now, pool, class, address))
+    }
+
+    /// The same for a client that was in before: limit or not.
+    pub fn join_again(
+        &mut self,
+        now: Instant,
+        pool: PoolId,
+        class: ClassId,
+        address: Option<IpAddr>,
+    ) -> Member {
+        let address = address.map(|address| address.to_canonical());
+        let source = self.classes.join(now, class, address);
         self.queue.fit_sources(self.classes.sources());
         let lines = &self.classes.of(class).lines;
         let known = lines.iter().copied().find(|line| self.queue.line(*line).pool == pool);
@@ -188,7 +202,7 @@ impl<S: Site> Scheduler<S> {
             self.classes.of_mut(class).lines.push(line);
             line
         });
-        Ok(Member { class, line, source })
+        Member { class, line, source }
     }
 
     /// A client has gone: once for each that joined, when it neither waits nor holds anything.

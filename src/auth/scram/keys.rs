@@ -63,6 +63,16 @@ impl<Role> Key<Role> {
 }
 
 impl ClientKey {
+    /// One that [`Self::shown`] showed.
+    pub fn of(bytes: [u8; KEY_BYTES]) -> Self {
+        Self::new(bytes)
+    }
+
+    /// The key itself, for a process that takes over.
+    pub fn shown(&self) -> Zeroizing<[u8; KEY_BYTES]> {
+        self.bytes.clone()
+    }
+
     /// What a server keeps of this key.
     pub fn stored_key(&self) -> StoredKey {
         Key::new(Sha256::digest(self.bytes.as_slice()).into())

@@ -26,7 +26,7 @@ pub struct ScramSecret {
 pub struct ClientKeys {
     pub(super) iterations: Iterations,
     pub(super) salt: Box<[u8]>,
-    pub(super) client_key: ClientKey,
+    pub(in crate::auth) client_key: ClientKey,
     pub(super) server_key: ServerKey,
 }
 

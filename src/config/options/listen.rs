@@ -92,6 +92,25 @@ pub(super) const PROCESS: &[Opt] = &[
     )
     .ours(),
     option(
+        "takeover_socket",
+        TEXT,
+        "\"auto\"",
+        "Where a new process asks this one for its sockets and its clients (`pgweir run \
+         --takeover`). `\"auto\"` is `.s.PGWEIR.PORT` beside the unix socket, if there is one; a \
+         relative path starts at this file's directory; `\"\"` turns it off. Only the proxy's own \
+         user and root may use it.",
+    )
+    .restart()
+    .ours(),
+    option(
+        "takeover_timeout",
+        SECONDS,
+        "\"10min\"",
+        "Clients that cannot move to a new process, because they keep their server, stay with the \
+         old one for so long; then they are ended as at a shutdown.",
+    )
+    .ours(),
+    option(
         "pidfile",
         TEXT,
         "\"\"",

@@ -53,6 +53,7 @@ pub(super) fn resolve(table: &RawTable, files: Files<'_>, findings: &mut Finding
         auth,
         shown: BTreeMap::new(),
     };
+    proxy.process.takeover_socket = takeover_socket(reader, &proxy.listen, files);
     proxy.shown = std::mem::take(&mut reader.shown);
     proxy
 }
@@ -129,6 +130,16 @@ fn unix_socket_dir(reader: &mut Reader<'_>, port: u16) -> Option<PathBuf> {
     None
 }
 
+fn takeover_socket(reader: &mut Reader<'_>, listen: &Listen, files: Files<'_>) -> Option<PathBuf> {
+    match reader.text("takeover_socket")?.as_str() {
+        "auto" => {
+            let directory = listen.unix_socket_dir.as_ref()?;
+            Some(directory.join(format!(".s.PGWEIR.{}", listen.port)))
+        }
+        path => Some(files.directory.join(path)),
+    }
+}
+
 fn http_addr(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     let text = reader.text("http_addr")?;
     let address = text.replacen("localhost:", "127.0.0.1:", 1).parse().ok();
@@ -156,6 +167,8 @@ fn process(reader: &mut Reader<'_>, files: Files<'_>) -> Process {
         },
         drain_time: reader.duration("drain_time"),
         drain_timeout: reader.duration("drain_timeout"),
+        takeover_socket: None,
+        takeover_timeout: reader.duration("takeover_timeout"),
         pid_file: reader.text("pidfile").map(|path| files.directory.join(path)),
     }
 }

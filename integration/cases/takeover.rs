@@ -1,0 +1,169 @@
+//! Another process takes over, and no client notices.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::frames::Batch;
+use crate::harness::login::Login;
+use crate::harness::process::Process;
+use crate::harness::proxy::Rig;
+use crate::harness::settings::Settings;
+use crate::harness::time::{eventually, run};
+use crate::harness::wire::{Client, cancel};
+
+async fn end_of(mut process: Process) {
+    let status = eventually("the old process has ended", async || process.ended()).await;
+    assert!(status.success(), "{status}:\n{}", process.log());
+}
+
+#[test]
+fn clients_go_on_in_the_next_process() {
+    run(async {
+        let mut rig = Rig::start_default().await;
+        let mut idle = Login::to(rig.address()).with("TimeZone", "Europe/Rome").connect().await;
+        let mut socket = Client::connect(&rig.proxy.unix).await;
+        assert_eq!(idle.value("select 1").await, "1");
+        socket.query("set application_name = 'kept'").await;
+        let (idle_pid, socket_pid) = (idle.pid, socket.pid);
+        let old = rig.proxy.replace();
+        end_of(old).await;
+        assert_eq!(idle.value("show timezone").await, "Europe/Rome");
+        assert_eq!(socket.value("show application_name").await, "kept");
+        // Their cancel keys are the same, and mean them.
+        for (client, pid) in [(&mut idle, idle_pid), (&mut socket, socket_pid)] {
+            client.send(Batch::new().query("select pg_sleep(60)")).await;
+            let asleep = async || {
+                let mut other = rig.client().await;
+                let count = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+                (other.value(count).await == "1").then_some(())
+            };
+            eventually("it sleeps", asleep).await;
+            cancel(rig.address(), pid, &client.secret.clone()).await;
+            assert_eq!(client.answer().await, ["T(pg_sleep)", "E(ERROR 57014)", "Z(I)"]);
+        }
+        // Newcomers find the next one at the same addresses.
+        assert_eq!(rig.client().await.value("select 2").await, "2");
+        assert_eq!(Client::connect(&rig.proxy.unix).await.value("select 3").await, "3");
+    });
+}
+
+#[test]
+fn a_transaction_ends_where_it_began() {
+    run(async {
+        let mut rig = Rig::start_default().await;
+        let mut client = rig.client().await;
+        client.query("begin; create temporary table t (n int) on commit drop").await;
+        let old = rig.proxy.replace();
+        eventually("others use the next one", async || {
+            let mut other = Login::to(rig.address()).attempt().await.ok()?;
+            let is_new = rig.proxy.process().log().contains("listening");
+            (is_new && other.value("select 1").await == "1").then_some(())
+        })
+        .await;
+        client.query("insert into t values (7)").await;
+        assert_eq!(client.value("select n from t").await, "7");
+        // While it is in the old process, its cancel key is known there only.
+        client.send(Batch::new().query("savepoint s; select pg_sleep(60)")).await;
+        let mut other = rig.client().await;
+        eventually("it sleeps", async || {
+            let count = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+            (other.value(count).await == "1").then_some(())
+        })
+        .await;
+        client.cancel().await;
+        assert!(client.answer().await.contains(&"E(ERROR 57014)".to_owned()));
+        assert_eq!(client.query("rollback to s; commit").await[..2], ["C(ROLLBACK)", "C(COMMIT)"]);
+        end_of(old).await;
+        assert_eq!(client.value("select 1").await, "1");
+    });
+}
+
+/// Requests that were sent and not yet served go along, whole or in part.
+#[test]
+fn what_was_sent_is_answered_by_the_next_one() {
+    run(async {
+        let mut rig = Rig::start(Settings::new().set("default_pool_size", 1)).await;
+        let (mut holder, mut waiting) = (rig.client().await, rig.client().await);
+        let mut half = rig.client().await;
+        holder.query("begin").await;
+        waiting.send(Batch::new().query("select 'waited'")).await;
+        let whole = Batch::new().query("select 'half'").0;
+        half.wire.send(&whole[..9]).await;
+        let old = rig.proxy.replace();
+        assert_eq!(waiting.answer().await[1], "D(waited)");
+        half.wire.send(&whole[9..]).await;
+        assert_eq!(half.answer().await[1], "D(half)");
+        holder.query("commit").await;
+        end_of(old).await;
+        assert_eq!(holder.value("select 1").await, "1");
+    });
+}
+
+#[test]
+fn who_keeps_its_server_stays_until_it_leaves() {
+    run(async {
+        let settings = Settings::new().set("takeover_timeout", Duration::from_mins(5));
+        let mut rig = Rig::start(settings).await;
+        let mut pinned = rig.client().await;
+        pinned.ask(Batch::new().parse("kept", "select 'of ' || $1").sync()).await;
+        let mut other = rig.client().await;
+        let mut old = rig.proxy.replace();
+        eventually("the other has moved", async || {
+            rig.proxy.process().log().contains("listening").then_some(())
+        })
+        .await;
+        assert_eq!(other.value("select 1").await, "1");
+        let again = Batch::new().bind("kept", &["old"]).execute().sync();
+        assert_eq!(pinned.ask(again).await[1], "D(of old)");
+        assert!(old.ended().is_none());
+        drop(pinned);
+        end_of(old).await;
+    });
+}
+
+#[test]
+fn a_next_process_that_fails_changes_nothing() {
+    run(async {
+        let mut rig = Rig::start_default().await;
+        let mut client = rig.client().await;
+        rig.proxy.rewrite("[proxy]\nlisten_port = \"x\"\n");
+        let old = rig.proxy.replace();
+        let mut failed = rig.proxy.put_back(old);
+        let status = eventually("it has failed", async || failed.ended()).await;
+        assert!(!status.success());
+        eventually("it says why", async || failed.log().contains("listen_port").then_some(()))
+            .await;
+        assert_eq!(client.value("select 1").await, "1");
+        assert_eq!(rig.client().await.value("select 2").await, "2");
+        assert!(rig.proxy.ended().is_none());
+    });
+}
+
+/// One that dies in the middle leaves those who have not moved, and the port, to the old one.
+#[test]
+fn the_old_one_goes_on_if_the_next_one_dies() {
+    run(async {
+        let mut rig = Rig::start_default().await;
+        let mut client = rig.client().await;
+        client.query("begin").await;
+        let old = rig.proxy.replace();
+        eventually("it is in the middle", async || {
+            old.log().contains("handing over").then_some(())
+        })
+        .await;
+        let next = rig.proxy.put_back(old);
+        next.signal_family(Signal::KILL);
+        eventually("the old one goes on", async || {
+            rig.proxy.process().log().contains("this one goes on").then_some(())
+        })
+        .await;
+        assert_eq!(client.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        assert_eq!(client.value("select 1").await, "1");
+        assert_eq!(rig.client().await.value("select 2").await, "2");
+        // And another try succeeds.
+        let old = rig.proxy.replace();
+        end_of(old).await;
+        assert_eq!(client.value("select 3").await, "3");
+    });
+}

@@ -1,0 +1,344 @@
+//! Taking over from a process that runs, and handing over to the next: without a client noticing.
+//!
+//! [`crate::control::takeover`] has the messages and their order.
+
+use super::TICK;
+use super::accept::Accepting;
+use super::worker::{Seat, Shared};
+use crate::client::login::Heritage;
+use crate::config::Config;
+use crate::control::shutdown::{How, Patience, see_out};
+use crate::control::takeover::{CancelRequest, FORM, Offer, Parcel, ToNew, ToOld};
+use crate::net::listen::Inherited;
+use crate::net::passing::{Passage, Passed};
+use crate::net::stream::Detached;
+use crate::net::worker::{Worker, within};
+use crate::session::settings::Settings;
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
+
+/// How long either side waits for an answer that takes no work.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// How long the new process may take from the offer until it accepts.
+const READY_MAX: Duration = Duration::from_mins(1);
+
+/// Why a process does not take over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeoverError {
+    #[error("cannot take over at {}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("the process that runs does not hand over: {0}")]
+    Refused(String),
+    #[error("cannot take over: `takeover_socket` is turned off")]
+    Off,
+}
+
+/// The process that runs, seen by the one that takes over.
+pub(super) struct Predecessor {
+    passage: Rc<Passage>,
+    pub(super) offer: Offer,
+}
+
+impl Predecessor {
+    /// Asks the process that runs to hand over. `None`: there is none.
+    pub(super) async fn ask(config: &Config) -> Result<Option<(Self, Inherited)>, TakeoverError> {
+        let path = config.process.takeover_socket.as_ref().ok_or(TakeoverError::Off)?;
+        let failed = |error| TakeoverError::Io { path: path.clone(), error };
+        let socket = match UnixStream::connect(path).await {
+            Ok(socket) => socket,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let passage = Passage::new(socket);
+        check_peer(&passage).map_err(failed)?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = ToOld::Hello { form: FORM, version, pid: std::process::id() };
+        passage.send(&hello, &[], &[]).await.map_err(failed)?;
+        let answer = within(Some(ANSWER_MAX), passage.receive::<ToNew>()).await;
+        let answer = answer.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
+        match answer.map_err(failed)? {
+            Some(Passed { head: ToNew::Offer(offer), files, .. }) => {
+                let passage = Rc::new(passage);
+                Ok(Some((Self { passage, offer }, Inherited::new(files))))
+            }
+            Some(Passed { head: ToNew::Refused { why }, .. }) => Err(TakeoverError::Refused(why)),
+            _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Says that the clients may come, and takes them in until the last one has.
+    pub(super) async fn take_over(self, shared: Arc<Shared>, seats: Arc<[Seat]>) {
+        let (cancels, mut to_cancel) = unbounded_channel();
+        let roster = &shared.frontend.roster;
+        roster.ask_before(Some(cancels));
+        let passage = Rc::clone(&self.passage);
+        let asking = tokio::task::spawn_local(async move {
+            let mut sent = passage.send(&ToOld::Ready, &[], &[]).await;
+            while let (Ok(()), Some(request)) = (&sent, to_cancel.recv().await) {
+                sent = passage.send(&ToOld::Cancel(request), &[], &[]).await;
+            }
+        });
+        let mut known = HashSet::new();
+        let mut moved = 0_usize;
+        loop {
+            match self.passage.receive::<ToNew>().await {
+                Ok(Some(Passed { head: ToNew::Client(client), body, files })) => {
+                    let settings = shared_settings(&mut known, client.settings());
+                    let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else { continue };
+                    let parcel = Parcel { moved: client, sent: body, socket };
+                    moved += usize::from(settle_in(&seats, parcel, settings));
+                }
+                Ok(Some(Passed { head: ToNew::Done, .. })) => break,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => {
+                    tracing::warn!("the process before has gone in the middle of handing over");
+                    break;
+                }
+            }
+        }
+        roster.ask_before(None);
+        asking.abort();
+        tracing::info!(clients = moved, "took over");
+    }
+}
+
+/// The same settings are kept once.
+fn shared_settings(known: &mut HashSet<Arc<Settings>>, settings: Settings) -> Arc<Settings> {
+    if let Some(same) = known.get(&settings) {
+        return Arc::clone(same);
+    }
+    let settings = Arc::new(settings);
+    known.insert(Arc::clone(&settings));
+    settings
+}
+
+fn settle_in(seats: &[Seat], parcel: Parcel, settings: Arc<Settings>) -> bool {
+    let Parcel { moved, sent, socket } = parcel;
+    match (Detached::inherited(socket, moved.peer()), seats.iter().min_by_key(|seat| seat.load())) {
+        (Ok(socket), Some(seat)) => {
+            seat.take_moved(socket, moved, sent, settings);
+            true
+        }
+        (socket, _) => {
+            tracing::warn!("a client could not be taken over: {:?}", socket.err());
+            false
+        }
+    }
+}
+
+/// Where the next process asks for everything.
+pub(super) struct Succession {
+    listener: Option<UnixListener>,
+    path: Option<PathBuf>,
+}
+
+impl Succession {
+    /// Opens the socket. One that cannot be opened is a warning: the proxy serves without it.
+    pub(super) fn open(config: &Config) -> Self {
+        let path = config.process.takeover_socket.clone();
+        let listener = path.as_deref().and_then(|path| {
+            let opened = open(path);
+            if let Err(error) = &opened {
+                tracing::warn!("no process can take over: {}: {error}", path.display());
+            }
+            opened.ok()
+        });
+        let path = path.filter(|_| listener.is_some());
+        Self { listener, path }
+    }
+
+    /// Waits for a process that takes over.
+    pub(super) async fn next(&self) -> Passage {
+        loop {
+            let Some(listener) = &self.listener else { return std::future::pending().await };
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    let passage = Passage::new(socket);
+                    match check_peer(&passage) {
+                        Ok(()) => return passage,
+                        Err(error) => tracing::warn!("takeover refused: {error}"),
+                    }
+                }
+                Err(_) => tokio::time::sleep(TICK).await,
+            }
+        }
+    }
+
+    /// The socket's file belongs to the next process.
+    pub(super) fn give_up(&mut self) {
+        self.path = None;
+    }
+}
+
+impl Drop for Succession {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Gone already is as good.
+            let _gone = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<UnixListener> {
+    // Of a process that was killed, or of the one that hands over.
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Whoever has our sockets and our clients' secrets is of our own user, or root.
+fn check_peer(passage: &Passage) -> io::Result<()> {
+    let (peer, own) = (passage.peer_uid()?, rustix::process::geteuid().as_raw());
+    if peer == own || peer == 0 {
+        return Ok(());
+    }
+    let why = format!("it is of the user with the id {peer}, this process of {own}");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
+/// The process that runs, when another takes over.
+pub(super) struct Handover<'a> {
+    pub(super) main: &'a Rc<Worker>,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) accepting: &'a watch::Sender<Accepting>,
+}
+
+/// How a handover ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Handed {
+    /// Nothing is left here.
+    Over,
+    /// The other one failed: this one goes on.
+    Back,
+}
+
+impl Handover<'_> {
+    /// Offers everything, and waits until the other one is ready to serve. `false`: it is not.
+    pub(super) async fn offer(&self, passage: &Passage, sockets: &[OwnedFd]) -> io::Result<bool> {
+        let hello = within(Some(ANSWER_MAX), passage.receive::<ToOld>()).await;
+        let Ok(Some(Passed { head: ToOld::Hello { form, version, pid }, .. })) =
+            hello.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        if form != FORM {
+            let why = format!("it speaks form {FORM}, this is form {form} ({version})");
+            passage.send(&ToNew::Refused { why }, &[], &[]).await?;
+            return Ok(false);
+        }
+        tracing::info!(pid, version, "another process wants to take over");
+        let frontend = &self.shared.frontend;
+        let Heritage { salt_key, next_client } = frontend.heritage();
+        let client_keys = frontend.registry.learned_keys();
+        let offer = Offer { next_client, salt_key, client_keys };
+        let files: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        passage.send(&ToNew::Offer(offer), &[], &files).await?;
+        let ready = within(Some(READY_MAX), passage.receive::<ToOld>()).await;
+        Ok(matches!(ready, Ok(Ok(Some(Passed { head: ToOld::Ready, .. })))))
+    }
+
+    /// Has everybody move, and stays until the last one has gone.
+    pub(super) async fn hand_over(&self, passage: Passage) -> Handed {
+        let Self { main, shared, accepting, .. } = *self;
+        let roster = &shared.frontend.roster;
+        let registry = &shared.frontend.registry;
+        tracing::info!(clients = registry.clients(), "handing over");
+        accepting.send_replace(Accepting::Paused);
+        let (removal, mut parcels) = unbounded_channel();
+        roster.move_all(removal);
+        let passage = Rc::new(passage);
+        let mut requests = requests(&passage);
+        let process = &registry.config().process;
+        let moves_until = main.wake() + process.takeover_timeout;
+        let mut look = tokio::time::interval(TICK / 10);
+        while registry.clients() > 0 || !parcels.is_empty() {
+            tokio::select! {
+                biased;
+                Some(parcel) = parcels.recv() => {
+                    let Parcel { moved, sent, socket } = parcel;
+                    let client = ToNew::Client(moved);
+                    if let Err(error) = passage.send(&client, &sent, &[socket.as_fd()]).await {
+                        tracing::warn!("a client is lost, it could not be handed over: {error}");
+                    }
+                }
+                request = requests.recv() => match request {
+                    Some(CancelRequest { pid, secret }) => {
+                        let (main, frontend) = (Rc::clone(main), Arc::clone(&shared.frontend));
+                        tokio::task::spawn_local(async move {
+                            frontend.cancel(&main, pid, &secret).await;
+                        });
+                    }
+                    None => return self.take_back(),
+                },
+                _ = look.tick() => {
+                    // What nobody uses here is in the other process' way.
+                    registry.hosts().for_each(|host| host.close_idle_servers(main));
+                    if main.wake() >= moves_until {
+                        break;
+                    }
+                }
+                how = shared.shutdown.asked(None) => {
+                    self.see_out(how).await;
+                    break;
+                }
+            }
+        }
+        if registry.clients() > 0 {
+            self.see_out(How::WaitForServers).await;
+        }
+        // Fails when the other one has gone by now: it needs no word then.
+        drop(passage.send(&ToNew::Done, &[], &[]).await);
+        Handed::Over
+    }
+
+    async fn see_out(&self, how: How) {
+        let frontend = &self.shared.frontend;
+        let config = frontend.registry.config();
+        let patience = Patience::of(&config.process);
+        let clock = || self.main.wake();
+        see_out(&frontend.roster, &self.shared.shutdown, how, patience, clock).await;
+    }
+
+    fn take_back(&self) -> Handed {
+        tracing::error!("the process that took over has gone: this one goes on");
+        self.shared.frontend.roster.resume_all();
+        self.accepting.send_replace(Accepting::Yes);
+        Handed::Back
+    }
+}
+
+/// The cancel requests that the other one passes on. They end when it does.
+fn requests(passage: &Rc<Passage>) -> UnboundedReceiver<CancelRequest> {
+    let (sender, receiver) = unbounded_channel();
+    let passage = Rc::clone(passage);
+    tokio::task::spawn_local(async move {
+        while let Ok(Some(Passed { head: ToOld::Cancel(request), .. })) = passage.receive().await {
+            if sender.send(request).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

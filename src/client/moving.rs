@@ -1,0 +1,123 @@
+//! A client that moves from one process to the next, while it has no server.
+
+use super::Client;
+use super::login::{Admitted, Arrival, Frontend};
+use super::orders::Obeyed;
+use crate::config::classes::Who;
+use crate::control::roster::{Key, Presence};
+use crate::control::takeover::{Moved, Parcel};
+use crate::end::{End, EndReason};
+use crate::net::stream::{Peer, Stream};
+use crate::net::worker::Worker;
+use crate::pool::welcome::APPLICATION_NAME;
+use crate::session::settings::Settings;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Client {
+    /// Ends here if all there is of it can be put into a parcel.
+    pub(super) fn move_if_movable(&self) -> Result<Obeyed, End> {
+        let is_movable = self.lease.is_none()
+            && self.aborted.is_none()
+            && !self.is_leaving
+            && !self.up.is_pending()
+            && !self.up.is_mid_message()
+            && !self.down.is_pending()
+            && self.down.unseen().is_empty();
+        if is_movable { Err(EndReason::Moved.into()) } else { Ok(Obeyed::GoesOn) }
+    }
+
+    /// All there is of it. Its socket is open twice until `self` is gone.
+    fn packed(&self) -> io::Result<Parcel> {
+        let class = self
+            .pool
+            .host
+            .scheduler
+            .with(|scheduler| scheduler.class_name(self.member.class).to_owned());
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let moved = Moved {
+            id: self.here.id.0,
+            secret: self.here.secret(),
+            database: self.pool.database.clone(),
+            user: self.here.user.to_string(),
+            class,
+            address: match self.here.peer {
+                Peer::Tcp(address) => Some(address),
+                Peer::Unix => None,
+            },
+            settings: self.settings.iter().map(pair).collect(),
+            age: self.worker.now().saturating_duration_since(self.here.connected_at),
+            is_skipping: self.is_skipping,
+            to_swallow: self.to_swallow,
+        };
+        Ok(Parcel { moved, sent: self.up.unseen().to_vec(), socket: self.stream.duplicate()? })
+    }
+
+    /// Hands itself over to the process that takes over.
+    pub(super) fn move_on(self) {
+        let sent = self.packed().map(|parcel| self.here.hand_over(parcel));
+        if let Err(error) = sent {
+            tracing::warn!(client = self.here.id.0, "cannot move: {error}");
+        }
+    }
+}
+
+impl Frontend {
+    /// Goes on with a client that another process has served so far. `settings` are its own, shared
+    /// with those that have the same.
+    pub async fn resume(
+        &self,
+        worker: &Rc<Worker>,
+        stream: Stream,
+        (moved, sent): (&Moved, Vec<u8>),
+        settings: Arc<Settings>,
+    ) -> Arrival {
+        match self.admitted(worker, moved, sent, settings) {
+            Ok(admitted) => {
+                let mut client = self.client(worker, stream, admitted);
+                client.is_skipping = moved.is_skipping;
+                client.to_swallow = moved.to_swallow;
+                Arrival::Client(client)
+            }
+            // The configuration has no place for it any more.
+            Err(reason) => {
+                tracing::warn!(user = moved.user, ?reason, "a client could not be taken over");
+                self.refuse(stream, moved.peer(), &EndReason::Shutdown.into()).await;
+                Arrival::Over
+            }
+        }
+    }
+
+    fn admitted(
+        &self,
+        worker: &Rc<Worker>,
+        moved: &Moved,
+        early: Vec<u8>,
+        settings: Arc<Settings>,
+    ) -> Result<Admitted, EndReason> {
+        let (now, registry) = (worker.wake(), &self.registry);
+        let config = registry.config();
+        let database = config.database(&moved.database).ok_or(EndReason::DatabaseUnknown)?;
+        // It was let in before: whoever came to the new process first does not push it out.
+        let pass = registry.count();
+        let account = registry.account(now, database, &moved.database, &moved.user)?;
+        let [by_database, by_user, by_pool] = account.count();
+        let who = Who {
+            database: &moved.database,
+            user: &moved.user,
+            application_name: settings.value(APPLICATION_NAME).unwrap_or_default(),
+            address: moved.peer().ip(),
+        };
+        let class = registry.class_again(now, &account, &who, &moved.class);
+        let membership = account.pool.join_again(now, class, who.address);
+        let about = (moved.client(), moved.user.as_str(), moved.peer());
+        let place = (&account.pool, membership.member.class);
+        let since = now.checked_sub(moved.age).unwrap_or(now);
+        let presence = Presence::new(about, place, &settings, since);
+        let key = Key::of(&moved.secret).ok_or(EndReason::ProtocolViolation)?;
+        let here = self.roster.enter(presence, key);
+        let passes = [pass, by_database, by_user, by_pool];
+        Ok(Admitted { here, account, membership, settings, passes, early })
+    }
+}
