@@ -1,12 +1,19 @@
 //! Postgres' own programs: psql and pgbench.
 
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use tokio::spawn;
 
 use super::{LIMIT, environment, output_of, rig};
 use crate::harness::Address;
+use crate::harness::frames::{Batch, Frame};
+use crate::harness::login::Login;
 use crate::harness::postgres::binary;
 use crate::harness::proxy::Rig;
-use crate::harness::time::run_within;
+use crate::harness::settings::Settings;
+use crate::harness::time::{eventually, run_within};
 
 const SCRIPT: &str = r"
 \set ON_ERROR_STOP off
@@ -83,5 +90,83 @@ fn pgbench_runs_in_every_mode() {
         pgbench(&rig, 6, &["--protocol=prepared"]).await;
         pgbench(&rig, 10, &["--protocol=simple", "--connect"]).await;
         pgbench(&rig, 20, &["--protocol=simple", "--select-only"]).await;
+    });
+}
+
+/// The longest that a transaction took, by pgbench's own log.
+fn slowest(directory: &Path) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for entry in std::fs::read_dir(directory).expect("the directory is there").flatten() {
+        let text = std::fs::read_to_string(entry.path()).expect("a log is text");
+        let micros = text.lines().filter_map(|line| line.split(' ').nth(2)?.parse().ok());
+        slowest = micros.map(Duration::from_micros).fold(slowest, Ord::max);
+    }
+    slowest
+}
+
+/// How many clients the pool of the proxy has that serves now.
+async fn clients_in(rig: &Rig) -> u32 {
+    let mut console = Login::to(rig.address()).database("pgweir").connect().await;
+    let frames = console.ask_frames(Batch::new().query("show pools")).await;
+    let rows = frames.iter().filter(|frame| frame.tag == b'D');
+    rows.map(|row| number(row, "cl_active") + number(row, "cl_waiting")).max().unwrap_or_default()
+}
+
+/// A number of `SHOW POOLS`.
+fn number(row: &Frame, column: &str) -> u32 {
+    let at = match column {
+        "cl_active" => 2,
+        "cl_waiting" => 3,
+        _ => panic!("no column {column}"),
+    };
+    let text = row.columns().swap_remove(at).expect("a number");
+    String::from_utf8_lossy(&text).parse().expect("a number")
+}
+
+/// Runs pgbench while one process after the other takes over; answers how long the slowest
+/// transaction took.
+async fn take_over_under_load(rig: &mut Rig, protocol: &str, clients: u32, times: u32) -> Duration {
+    let logs = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(binary("pgbench"));
+    command.args(["--select-only", "--no-vacuum", "--jobs=2", "--log"]);
+    command.arg(format!("--time={}", 2 + times)).arg(format!("--client={clients}"));
+    command.arg(format!("--protocol={protocol}"));
+    command.arg(format!("--log-prefix={}/log", logs.path().display()));
+    environment(&mut command, rig.address());
+    let load = spawn(output_of(command));
+    for time in 0..times {
+        // All of them are in before the next one comes.
+        let are_in = async || (clients_in(rig).await >= clients).then_some(());
+        eventually("the clients are in", are_in).await;
+        let mut old = rig.proxy.replace();
+        eventually("the old process has ended", async || old.ended()).await;
+        let came = old.log().matches("client logged in").count();
+        assert!(time == 0 || came == 0, "{protocol}: {came} clients connected again");
+    }
+    let said = load.await.expect("pgbench does not panic");
+    assert!(said.contains("number of failed transactions: 0 "), "{protocol}: {said}");
+    assert!(!said.contains("aborted"), "{protocol}: {said}");
+    slowest(logs.path())
+}
+
+/// No transaction fails, and nobody connects again. `PGWEIR_TAKEOVERS=10` makes it ten in a row, with
+/// 200 clients.
+#[test]
+#[expect(clippy::print_stdout, reason = "what was measured")]
+fn pgbench_does_not_notice_that_another_process_takes_over() {
+    let wanted = std::env::var("PGWEIR_TAKEOVERS").ok().and_then(|text| text.parse().ok());
+    let (times, clients) = wanted.map_or((2, 50), |times: u32| (times, 200));
+    run_within(LIMIT, async {
+        let settings = Settings::new().set("default_pool_size", 20).set("admin_users", "app");
+        let mut rig = Rig::start(settings).await;
+        let mut initialise = Command::new(binary("pgbench"));
+        initialise.args(["--initialize", "--quiet"]);
+        environment(&mut initialise, rig.address());
+        output_of(initialise).await;
+        for protocol in ["simple", "extended"] {
+            let slowest = take_over_under_load(&mut rig, protocol, clients, times).await;
+            println!("{protocol}: {clients} clients, {times} takeovers, slowest {slowest:?}");
+            assert!(slowest < Duration::from_secs(2), "{protocol}: {slowest:?}");
+        }
     });
 }

@@ -97,6 +97,7 @@ impl Frontend {
         let admitted = worker.within(limit, self.log_in(worker, &mut stream, peer)).await;
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
+                self.log_login(&admitted);
                 return Arrival::Client(self.client(worker, stream, admitted));
             }
             Ok(Ok(Entry::Console(login))) => {
@@ -108,6 +109,16 @@ impl Frontend {
         };
         self.refuse(stream, peer, &end).await;
         Arrival::Over
+    }
+
+    fn log_login(&self, admitted: &Admitted) {
+        if self.registry.config().process.log_connections {
+            let here = &admitted.here;
+            tracing::info!(
+                client = here.id.0, database = here.pool.database, user = here.user,
+                address = %here.peer, "client logged in"
+            );
+        }
     }
 
     pub(super) async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
@@ -274,12 +285,6 @@ impl Frontend {
         let config = self.registry.config();
         let Admitted { here, account, membership, settings, passes, early } = admitted;
         let pool = Arc::clone(&account.pool);
-        if config.process.log_connections {
-            tracing::info!(
-                client = here.id.0, database = pool.database, user = here.user, address = %here.peer,
-                "client logged in"
-            );
-        }
         Client {
             here,
             worker: Rc::clone(worker),
