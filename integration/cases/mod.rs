@@ -20,6 +20,7 @@ mod quotas;
 mod refusals;
 mod regressions;
 mod same_as_direct;
+mod service;
 mod settings;
 mod shutdown;
 mod startup;

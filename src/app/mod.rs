@@ -7,11 +7,14 @@ mod accept;
 pub mod demo;
 pub mod descriptors;
 pub mod log;
+mod pid_file;
 mod signals;
+mod systemd;
 mod takeover;
 mod worker;
 
 use self::accept::{Accepting, Reception};
+use self::pid_file::{PidFile, PidFileError};
 use self::takeover::{Handed, Handover, Predecessor, Succession, TakeoverError};
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
@@ -59,6 +62,8 @@ pub enum AppError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Http(#[from] HttpError),
+    #[error(transparent)]
+    PidFile(#[from] PidFileError),
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
     #[error("cannot start a worker thread: {0}")]
@@ -108,6 +113,7 @@ struct Proxy {
     /// All that listen, to be passed on.
     sockets: Vec<OwnedFd>,
     files: SocketFiles,
+    is_activated: bool,
     http: Option<std::net::TcpListener>,
     serving_http: Option<JoinHandle<()>>,
     succession: Succession,
@@ -116,8 +122,9 @@ struct Proxy {
 impl Proxy {
     async fn run(config: Arc<Config>, takes_over: bool) -> Result<(), AppError> {
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
-        let (before, mut inherited) = before.unzip();
-        let inherited = inherited.get_or_insert_default();
+        let (before, inherited) = before.unzip();
+        let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();
+        let is_activated = inherited.is_activated;
         let offer = before.as_ref().map(|before| &before.offer);
         let main = Rc::new(Worker::new(WorkerId::MAIN));
         let tasks = TaskTracker::new();
@@ -129,8 +136,8 @@ impl Proxy {
         });
         let frontend = Arc::new(Frontend::new(registry, &heritage));
         let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
-        let listeners = listen(&config.listen, &client_sockets, inherited)?;
-        let http = metrics::listen(&config, inherited)?;
+        let http = metrics::listen(&config, &mut inherited)?;
+        let listeners = listen(&config.listen, &client_sockets, &mut inherited)?;
         let passed_on = listeners.iter().map(Listener::duplicate);
         let passed_on =
             passed_on.chain(http.as_ref().map(|http| http.as_fd().try_clone_to_owned()));
@@ -158,12 +165,17 @@ impl Proxy {
             accepting,
             sockets,
             files,
+            is_activated,
             http,
         };
+        // Behind everything that can fail.
+        let path = config.process.pid_file.as_deref();
+        let _pid_file = path.map(|path| PidFile::write(path, takes_over)).transpose()?;
         proxy.serve_http();
         if let Some(before) = before {
             tokio::task::spawn_local(before.take_over(Arc::clone(&proxy.shared), seats));
         }
+        systemd::ready();
         proxy.work().await;
         Ok(())
     }
@@ -212,6 +224,7 @@ impl Proxy {
     async fn stop(&self, how: How) {
         // First whoever sends clients here is to stop.
         self.metrics.stop();
+        systemd::stopping();
         let frontend = &self.shared.frontend;
         tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
         frontend.registry.hosts().for_each(|host| host.drain(&self.main));
@@ -227,7 +240,12 @@ impl Proxy {
     async fn hand_over(&mut self, passage: Passage) -> Handed {
         let (main, shared) = (Rc::clone(&self.main), Arc::clone(&self.shared));
         let accepting = self.accepting.clone();
-        let handover = Handover { main: &main, shared: &shared, accepting: &accepting };
+        let handover = Handover {
+            main: &main,
+            shared: &shared,
+            accepting: &accepting,
+            is_activated: self.is_activated,
+        };
         match handover.offer(&passage, &self.sockets).await {
             Ok(true) => {}
             Ok(false) => {

@@ -76,7 +76,9 @@ impl Predecessor {
         match answer.map_err(failed)? {
             Some(Passed { head: ToNew::Offer(offer), files, .. }) => {
                 let passage = Rc::new(passage);
-                Ok(Some((Self { passage, offer }, Inherited::new(files))))
+                let mut inherited = Inherited::new(files);
+                inherited.is_activated = offer.is_activated;
+                Ok(Some((Self { passage, offer }, inherited)))
             }
             Some(Passed { head: ToNew::Refused { why }, .. }) => Err(TakeoverError::Refused(why)),
             _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
@@ -223,6 +225,7 @@ pub(super) struct Handover<'a> {
     pub(super) main: &'a Rc<Worker>,
     pub(super) shared: &'a Arc<Shared>,
     pub(super) accepting: &'a watch::Sender<Accepting>,
+    pub(super) is_activated: bool,
 }
 
 /// How a handover ended.
@@ -251,8 +254,9 @@ impl Handover<'_> {
         tracing::info!(pid, version, "another process wants to take over");
         let frontend = &self.shared.frontend;
         let Heritage { salt_key, next_client } = frontend.heritage();
+        let is_activated = self.is_activated;
         let client_keys = frontend.registry.learned_keys();
-        let offer = Offer { next_client, salt_key, client_keys };
+        let offer = Offer { is_activated, next_client, salt_key, client_keys };
         let files: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
         passage.send(&ToNew::Offer(offer), &[], &files).await?;
         let ready = within(Some(READY_MAX), passage.receive::<ToOld>()).await;

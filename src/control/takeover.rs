@@ -59,6 +59,8 @@ pub enum ToNew {
 /// What the new process starts with.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Offer {
+    /// A service manager has decided where to listen.
+    pub is_activated: bool,
     /// The id of the next client.
     pub next_client: u64,
     /// What the salts of users are made from: a restart must not change them.

@@ -20,7 +20,12 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
-    Unix { socket: UnixListener, path: PathBuf },
+    Unix {
+        socket: UnixListener,
+        path: PathBuf,
+        /// Its file is removed at the end.
+        is_ours: bool,
+    },
 }
 
 /// Why a socket could not be opened.
@@ -44,6 +49,8 @@ fn hint(error: &io::Error) -> &'static str {
 /// Sockets that listen already, of a process before.
 #[derive(Debug, Default)]
 pub struct Inherited {
+    /// A service manager has decided where to listen: on these, and nowhere else.
+    pub is_activated: bool,
     tcp: Vec<(SocketAddr, TcpListener)>,
     unix: Vec<(PathBuf, UnixListener)>,
 }
@@ -66,6 +73,13 @@ impl Inherited {
         inherited
     }
 
+    /// Sockets of a service manager.
+    pub fn activated(sockets: Vec<OwnedFd>) -> Self {
+        let mut inherited = Self::new(sockets);
+        inherited.is_activated = true;
+        inherited
+    }
+
     /// The one that listens here.
     pub fn take_tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let place = self.tcp.iter().position(|(here, _)| *here == address)?;
@@ -85,8 +99,8 @@ pub struct SocketFiles(Vec<PathBuf>);
 impl SocketFiles {
     pub fn of(listeners: &[Listener]) -> Self {
         let paths = listeners.iter().filter_map(|listener| match listener {
-            Listener::Tcp(_) => None,
-            Listener::Unix { path, .. } => Some(path.clone()),
+            Listener::Unix { path, is_ours: true, .. } => Some(path.clone()),
+            Listener::Tcp(_) | Listener::Unix { .. } => None,
         });
         Self(paths.collect())
     }
@@ -116,6 +130,9 @@ pub fn listen(
     sockets: &Sockets,
     inherited: &mut Inherited,
 ) -> Result<Vec<Listener>, ListenError> {
+    if inherited.is_activated {
+        return activated(std::mem::take(inherited), sockets);
+    }
     let mut listeners = Vec::new();
     // First the unix socket: whoever waits for the port to answer finds both.
     if let Some(directory) = &options.unix_socket_dir {
@@ -130,7 +147,7 @@ pub fn listen(
                 Ok(socket)
             })
             .map_err(|error| ListenError { place: path.display().to_string(), error })?;
-        listeners.push(Listener::Unix { socket, path });
+        listeners.push(Listener::Unix { socket, path, is_ours: true });
     }
     for address in &options.addresses {
         let socket = inherited
@@ -143,6 +160,22 @@ pub fn listen(
                 Ok(socket)
             })
             .map_err(|error| ListenError { place: address.to_string(), error })?;
+        listeners.push(Listener::Tcp(socket));
+    }
+    Ok(listeners)
+}
+
+/// Just these. Their files are not ours.
+fn activated(inherited: Inherited, options: &Sockets) -> Result<Vec<Listener>, ListenError> {
+    let mut listeners = Vec::new();
+    for (path, socket) in inherited.unix {
+        let opened = socket.set_nonblocking(true);
+        opened.map_err(|error| ListenError { place: path.display().to_string(), error })?;
+        listeners.push(Listener::Unix { socket, path, is_ours: false });
+    }
+    for (address, socket) in inherited.tcp {
+        let opened = socket.set_nonblocking(true).and_then(|()| tune(&socket, options));
+        opened.map_err(|error| ListenError { place: address.to_string(), error })?;
         listeners.push(Listener::Tcp(socket));
     }
     Ok(listeners)

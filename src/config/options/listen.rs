@@ -114,8 +114,8 @@ pub(super) const PROCESS: &[Opt] = &[
         "pidfile",
         TEXT,
         "\"\"",
-        "Does nothing yet. A file that holds the process id while the proxy runs. A relative path \
-         starts at this file's directory. `\"\"` is none.",
+        "A file that holds the process id while the proxy runs. A relative path starts at this \
+         file's directory. `\"\"` is none.",
     )
     .restart(),
 ];
