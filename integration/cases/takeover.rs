@@ -79,6 +79,35 @@ fn a_transaction_ends_where_it_began() {
     });
 }
 
+/// Postgres sees no new connections, and never more than the pool may have.
+#[test]
+fn servers_go_along() {
+    run(async {
+        let settings = Settings::new().set("default_pool_size", 2);
+        let mut rig = Rig::start(settings).await;
+        let (mut first, mut second) = (rig.client().await, rig.client().await);
+        let pid = "select pg_backend_pid()";
+        second.query("begin").await;
+        let before = [first.value(pid).await, second.value(pid).await];
+        let old = rig.proxy.replace();
+        eventually("the first has moved", async || {
+            rig.proxy.process().log().contains("listening").then_some(())
+        })
+        .await;
+        assert_eq!(first.value(pid).await, before[0], "it is the same server");
+        let mut direct = Client::connect(&rig.postgres.address()).await;
+        let servers = "select count(*) from pg_stat_activity \
+                       where backend_type = 'client backend' and pid <> pg_backend_pid()";
+        assert_eq!(direct.value(servers).await, "2");
+        second.query("commit").await;
+        end_of(old).await;
+        first.query("begin").await;
+        assert_ne!(first.value(pid).await, second.value(pid).await);
+        let after = [first.value(pid).await, second.value(pid).await];
+        assert!(before.iter().all(|pid| after.contains(pid)), "{before:?} and {after:?}");
+    });
+}
+
 /// Requests that were sent and not yet served go along, whole or in part.
 #[test]
 fn what_was_sent_is_answered_by_the_next_one() {

@@ -173,7 +173,11 @@ impl Proxy {
         let _pid_file = path.map(|path| PidFile::write(path, takes_over)).transpose()?;
         proxy.serve_http();
         if let Some(before) = before {
-            tokio::task::spawn_local(before.take_over(Arc::clone(&proxy.shared), seats));
+            tokio::task::spawn_local(before.take_over(
+                Rc::clone(&proxy.main),
+                Arc::clone(&proxy.shared),
+                seats,
+            ));
         }
         systemd::ready();
         proxy.work().await;

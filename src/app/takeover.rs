@@ -2,17 +2,22 @@
 //!
 //! [`crate::control::takeover`] has the messages and their order.
 
-use super::TICK;
 use super::accept::Accepting;
 use super::worker::{Seat, Shared};
+use super::{TICK, settle};
 use crate::client::login::Heritage;
 use crate::config::Config;
 use crate::control::shutdown::{How, Patience, see_out};
-use crate::control::takeover::{CancelRequest, FORM, Offer, Parcel, ToNew, ToOld};
+use crate::control::takeover::{
+    Bequest, CancelRequest, FORM, Offer, Parcel, ToNew, ToOld, listed, settings_of,
+};
 use crate::net::listen::Inherited;
 use crate::net::passing::{Passage, Passed};
-use crate::net::stream::Detached;
-use crate::net::worker::{Worker, within};
+use crate::net::stream::{Detached, Stream};
+use crate::net::worker::{Worker, read_clock, within};
+use crate::pool::heirlooms::{Heirloom, lineage};
+use crate::pool::registry::Registry;
+use crate::server::BackendKey;
 use crate::session::settings::Settings;
 use std::collections::HashSet;
 use std::io;
@@ -31,6 +36,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// How long the new process may take from the offer until it accepts.
 const READY_MAX: Duration = Duration::from_mins(1);
+
+/// How long servers that nobody waits for may take to find their pools. There may be none for them.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 /// Why a process does not take over.
 #[derive(Debug, thiserror::Error)]
@@ -86,10 +94,12 @@ impl Predecessor {
     }
 
     /// Says that the clients may come, and takes them in until the last one has.
-    pub(super) async fn take_over(self, shared: Arc<Shared>, seats: Arc<[Seat]>) {
+    pub(super) async fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
         let (cancels, mut to_cancel) = unbounded_channel();
         let roster = &shared.frontend.roster;
         roster.ask_before(Some(cancels));
+        let registry = &shared.frontend.registry;
+        registry.hosts().for_each(|host| host.heirlooms.open());
         let passage = Rc::clone(&self.passage);
         let asking = tokio::task::spawn_local(async move {
             let mut sent = passage.send(&ToOld::Ready, &[], &[]).await;
@@ -107,6 +117,10 @@ impl Predecessor {
                     let parcel = Parcel { moved: client, sent: body, socket };
                     moved += usize::from(settle_in(&seats, parcel, settings));
                 }
+                Ok(Some(Passed { head: ToNew::Server(bequest), files, .. })) => {
+                    let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else { continue };
+                    inherit(&main, registry, bequest, socket);
+                }
                 Ok(Some(Passed { head: ToNew::Done, .. })) => break,
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => {
@@ -117,6 +131,15 @@ impl Predecessor {
         }
         roster.ask_before(None);
         asking.abort();
+        let settled_by = main.wake() + SETTLE_MAX;
+        loop {
+            let are_left: Vec<_> = registry.hosts().map(|host| host.take_in(&main)).collect();
+            if !are_left.contains(&true) || main.wake() >= settled_by {
+                break;
+            }
+            tokio::time::sleep(TICK / 10).await;
+        }
+        registry.hosts().for_each(|host| host.heirlooms.close());
         tracing::info!(clients = moved, "took over");
     }
 }
@@ -133,7 +156,10 @@ fn shared_settings(known: &mut HashSet<Arc<Settings>>, settings: Settings) -> Ar
 
 fn settle_in(seats: &[Seat], parcel: Parcel, settings: Arc<Settings>) -> bool {
     let Parcel { moved, sent, socket } = parcel;
-    match (Detached::inherited(socket, moved.peer()), seats.iter().min_by_key(|seat| seat.load())) {
+    match (
+        Detached::inherited(socket, moved.address.is_none()),
+        seats.iter().min_by_key(|seat| seat.load()),
+    ) {
         (Ok(socket), Some(seat)) => {
             seat.take_moved(socket, moved, sent, settings);
             true
@@ -143,6 +169,23 @@ fn settle_in(seats: &[Seat], parcel: Parcel, settings: Arc<Settings>) -> bool {
             false
         }
     }
+}
+
+/// A server that has come: some pool will want it, or nobody.
+fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: OwnedFd) {
+    let Some(host) = registry.hosts().find(|host| host.name == bequest.host) else { return };
+    let Bequest { lineage, is_unix, pid, secret, applied, params, age, .. } = bequest;
+    let Ok(socket) = Detached::inherited(socket, is_unix) else { return };
+    let now = read_clock();
+    host.heirlooms.add(Heirloom {
+        lineage,
+        socket,
+        key: BackendKey { pid, secret: secret.into() },
+        applied: settings_of(&applied),
+        params,
+        connected_at: now.checked_sub(age).unwrap_or(now),
+    });
+    host.take_in(main);
 }
 
 /// Where the next process asks for everything.
@@ -297,8 +340,8 @@ impl Handover<'_> {
                     None => return self.take_back(),
                 },
                 _ = look.tick() => {
-                    // What nobody uses here is in the other process' way.
-                    registry.hosts().for_each(|host| host.close_idle_servers(main));
+                    // The clients have gone there, and so do the servers.
+                    self.bequeath(&passage).await;
                     if main.wake() >= moves_until {
                         break;
                     }
@@ -312,9 +355,36 @@ impl Handover<'_> {
         if registry.clients() > 0 {
             self.see_out(How::WaitForServers).await;
         }
+        // What the last ones had.
+        settle(main, &shared.frontend).await;
+        self.bequeath(&passage).await;
         // Fails when the other one has gone by now: it needs no word then.
         drop(passage.send(&ToNew::Done, &[], &[]).await);
         Handed::Over
+    }
+
+    /// Gives what nobody uses here to the other process.
+    async fn bequeath(&self, passage: &Passage) {
+        for host in self.shared.frontend.registry.hosts() {
+            for (pool, mut server) in host.take_idle_servers(self.main) {
+                let now = self.main.now();
+                let bequest = Bequest {
+                    host: host.name.clone(),
+                    lineage: lineage(&pool.target),
+                    is_unix: matches!(server.stream(), Stream::Unix(_)),
+                    pid: server.key.pid,
+                    secret: server.key.secret.to_vec(),
+                    applied: listed(&server.applied),
+                    params: pool.catalog.base().unwrap_or_default(),
+                    age: now.saturating_duration_since(server.connected_at),
+                };
+                let Ok(socket) = server.stream().duplicate() else { continue };
+                let bequest = ToNew::Server(bequest);
+                if let Err(error) = passage.send(&bequest, &[], &[socket.as_fd()]).await {
+                    tracing::debug!("a server could not be handed over: {error}");
+                }
+            }
+        }
     }
 
     async fn see_out(&self, how: How) {

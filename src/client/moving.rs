@@ -5,7 +5,7 @@ use super::login::{Admitted, Arrival, Frontend};
 use super::orders::Obeyed;
 use crate::config::classes::Who;
 use crate::control::roster::{Key, Presence};
-use crate::control::takeover::{Moved, Parcel};
+use crate::control::takeover::{Moved, Parcel, listed};
 use crate::end::{End, EndReason};
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::Worker;
@@ -35,7 +35,6 @@ impl Client {
             .host
             .scheduler
             .with(|scheduler| scheduler.class_name(self.member.class).to_owned());
-        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let moved = Moved {
             id: self.here.id.0,
             secret: self.here.secret(),
@@ -46,7 +45,7 @@ impl Client {
                 Peer::Tcp(address) => Some(address),
                 Peer::Unix => None,
             },
-            settings: self.settings.iter().map(pair).collect(),
+            settings: listed(&self.settings),
             age: self.worker.now().saturating_duration_since(self.here.connected_at),
             is_skipping: self.is_skipping,
             to_swallow: self.to_swallow,

@@ -53,6 +53,8 @@ pub enum ToNew {
     Offer(Offer),
     /// The socket is with it; the body is what the client has sent.
     Client(Moved),
+    /// A server that nobody uses in the old process any more, and its socket.
+    Server(Bequest),
     Done,
 }
 
@@ -90,6 +92,22 @@ pub struct Moved {
     pub to_swallow: u32,
 }
 
+/// A server between two processes: idle, clean, and owing nothing.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Bequest {
+    /// The host of the configuration, by name.
+    pub host: String,
+    /// See [`crate::pool::heirlooms::lineage`].
+    pub lineage: String,
+    pub is_unix: bool,
+    pub pid: u32,
+    pub secret: Vec<u8>,
+    pub applied: Vec<(String, String)>,
+    /// What it reported when it let us in.
+    pub params: Vec<(String, String)>,
+    pub age: Duration,
+}
+
 /// A [`Moved`] client with its socket and what it has sent.
 #[derive(Debug)]
 pub struct Parcel {
@@ -108,10 +126,20 @@ impl Moved {
     }
 
     pub fn settings(&self) -> Settings {
-        let mut settings = Settings::default();
-        for (name, value) in &self.settings {
-            settings.set(name, value);
-        }
-        settings
+        settings_of(&self.settings)
     }
+}
+
+/// Settings as they travel.
+pub fn listed(settings: &Settings) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The same, arrived.
+pub fn settings_of(listed: &[(String, String)]) -> Settings {
+    let mut settings = Settings::default();
+    for (name, value) in listed {
+        settings.set(name, value);
+    }
+    settings
 }

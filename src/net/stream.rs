@@ -58,23 +58,20 @@ impl std::fmt::Display for Peer {
 }
 
 impl Detached {
-    /// A client's socket that another process had.
+    /// A socket that another process had.
     ///
     /// # Errors
     ///
     /// When it cannot be made not to block.
-    pub fn inherited(socket: OwnedFd, peer: Peer) -> io::Result<Self> {
-        Ok(match peer {
-            Peer::Tcp(_) => {
-                let socket = std::net::TcpStream::from(socket);
-                socket.set_nonblocking(true)?;
-                Self::Tcp(socket)
-            }
-            Peer::Unix => {
-                let socket = std::os::unix::net::UnixStream::from(socket);
-                socket.set_nonblocking(true)?;
-                Self::Unix(socket)
-            }
+    pub fn inherited(socket: OwnedFd, is_unix: bool) -> io::Result<Self> {
+        Ok(if is_unix {
+            let socket = std::os::unix::net::UnixStream::from(socket);
+            socket.set_nonblocking(true)?;
+            Self::Unix(socket)
+        } else {
+            let socket = std::net::TcpStream::from(socket);
+            socket.set_nonblocking(true)?;
+            Self::Tcp(socket)
         })
     }
 

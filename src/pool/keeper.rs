@@ -1,6 +1,7 @@
 //! Does what the scheduler says: opens servers, closes them, checks them, hands them over; and
 //! cleans those that a client left in the middle of something. All of it beside the clients.
 
+use super::heirlooms::lineage;
 use super::mailbox::Outcome;
 use super::words::waits_for;
 use super::{Host, Lease, Pool, Postgres};
@@ -19,7 +20,7 @@ use crate::server::upkeep::{DISCARD_ALL, Reset, UpkeepError, discards_all};
 use crate::session::ledger::Status;
 use crate::wire::encode;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -184,6 +185,39 @@ impl Host {
         self.act(worker, action);
     }
 
+    /// Has pools take in what has come of another process' servers, where nobody waits for one.
+    /// Answers whether any are left.
+    pub fn take_in(self: &Arc<Self>, worker: &Rc<Worker>) -> bool {
+        let now = worker.wake();
+        let lineages = self.heirlooms.lineages();
+        let pools = self.pools.with(|pools| pools.clone());
+        for pool in pools.iter().filter_map(Weak::upgrade) {
+            if lineages.contains(&lineage(&pool.target)) {
+                let action = self.scheduler.with(|scheduler| {
+                    scheduler.open_one(now, pool.id);
+                    scheduler.next_action()
+                });
+                self.act(worker, action);
+            }
+        }
+        !lineages.is_empty()
+    }
+
+    /// Gives its idle servers away, each with its pool.
+    pub fn take_idle_servers(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+    ) -> Vec<(Arc<Pool>, Box<Server>)> {
+        let now = worker.wake();
+        let (taken, action) = self.scheduler.with(|scheduler| {
+            let taken = scheduler.take_idle(now);
+            (taken, scheduler.next_action())
+        });
+        self.act(worker, action);
+        let with_pool = |(pool, server)| Some((self.pool(pool)?, server));
+        taken.into_iter().filter_map(with_pool).collect()
+    }
+
     /// Reads what idle servers said unasked, and closes those that are gone.
     pub fn hear_idle_servers(self: &Arc<Self>, worker: &Rc<Worker>) {
         let now = worker.wake();
@@ -203,15 +237,9 @@ impl Pool {
     /// Opens a server and brings it to the scheduler.
     async fn open(self: Arc<Self>, worker: Rc<Worker>, slot: SlotRef) {
         let guard = SlotGuard::new(&self, &worker, slot);
-        let limit = self.host.server_connect_timeout;
-        let connected = within(limit, connect(&self.target, &worker)).await;
-        let connected = connected.unwrap_or_else(|_| {
-            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
-            Err(ConnectError::Unreachable(error))
-        });
-        let connected = match connected {
-            Ok(connected) => self.run_connect_query(connected).await,
-            Err(error) => Err(error),
+        let connected = match self.host.heirlooms.next(&self.target, &worker).await {
+            Some(inherited) => Ok(inherited),
+            None => self.connect(&worker).await,
         };
         let now = worker.wake();
         let slot = guard.disarm();
@@ -241,6 +269,16 @@ impl Pool {
             }
         };
         self.host.act(&worker, action);
+    }
+
+    async fn connect(&self, worker: &Worker) -> Result<Connected, ConnectError> {
+        let limit = self.host.server_connect_timeout;
+        let connected = within(limit, connect(&self.target, worker)).await;
+        let connected = connected.unwrap_or_else(|_| {
+            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
+            Err(ConnectError::Unreachable(error))
+        })?;
+        self.run_connect_query(connected).await
     }
 
     /// Its errors are logged and the server is used all the same; one that it breaks is not.

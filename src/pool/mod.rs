@@ -11,6 +11,7 @@
 //! - A lease ends by [`Pool::give_back`] with nothing owed, or its server is cleaned or closed.
 //! - No lock is held while anything is sent, awaited or logged.
 
+pub mod heirlooms;
 pub mod keeper;
 pub mod logins;
 pub mod mailbox;
@@ -21,6 +22,7 @@ pub mod waiting;
 pub mod welcome;
 pub mod words;
 
+use self::heirlooms::Heirlooms;
 use self::mailbox::Mailbox;
 use self::membership::Classes;
 use self::registry::Gate;
@@ -76,6 +78,8 @@ pub struct Host {
     /// Connecting, cleaning, checking: what runs beside the clients.
     tasks: TaskTracker,
     classes: Classes,
+    /// Servers of a process before, that pools take instead of opening their own.
+    pub heirlooms: Heirlooms,
 }
 
 /// The servers of one database and user.
@@ -131,6 +135,7 @@ impl Host {
             pools: Shared::default(),
             tasks,
             classes: Classes::default(),
+            heirlooms: Heirlooms::default(),
         })
     }
 

@@ -50,6 +50,11 @@ impl Catalog {
         });
     }
 
+    /// What a server of this pool reports before anybody has set anything, as far as one has.
+    pub fn base(&self) -> Option<Vec<(String, String)>> {
+        self.0.with(|kept| kept.base.clone())
+    }
+
     /// The welcome for clients with these settings, if it is known; without `application_name`.
     pub fn find(&self, settings: &Settings) -> Option<Arc<Welcome>> {
         self.0.with(|kept| {

@@ -131,6 +131,26 @@ impl<S: Site> Scheduler<S> {
         self.grow(now);
     }
 
+    /// Opens one more server for a pool, if there is room and none is being opened: for the caller, who
+    /// has one at hand that nobody has waited for.
+    pub fn open_one(&mut self, now: Instant, pool: PoolId) {
+        if self.slots.counts(pool).connecting == 0 && self.may_add(now, pool) {
+            self.connect(now, pool);
+        }
+    }
+
+    /// Takes every idle server out: for another process to use.
+    pub fn take_idle(&mut self, now: Instant) -> Vec<(PoolId, S::Conn)> {
+        let mut taken = Vec::new();
+        for pool in self.slots.pools() {
+            while let Some(index) = self.slots.longest_idle(pool) {
+                taken.extend(self.slots.vacate(now, index).map(|conn| (pool, conn)));
+            }
+        }
+        self.grow(now);
+        taken
+    }
+
     /// More is open than a limit allows.
     pub(super) fn has_surplus(&self, pool: PoolId) -> bool {
         let limits = &self.of(pool).limits;

@@ -1,0 +1,191 @@
+//! Servers that another process hands over, on their way into their pools.
+//!
+//! While a process takes over, a pool that would open a connection waits a moment for one that the
+//! other process gives up: that is sooner there, and Postgres never has both processes' connections.
+
+use crate::base::shared::Shared;
+use crate::net::stream::Detached;
+use crate::net::worker::{Worker, within};
+use crate::server::connect::{Connected, Target};
+use crate::server::{BackendKey, Server};
+use crate::session::settings::Settings;
+use crate::wire::encode;
+use std::collections::HashSet;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How long a pool waits for one at most. A server is handed over within milliseconds once its
+/// transaction is over; whose transaction is longer keeps it.
+const WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// A server between two processes: nobody's, owing nothing.
+#[derive(Debug)]
+pub struct Heirloom {
+    /// Where it leads, as [`lineage`] says.
+    pub lineage: String,
+    pub socket: Detached,
+    pub key: BackendKey,
+    pub applied: Settings,
+    /// What it reported when it let us in.
+    pub params: Vec<(String, String)>,
+    pub connected_at: Instant,
+}
+
+/// What two servers have in common of which either may take the other's place.
+pub fn lineage(target: &Target) -> String {
+    format!("{:?} {:?} {:?}", target.address, target.dbname, target.user)
+}
+
+/// Those that have come and are in no pool so far.
+#[derive(Debug, Default)]
+pub struct Heirlooms {
+    waiting: Shared<Vec<Heirloom>>,
+    is_open: Shared<bool>,
+    news: Notify,
+}
+
+impl Heirlooms {
+    /// Servers may come from now on.
+    pub fn open(&self) {
+        self.is_open.with(|is_open| *is_open = true);
+    }
+
+    /// One has come.
+    pub fn add(&self, heirloom: Heirloom) {
+        self.waiting.with(|waiting| waiting.push(heirloom));
+        self.news.notify_waiters();
+    }
+
+    /// No more come. Those that nobody wanted are let go.
+    pub fn close(&self) {
+        self.is_open.with(|is_open| *is_open = false);
+        self.news.notify_waiters();
+        for heirloom in self.waiting.with(std::mem::take) {
+            let mut goodbye = Vec::with_capacity(5);
+            encode::terminate(&mut goodbye);
+            // Closing says the same.
+            let _said = match heirloom.socket {
+                Detached::Tcp(mut socket) => socket.write(&goodbye),
+                Detached::Unix(mut socket) => socket.write(&goodbye),
+            };
+        }
+    }
+
+    /// One that leads where `target` does, if one comes in time. At once `None` while no other process
+    /// hands anything over.
+    pub(super) async fn next(&self, target: &Target, worker: &Worker) -> Option<Connected> {
+        if !self.is_open.with(|is_open| *is_open) {
+            return None;
+        }
+        let lineage = lineage(target);
+        let found = within(Some(WAIT_MAX), async {
+            loop {
+                // Asked to tell first: one that comes in between is not missed.
+                let mut news = std::pin::pin!(self.news.notified());
+                news.as_mut().enable();
+                if let Some(heirloom) = self.take(&lineage) {
+                    return Some(heirloom);
+                }
+                if !self.is_open.with(|is_open| *is_open) {
+                    return None;
+                }
+                news.await;
+            }
+        });
+        found.await.ok().flatten()?.settled(worker)
+    }
+
+    /// Where those lead that are in no pool so far.
+    pub(super) fn lineages(&self) -> HashSet<String> {
+        let lineage = |heirloom: &Heirloom| heirloom.lineage.clone();
+        self.waiting.with(|waiting| waiting.iter().map(lineage).collect())
+    }
+
+    fn take(&self, lineage: &str) -> Option<Heirloom> {
+        self.waiting.with(|waiting| {
+            let place = waiting.iter().position(|heirloom| heirloom.lineage == lineage)?;
+            Some(waiting.remove(place))
+        })
+    }
+}
+
+impl Heirloom {
+    /// As a server of this process. `None`: it is dead, or the kernel has no room for it.
+    fn settled(self, worker: &Worker) -> Option<Connected> {
+        let stream = self.socket.attach().ok()?;
+        let mut server = Server::new(stream, worker.id, self.key, self.connected_at);
+        server.applied = Arc::new(self.applied);
+        if server.stream().has_input() && !server.read_unasked() {
+            return None;
+        }
+        Some(Connected { server, params: self.params })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Heirloom, Heirlooms, lineage};
+    use crate::base::ids::WorkerId;
+    use crate::config::{Config, HostAddress};
+    use crate::net::stream::Detached;
+    use crate::net::worker::{Worker, read_clock};
+    use crate::server::BackendKey;
+    use crate::server::connect::Target;
+    use crate::session::settings::Settings;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn target(dbname: &str) -> Target {
+        Target {
+            address: HostAddress::Tcp { host: "here".to_owned(), port: 1 },
+            sockets: Config::default().sockets,
+            user: "app".to_owned(),
+            dbname: dbname.to_owned(),
+            credential: None,
+        }
+    }
+
+    fn heirloom(dbname: &str, pid: u32) -> (UnixStream, Heirloom) {
+        let (far, socket) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let heirloom = Heirloom {
+            lineage: lineage(&target(dbname)),
+            socket: Detached::Unix(socket),
+            key: BackendKey { pid, secret: [1, 2, 3, 4].into() },
+            applied: Settings::default(),
+            params: vec![],
+            connected_at: read_clock(),
+        };
+        (far, heirloom)
+    }
+
+    #[tokio::test]
+    async fn each_goes_where_it_leads_and_nobody_waits_for_ever() {
+        let (heirlooms, worker) = (Heirlooms::default(), Worker::new(WorkerId(1)));
+        assert!(heirlooms.next(&target("a"), &worker).await.is_none(), "nothing is handed over");
+        heirlooms.open();
+        let wanted = target("a");
+        let waiting = heirlooms.next(&wanted, &worker);
+        let coming = async {
+            tokio::task::yield_now().await;
+            heirlooms.add(heirloom("b", 1).1);
+            heirlooms.add(heirloom("a", 2).1);
+        };
+        let (found, ()) = tokio::join!(waiting, coming);
+        // Its other end has gone: it is not lent to anybody.
+        assert!(found.is_none());
+        let (_far, alive) = heirloom("a", 3);
+        heirlooms.add(alive);
+        let found = heirlooms.next(&target("a"), &worker).await.unwrap();
+        assert_eq!(found.server.key.pid, 3);
+        assert!(heirlooms.next(&target("a"), &worker).await.is_none(), "not for ever");
+        let (mut unwanted, left) = heirloom("c", 4);
+        heirlooms.add(left);
+        heirlooms.close();
+        let mut goodbye = Vec::new();
+        unwanted.read_to_end(&mut goodbye).unwrap();
+        assert_eq!(goodbye, b"X\0\0\0\x04");
+    }
+}
