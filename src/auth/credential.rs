@@ -2,7 +2,7 @@
 
 use super::md5::{MD5_RESPONSE_BYTES, Md5Hash};
 use super::scram::client::ClientSecret;
-use super::scram::{ClientKey, ClientKeys, Mock, ScramSecret};
+use super::scram::{ClientKey, ClientKeys, Mock, PasswordMark, ScramSecret};
 use super::stored::Stored;
 use crate::base::secret::Secret;
 use sha2::{Digest, Sha256};
@@ -26,6 +26,8 @@ pub struct Credential {
     scram_secret: OnceLock<Arc<ScramSecret>>,
     /// Known at once with a plain password, learned from a client with a SCRAM secret.
     client_secret: OnceLock<ClientSecret>,
+    /// The first password that was right for a SCRAM secret. One: clients of a user send the same.
+    proven: OnceLock<PasswordMark>,
 }
 
 impl Credential {
@@ -36,6 +38,7 @@ impl Credential {
             stored,
             scram_secret: OnceLock::new(),
             client_secret: OnceLock::new(),
+            proven: OnceLock::new(),
         };
         if let Some(password) = credential.plain_password() {
             let secret = ClientSecret::password(password.clone());
@@ -87,30 +90,41 @@ impl Credential {
         Some(Arc::clone(self.scram_secret.get_or_init(derive)))
     }
 
-    /// Whether [`Credential::check_plain`] is **slow** for this user and must not run on a worker.
-    pub fn is_plain_slow(&self) -> bool {
+    /// Whether only SCRAM, or the password itself, shows that a client is this user.
+    pub fn is_scram(&self) -> bool {
         matches!(self.stored, Stored::Scram(_))
     }
 
-    /// Checks a password that a client sent in the clear. What comes back is that password: with
-    /// it we can log in to Postgres whatever Postgres asks for.
+    /// Checks a password that a client sent in the clear, as far as that is no slow work. `None`:
+    /// only [`Credential::check_plain`] can tell.
     ///
     /// A password that is no UTF-8 is refused: no configuration can hold it. So is one with a
     /// zero byte, which no client can send; HMAC would take it for padding.
-    pub fn check_plain(&self, password: &[u8]) -> Option<Secret> {
-        let text = str::from_utf8(password).ok()?;
-        if text.is_empty() || text.contains('\0') {
-            return None;
+    pub fn check_plain_at_once(&self, password: &[u8]) -> Option<bool> {
+        if password.is_empty() || password.contains(&0) || str::from_utf8(password).is_err() {
+            return Some(false);
         }
-        let right = match &self.stored {
-            Stored::Md5(hash) => Md5Hash::of_password(&self.user, password) == *hash,
-            Stored::Plain(stored) => equal(stored.reveal().as_bytes(), password),
+        match &self.stored {
+            Stored::Md5(hash) => Some(Md5Hash::of_password(&self.user, password) == *hash),
+            Stored::Plain(stored) => Some(equal(stored.reveal().as_bytes(), password)),
             Stored::Scram(secret) => {
-                let keys = secret.check_password(password);
-                keys.map(|keys| self.keep(keys)).is_some()
+                let proven = self.proven.get()?;
+                (secret.mark(password) == *proven).then_some(true)
             }
-        };
-        right.then(|| Secret::new(text.to_owned()))
+        }
+    }
+
+    /// The same to the end. **Slow** unless [`Credential::check_plain_at_once`] knows: so only call
+    /// it where one may block. A password that was right for a SCRAM secret is known from then on.
+    pub fn check_plain(&self, password: &[u8]) -> bool {
+        if let Some(is_right) = self.check_plain_at_once(password) {
+            return is_right;
+        }
+        let Stored::Scram(secret) = &self.stored else { return false };
+        let Some(keys) = secret.check_password(password) else { return false };
+        self.keep(keys);
+        self.proven.get_or_init(|| secret.mark(password));
+        true
     }
 
     /// Checks a client's answer to an MD5 challenge, `md5…` without its zero byte. Never right for
@@ -204,10 +218,12 @@ mod tests {
         ];
         for stored in forms {
             let ann = Credential::new("ann", stored);
-            let checked = ann.check_plain(b"pencil").expect("the right password");
-            assert_eq!(checked.reveal(), "pencil");
-            for wrong in [&b""[..], b"pencils", b"penci", b"Pencil", b"pencil\0", b"\xff"] {
-                assert!(ann.check_plain(wrong).is_none(), "{ann:?} {wrong:?}");
+            // The second time, when one was right before, too.
+            for _ in 0..2 {
+                assert!(ann.check_plain(b"pencil"), "{ann:?}");
+                for wrong in [&b""[..], b"pencils", b"penci", b"Pencil", b"pencil\0", b"\xff"] {
+                    assert!(!ann.check_plain(wrong), "{ann:?} {wrong:?}");
+                }
             }
         }
     }
@@ -241,7 +257,7 @@ mod tests {
     #[test]
     fn an_empty_password_lets_nobody_in() {
         let nobody = Credential::new("nobody", Stored::parse(""));
-        assert!(nobody.check_plain(b"").is_none());
+        assert!(!nobody.check_plain(b""));
         let response = Md5Hash::of_password("nobody", b"").response([0; 4]);
         assert!(!nobody.check_md5(&response, [0; 4]));
         assert!(!nobody.can_scram());
@@ -269,11 +285,26 @@ mod tests {
     #[test]
     fn a_plain_password_is_as_good_as_a_proof_to_learn_from() {
         let ann = Credential::new("ann", scram(b"pencil"));
-        assert!(ann.is_plain_slow());
-        assert!(ann.check_plain(b"pen").is_none());
+        assert!(!ann.check_plain(b"pen"));
         assert!(ann.client_secret().is_none());
-        assert!(ann.check_plain(b"pencil").is_some());
+        assert!(ann.check_plain(b"pencil"));
         assert!(ann.client_secret().is_some());
+    }
+
+    #[test]
+    fn a_password_that_was_right_is_known_without_slow_work() {
+        let ann = Credential::new("ann", scram(b"pencil"));
+        assert_eq!(ann.check_plain_at_once(b"pencil"), None);
+        assert!(!ann.check_plain(b"pen"));
+        assert_eq!(ann.check_plain_at_once(b"pen"), None, "what was wrong is not kept");
+        assert!(ann.check_plain(b"pencil"));
+        assert_eq!(ann.check_plain_at_once(b"pencil"), Some(true));
+        assert_eq!(ann.check_plain_at_once(b"pen"), None);
+        assert_eq!(ann.check_plain_at_once(b""), Some(false));
+        let bob = Credential::new("bob", Stored::parse("pencil"));
+        assert_eq!(bob.check_plain_at_once(b"pencil"), Some(true));
+        assert_eq!(bob.check_plain_at_once(b"pen"), Some(false));
+        assert!(!format!("{ann:?}").contains("pencil"));
     }
 
     #[test]

@@ -132,11 +132,11 @@ impl Frontend {
             return Err(End::protocol("invalid password packet"));
         };
         let Some(credential) = credential else { return Ok(false) };
-        if !credential.is_plain_slow() {
-            return Ok(credential.check_plain(password).is_some());
+        if let Some(is_right) = credential.check_plain_at_once(password) {
+            return Ok(is_right);
         }
         let (known, password) = (Arc::clone(credential), password.to_vec());
-        let checked = self.compute(move || known.check_plain(&password).is_some()).await;
+        let checked = self.compute(move || known.check_plain(&password)).await;
         Ok(checked.unwrap_or(false))
     }
 
@@ -226,5 +226,5 @@ fn scram_failure(error: ScramError) -> Result<bool, End> {
 }
 
 fn is_scram(credential: Option<&Arc<Credential>>) -> bool {
-    credential.is_some_and(|credential| credential.is_plain_slow())
+    credential.is_some_and(|credential| credential.is_scram())
 }

@@ -21,6 +21,8 @@ pub type ClientKey = Key<OfClient>;
 pub type ServerKey = Key<OfServer>;
 /// The hash of the [`ClientKey`]: checks proofs.
 pub type StoredKey = Key<OfStored>;
+/// A hash by which a password that was right before is recognised.
+pub type PasswordMark = Key<OfPassword>;
 
 /// One of the 32-byte keys; which one is in the type. Zeroed when dropped, compared in constant
 /// time, never printed.
@@ -33,6 +35,9 @@ pub struct Key<Role> {
 /// The role of a [`ClientKey`].
 #[derive(Clone, Copy, Debug)]
 pub enum OfClient {}
+/// The role of a [`PasswordMark`].
+#[derive(Clone, Copy, Debug)]
+pub enum OfPassword {}
 /// The role of a [`ServerKey`].
 #[derive(Clone, Copy, Debug)]
 pub enum OfServer {}

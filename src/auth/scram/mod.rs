@@ -26,7 +26,7 @@ pub mod server;
 mod tests;
 
 pub use attributes::Malformed;
-pub use keys::{ClientKey, ITERATIONS_MAX, Iterations, ServerKey, StoredKey};
+pub use keys::{ClientKey, ITERATIONS_MAX, Iterations, PasswordMark, ServerKey, StoredKey};
 pub use mock::Mock;
 pub use secret::{ClientKeys, ScramSecret};
 

@@ -1,7 +1,7 @@
 //! What either end keeps instead of a password.
 
 use super::attributes::{decode_key, decode_salt};
-use super::keys::{self, ClientKey, Iterations, Key, ServerKey, StoredKey};
+use super::keys::{self, ClientKey, Iterations, Key, PasswordMark, ServerKey, StoredKey};
 use crate::base::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -89,6 +89,12 @@ impl ScramSecret {
     pub fn check_password(&self, password: &[u8]) -> Option<ClientKeys> {
         let keys = ClientKeys::of_password(password, &self.salt, self.iterations);
         self.accepts(&keys.client_key).then_some(keys)
+    }
+
+    /// What to recognise `password` by, among others that come with this secret. Fast, so it must
+    /// never leave the process: whoever reads it tries passwords without the iterations.
+    pub fn mark(&self, password: &[u8]) -> PasswordMark {
+        Key::new(keys::hmac(self.server_key.bytes(), &[password]))
     }
 
     /// What a client logs in with that knows `client_key`; `None` if it does not fit.
