@@ -3,10 +3,15 @@
 use super::{Config, User};
 use crate::base::glob::Glob;
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A rule that is more than so many rules of one database, user, name and network each is not looked
+/// at in such detail: each of a thousand classes is compared with all before it.
+const PARTS_MAX: usize = 256;
 
 /// A `[[classes]]` section.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,6 +148,42 @@ impl Rule {
             && covers_names(&self.application_name, &other.application_name)
             && covers_addresses(&self.client, &other.client)
     }
+
+    /// Which of these rules match, between them, whoever matches this one: for each database, user,
+    /// name and network in it there is one. `None`: somebody is left, or it is not certain.
+    pub(super) fn covered_by(&self, others: &[&Self]) -> Option<BTreeSet<usize>> {
+        let first = |part: Self| others.iter().position(|other| other.covers(&part));
+        self.parts()?.into_iter().map(first).collect()
+    }
+
+    /// Rules with one item in each list, which are this one together. `None`: too many.
+    fn parts(&self) -> Option<Vec<Self>> {
+        let anywhere = AddressRule::all();
+        let client = if self.client.is_empty() { &anywhere } else { &self.client[..] };
+        let names = [&self.database, &self.user, &self.application_name].map(Vec::len);
+        let lengths = names.into_iter().chain([client.len()]).map(|length| length.max(1));
+        if lengths.fold(1, usize::saturating_mul) > PARTS_MAX {
+            return None;
+        }
+        let mut parts = vec![Self::default()];
+        parts = split(&parts, &self.database, |part, glob| part.database = glob);
+        parts = split(&parts, &self.user, |part, glob| part.user = glob);
+        parts = split(&parts, &self.application_name, |part, glob| part.application_name = glob);
+        Some(split(&parts, client, |part, rule| part.client = rule))
+    }
+}
+
+/// Each of `parts` once for each of `items`; as it is where there are none, which is any.
+fn split<T: Clone>(parts: &[Rule], items: &[T], set: impl Fn(&mut Rule, Vec<T>)) -> Vec<Rule> {
+    if items.is_empty() {
+        return parts.to_vec();
+    }
+    let with = |part: &Rule, item: &T| {
+        let mut part = part.clone();
+        set(&mut part, vec![item.clone()]);
+        part
+    };
+    parts.iter().flat_map(|part| items.iter().map(|item| with(part, item))).collect()
 }
 
 /// Each glob by one of the others: what only several of them cover together is not found.

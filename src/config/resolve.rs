@@ -5,6 +5,7 @@ mod class_checks;
 mod classes;
 mod overload;
 mod proxy;
+mod quota_checks;
 mod sections;
 
 pub(super) use checks::may_be_about_lost_lines;

@@ -1,6 +1,7 @@
 //! The configuration as a whole: files on disk, defaults, findings, properties.
 
 mod class_findings;
+mod class_warnings;
 mod classes;
 mod defaults;
 mod findings;

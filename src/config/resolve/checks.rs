@@ -63,7 +63,7 @@ pub(super) fn check(config: &Config, tables: &Tables<'_>, findings: &mut Finding
     pool_sizes(config, tables, findings);
     hosts(config, tables, findings);
     reach(config, tables, findings);
-    overload::check(config, tables.overload, findings);
+    overload::check(config, tables, findings);
     if config.auth.kind != AuthType::Trust {
         logins(config, tables, findings);
         console_users(config, tables, findings);

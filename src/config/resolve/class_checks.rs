@@ -2,6 +2,7 @@
 
 use super::checks::Tables;
 use super::classes::Placed;
+use super::quota_checks;
 use crate::base::glob::Glob;
 use crate::config::classes::{ClassChoice, Rule};
 use crate::config::findings::{Findings, Problem};
@@ -16,12 +17,13 @@ pub(super) fn check(
     findings: &mut Findings,
 ) {
     names(classes, findings);
-    shadows(classes, findings);
+    shadows(config, classes, findings);
     choices(config, tables, findings);
     for host in config.hosts.values() {
         reserves(config, host, classes, findings);
     }
     for placed in classes.iter().filter(|placed| placed.is_sound) {
+        quota_checks::check(config, placed, findings);
         match &placed.class.rule {
             Some(rule) => strangers(config, placed, rule, findings),
             None => nobody(config, placed, findings),
@@ -43,26 +45,60 @@ fn names(classes: &[Placed<'_>], findings: &mut Findings) {
     }
 }
 
-/// Rules that never hold, because one before them always does.
-fn shadows(classes: &[Placed<'_>], findings: &mut Findings) {
-    let rules = classes.iter().filter(|placed| placed.is_sound);
-    let rules: Vec<_> =
-        rules.filter_map(|placed| Some((placed, placed.class.rule.as_ref()?))).collect();
-    for (index, (placed, rule)) in rules.iter().enumerate() {
-        let mut earlier = rules[..index].iter();
-        if let Some((first, _)) = earlier.find(|(_, earlier)| earlier.covers(rule)) {
-            let (name, other) = (&placed.class.name, &first.class.name);
-            let problem = Problem::new(
-                "shadowed-class",
-                format!(
-                    "no client gets to class `{name}`: `{other}` on line {} matches them all before.",
-                    first.table.line
-                ),
-                format!("Move `{name}` before `{other}`, or narrow the `match` of `{other}`."),
-            );
-            findings.error(placed.rule_line(""), problem);
-        }
+/// Rules that never hold, because those before them always do.
+fn shadows(config: &Config, classes: &[Placed<'_>], findings: &mut Findings) {
+    let sound = classes.iter().filter(|placed| placed.is_sound);
+    let (placed, rules): (Vec<_>, Vec<_>) =
+        sound.filter_map(|placed| Some((placed, placed.class.rule.as_ref()?))).unzip();
+    for (index, rule) in rules.iter().enumerate() {
+        let Some(first) = rules[..index].iter().position(|earlier| earlier.covers(rule)) else {
+            if let Some(several) = rule.covered_by(&rules[..index]) {
+                let several: Vec<_> = several.into_iter().map(|at| placed[at]).collect();
+                let problem = shadowed(config, placed[index], &several);
+                findings.warning(placed[index].rule_line(""), problem);
+            }
+            continue;
+        };
+        let problem = shadowed(config, placed[index], &[placed[first]]);
+        findings.error(placed[index].rule_line(""), problem);
     }
+}
+
+/// So many of those that shadow a class are named.
+const NAMED_MAX: usize = 4;
+
+fn shadowed(config: &Config, placed: &Placed<'_>, by: &[&Placed<'_>]) -> Problem {
+    let name = &placed.class.name;
+    let named =
+        |other: &&Placed<'_>| format!("`{}` on line {}", other.class.name, other.table.line);
+    let mut others: Vec<_> = by.iter().take(NAMED_MAX).map(named).collect();
+    if by.len() > NAMED_MAX {
+        others.push(format!("{} more", by.len() - NAMED_MAX));
+    }
+    let last = others.pop().unwrap_or_default();
+    let others = match others.as_slice() {
+        [] => last,
+        _ => format!("{} and {last}", others.join(", ")),
+    };
+    let (holds, them, their_match) = match by {
+        [one] => {
+            let other = &one.class.name;
+            ("matches", format!("`{other}`"), format!("the `match` of `{other}`"))
+        }
+        _ => ("match", "them".to_owned(), "their `match`".to_owned()),
+    };
+    let (nobody, action) = if is_chosen(config, name) {
+        (
+            format!("nobody is in class `{name}` by its `match`, only who chooses it"),
+            format!("Leave its `match` out, move it before {them}, or narrow {their_match}."),
+        )
+    } else {
+        (
+            format!("no client gets to class `{name}`"),
+            format!("Move `{name}` before {them}, or narrow {their_match}."),
+        )
+    };
+    Problem::new("shadowed-class", format!("{nobody}: {others} {holds} them all before."), action)
 }
 
 /// Classes that users may choose, and that are not there.

@@ -30,7 +30,13 @@ pub(super) struct Placed<'a> {
 impl Placed<'_> {
     /// The line of an option of `match`.
     pub(super) fn rule_line(&self, name: &str) -> usize {
-        match self.table.entries.get(Section::ClassMatch.name()).map(|entry| &entry.raw.value) {
+        self.part_line(Section::ClassMatch, name)
+    }
+
+    /// The line of an option of the class, or of a part of it.
+    pub(super) fn part_line(&self, section: Section, name: &str) -> usize {
+        match self.table.entries.get(section.name()).map(|entry| &entry.raw.value) {
+            _ if section == Section::Class => line_of(self.table, name),
             Some(RawValue::Table(table)) => line_of(table, name),
             _ => self.table.line,
         }

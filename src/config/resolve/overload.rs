@@ -1,12 +1,15 @@
 //! The section `[overload]`.
 
+use super::checks::Tables;
 use crate::config::file::RawTable;
 use crate::config::findings::{Findings, Problem};
 use crate::config::options::Section;
 use crate::config::overload::{ErrorCompat, LoginGate, Overload, Shed};
 use crate::config::reader::{Reader, line_of};
-use crate::config::{Config, units};
+use crate::config::{Config, Database, PoolOverrides, units};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The section, and its options as the console shows them.
 pub(super) fn resolve(
@@ -49,13 +52,11 @@ pub(super) fn resolve(
 }
 
 /// What other timeouts are always faster than.
-pub(super) fn check(config: &Config, table: &RawTable, findings: &mut Findings) {
-    let mut warn = |name, longest, other: &str, limit| {
-        let (longest, limit) = (units::show_duration(longest), units::show_duration(limit));
-        let message =
-            format!("`{name}` is {longest}, but `{other}` ends the wait after {limit} already.");
-        let action = format!("Write less than \"{limit}\".");
-        findings.warning(line_of(table, name), Problem::new("never-reached", message, action));
+pub(super) fn check(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {
+    pressure(config, tables, findings);
+    let mut warn = |name, longest, other, limit| {
+        let problem = never_reached(name, longest, other, limit);
+        findings.warning(line_of(tables.overload, name), problem);
     };
     if let Some(limit) = config.clients.client_login_timeout
         && config.overload.logins.wait >= limit
@@ -71,5 +72,47 @@ pub(super) fn check(config: &Config, table: &RawTable, findings: &mut Findings) 
         && longest >= limit
     {
         warn("shed", longest, "query_wait_timeout", limit);
+    }
+}
+
+fn never_reached(name: &str, longest: Duration, other: &str, limit: Duration) -> Problem {
+    let (longest, limit) = (units::show_duration(longest), units::show_duration(limit));
+    let message = format!("`{name}` is {longest}, but `{other}` comes first, after {limit}.");
+    Problem::new("never-reached", message, format!("Write less than \"{limit}\"."))
+}
+
+/// Where so much time in a transaction is too long while others wait that it is too long anyway.
+fn pressure(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {
+    const NAME: &str = "idle_transaction_pressure_timeout";
+    let (all, databases, users) = (&config.timeouts, &config.databases, &config.users);
+    let mut check = |line, pressure: Option<Duration>, longest: Option<Duration>| {
+        if let (Some(pressure), Some(longest)) = (pressure, longest)
+            && pressure >= longest
+        {
+            let problem = never_reached(NAME, pressure, "idle_transaction_timeout", longest);
+            findings.warning(line, problem);
+        }
+    };
+    let own = |overrides: &PoolOverrides| overrides.idle_transaction_pressure_timeout;
+    let idle = |overrides: &PoolOverrides| {
+        overrides.idle_transaction_timeout.map(|idle| idle.unwrap_or(Duration::MAX))
+    };
+    let default = all.idle_transaction_timeout.unwrap_or(Duration::MAX);
+    let of_database = |database: &Arc<Database>| idle(&database.overrides).unwrap_or(default);
+    // Whoever inherits it may have the longest time that anybody has.
+    let heirs = users.values().filter(|user| own(&user.overrides).is_none());
+    let of_heirs = heirs.filter_map(|user| idle(&user.overrides)).max();
+    let inherited = databases.values().filter(|database| own(&database.overrides).is_none());
+    let longest = inherited.map(of_database).chain(of_heirs).max();
+    check(line_of(tables.overload, NAME), all.idle_transaction_pressure_timeout, longest);
+    for database in databases.values() {
+        let line = tables.line("databases", &database.name, NAME);
+        let longest = Some(of_database(database)).max(of_heirs);
+        check(line, own(&database.overrides).flatten(), longest);
+    }
+    let of_any = databases.values().map(of_database).max();
+    for user in users.values() {
+        let line = tables.line("users", &user.name, NAME);
+        check(line, own(&user.overrides).flatten(), idle(&user.overrides).or(of_any));
     }
 }
