@@ -110,7 +110,7 @@ fn a_line_that_is_full_refuses_the_next_and_its_session_goes_on() {
         assert_eq!(error.shown(), "E(ERROR 57014)");
         assert_eq!(error.field(b'R').as_deref(), Some("pooler_queue_full"));
         let detail = error.field(b'D').unwrap_or_default();
-        assert_eq!(detail, "1 requests of its class wait already (max_queued)");
+        assert_eq!(detail, "as many requests of its class wait as may: 1 (max_queued)");
         assert!(error.field(b'H').is_some());
         assert_eq!(console.number("batch", "refused").await, 1);
         holder.query("commit").await;

@@ -28,7 +28,7 @@ fn assert_shed(error: &Frame) {
     assert_eq!(error.field(b'R').as_deref(), Some("pooler_shed"));
     let detail = error.field(b'D').unwrap_or_default();
     assert!(detail.contains("may wait at most 50 ms (shed)"), "{detail}");
-    assert!(detail.contains("requests wait"), "{detail}");
+    assert!(detail.ends_with("; 1 request waits"), "{detail}");
     let hint = error.field(b'H').unwrap_or_default();
     assert_eq!(hint, "Retry with backoff; the session stays usable.");
 }
@@ -116,10 +116,33 @@ fn who_waits_is_told_for_what() {
         let detail = notice.field(b'D').unwrap_or_default();
         assert_eq!(
             detail,
-            "It waits for another of its class, which holds 1 servers (max_in_flight)."
+            "It waits for another of its class, which holds 1 server (max_in_flight)."
         );
         holder.query("commit").await;
         assert_eq!(waiter.answer().await[2], "D(served)");
+    });
+}
+
+#[test]
+fn who_has_waited_too_long_is_told_what_the_servers_do() {
+    run(async {
+        let settings = with_console(Settings::new().pool_size(3));
+        let rig = Rig::start(settings.set("query_wait_timeout", SHORT)).await;
+        let login = crate::harness::login::Login::to(rig.address());
+        let mut billing = login.with("application_name", "billing").connect().await;
+        let (mut sleeper, mut listener) = (rig.client().await, rig.client().await);
+        let mut waiter = rig.client().await;
+        billing.query("begin").await;
+        listener.query("listen news").await;
+        sleeper.send(Batch::new().query("select pg_sleep(10)")).await;
+        Console::open(&rig).await.wait_for("app/app", "in_flight", 3).await;
+        let error = waiter.error("select 1").await;
+        assert_eq!(error.field(b'R').as_deref(), Some("pooler_queue_timeout"));
+        let detail = error.field(b'D').unwrap_or_default();
+        let start = "3/3 servers busy: 1 active, 1 idle in transaction (for ";
+        assert!(detail.contains(start), "{detail}");
+        let end = ", application_name billing), 1 kept idle; 0 connecting, 1 client waiting";
+        assert!(detail.ends_with(end), "{detail}");
     });
 }
 

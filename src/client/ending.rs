@@ -5,7 +5,7 @@ use super::aborted::Aborted;
 use crate::config::PoolMode;
 use crate::config::overload::ErrorCompat;
 use crate::end::{End, EndReason, Phase};
-use crate::pool::words::{shed_because, waits_for, whose};
+use crate::pool::words::{counted, shed_because, waits_for, whose};
 use crate::pool::{Lease, Refusal};
 use crate::server::exchange::Inbox;
 use crate::session::ledger::{Abandoned, Status};
@@ -70,7 +70,7 @@ impl Client {
                 ))
             }
             Refusal::QueueFull { scope, limit } => End::from(EndReason::QueueFull).with_detail(
-                format!("{limit} requests of {} wait already (max_queued)", whose(scope)),
+                format!("as many requests of {} wait as may: {limit} (max_queued)", whose(scope)),
             ),
             Refusal::RateLimited { scope, retry_after } => End::from(EndReason::RateLimited)
                 .with_detail(format!(
@@ -80,19 +80,25 @@ impl Client {
                 )),
             Refusal::Shed { why, limit, patience, waiting } => {
                 let because = shed_because(why, limit, patience);
-                End::from(EndReason::Shed)
-                    .with_detail(format!("{because}; {waiting} requests wait"))
+                End::from(EndReason::Shed).with_detail(format!(
+                    "{because}; {}",
+                    counted(waiting, "request waits", "requests wait")
+                ))
             }
-            Refusal::WaitTimeout { waited, counts, cause } => End::from(EndReason::WaitTimeout)
-                .with_detail(format!(
-                    "waited {} ms for {}; {}/{} servers busy, {} connecting, {} clients waiting",
+            Refusal::WaitTimeout { waited, counts, cause } => {
+                // Who has them shows in what their own tasks say of themselves: that costs nothing
+                // until somebody asks.
+                let holders = self.here.roster().holders(&self.pool, self.worker.now());
+                End::from(EndReason::WaitTimeout).with_detail(format!(
+                    "waited {} ms for {}; {}/{} servers busy: {holders}; {} connecting, {}",
                     waited.as_millis(),
                     waits_for(cause),
-                    counts.leased,
+                    holders.all(),
                     self.pool.settings.pool_size,
                     counts.connecting,
-                    counts.waiting
-                )),
+                    counted(counts.waiting, "client waiting", "clients waiting")
+                ))
+            }
         }
     }
 

@@ -209,6 +209,7 @@ impl Client {
         let lease = self.lease.take().expect("a relay has a lease");
         self.pins.lease_ended();
         self.here.idles_in_transaction(None);
+        self.here.set_keeps_idle(false);
         self.times.activity = self.worker.now();
         self.pool.give_back(&self.worker, lease);
     }
@@ -221,6 +222,7 @@ impl Client {
         let timeouts = &self.timeouts;
         let is_idle_in_transaction = in_transaction && ledger.is_quiet();
         self.here.idles_in_transaction(is_idle_in_transaction.then_some(self.times.request));
+        self.here.set_keeps_idle(!in_transaction && ledger.is_quiet());
         let mut due: Option<(Instant, EndReason)> = None;
         let mut watch = |since: Instant, limit: Option<Duration>, reason| {
             if let Some(limit) = limit

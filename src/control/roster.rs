@@ -98,6 +98,7 @@ pub struct Presence {
     requested: AtomicU64,
     /// The same until it began to idle in its transaction; 0: it does not.
     idles: AtomicU64,
+    keeps_idle: AtomicBool,
     is_called: AtomicBool,
     is_halted: AtomicBool,
     order: Shared<Option<Order>>,
@@ -121,6 +122,7 @@ impl Presence {
             settings: Shared::new(Arc::clone(settings)),
             requested: AtomicU64::new(0),
             idles: AtomicU64::new(0),
+            keeps_idle: AtomicBool::new(false),
             is_called: AtomicBool::new(false),
             is_halted: AtomicBool::new(false),
             order: Shared::default(),
@@ -158,6 +160,19 @@ impl Presence {
     pub fn idle_in_transaction_since(&self) -> Option<Instant> {
         let micros = self.idles.load(Ordering::Relaxed);
         (micros > 0).then(|| self.connected_at + Duration::from_micros(micros))
+    }
+
+    /// It has a server, no transaction open, and asks for nothing; or that is over.
+    #[inline]
+    pub fn set_keeps_idle(&self, keeps_idle: bool) {
+        if self.keeps_idle() != keeps_idle {
+            self.keeps_idle.store(keeps_idle, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it keeps a server that it does not use. Of one that has none it says nothing.
+    pub fn keeps_idle(&self) -> bool {
+        self.keeps_idle.load(Ordering::Relaxed)
     }
 
     pub fn settings(&self) -> Arc<Settings> {
@@ -247,6 +262,13 @@ pub struct Here {
 pub struct AtConsole {
     pid: u32,
     roster: Arc<Roster>,
+}
+
+impl Here {
+    /// Where it is entered, with all others.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
 }
 
 impl std::ops::Deref for Here {

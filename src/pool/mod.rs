@@ -34,7 +34,8 @@ use crate::config::{self, HostAddress, PoolMode, PoolSettings, Sockets};
 use crate::end::ErrorFields;
 use crate::net::worker::Worker;
 use crate::scheduler::{
-    self, Action, Cancel, HostLimits, Member, PoolLimits, PoolSpec, Scheduler, Site, SlotRef,
+    self, Action, Cancel, Holder, HostLimits, Member, PoolLimits, PoolSpec, Scheduler, Site,
+    SlotRef,
 };
 use crate::server::connect::Target;
 use crate::server::exchange::Inbox;
@@ -289,6 +290,12 @@ impl Pool {
         });
         self.host.act(worker, action);
         found
+    }
+
+    /// The clients that have a server.
+    pub fn holders(&self) -> Vec<ClientId> {
+        let client = |holder: Holder| holder.client;
+        self.host.scheduler.with(|scheduler| scheduler.holders(self.id).map(client).collect())
     }
 
     /// Whether a client that has been idle in its transaction since `since` has to let go for others.

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub fn waits_for(cause: WaitCause) -> String {
     match cause {
         WaitCause::InFlight { scope, limit } => {
-            format!("another of {}, which holds {limit} servers (max_in_flight)", whose(scope))
+            let limit = counted(limit, "server", "servers");
+            format!("another of {}, which holds {limit} (max_in_flight)", whose(scope))
         }
         WaitCause::Rate { scope } => {
             format!("the rate of {} (transactions_per_second)", whose(scope))
@@ -22,6 +23,11 @@ pub fn waits_for(cause: WaitCause) -> String {
         WaitCause::Opening => "a server that is being opened".to_owned(),
         WaitCause::ServerDown => "the database server, which cannot be reached".to_owned(),
     }
+}
+
+/// So many of something.
+pub fn counted(count: u32, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Whose limit it is.

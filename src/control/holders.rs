@@ -1,0 +1,116 @@
+//! What those do who have the servers of a pool: for whoever asks why there is none.
+
+use super::roster::Roster;
+use crate::pool::Pool;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// The name of a client in what is told of it, cut to this many characters.
+const NAME_CHARS_MAX: usize = 63;
+
+/// The servers of a pool that are out, by what their clients do.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Holders {
+    /// Something runs, or is about to.
+    pub active: u32,
+    pub idle_in_transaction: u32,
+    /// Kept by clients that ask for nothing and have no transaction open: in session mode, or because
+    /// of what they prepared or listen to.
+    pub kept_idle: u32,
+    /// Of those in a transaction.
+    pub longest_idle: Option<LongestIdle>,
+}
+
+/// Who has been idle in a transaction for longest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LongestIdle {
+    pub idle_for: Duration,
+    pub application_name: String,
+}
+
+impl Roster {
+    /// Looks at those who have a server of `pool`. That takes a moment under the lock of its host.
+    pub fn holders(&self, pool: &Pool, now: Instant) -> Holders {
+        let mut holders = Holders::default();
+        let mut first: Option<(Instant, _)> = None;
+        for holder in pool.holders() {
+            // One that is not known logs in just now.
+            let presence = self.client(holder);
+            let idle_since = presence.as_ref().and_then(|it| it.idle_in_transaction_since());
+            if let Some((since, presence)) = idle_since.zip(presence.as_ref()) {
+                holders.idle_in_transaction += 1;
+                if first.as_ref().is_none_or(|(first, _)| since < *first) {
+                    first = Some((since, presence.settings()));
+                }
+            } else if presence.is_some_and(|presence| presence.keeps_idle()) {
+                holders.kept_idle += 1;
+            } else {
+                holders.active += 1;
+            }
+        }
+        holders.longest_idle = first.map(|(since, settings)| LongestIdle {
+            idle_for: now.saturating_duration_since(since),
+            application_name: settings
+                .value("application_name")
+                .unwrap_or_default()
+                .chars()
+                .take(NAME_CHARS_MAX)
+                .collect(),
+        });
+        holders
+    }
+}
+
+impl Holders {
+    pub fn all(&self) -> u32 {
+        self.active + self.idle_in_transaction + self.kept_idle
+    }
+}
+
+/// As in "14 active, 6 idle in transaction (the longest for 47 s, application_name billing)".
+impl fmt::Display for Holders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} active", self.active)?;
+        if let Some(LongestIdle { idle_for, application_name }) = &self.longest_idle {
+            let longest = if self.idle_in_transaction == 1 { "" } else { "the longest " };
+            write!(f, ", {} idle in transaction ({longest}for ", self.idle_in_transaction)?;
+            match idle_for.as_secs() {
+                0 => write!(f, "{} ms", idle_for.as_millis())?,
+                seconds => write!(f, "{seconds} s")?,
+            }
+            if !application_name.is_empty() {
+                write!(f, ", application_name {application_name}")?;
+            }
+            f.write_str(")")?;
+        }
+        if self.kept_idle > 0 {
+            write!(f, ", {} kept idle", self.kept_idle)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Holders, LongestIdle};
+    use std::time::Duration;
+
+    #[test]
+    fn only_what_there_is_is_told() {
+        let mut holders = Holders { active: 14, ..Holders::default() };
+        assert_eq!(holders.to_string(), "14 active");
+        let mut idle = |count: u32, millis, application_name: &str| {
+            let idle_for = Duration::from_millis(millis);
+            let application_name = application_name.to_owned();
+            holders.idle_in_transaction = count;
+            holders.longest_idle = Some(LongestIdle { idle_for, application_name });
+            holders.to_string()
+        };
+        assert_eq!(idle(1, 470, ""), "14 active, 1 idle in transaction (for 470 ms)");
+        let long =
+            "14 active, 6 idle in transaction (the longest for 47 s, application_name billing)";
+        assert_eq!(idle(6, 47_900, "billing"), long);
+        holders.kept_idle = 2;
+        assert_eq!(holders.to_string(), format!("{long}, 2 kept idle"));
+    }
+}
