@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod bucket;
+pub mod calendar;
 pub mod expiry;
 pub mod finding;
 pub mod glob;
