@@ -10,7 +10,7 @@ use crate::end::ErrorFields;
 use crate::net::stream::Link;
 use crate::net::worker::{Worker, within};
 use crate::scheduler::{
-    Action, Condition, ConnectFailure, FailureScope, Scheduler, SlotRef, State,
+    Action, Condition, ConnectFailure, FailureScope, Scheduler, SlotRef, State, Strain,
 };
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
@@ -22,10 +22,14 @@ use crate::wire::encode;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest a server may take to be cleaned or checked. Longer, and a new one is had sooner.
 const UPKEEP_MAX: Duration = Duration::from_secs(5);
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Says goodbye and closes. What Postgres did not take at once is lost: closing says the same.
 #[expect(clippy::boxed_local, reason = "it is what the scheduler hands out")]
@@ -74,7 +78,9 @@ impl Host {
 
     fn act_once(self: &Arc<Self>, worker: &Rc<Worker>, action: Action<Postgres>) {
         match action {
-            Action::Changed { pool, before, condition } => self.log_change(pool, before, condition),
+            Action::Changed { pool, before, condition } => {
+                self.log_change(worker.now(), pool, before, condition);
+            }
             Action::Check { lease } => {
                 if let Some(pool) = self.keeper_of(worker, lease.slot) {
                     self.tasks.spawn_local(pool.check(Rc::clone(worker), lease));
@@ -127,7 +133,7 @@ impl Host {
         }
     }
 
-    fn log_change(&self, pool: PoolId, before: State, condition: Condition) {
+    fn log_change(&self, now: Instant, pool: PoolId, before: State, condition: Condition) {
         let Some(pool) = self.pool(pool) else { return };
         let (database, user) = (&pool.database, &pool.user);
         let (state, was) = (condition.state.label(), before.label());
@@ -135,6 +141,22 @@ impl Host {
         // Being busy is what pools are for; the rest somebody should know of.
         if condition.state.max(before) <= State::Busy {
             tracing::debug!(database, user, state, was, waits_for, "pool state changed");
+        } else if condition.state == State::Shedding
+            && let Strain { limit: Some(limit), refused, abandoned } =
+                self.scheduler.with(|scheduler| scheduler.strain(now, pool.id))
+        {
+            tracing::warn!(
+                database,
+                user,
+                state,
+                was,
+                waits_for,
+                may_wait_ms = millis(limit.longest),
+                patience_ms = limit.patience.map(millis),
+                refused,
+                abandoned,
+                "pool state changed"
+            );
         } else {
             tracing::warn!(database, user, state, was, waits_for, "pool state changed");
         }

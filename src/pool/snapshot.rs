@@ -4,7 +4,7 @@ use super::registry::Registry;
 use super::{Host, Pool};
 use crate::config::PoolMode;
 use crate::scheduler::logins::LoginsView;
-use crate::scheduler::{ClassView, Condition, Counts, Health};
+use crate::scheduler::{ClassView, Condition, Counts, Health, Strain};
 use crate::stats::pool::PoolTotals;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +34,9 @@ pub struct PoolView {
     pub counts: Counts,
     pub longest_wait: Duration,
     pub condition: Condition,
+    pub strain: Strain,
+    /// Why the host, or this pool's login to it, fails. `None`: as far as is known, it does not.
+    pub failure: Option<String>,
     pub totals: PoolTotals,
 }
 
@@ -94,10 +97,15 @@ impl Registry {
 
 impl Pool {
     fn view(self: &Arc<Self>, now: Instant) -> PoolView {
-        let (counts, longest_wait, condition) = self.host.scheduler.with(|scheduler| {
-            let longest_wait = scheduler.longest_wait(now, self.id);
-            (scheduler.counts(self.id), longest_wait, scheduler.condition(self.id))
-        });
+        let (counts, longest_wait, condition, strain, failing) =
+            self.host.scheduler.with(|scheduler| {
+                let longest_wait = scheduler.longest_wait(now, self.id);
+                let strain = scheduler.strain(now, self.id);
+                let failing = error_of(scheduler.health())
+                    .or_else(|| error_of(scheduler.login_health(self.id)));
+                let (counts, condition) = (scheduler.counts(self.id), scheduler.condition(self.id));
+                (counts, longest_wait, condition, strain, failing)
+            });
         PoolView {
             database: self.database.clone(),
             user: self.user.clone(),
@@ -109,6 +117,8 @@ impl Pool {
             counts,
             longest_wait,
             condition,
+            strain,
+            failure: failing.map(|error| error.message.clone()),
             totals: self.stats.totals(),
         }
     }
@@ -118,10 +128,14 @@ impl Host {
     fn view(&self) -> HostView {
         let (counts, health) =
             self.scheduler.with(|scheduler| (scheduler.host_counts(), scheduler.health()));
-        let failure = match health {
-            Health::Failing { error, .. } => Some(error.message.clone()),
-            Health::Working => None,
-        };
+        let failure = error_of(health).map(|error| error.message.clone());
         HostView { name: self.name.clone(), max_connections: self.max_connections, counts, failure }
+    }
+}
+
+fn error_of<E>(health: Health<E>) -> Option<E> {
+    match health {
+        Health::Failing { error, .. } => Some(error),
+        Health::Working => None,
     }
 }

@@ -85,6 +85,16 @@ impl Usage {
         allowance
     }
 
+    /// How many transactions its rate has left. `None`: it has none.
+    pub(super) fn transactions_left(&self, now: Instant) -> Option<f64> {
+        self.rate.as_ref().map(|rate| rate.level(now))
+    }
+
+    /// How many seconds of server time are left, but for what is held.
+    pub(super) fn server_time_left(&self, now: Instant) -> Option<f64> {
+        self.time.as_ref().map(|time| time.level(now))
+    }
+
     /// Which part of the quota keeps the next transaction back, and how long its rate will.
     pub(super) fn limit(&self, now: Instant, quota: &Quota) -> Option<Limit> {
         if self.held.count() >= or_unlimited(quota.max_in_flight) {
@@ -271,6 +281,13 @@ impl Classes {
     #[inline]
     pub(super) fn source_mut(&mut self, source: u32) -> &mut Source {
         self.sources[source as usize].as_mut().expect("somebody is in it")
+    }
+
+    /// What each address in a class has.
+    pub(super) fn sources_of(&self, class: ClassId) -> impl Iterator<Item = &Usage> {
+        let from = (class, None);
+        let own = self.by_address.range(from..).take_while(move |((of, _), _)| *of == class);
+        own.map(|(_, source)| &self.source(*source).usage)
     }
 
     pub(super) fn class_of(&self, source: u32) -> ClassId {

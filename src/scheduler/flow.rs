@@ -3,6 +3,7 @@
 
 use super::held::{Held, Moment};
 use super::keep::Absence;
+use super::recent::Lately;
 use super::standing::Standing;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ pub(super) struct Flow {
     pub(super) pace: Pace,
     pub(super) standing: Standing,
     pub(super) absence: Absence,
+    /// Server time.
+    pub(super) lately: Lately,
     /// When somebody was last refused for overload.
     pub(super) shed_at: Option<Instant>,
 }
@@ -25,6 +28,7 @@ impl Flow {
             pace: Pace::default(),
             standing: Standing::new(now),
             absence: Absence::default(),
+            lately: Lately::new(now),
             shed_at: None,
         }
     }
@@ -40,6 +44,8 @@ impl Flow {
 pub(super) struct Share {
     /// Seconds for each unit of weight, of all that was given back; and what it was lifted by.
     done: f64,
+    /// Seconds of all that was given back.
+    time: f64,
     held: Held,
     /// Seconds that what is held is expected to take, altogether.
     expected: f64,
@@ -56,6 +62,11 @@ impl Share {
     #[inline]
     pub(super) fn had(&self, now: Moment, weight: f64) -> f64 {
         self.done + self.held.seconds(now) / weight
+    }
+
+    /// Seconds for which servers were held, whatever the weight.
+    pub(super) fn seconds(&self, now: Moment) -> f64 {
+        self.time + self.held.seconds(now)
     }
 
     /// What was kept for it idle, it has had as well.
@@ -85,7 +96,9 @@ impl Share {
         self.held.end(began);
         // Sums of floats leave crumbs; nobody holding anything is exactly none.
         self.expected = if self.held.count() == 0 { 0.0 } else { self.expected - expected };
-        self.done += now.since(began).as_secs_f64() / weight;
+        let took = now.since(began).as_secs_f64();
+        self.time += took;
+        self.done += took / weight;
     }
 }
 

@@ -23,6 +23,11 @@ impl Moment {
         Self(u64::try_from(nanos).expect("five hundred years"))
     }
 
+    /// Whole ones.
+    pub(super) fn seconds(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
     pub(super) fn since(self, other: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(other.0))
     }

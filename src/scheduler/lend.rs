@@ -92,6 +92,8 @@ impl<S: Site> Scheduler<S> {
         };
         if let Some(refusal) = refusal {
             self.classes.of_mut(member.class).counters.refused(&refusal);
+            let moment = self.moment(now);
+            self.of_mut(pool).refused.add(moment);
             // It may have let others go on before.
             self.grow(now);
             return Err((request.handle, refusal));
@@ -124,7 +126,8 @@ impl<S: Site> Scheduler<S> {
         class.counters.abandoned += 1;
         class.patience.gave_up(delay);
         self.left(now, member);
-        let pool = self.queue.line(member.line).pool;
+        let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);
+        self.of_mut(pool).abandoned.add(moment);
         if self.slots.counts(pool).idle > 0 {
             // Those were due for a check and kept for this waiter: another pool may need the place.
             self.grow(now);

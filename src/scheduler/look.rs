@@ -4,6 +4,7 @@ use super::Scheduler;
 use super::class::{Limit, Usage};
 use super::counters::ClassCounters;
 use super::slots::Hold;
+use super::strain::{Room, Shares};
 use super::terms::{
     Action, Counts, Health, Holder, Member, Scope, Site, SlotRef, Ticket, WaitCause,
 };
@@ -93,6 +94,9 @@ pub struct ClassView {
     pub is_shedding: bool,
     /// Seconds for which servers have been held, those that still are included.
     pub server_time: Duration,
+    /// `None`: nobody had any of its pools' server time lately.
+    pub shares: Option<Shares>,
+    pub room: Room,
     pub counters: ClassCounters,
 }
 
@@ -175,6 +179,8 @@ impl<S: Site> Scheduler<S> {
             patience: of.patience.known(),
             is_shedding: of.lines.iter().any(is_shedding),
             server_time: of.counters.service.sum() + Duration::from_secs_f64(held),
+            shares: self.shares(class),
+            room: self.room(now, class),
             counters: of.counters.clone(),
         }
     }

@@ -39,8 +39,8 @@
 //!
 //! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who is not served at all.
 //! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
-//! about. [`look`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
-//! [`caps`]; [`queue`] with the [`flow`] of each line; [`class`] with its buckets, its
+//! about. [`look`] and [`strain`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
+//! [`caps`]; [`queue`] with the [`flow`] of each line and what it had of [late](recent); [`class`] with its buckets, its
 //! [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod caps;
@@ -58,9 +58,11 @@ mod look;
 mod patience;
 mod queue;
 mod random;
+mod recent;
 mod refuse;
 mod slots;
 mod standing;
+mod strain;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -70,6 +72,7 @@ mod upkeep;
 
 pub use self::counters::{ClassCounters, RefusedFor};
 pub use self::look::{ClassView, Condition, State};
+pub use self::strain::{Room, Shares, Strain, WaitLimit};
 pub use self::terms::{
     Action, Cancel, ClassFull, CloseReason, ConnectFailure, Counts, FailureScope, Health, Holder,
     HostLimits, Lease, Member, PoolLimits, PoolSpec, Refusal, Request, Scope, Shedding, Site,
@@ -83,6 +86,7 @@ use self::held::Moment;
 use self::keep::Keeps;
 use self::queue::Queue;
 use self::random::Random;
+use self::recent::Recent;
 use self::slots::Slots;
 use self::turn::PassedOver;
 use crate::base::ids::{ClassId, PoolId};
@@ -102,6 +106,8 @@ struct Pool<E> {
     passed_over: PassedOver,
     keeps: Keeps,
     condition: Condition,
+    refused: Recent,
+    abandoned: Recent,
 }
 
 /// Decides which client gets which server, for all pools of one host.
@@ -156,6 +162,8 @@ impl<S: Site> Scheduler<S> {
             passed_over: PassedOver::default(),
             keeps: Keeps::default(),
             condition: Condition::new(now),
+            refused: Recent::default(),
+            abandoned: Recent::default(),
         });
         self.set_limits(now, pool, spec.limits);
         pool

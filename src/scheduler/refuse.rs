@@ -14,6 +14,7 @@ use super::Scheduler;
 use super::class::or_unlimited;
 use super::queue::Waiter;
 use super::standing::Standing;
+use super::strain::WaitLimit;
 use super::terms::{Action, Member, Refusal, Scope, Shedding, Site, Ticket};
 use crate::base::ids::PoolId;
 use crate::config::classes::Priority;
@@ -163,6 +164,12 @@ impl<S: Site> Scheduler<S> {
         if is_standing { bounds.standing } else { bounds.longest }
     }
 
+    /// The longest that somebody in this line may wait just now, and why.
+    pub(super) fn limit_of(&self, line: u32) -> Option<WaitLimit> {
+        let bounds = self.bounds(line)?;
+        Some(WaitLimit { longest: self.limit(line, bounds), patience: bounds.patience })
+    }
+
     /// Refuses those in line who have waited for too long.
     pub(super) fn shed_old(&mut self, now: Instant, line: u32) {
         let Some(bounds) = self.bounds(line) else { return };
@@ -243,7 +250,10 @@ impl<S: Site> Scheduler<S> {
         for line in 0..self.queue.lines() {
             let oldest = self.queue.oldest(now, line);
             let bounds = self.bounds(line);
+            let moment = self.moment(now);
             let flow = &mut self.queue.line_mut(line).flow;
+            let share = &flow.share;
+            flow.lately.follow(now, || share.seconds(moment));
             let is_recent = |at: &Instant| now.saturating_duration_since(*at) < SHEDDING_FOR;
             flow.shed_at = flow.shed_at.filter(is_recent);
             match bounds {
@@ -265,6 +275,8 @@ impl<S: Site> Scheduler<S> {
         let class = self.classes.of_mut(member.class);
         class.counters.refused(&refusal);
         class.patience.was_there(now.saturating_duration_since(waiter.since));
+        let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);
+        self.of_mut(pool).refused.add(moment);
         self.actions.push_back(Action::Refuse { to: waiter.request.handle, refusal });
         self.left(now, member);
     }

@@ -6,7 +6,7 @@ use crate::config::{Config, PoolMode};
 use crate::metrics::names::{BUILD_INFO, CLASS, HOST, LOGINS, Metric, POOL, PROCESS, Values};
 use crate::pool::snapshot::{ClassOfHost, HostView, PoolView, Snapshot};
 use crate::scheduler::logins::{LoginCounters, LoginsView};
-use crate::scheduler::{ClassCounters, ClassView, Condition, Counts, State};
+use crate::scheduler::{ClassCounters, ClassView, Condition, Counts, Room, State, Strain};
 use crate::stats::pool::PoolTotals;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -31,6 +31,8 @@ fn snapshot() -> Snapshot {
         counts,
         longest_wait: Duration::from_millis(250),
         condition: condition(),
+        strain: Strain::default(),
+        failure: None,
         totals,
     };
     let host = HostView { name: "main".to_owned(), max_connections: None, counts, failure: None };
@@ -54,6 +56,8 @@ fn class(host: &str, name: &str) -> ClassOfHost {
         patience: None,
         is_shedding: false,
         server_time: Duration::from_millis(1_500),
+        shares: None,
+        room: Room::default(),
         counters,
     };
     ClassOfHost { host: host.to_owned(), class }

@@ -18,6 +18,7 @@ mod play;
 mod quotas;
 mod rules;
 mod simulation;
+mod strain;
 mod watch;
 mod world;
 mod yielding;
