@@ -14,6 +14,7 @@ mod limits;
 mod logins;
 mod lost_servers;
 mod overload;
+mod overload_seen;
 mod pools;
 mod protocol;
 mod quotas;

@@ -21,9 +21,13 @@ impl Console {
         Self(Login::to(rig.address()).database("pgweir").connect().await)
     }
 
-    /// A row of `SHOW CLASSES`, by the names of its columns. `None`: there is no such class so far.
-    async fn class(&mut self, name: &str) -> Option<BTreeMap<String, String>> {
-        let frames = self.0.ask_frames(Batch::new().query("SHOW CLASSES")).await;
+    /// A row of an answer, by the names of its columns. `None`: in none is this the first value.
+    pub(crate) async fn row(
+        &mut self,
+        command: &str,
+        first: &str,
+    ) -> Option<BTreeMap<String, String>> {
+        let frames = self.0.ask_frames(Batch::new().query(command)).await;
         assert_eq!(frames[0].tag, b'T', "{:?}", shown(&frames));
         let columns = frames[0].described();
         let text = |value: Option<Vec<u8>>| {
@@ -31,13 +35,13 @@ impl Console {
         };
         let rows = frames.iter().filter(|frame| frame.tag == b'D');
         let mut rows = rows.map(|row| row.columns().into_iter().map(text).collect::<Vec<_>>());
-        let row = rows.find(|row| row[0] == name)?;
+        let row = rows.find(|row| row[0] == first)?;
         Some(columns.into_iter().map(|(name, ..)| name).zip(row).collect())
     }
 
     /// One value of `SHOW CLASSES`. Nothing for a class that nobody was in.
     pub(crate) async fn text(&mut self, class: &str, column: &str) -> Option<String> {
-        let mut row = self.class(class).await?;
+        let mut row = self.row("SHOW CLASSES", class).await?;
         Some(row.remove(column).unwrap_or_else(|| panic!("no column {column}")))
     }
 

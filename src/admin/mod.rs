@@ -21,6 +21,7 @@ use self::averages::{Averages, Rates};
 use self::session::Session;
 use crate::base::shared::Shared;
 use crate::client::console::ConsoleLogin;
+use crate::control::roster::Roster;
 use crate::net::worker::Worker;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::Snapshot;
@@ -34,15 +35,17 @@ use std::time::Instant;
 /// What the console's sessions share.
 pub struct Console {
     registry: Arc<Registry>,
+    roster: Arc<Roster>,
     averages: Shared<Averages>,
     logins: AtomicU64,
     commands: AtomicU64,
 }
 
 impl Console {
-    pub fn new(registry: Arc<Registry>, now: Instant) -> Self {
+    pub fn new(registry: Arc<Registry>, roster: Arc<Roster>, now: Instant) -> Self {
         Self {
             registry,
+            roster,
             averages: Shared::new(Averages::new(now)),
             logins: AtomicU64::new(0),
             commands: AtomicU64::new(0),

@@ -146,7 +146,8 @@ impl Proxy {
             tracing::info!("listening on {}", listener.place());
         }
         frontend.registry.prepare(main.now());
-        let console = Console::new(Arc::clone(&frontend.registry), main.now());
+        let (registry, roster) = (Arc::clone(&frontend.registry), Arc::clone(&frontend.roster));
+        let console = Console::new(registry, roster, main.now());
         let shared = Arc::new(Shared {
             frontend: Arc::clone(&frontend),
             console: Arc::new(console),

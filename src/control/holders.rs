@@ -67,7 +67,7 @@ impl Holders {
     }
 }
 
-/// As in "14 active, 6 idle in transaction (the longest for 47 s, application_name billing)".
+/// As in "14 active, 6 idle in transaction (the longest for 47 s)", and the name of the application.
 impl fmt::Display for Holders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} active", self.active)?;

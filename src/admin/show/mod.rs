@@ -6,6 +6,7 @@ mod config;
 mod databases;
 mod lists;
 mod nothing;
+mod overload;
 mod pools;
 mod session;
 mod stats;
@@ -38,6 +39,7 @@ pub(super) enum Show {
     DnsZones,
     Help,
     Lists,
+    Overload,
     PeerPools,
     Peers,
     Pools,
@@ -53,7 +55,7 @@ pub(super) enum Show {
 }
 
 impl Show {
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Classes,
         Self::ClientEncoding,
         Self::Config,
@@ -64,6 +66,7 @@ impl Show {
         Self::DnsZones,
         Self::Help,
         Self::Lists,
+        Self::Overload,
         Self::PeerPools,
         Self::Peers,
         Self::Pools,
@@ -95,6 +98,7 @@ impl Show {
             Self::DnsZones => "DNS_ZONES",
             Self::Help => "HELP",
             Self::Lists => "LISTS",
+            Self::Overload => "OVERLOAD",
             Self::PeerPools => "PEER_POOLS",
             Self::Peers => "PEERS",
             Self::Pools => "POOLS",
@@ -123,6 +127,7 @@ impl Show {
             Self::DnsHosts => nothing::DNS_HOSTS,
             Self::DnsZones => nothing::DNS_ZONES,
             Self::Lists => lists::COLUMNS,
+            Self::Overload => overload::COLUMNS,
             Self::PeerPools => nothing::PEER_POOLS,
             Self::Peers => nothing::PEERS,
             Self::Pools => pools::COLUMNS,
@@ -148,6 +153,7 @@ impl Show {
             Self::DateStyle => vec![vec!["ISO".into()]],
             Self::DefaultTransactionIsolation => vec![vec!["read committed".into()]],
             Self::Lists => lists::rows(&View::of(console, now)),
+            Self::Overload => overload::rows(&View::of(console, now)),
             Self::Pools => pools::rows(&View::of(console, now)),
             Self::StandardConformingStrings => vec![vec!["on".into()]],
             Self::State => session::state(),

@@ -30,6 +30,7 @@ pub(in crate::admin) const HELP_TITLE: &str = "Console usage";
 pub(in crate::admin) const HELP: &str = "
 \tSHOW POOLS             servers and clients of each database and user, and who waits
 \tSHOW DATABASES|USERS   limits, and how much of them is used
+\tSHOW OVERLOAD          why clients of each database and user wait, and what the servers do meanwhile
 \tSHOW CLASSES           quotas, fair shares, waits and refusals of each class of clients
 \tSHOW STATS             what each database did, in all and per second
 \tSHOW STATS_TOTALS|STATS_AVERAGES|TOTALS
