@@ -34,7 +34,7 @@ async fn console(rig: &Rig) -> Client {
 }
 
 /// The rows of an answer, by the value of the first column.
-async fn row(console: &mut Client, command: &str, first: &str) -> Vec<Option<String>> {
+pub(super) async fn row(console: &mut Client, command: &str, first: &str) -> Vec<Option<String>> {
     let frames = console.ask_frames(Batch::new().query(command)).await;
     let text = |value: Option<Vec<u8>>| value.map(|it| String::from_utf8(it).expect("text"));
     let rows = frames.iter().filter(|frame| frame.tag == b'D');

@@ -146,13 +146,15 @@ impl Proxy {
             tracing::info!("listening on {}", listener.place());
         }
         frontend.registry.prepare(main.now());
-        let console = Console::new(Arc::clone(&frontend.registry), main.now());
+        let shutdown = Arc::default();
+        let (registry, roster) = (Arc::clone(&frontend.registry), Arc::clone(&frontend.roster));
+        let console = Console::new(main.now(), registry, roster, Arc::clone(&shutdown));
         let shared = Arc::new(Shared {
             frontend: Arc::clone(&frontend),
             console: Arc::new(console),
-            shutdown: Arc::default(),
+            shutdown,
         });
-        signals::obey(Arc::clone(&shared.shutdown)).map_err(AppError::Runtime)?;
+        signals::obey(&main, &shared).map_err(AppError::Runtime)?;
         let accepting = watch::Sender::new(Accepting::Yes);
         let files = SocketFiles::of(&listeners);
         let seats = open(&shared, &config, listeners, &accepting)?;

@@ -5,6 +5,7 @@
 
 use super::Pool;
 use super::registry::Registry;
+use crate::base::ids::ClientId;
 use crate::base::shared::Shared;
 use crate::net::worker::Worker;
 use crate::scheduler::Scheduler;
@@ -41,15 +42,12 @@ impl Said {
         database.map_or(self.is_paused, |name| self.paused.contains(name))
     }
 
-    fn set_paused(&mut self, database: Option<&str>, is_paused: bool) {
+    /// Says whether that is news.
+    fn set_paused(&mut self, database: Option<&str>, is_paused: bool) -> bool {
         match database {
-            None => self.is_paused = is_paused,
-            Some(name) if is_paused => {
-                self.paused.insert(name.to_owned());
-            }
-            Some(name) => {
-                self.paused.remove(name);
-            }
+            None => std::mem::replace(&mut self.is_paused, is_paused) != is_paused,
+            Some(name) if is_paused => self.paused.insert(name.to_owned()),
+            Some(name) => self.paused.remove(name),
         }
     }
 }
@@ -96,23 +94,25 @@ pub struct Resumed;
 
 impl Registry {
     /// Pauses a database, or with `None` all of them: nothing is lent or opened, and servers close as
-    /// they come back.
-    pub fn pause(&self, worker: &Rc<Worker>, database: Option<&str>) {
-        self.set_paused(worker, database, true);
+    /// they come back. Says whether that is news.
+    pub fn pause(&self, worker: &Rc<Worker>, database: Option<&str>) -> bool {
+        self.set_paused(worker, database, true)
     }
 
-    /// Ends such a pause: of one database, or that of all.
-    pub fn resume(&self, worker: &Rc<Worker>, database: Option<&str>) {
-        self.set_paused(worker, database, false);
+    /// Ends such a pause: of one database, or that of all; a database that is paused by its name as well
+    /// stays so. Says whether that is news.
+    pub fn resume(&self, worker: &Rc<Worker>, database: Option<&str>) -> bool {
+        self.set_paused(worker, database, false)
     }
 
-    fn set_paused(&self, worker: &Rc<Worker>, database: Option<&str>, is_paused: bool) {
-        self.halts.said.with(|said| said.set_paused(database, is_paused));
+    fn set_paused(&self, worker: &Rc<Worker>, database: Option<&str>, is_paused: bool) -> bool {
+        let is_news = self.halts.said.with(|said| said.set_paused(database, is_paused));
         for pool in self.pools_of(database) {
             self.halts.tell(worker.now(), &pool);
             pool.obey(worker);
         }
         self.halts.changed.notify_waiters();
+        is_news
     }
 
     /// Has every server of a database replaced, as soon as nobody has it; with `None` of all of them.
@@ -121,6 +121,19 @@ impl Registry {
             pool.host.scheduler.with(|scheduler| scheduler.retire(worker.now(), pool.id));
             pool.obey(worker);
         }
+    }
+
+    /// Has one server replaced, by its process id in Postgres. Answers with the client that has it, if
+    /// anybody has. `None`: there is no such server.
+    pub fn retire_server(&self, worker: &Rc<Worker>, pid: u32) -> Option<Option<ClientId>> {
+        self.hosts().find_map(|host| {
+            let (holder, action) = host.scheduler.with(|scheduler| {
+                let holder = scheduler.retire_one(worker.now(), |key| key.pid == pid);
+                (holder, scheduler.next_action())
+            });
+            host.act(worker, action);
+            holder
+        })
     }
 
     /// Waits until a database that is being paused, or with `None` all of them, has no server left.

@@ -9,8 +9,9 @@
 
 use super::Scheduler;
 use super::queue::Waiter;
+use super::slots::State;
 use super::terms::{Action, CloseReason, Site, SlotRef};
-use crate::base::ids::PoolId;
+use crate::base::ids::{ClientId, PoolId};
 use std::time::Instant;
 
 /// What an operator has done to a pool.
@@ -78,6 +79,27 @@ impl<S: Site> Scheduler<S> {
         self.settle(now, pool);
     }
 
+    /// Has one server replaced, the one whose key this is. Answers with the client that has it, if
+    /// anybody has. `None`: there is no such server.
+    pub fn retire_one(
+        &mut self,
+        now: Instant,
+        is_it: impl Fn(&S::Key) -> bool,
+    ) -> Option<Option<ClientId>> {
+        let mut slots = self.slots.pools().flat_map(|pool| self.slots.open_slots(pool));
+        let slot = slots.find(|slot| self.slots.at(slot.index).key.as_ref().is_some_and(&is_it))?;
+        drop(slots);
+        self.of_mut(slot.pool).halt.is_renewing = true;
+        let of = self.slots.at_mut(slot.index);
+        of.is_retired = true;
+        let holder = of.client;
+        if of.state == State::Idle {
+            self.close_idle(now, slot.index, CloseReason::Retired);
+            self.settle(now, slot.pool);
+        }
+        Some(holder)
+    }
+
     /// How many servers of a pool are still to be replaced.
     pub fn retired(&self, pool: PoolId) -> u32 {
         let retired = self.slots.open_slots(pool).filter(|slot| self.is_retired(*slot));
@@ -87,6 +109,11 @@ impl<S: Site> Scheduler<S> {
     /// Whether this server closes as soon as nobody has it.
     pub fn is_retired(&self, slot: SlotRef) -> bool {
         self.slots.is_current(slot) && self.slots.at(slot.index).is_retired
+    }
+
+    /// Whether a server that is lent stays when it comes back, as far as an operator decides.
+    pub fn is_kept(&self, slot: SlotRef) -> bool {
+        !self.is_paused(slot.pool) && !self.is_retired(slot)
     }
 
     /// After a server was closed: says so if it was the last that somebody may wait to be gone.
