@@ -290,13 +290,18 @@ impl Pool {
     /// `left`: what has come of answers that the client did not take. `cancels`: what still runs is
     /// cancelled; else it gets the time to end.
     pub fn clean(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, left: Inbox, cancels: bool) {
-        let is_kept = self.host.scheduler.with(|scheduler| scheduler.is_kept(lease.slot));
-        if cancels && !is_kept {
-            // It would be cleaned for nobody.
+        let is_worth_it = self.host.scheduler.with(|scheduler| {
+            // Else it would be cleaned for nobody.
+            let is_worth_it = !cancels || scheduler.is_kept(lease.slot);
+            if is_worth_it {
+                scheduler.tidy(worker.now(), lease.slot);
+            }
+            is_worth_it
+        });
+        if !is_worth_it {
             let is_quiet = lease.conn.ledger.is_quiet();
             return if is_quiet { self.dismiss(worker, lease) } else { self.abort(worker, lease) };
         }
-        self.host.scheduler.with(|scheduler| scheduler.tidy(worker.now(), lease.slot));
         self.stats.of(worker.id).resets.add(1);
         let cleaning = Arc::clone(self).clean_now(Rc::clone(worker), lease, left, cancels);
         self.host.tasks.spawn_local(cleaning);
