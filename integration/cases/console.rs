@@ -151,7 +151,24 @@ fn only_those_who_may_come_in() {
         let mut monitor = login(&rig, "monitor").connect().await;
         assert_eq!(monitor.parameters["is_superuser"], "off");
         assert!(monitor.query("SHOW POOLS").await.contains(&"C(SHOW)".to_owned()));
-        for command in ["RELOAD", "PAUSE", "KILL app", "SET default_pool_size = 3", "SHUTDOWN"] {
+        for command in [
+            "DISABLE app",
+            "ENABLE app",
+            "KILL app",
+            "KILL_CLIENT 1",
+            "KILL_SERVER 1",
+            "PAUSE",
+            "RECONNECT",
+            "RELOAD",
+            "RESUME",
+            "SET CLASS batch weight = 2",
+            "SET default_pool_size = 3",
+            "SHOW FDS",
+            "SHUTDOWN",
+            "SHUTDOWN WAIT_FOR_CLIENTS",
+            "SUSPEND",
+            "WAIT_CLOSE app",
+        ] {
             let error = monitor.error(command).await;
             assert_eq!(error.shown(), "E(ERROR 42501)", "{command}");
             assert_eq!(error.message(), "admin access needed", "{command}");

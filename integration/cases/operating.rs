@@ -346,6 +346,30 @@ fn what_makes_no_sense_is_told_in_pgbouncers_words() {
     });
 }
 
+/// Those who wait move on with their requests: nothing of theirs may run.
+#[test]
+fn the_next_process_is_paused_as_well() {
+    run(async {
+        let mut rig = rig(Settings::new()).await;
+        let mut waiting = rig.client().await;
+        let mut before = console(&rig).await;
+        before.query("PAUSE app").await;
+        before.query("DISABLE second").await;
+        waiting.send(Batch::new().query("select 1")).await;
+        pool_waits(&mut before, "1").await;
+        drop(before);
+        let mut old = rig.proxy.replace();
+        eventually("the old process has ended", async || old.ended()).await;
+        let mut after = console(&rig).await;
+        pool_waits(&mut after, "1").await;
+        assert_eq!(rig.postgres.servers(APP).await, 0);
+        let second = Login::to(rig.address()).database("second");
+        assert_eq!(second.error().await.shown(), "E(FATAL 57P03)");
+        after.query("RESUME app").await;
+        assert_eq!(waiting.answer().await, ["T(?column?)", "D(1)", "C(SELECT 1)", "Z(I)"]);
+    });
+}
+
 /// A command that waits is done by the extended protocol, too; what is sent behind it waits.
 #[test]
 fn what_waits_waits_in_the_extended_protocol_too() {

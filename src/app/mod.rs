@@ -129,7 +129,10 @@ impl Proxy {
         let main = Rc::new(Worker::new(WorkerId::MAIN));
         let tasks = TaskTracker::new();
         let registry = Arc::new(Registry::new(main.now(), Arc::clone(&config), &tasks));
-        registry.learn_keys(offer.map_or(&[], |offer| &offer.client_keys));
+        if let Some(offer) = offer {
+            registry.learn_keys(&offer.client_keys);
+            registry.halts.inherit(&offer.halts);
+        }
         let heritage = offer.map_or_else(Heritage::default, |offer| Heritage {
             salt_key: offer.salt_key,
             next_client: offer.next_client,

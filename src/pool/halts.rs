@@ -9,6 +9,7 @@ use crate::base::ids::ClientId;
 use crate::base::shared::Shared;
 use crate::net::worker::Worker;
 use crate::scheduler::Scheduler;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
@@ -24,8 +25,9 @@ pub struct Halts {
     pub(super) changed: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
-struct Said {
+/// What was said so far: the next process goes on with it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Said {
     /// All databases are paused, whatever is said of each.
     is_paused: bool,
     paused: BTreeSet<String>,
@@ -53,6 +55,15 @@ impl Said {
 }
 
 impl Halts {
+    pub fn said(&self) -> Said {
+        self.said.with(|said| said.clone())
+    }
+
+    /// Goes on where another process was, before there is any pool.
+    pub fn inherit(&self, said: &Said) {
+        self.said.with(|own| own.clone_from(said));
+    }
+
     /// Whether one database was paused by its name, or with `None` all of them together.
     pub fn is_said_to_pause(&self, database: Option<&str>) -> bool {
         self.said.with(|said| said.is_said_of(database))
