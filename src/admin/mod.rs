@@ -13,6 +13,7 @@
 mod act;
 mod averages;
 mod extended;
+mod input;
 mod parse;
 mod session;
 mod show;

@@ -1,5 +1,6 @@
 //! What an operator types, as a command.
 
+use super::input::Input;
 use super::show::Show;
 use crate::end::{End, EndReason};
 
@@ -180,7 +181,7 @@ fn set(input: &mut Input<'_>) -> Option<Command> {
     if is(name, "SESSION") || CLIENT_SETTINGS.iter().any(|other| is(name, other)) {
         return input.skip().then_some(Command::SetIgnored);
     }
-    if is(name, "CLASS") && !input.is_before_value() {
+    if is(name, "CLASS") && !is_before_value(*input) {
         let class = input.text()?;
         let mut settings = vec![setting(input)?];
         while input.skips(',') {
@@ -197,73 +198,16 @@ fn setting(input: &mut Input<'_>) -> Option<(Box<str>, Box<str>)> {
     Some((name.into(), value(input)?))
 }
 
+fn is_before_value(mut input: Input<'_>) -> bool {
+    input.skips('=') || input.word().is_some_and(|word| is(word, "TO"))
+}
+
 /// `= value` or `TO value`.
 fn value(input: &mut Input<'_>) -> Option<Box<str>> {
     if !input.skips('=') && !input.word().is_some_and(|word| is(word, "TO")) {
         return None;
     }
     input.text()
-}
-
-/// What is still to be read.
-#[derive(Clone, Copy)]
-struct Input<'a>(&'a str);
-
-impl<'a> Input<'a> {
-    fn trim(&mut self) -> &'a str {
-        self.0 = self.0.trim_start();
-        self.0
-    }
-
-    fn is_at_end(mut self) -> bool {
-        self.trim().is_empty()
-    }
-
-    /// Whether `=` or `TO` comes next.
-    fn is_before_value(mut self) -> bool {
-        self.trim().starts_with('=') || self.word().is_some_and(|word| is(word, "TO"))
-    }
-
-    /// Passes over this character, if it comes next.
-    fn skips(&mut self, expected: char) -> bool {
-        let rest = self.trim().strip_prefix(expected);
-        self.0 = rest.unwrap_or(self.0);
-        rest.is_some()
-    }
-
-    /// Passes over all the rest. `false`: there is none.
-    fn skip(&mut self) -> bool {
-        !std::mem::take(&mut self.0).trim().is_empty()
-    }
-
-    /// A word without quotes.
-    fn word(&mut self) -> Option<&'a str> {
-        // A semicolon within makes two commands, which nobody may send.
-        let ends = |c: char| c.is_whitespace() || matches!(c, '=' | ',' | ';' | '\'' | '"');
-        let rest = self.trim();
-        let (word, rest) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
-        self.0 = rest;
-        (!word.is_empty()).then_some(word)
-    }
-
-    /// A word, or whatever stands in quotes of either kind; a doubled quote in it is one.
-    fn text(&mut self) -> Option<Box<str>> {
-        let Some(quote @ ('\'' | '"')) = self.trim().chars().next() else {
-            return self.word().map(Box::from);
-        };
-        let mut text = String::new();
-        let mut rest = &self.0[1..];
-        loop {
-            let (inside, behind) = rest.split_once(quote)?;
-            text.push_str(inside);
-            let Some(behind) = behind.strip_prefix(quote) else {
-                self.0 = behind;
-                return Some(text.into());
-            };
-            text.push(quote);
-            rest = behind;
-        }
-    }
 }
 
 #[cfg(test)]
