@@ -13,6 +13,7 @@ mod http;
 mod limits;
 mod logins;
 mod lost_servers;
+mod operating;
 mod overload;
 mod overload_seen;
 mod pools;

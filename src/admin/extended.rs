@@ -56,12 +56,12 @@ impl Extended {
 
 impl Session<'_> {
     /// Takes one message of the extended protocol.
-    pub(super) fn extended(&mut self, tag: u8, body: &[u8]) -> Result<(), End> {
+    pub(super) async fn extended(&mut self, tag: u8, body: &[u8]) -> Result<(), End> {
         match tag {
             from_client::PARSE => self.parse(body),
             from_client::BIND => self.bind(body),
             from_client::DESCRIBE => self.describe(body),
-            from_client::EXECUTE => self.execute(body),
+            from_client::EXECUTE => self.execute(body).await,
             _ => self.close(body),
         }
     }
@@ -73,7 +73,7 @@ impl Session<'_> {
     fn parse(&mut self, body: &[u8]) -> Result<(), End> {
         let (name, rest) = name_in(body)?;
         let command = command_in(rest)?;
-        self.authorize(command)?;
+        self.authorize(&command)?;
         let statements = &mut self.extended.statements;
         if !name.is_empty() && statements.contains_key(name) {
             return Err(End::protocol("prepared statement already exists"));
@@ -90,7 +90,7 @@ impl Session<'_> {
         let (portal, rest) = name_in(body)?;
         let (statement, rest) = name_in(rest)?;
         let command = self.statement(statement)?;
-        let columns = columns_of(command).unwrap_or_default();
+        let columns = columns_of(&command).unwrap_or_default();
         let formats = formats_in(rest, columns).ok_or_else(malformed)??;
         let portals = &mut self.extended.portals;
         if portals.len() >= KEPT_MAX && !portals.contains_key(portal) {
@@ -112,16 +112,16 @@ impl Session<'_> {
             (command, Formats::Text)
         } else {
             let portal = self.extended.portals.get(name).ok_or_else(no_portal)?;
-            (portal.command, portal.formats.clone())
+            (portal.command.clone(), portal.formats.clone())
         };
-        match columns_of(command) {
+        match columns_of(&command) {
             Some(columns) => rows::row_description(&mut self.out, columns, &formats),
             None => self.answer(from_server::NO_DATA),
         }
         Ok(())
     }
 
-    fn execute(&mut self, body: &[u8]) -> Result<(), End> {
+    async fn execute(&mut self, body: &[u8]) -> Result<(), End> {
         let (name, rest) = name_in(body)?;
         let most = rest.first_chunk::<4>().map(|most| i32::from_be_bytes(*most));
         let most = match usize::try_from(most.ok_or_else(malformed)?) {
@@ -130,9 +130,9 @@ impl Session<'_> {
         };
         let mut portal = self.extended.portals.remove(name).ok_or_else(no_portal)?;
         let work = match portal.state {
-            State::New => self.begin(portal.command)?,
+            State::New => self.begin(&portal.command).await?,
             State::Open(work) => work,
-            State::Done => Work::new(portal.command, vec![]),
+            State::Done => Work::new(portal.command.clone(), vec![]),
         };
         let left = self.work_off(work, &portal.formats, most);
         portal.state = left.map_or(State::Done, State::Open);
@@ -152,7 +152,7 @@ impl Session<'_> {
     }
 
     fn statement(&self, name: &[u8]) -> Result<Command, End> {
-        let found = self.extended.statements.get(name).copied();
+        let found = self.extended.statements.get(name).cloned();
         found.ok_or_else(|| End::protocol("prepared statement did not exist"))
     }
 }

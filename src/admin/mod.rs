@@ -1,7 +1,7 @@
 //! The console: what an operator asks, in the protocol of Postgres, on the databases `pgweir` and
 //! `pgbouncer`. Commands, columns and texts are PgBouncer's, so that its tools work.
 //!
-//! [`parse`] reads a command, [`show`] answers it, [`session`] speaks the simple protocol and the
+//! [`parse`] reads a command, [`show`] answers it or [`act`] does it, [`session`] speaks the simple protocol and the
 //! extended one. A session is a task of the worker that has its socket; it takes snapshots and holds
 //! nothing up.
 //!
@@ -10,8 +10,10 @@
 //! - What a session may make us keep is bounded: messages, statements, portals, answers unsent.
 //! - Whatever it sends, it disturbs no client.
 
+mod act;
 mod averages;
 mod extended;
+mod input;
 mod parse;
 mod session;
 mod show;
@@ -22,6 +24,7 @@ use self::session::Session;
 use crate::base::shared::Shared;
 use crate::client::console::ConsoleLogin;
 use crate::control::roster::Roster;
+use crate::control::shutdown::Shutdown;
 use crate::net::worker::Worker;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::Snapshot;
@@ -36,16 +39,23 @@ use std::time::Instant;
 pub struct Console {
     registry: Arc<Registry>,
     roster: Arc<Roster>,
+    shutdown: Arc<Shutdown>,
     averages: Shared<Averages>,
     logins: AtomicU64,
     commands: AtomicU64,
 }
 
 impl Console {
-    pub fn new(registry: Arc<Registry>, roster: Arc<Roster>, now: Instant) -> Self {
+    pub fn new(
+        now: Instant,
+        registry: Arc<Registry>,
+        roster: Arc<Roster>,
+        shutdown: Arc<Shutdown>,
+    ) -> Self {
         Self {
             registry,
             roster,
+            shutdown,
             averages: Shared::new(Averages::new(now)),
             logins: AtomicU64::new(0),
             commands: AtomicU64::new(0),

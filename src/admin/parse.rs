@@ -1,40 +1,99 @@
 //! What an operator types, as a command.
 
+use super::input::Input;
 use super::show::Show;
-use crate::config::options::{self, Section};
 use crate::end::{End, EndReason};
 
-/// A command that the console understands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// A command that the console understands. Whether its argument makes sense shows when it is done: who
+/// may not give it need not know.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Command {
+    /// Something that changes the proxy, and what it is to be done to.
+    Act(Verb, Option<Box<str>>),
     /// Nothing at all, or only a semicolon.
     Empty,
-    /// One that PgBouncer has and this console does not have yet.
-    NotYet(&'static str),
+    /// Something that PgBouncer shows and this console does not so far.
+    NotShown(&'static str),
     /// A setting of ours.
-    Set,
+    Set {
+        name: Box<str>,
+        value: Box<str>,
+    },
+    /// Limits of a class.
+    SetClass {
+        class: Box<str>,
+        settings: Vec<(Box<str>, Box<str>)>,
+    },
     /// A setting that drivers make on any connection: it means nothing here, and does no harm.
     SetIgnored,
     Show(Show),
 }
 
-/// PgBouncer's commands that change something.
-const ACTIONS: [&str; 11] = [
-    "DISABLE",
-    "ENABLE",
-    "KILL",
-    "KILL_CLIENT",
-    "PAUSE",
-    "RECONNECT",
-    "RELOAD",
-    "RESUME",
-    "SHUTDOWN",
-    "SUSPEND",
-    "WAIT_CLOSE",
-];
+/// What changes the proxy. The names are PgBouncer's, but for `KILL_SERVER`, which is ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verb {
+    Disable,
+    Enable,
+    Kill,
+    KillClient,
+    KillServer,
+    Pause,
+    Reconnect,
+    Reload,
+    Resume,
+    Shutdown,
+    Suspend,
+    WaitClose,
+}
 
-/// What PgBouncer shows and this console does not yet.
+impl Verb {
+    const ALL: [Self; 12] = [
+        Self::Disable,
+        Self::Enable,
+        Self::Kill,
+        Self::KillClient,
+        Self::KillServer,
+        Self::Pause,
+        Self::Reconnect,
+        Self::Reload,
+        Self::Resume,
+        Self::Shutdown,
+        Self::Suspend,
+        Self::WaitClose,
+    ];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Disable => "DISABLE",
+            Self::Enable => "ENABLE",
+            Self::Kill => "KILL",
+            Self::KillClient => "KILL_CLIENT",
+            Self::KillServer => "KILL_SERVER",
+            Self::Pause => "PAUSE",
+            Self::Reconnect => "RECONNECT",
+            Self::Reload => "RELOAD",
+            Self::Resume => "RESUME",
+            Self::Shutdown => "SHUTDOWN",
+            Self::Suspend => "SUSPEND",
+            Self::WaitClose => "WAIT_CLOSE",
+        }
+    }
+
+    /// Whether this may follow it.
+    fn takes(self, argument: &str) -> bool {
+        match self {
+            Self::Reload | Self::Suspend => false,
+            Self::Shutdown => is(argument, "WAIT_FOR_SERVERS") || is(argument, "WAIT_FOR_CLIENTS"),
+            _ => true,
+        }
+    }
+}
+
+/// What PgBouncer shows and this console does not so far.
 const NOT_SHOWN: [&str; 6] = ["ACTIVE_SOCKETS", "CLIENTS", "FDS", "MEM", "SERVERS", "SOCKETS"];
+
+/// What shows more than those may see who may look at everything else: keys and open sockets.
+const SECRET: &str = "FDS";
 
 /// Settings that drivers and tools make after connecting.
 const CLIENT_SETTINGS: [&str; 14] = [
@@ -62,30 +121,31 @@ impl Command {
     /// When there is no such command.
     pub(super) fn parse(text: &str) -> Result<Self, End> {
         let bare = text.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
-        // Words end at spaces and at the `=` of SET; a semicolon within makes two commands, which
-        // nobody may send.
-        let words = bare.split(|c: char| c.is_whitespace() || c == '=');
-        let mut words = words.filter(|word| !word.is_empty());
-        let found = match (words.next(), words.next(), words.next()) {
-            (None, ..) => Some(Self::Empty),
-            (Some(verb), Some(name), None) if is(verb, "SHOW") || is(verb, "SELECT") => show(name),
-            (Some(verb), Some(name), Some(_)) if is(verb, "SET") => Some(set(name)?),
-            (Some(verb), ..) => {
-                ACTIONS.iter().find(|name| is(verb, name)).map(|name| Self::NotYet(name))
-            }
-        };
-        found.ok_or_else(|| {
+        let mut input = Input(bare);
+        let command = if bare.is_empty() { Some(Self::Empty) } else { read(&mut input) };
+        command.filter(|_| input.is_at_end()).ok_or_else(|| {
             let message = format!("invalid command '{text}', use SHOW HELP;");
             End::from(EndReason::ConsoleCommandUnknown).with_message(message)
         })
     }
 
     /// Whether looking at things is not enough of a right for it.
-    pub(super) fn needs_admin(self) -> bool {
+    pub(super) fn needs_admin(&self) -> bool {
         match self {
             Self::Empty | Self::SetIgnored | Self::Show(_) => false,
-            Self::NotYet(name) => !NOT_SHOWN.contains(&name),
-            Self::Set => true,
+            Self::NotShown(name) => *name == SECRET,
+            Self::Act(..) | Self::Set { .. } | Self::SetClass { .. } => true,
+        }
+    }
+
+    /// What is told when it is done.
+    pub(super) fn tag(&self) -> String {
+        match self {
+            Self::Act(verb, _) => verb.name().to_owned(),
+            Self::Set { name, value } => format!("SET {name}={value}"),
+            Self::SetClass { .. } => "SET CLASS".to_owned(),
+            Self::SetIgnored => "SET".to_owned(),
+            Self::Empty | Self::NotShown(_) | Self::Show(_) => "SHOW".to_owned(),
         }
     }
 }
@@ -94,30 +154,73 @@ fn is(word: &str, name: &str) -> bool {
     word.eq_ignore_ascii_case(name)
 }
 
-fn show(name: &str) -> Option<Command> {
-    let not_yet = || NOT_SHOWN.iter().find(|other| is(name, other));
-    Show::find(name).map(Command::Show).or_else(|| not_yet().map(|name| Command::NotYet(name)))
+fn read(input: &mut Input<'_>) -> Option<Command> {
+    let verb = input.word()?;
+    if is(verb, "SHOW") || is(verb, "SELECT") {
+        return show(input.word()?);
+    }
+    if is(verb, "SET") {
+        return set(input);
+    }
+    let verb = Verb::ALL.into_iter().find(|known| is(verb, known.name()))?;
+    if input.is_at_end() {
+        return Some(Command::Act(verb, None));
+    }
+    let argument = input.text()?;
+    verb.takes(&argument).then_some(Command::Act(verb, Some(argument)))
 }
 
-fn set(name: &str) -> Result<Command, End> {
+fn show(name: &str) -> Option<Command> {
+    let not_shown = || NOT_SHOWN.iter().find(|other| is(name, other));
+    Show::find(name).map(Command::Show).or_else(|| not_shown().map(|name| Command::NotShown(name)))
+}
+
+fn set(input: &mut Input<'_>) -> Option<Command> {
+    let name = input.word()?;
     // Before `SESSION name = value` there is nothing of ours.
     if is(name, "SESSION") || CLIENT_SETTINGS.iter().any(|other| is(name, other)) {
-        return Ok(Command::SetIgnored);
+        return input.skip().then_some(Command::SetIgnored);
     }
-    let name = name.to_ascii_lowercase();
-    if Section::SHOWN.into_iter().any(|section| options::find(section, &name).is_some()) {
-        return Ok(Command::Set);
+    if is(name, "CLASS") && !is_before_value(*input) {
+        let class = input.text()?;
+        let mut settings = vec![setting(input)?];
+        while input.skips(',') {
+            settings.push(setting(input)?);
+        }
+        return Some(Command::SetClass { class, settings });
     }
-    Err(EndReason::ConsoleSetFailed.into())
+    let value = value(input)?;
+    Some(Command::Set { name: name.to_ascii_lowercase().into(), value })
+}
+
+fn setting(input: &mut Input<'_>) -> Option<(Box<str>, Box<str>)> {
+    let name = input.word()?.to_ascii_lowercase();
+    Some((name.into(), value(input)?))
+}
+
+fn is_before_value(mut input: Input<'_>) -> bool {
+    input.skips('=') || input.word().is_some_and(|word| is(word, "TO"))
+}
+
+/// `= value` or `TO value`.
+fn value(input: &mut Input<'_>) -> Option<Box<str>> {
+    if !input.skips('=') && !input.word().is_some_and(|word| is(word, "TO")) {
+        return None;
+    }
+    input.text()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, Show};
+    use super::{Command, NOT_SHOWN, Show, Verb};
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Command, String> {
         Command::parse(text).map_err(|end| end.message().unwrap_or_default().to_owned())
+    }
+
+    fn act(verb: Verb, argument: Option<&str>) -> Command {
+        Command::Act(verb, argument.map(Box::from))
     }
 
     #[test]
@@ -128,46 +231,101 @@ mod tests {
             assert_eq!(parse(text), Ok(Command::Show(Show::Stats)), "{text}");
         }
         assert_eq!(parse(" ; "), Ok(Command::Empty));
+        assert_eq!(parse(" wait_close\tapp ;"), Ok(act(Verb::WaitClose, Some("app"))));
     }
 
     #[test]
     fn what_is_unknown_is_repeated_as_it_was_written() {
-        for text in
-            ["SHOW nosuch", "foo", "show stats; show pools", "SHOW", "select 1 + 1", "BEGIN"]
-        {
+        for text in [
+            "SHOW nosuch",
+            "foo",
+            "show stats; show pools",
+            "SHOW",
+            "select 1 + 1",
+            "BEGIN",
+            "PAUSE one two",
+            "PAUSE one; RESUME",
+            "PAUSE 'one",
+            "RELOAD now",
+            "SUSPEND app",
+            "SHUTDOWN immediate",
+            "SHOW 'STATS'",
+            "SET",
+            "SET default_pool_size",
+            "SET default_pool_size = ",
+            "SET default_pool_size = 1 2",
+            "SET CLASS batch",
+            "SET CLASS batch max_in_flight = 8,",
+        ] {
             assert_eq!(parse(text), Err(format!("invalid command '{text}', use SHOW HELP;")));
         }
     }
 
     #[test]
-    fn drivers_settings_are_ignored_and_ours_are_for_admins() {
-        for text in ["SET datestyle = ISO", "set DateStyle TO 'ISO'", "SET extra_float_digits=3"] {
-            assert_eq!(parse(text), Ok(Command::SetIgnored), "{text}");
-        }
-        assert_eq!(parse("SET default_pool_size = 3"), Ok(Command::Set));
-        assert_eq!(parse("SET shed = 'off'"), Ok(Command::Set));
-        assert!(Command::parse("SET nosuch = 1").is_err());
+    fn a_database_may_be_quoted() {
+        assert_eq!(parse("PAUSE"), Ok(act(Verb::Pause, None)));
+        assert_eq!(parse("pause App"), Ok(act(Verb::Pause, Some("App"))));
+        assert_eq!(
+            parse("KILL \"my \"\"own\"\"; app\";"),
+            Ok(act(Verb::Kill, Some("my \"own\"; app")))
+        );
+        assert_eq!(parse("DISABLE 'it''s'"), Ok(act(Verb::Disable, Some("it's"))));
+        let shutdown = Ok(act(Verb::Shutdown, Some("wait_for_clients")));
+        assert_eq!(parse("shutdown wait_for_clients;"), shutdown);
     }
 
     #[test]
-    fn commands_of_pgbouncer_are_known_before_they_work() {
-        assert_eq!(parse("PAUSE app"), Ok(Command::NotYet("PAUSE")));
-        assert_eq!(parse("shutdown wait_for_clients;"), Ok(Command::NotYet("SHUTDOWN")));
-        assert_eq!(parse("SHOW CLIENTS"), Ok(Command::NotYet("CLIENTS")));
+    fn drivers_settings_are_ignored() {
+        for text in [
+            "SET datestyle = ISO",
+            "set DateStyle TO 'ISO'",
+            "SET extra_float_digits=3",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        ] {
+            assert_eq!(parse(text), Ok(Command::SetIgnored), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_setting_has_a_name_and_a_value() {
+        let set =
+            |name: &str, value: &str| Ok(Command::Set { name: name.into(), value: value.into() });
+        assert_eq!(parse("SET default_pool_size = 3"), set("default_pool_size", "3"));
+        assert_eq!(parse("set Shed TO 'off';"), set("shed", "off"));
+        assert_eq!(
+            parse("SET server_check_query='select 2'"),
+            set("server_check_query", "select 2")
+        );
+        let tag = parse("SET server_check_query='select 2'").map(|set| set.tag());
+        assert_eq!(tag.as_deref(), Ok("SET server_check_query=select 2"));
+        let settings = vec![("max_in_flight".into(), "8".into()), ("weight".into(), "2".into())];
+        let class = Command::SetClass { class: "batch jobs".into(), settings };
+        assert_eq!(parse("SET CLASS 'batch jobs' max_in_flight = 8, weight TO 2"), Ok(class));
     }
 
     /// Every command and who may give it.
     #[test]
     fn looking_is_for_everybody_and_changing_for_admins() {
+        for show in Show::ALL {
+            assert!(!Command::Show(show).needs_admin(), "{show:?}");
+        }
+        for name in NOT_SHOWN {
+            assert_eq!(parse(&format!("SHOW {name}")), Ok(Command::NotShown(name)));
+            assert_eq!(Command::NotShown(name).needs_admin(), name == "FDS");
+        }
+        for verb in Verb::ALL {
+            let command = parse(verb.name());
+            assert_eq!(command, Ok(act(verb, None)));
+            assert!(command.is_ok_and(|command| command.needs_admin()), "{verb:?}");
+        }
         for (text, needs_admin) in [
-            ("SHOW POOLS", false),
-            ("SHOW CLIENTS", false),
-            ("SHOW HELP", false),
+            ("", false),
             ("SET datestyle = ISO", false),
             ("SET default_pool_size = 3", true),
-            ("RELOAD", true),
+            ("SET nosuch = 3", true),
+            ("SET CLASS batch weight = 3", true),
             ("KILL_CLIENT 3", true),
-            ("SHUTDOWN", true),
+            ("SHUTDOWN WAIT_FOR_SERVERS", true),
         ] {
             assert_eq!(Command::parse(text).unwrap().needs_admin(), needs_admin, "{text}");
         }
@@ -177,6 +335,11 @@ mod tests {
         #[test]
         fn no_text_can_make_it_panic(text: String) {
             drop(Command::parse(&text));
+        }
+
+        #[test]
+        fn nothing_between_quotes_can_make_it_panic(inside in "(SET|PAUSE|set class)[ ='\",;a-zé]*") {
+            drop(Command::parse(&inside));
         }
     }
 }

@@ -2,20 +2,27 @@
 
 use super::Console;
 use super::extended::{Extended, Work};
-use super::parse::Command;
+use super::parse::{Command, Verb};
 use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
+use crate::base::ids::ClientId;
 use crate::client::console::{ConsoleLogin, Role};
+use crate::config::options::{self, Section};
+use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
-use crate::net::stream::Stream;
+use crate::net::stream::{Link, Stream};
 use crate::net::worker::{Worker, within};
 use crate::pool::registry::Pass;
 use crate::wire::encode;
 use crate::wire::frame::{Head, split_text};
 use crate::wire::rows::{self, Formats};
 use crate::wire::tags::{from_client, from_server};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, ready};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The longest message. Commands are short; nobody needs more.
 const MESSAGE_MAX: u32 = 64 << 10;
@@ -29,6 +36,8 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Session<'a> {
     pub(super) console: &'a Console,
     worker: Rc<Worker>,
+    client: ClientId,
+    user: String,
     stream: Stream,
     role: Role,
     /// What has come and was not read.
@@ -37,12 +46,15 @@ pub(super) struct Session<'a> {
     pub(super) extended: Extended,
     /// After an error in an extended request: up to the next `Sync`.
     is_skipping: bool,
+    /// Told when what this session waits for is cancelled.
+    canceled: Arc<Notify>,
+    _here: AtConsole,
     _pass: Pass,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(console: &'a Console, worker: &Rc<Worker>, login: ConsoleLogin) -> Self {
-        let ConsoleLogin { client, stream, role, minor, early, mut out, pass, .. } = login;
+        let ConsoleLogin { client, stream, user, role, minor, early, mut out, pass, .. } = login;
         let version = format!("{PGBOUNCER_VERSION}/pgweir");
         for (name, value) in [
             ("server_version", version.as_str()),
@@ -55,20 +67,24 @@ impl<'a> Session<'a> {
         ] {
             encode::parameter_status(&mut out, name, value);
         }
-        // A key that nobody knows: there is nothing to cancel.
-        let pid = u32::try_from(client.0 & 0x7fff_ffff).unwrap_or_default();
-        let secret: [u8; 32] = rand::random();
-        encode::backend_key_data(&mut out, pid, &secret[..if minor >= 2 { 32 } else { 4 }]);
+        let key = Key::new(minor);
+        encode::backend_key_data(&mut out, pid_of(client), key.shown());
+        let canceled: Arc<Notify> = Arc::default();
+        let here = console.roster.enter_console(client, Arc::clone(&canceled), key);
         encode::ready(&mut out, b'I');
         Self {
             console,
             worker: Rc::clone(worker),
+            client,
+            user,
             stream,
             role,
             input: early,
             out,
             extended: Extended::default(),
             is_skipping: false,
+            canceled,
+            _here: here,
             _pass: pass,
         }
     }
@@ -94,7 +110,7 @@ impl<'a> Session<'a> {
                     let rest = self.input.split_off(head.total);
                     let message = std::mem::replace(&mut self.input, rest);
                     self.worker.wake();
-                    if self.take(head.tag, message.get(5..).unwrap_or_default())?
+                    if self.take(head.tag, message.get(5..).unwrap_or_default()).await?
                         || self.out.len() >= UNSENT_MAX
                     {
                         self.flush().await?;
@@ -122,14 +138,14 @@ impl<'a> Session<'a> {
     }
 
     /// Takes one message. `true`: the client waits for what there is.
-    fn take(&mut self, tag: u8, body: &[u8]) -> Result<bool, End> {
+    async fn take(&mut self, tag: u8, body: &[u8]) -> Result<bool, End> {
         match tag {
             from_client::QUERY => {
                 self.is_skipping = false;
                 // A portal without a name ends with its transaction, and so do all others here.
                 self.extended.end_portals();
-                if let Err(end) = self.query(body) {
-                    encode::error(&mut self.out, &end.fields(Phase::Session));
+                if let Err(end) = self.query(body).await {
+                    self.refuse(end)?;
                 }
                 encode::ready(&mut self.out, b'I');
                 Ok(true)
@@ -149,10 +165,10 @@ impl<'a> Session<'a> {
             | from_client::EXECUTE
             | from_client::CLOSE => {
                 if !self.is_skipping
-                    && let Err(end) = self.extended(tag, body)
+                    && let Err(end) = self.extended(tag, body).await
                 {
                     self.is_skipping = true;
-                    encode::error(&mut self.out, &end.fields(Phase::Session));
+                    self.refuse(end)?;
                 }
                 Ok(false)
             }
@@ -160,13 +176,20 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn query(&mut self, body: &[u8]) -> Result<(), End> {
+    /// Tells what went wrong. `Err`: it ends the session.
+    fn refuse(&mut self, end: End) -> Result<(), End> {
+        if !end.is_told() {
+            return Err(end);
+        }
+        encode::error(&mut self.out, &end.fields(Phase::Session));
+        Ok(())
+    }
+
+    async fn query(&mut self, body: &[u8]) -> Result<(), End> {
         let command = command_in(body)?;
-        self.authorize(command)?;
-        let work = self.begin(command)?;
-        if let (Command::Show(show), Some(columns)) = (command, columns_of(command))
-            && show != Show::Help
-        {
+        self.authorize(&command)?;
+        let work = self.begin(&command).await?;
+        if let Some(columns) = columns_of(&command) {
             rows::row_description(&mut self.out, columns, &Formats::Text);
         }
         self.work_off(work, &Formats::Text, usize::MAX);
@@ -174,7 +197,7 @@ impl<'a> Session<'a> {
     }
 
     /// Whether this session may give the command.
-    pub(super) fn authorize(&self, command: Command) -> Result<(), End> {
+    pub(super) fn authorize(&self, command: &Command) -> Result<(), End> {
         if command.needs_admin() && self.role != Role::Admin {
             return Err(EndReason::ConsoleNeedsAdmin.into());
         }
@@ -182,16 +205,69 @@ impl<'a> Session<'a> {
     }
 
     /// Does what a command says. What it answers is still to be sent.
-    pub(super) fn begin(&self, command: Command) -> Result<Work, End> {
+    pub(super) async fn begin(&mut self, command: &Command) -> Result<Work, End> {
         self.console.commands.fetch_add(1, Ordering::Relaxed);
-        match command {
-            Command::NotYet(name) => Err(not_yet(name)),
-            Command::Set => Err(not_yet("SET")),
-            Command::Empty | Command::SetIgnored => Ok(Work::new(command, vec![])),
-            Command::Show(show) => {
-                Ok(Work::new(command, show.rows(self.console, self.worker.now())))
+        let rows = match command {
+            Command::Empty | Command::SetIgnored => vec![],
+            Command::Show(show) => show.rows(self.console, self.worker.now()),
+            Command::Act(verb, argument) => {
+                self.act(*verb, argument.as_deref()).await?;
+                vec![]
             }
-        }
+            Command::NotShown(name) => return Err(not_yet(name)),
+            Command::Set { name, .. } if !is_option(name) => {
+                return Err(EndReason::ConsoleSetFailed.into());
+            }
+            Command::Set { .. } => return Err(not_yet("SET")),
+            Command::SetClass { .. } => return Err(not_yet("SET CLASS")),
+        };
+        Ok(Work::new(command.clone(), rows))
+    }
+
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    pub(super) fn log(&self, verb: Verb, argument: Option<&str>) {
+        let (client, user) = (self.client.0, &self.user);
+        tracing::info!(client, user, "console: {} {}", verb.name(), argument.unwrap_or_default());
+    }
+
+    /// Waits for something that takes its time.
+    ///
+    /// # Errors
+    ///
+    /// When the operator cancels it, or leaves.
+    pub(super) async fn wait_for<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        // What was answered before need not wait for it.
+        self.flush().await?;
+        let canceled = Arc::clone(&self.canceled);
+        let (mut work, mut canceled) = (pin!(work), pin!(canceled.notified()));
+        let waited = tokio::select! {
+            biased;
+            done = &mut work => Ok(done),
+            () = &mut canceled => Err(EndReason::ConsoleCanceled.into()),
+            end = self.hear() => Err(end),
+        };
+        self.worker.wake();
+        waited
+    }
+
+    /// Reads what is sent meanwhile, as far as there is room for it, and answers when nobody is there
+    /// any more.
+    async fn hear(&mut self) -> End {
+        let Self { stream, input, .. } = self;
+        std::future::poll_fn(|cx| {
+            let mut chunk = [0; 512];
+            while input.len() < MESSAGE_MAX as usize {
+                match ready!(stream.poll_read(cx, &mut chunk)) {
+                    Ok(read @ 1..) => input.extend(&chunk[..read]),
+                    Ok(0) | Err(_) => return Poll::Ready(EndReason::ClientGone.into()),
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Answers with the next rows, `most` of them. `None`: all is said; else what is left.
@@ -201,7 +277,7 @@ impl<'a> Session<'a> {
         formats: &Formats,
         most: usize,
     ) -> Option<Work> {
-        let columns = columns_of(work.command).unwrap_or_default();
+        let columns = columns_of(&work.command).unwrap_or_default();
         for row in work.rows.by_ref().take(most) {
             rows::data_row(&mut self.out, columns, &row, formats);
         }
@@ -211,15 +287,14 @@ impl<'a> Session<'a> {
         }
         match work.command {
             Command::Empty => encode::message(&mut self.out, from_server::EMPTY_QUERY, |_| {}),
-            Command::SetIgnored => {
-                notice(&mut self.out, "SET ignored", None);
-                rows::command_complete(&mut self.out, "SET");
+            command => {
+                match command {
+                    Command::SetIgnored => notice(&mut self.out, "SET ignored", None),
+                    Command::Show(Show::Help) => notice(&mut self.out, HELP_TITLE, Some(HELP)),
+                    _ => {}
+                }
+                rows::command_complete(&mut self.out, &command.tag());
             }
-            Command::Show(Show::Help) => {
-                notice(&mut self.out, HELP_TITLE, Some(HELP));
-                rows::command_complete(&mut self.out, "SHOW");
-            }
-            _ => rows::command_complete(&mut self.out, "SHOW"),
         }
         None
     }
@@ -233,14 +308,19 @@ pub(super) fn command_in(body: &[u8]) -> Result<Command, End> {
     Command::parse(text)
 }
 
-pub(super) fn columns_of(command: Command) -> Option<&'static [rows::Column]> {
+pub(super) fn columns_of(command: &Command) -> Option<&'static [rows::Column]> {
     match command {
         Command::Show(show) => show.columns(),
         _ => None,
     }
 }
 
-fn not_yet(name: &str) -> End {
+/// Whether there is a setting of this name.
+fn is_option(name: &str) -> bool {
+    Section::SHOWN.into_iter().any(|section| options::find(section, name).is_some())
+}
+
+pub(super) fn not_yet(name: &str) -> End {
     End::from(EndReason::ConsoleNotYet)
         .with_message(format!("{name} is not there yet: it comes with a later version of pgweir"))
 }

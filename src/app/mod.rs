@@ -129,7 +129,10 @@ impl Proxy {
         let main = Rc::new(Worker::new(WorkerId::MAIN));
         let tasks = TaskTracker::new();
         let registry = Arc::new(Registry::new(main.now(), Arc::clone(&config), &tasks));
-        registry.learn_keys(offer.map_or(&[], |offer| &offer.client_keys));
+        if let Some(offer) = offer {
+            registry.learn_keys(&offer.client_keys);
+            registry.halts.inherit(&offer.halts);
+        }
         let heritage = offer.map_or_else(Heritage::default, |offer| Heritage {
             salt_key: offer.salt_key,
             next_client: offer.next_client,
@@ -146,14 +149,15 @@ impl Proxy {
             tracing::info!("listening on {}", listener.place());
         }
         frontend.registry.prepare(main.now());
+        let shutdown = Arc::default();
         let (registry, roster) = (Arc::clone(&frontend.registry), Arc::clone(&frontend.roster));
-        let console = Console::new(registry, roster, main.now());
+        let console = Console::new(main.now(), registry, roster, Arc::clone(&shutdown));
         let shared = Arc::new(Shared {
             frontend: Arc::clone(&frontend),
             console: Arc::new(console),
-            shutdown: Arc::default(),
+            shutdown,
         });
-        signals::obey(Arc::clone(&shared.shutdown)).map_err(AppError::Runtime)?;
+        signals::obey(&main, &shared).map_err(AppError::Runtime)?;
         let accepting = watch::Sender::new(Accepting::Yes);
         let files = SocketFiles::of(&listeners);
         let seats = open(&shared, &config, listeners, &accepting)?;

@@ -1,6 +1,9 @@
 //! Signals that mean something to the proxy: PgBouncer's.
 
-use crate::control::shutdown::{How, Shutdown};
+use super::worker::Shared;
+use crate::control::shutdown::How;
+use crate::net::worker::Worker;
+use std::rc::Rc;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -9,11 +12,15 @@ use tokio::signal::unix::{SignalKind, signal};
 /// # Errors
 ///
 /// When the system does not let us have one.
-pub(super) fn obey(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
+pub(super) fn obey(main: &Rc<Worker>, shared: &Arc<Shared>) -> std::io::Result<()> {
+    let (main, shared) = (Rc::clone(main), Arc::clone(shared));
+    let registry = Arc::clone(&shared.frontend.registry);
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut pause = signal(SignalKind::user_defined1())?;
+    let mut resume = signal(SignalKind::user_defined2())?;
     tokio::task::spawn_local(async move {
         loop {
             let (name, how) = tokio::select! {
@@ -21,12 +28,24 @@ pub(super) fn obey(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
                     tracing::warn!("SIGHUP: there is no reload yet; restart to read the file anew");
                     continue;
                 }
+                _ = pause.recv() => {
+                    main.wake();
+                    let is_news = registry.pause(&main, None);
+                    tracing::info!(is_news, "SIGUSR1 received: paused");
+                    continue;
+                }
+                _ = resume.recv() => {
+                    main.wake();
+                    let is_news = registry.resume(&main, None);
+                    tracing::info!(is_news, "SIGUSR2 received: resumed");
+                    continue;
+                }
                 _ = interrupt.recv() => ("SIGINT", How::WaitForServers),
                 _ = quit.recv() => ("SIGQUIT", How::Now),
                 _ = terminate.recv() => ("SIGTERM", How::WaitForClients),
             };
             tracing::info!("{name} received");
-            shutdown.ask(how);
+            shared.shutdown.ask(how);
         }
     });
     Ok(())

@@ -299,7 +299,8 @@ impl Handover<'_> {
         let Heritage { salt_key, next_client } = frontend.heritage();
         let is_activated = self.is_activated;
         let client_keys = frontend.registry.learned_keys();
-        let offer = Offer { is_activated, next_client, salt_key, client_keys };
+        let halts = frontend.registry.halts.said();
+        let offer = Offer { is_activated, next_client, salt_key, client_keys, halts };
         let files: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
         passage.send(&ToNew::Offer(offer), &[], &files).await?;
         let ready = within(Some(READY_MAX), passage.receive::<ToOld>()).await;

@@ -170,6 +170,10 @@ impl Frontend {
             End::from(EndReason::DatabaseUnknown).with_message(message)
         })?;
         let (now, registry) = (worker.now(), &self.registry);
+        if registry.halts.disables(&wanted.database) {
+            let message = format!("database \"{}\" is disabled", wanted.database);
+            return Err(End::from(EndReason::DatabaseDisabled).with_message(message));
+        }
         let account = registry.account(now, &database, &wanted.database, &wanted.user)?;
         let [by_database, by_user, by_pool] = account.enter()?;
         let asked = self.asked_settings(&wanted)?;

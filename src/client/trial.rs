@@ -11,7 +11,7 @@ use crate::pool::mailbox::{Mailbox, Outcome};
 use crate::pool::registry::Account;
 use crate::pool::welcome::Welcome;
 use crate::pool::{Lease, Pool, Refusal};
-use crate::scheduler::Member;
+use crate::scheduler::{Member, WaitCause};
 use crate::server::exchange::Inbox;
 use crate::session::settings::Settings;
 use std::rc::Rc;
@@ -101,6 +101,7 @@ fn told_at_login(refusal: Refusal) -> End {
         Refusal::QueueFull { .. } => EndReason::QueueFull.into(),
         Refusal::RateLimited { .. } => EndReason::RateLimited.into(),
         Refusal::Shed { .. } => EndReason::Shed.into(),
+        Refusal::WaitTimeout { cause: WaitCause::Paused, .. } => EndReason::DatabasePaused.into(),
         Refusal::WaitTimeout { .. } => EndReason::WaitTimeout.into(),
     }
 }

@@ -15,6 +15,7 @@
 
 use crate::base::ids::ClientId;
 use crate::net::stream::Peer;
+use crate::pool::halts::Said;
 use crate::session::settings::Settings;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -70,6 +71,8 @@ pub struct Offer {
     /// What clients' proofs revealed of users with a SCRAM secret, by name: without them the new
     /// process could log in to Postgres only once such a client comes.
     pub client_keys: Vec<(String, [u8; 32])>,
+    /// What is paused stays so: those who wait move on with their requests.
+    pub halts: Said,
 }
 
 /// A client between two processes: all there is of one that has no server.

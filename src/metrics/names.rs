@@ -155,12 +155,14 @@ pub(super) const POOL: &[Metric<PoolView>] = &[
         "pgweir_pool_state",
         "How the pool does: 1 for its state, 0 for the others. healthy: whoever asks is served at \
          once; busy: some wait; shedding: some are refused, because they would be served too late; \
-         server_down: there is no server and none to be had; draining: the process stops.",
+         server_down: there is no server and none to be had; paused: by an operator; draining: the \
+         process stops.",
         Values::States(&[
             (PoolState::Healthy.label(), |pool| is(pool, PoolState::Healthy)),
             (PoolState::Busy.label(), |pool| is(pool, PoolState::Busy)),
             (PoolState::Shedding.label(), |pool| is(pool, PoolState::Shedding)),
             (PoolState::ServerDown.label(), |pool| is(pool, PoolState::ServerDown)),
+            (PoolState::Paused.label(), |pool| is(pool, PoolState::Paused)),
             (PoolState::Draining.label(), |pool| is(pool, PoolState::Draining)),
         ]),
     ),

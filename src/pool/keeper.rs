@@ -95,6 +95,7 @@ impl Host {
                     self.tasks.spawn_local(pool.open(Rc::clone(worker), slot));
                 }
             }
+            Action::Gone { .. } => self.gone.notify_waiters(),
             Action::Grant { to, lease, waited } => {
                 let pool = self.pool(lease.slot.pool);
                 if let Err(Outcome::Granted { lease, .. }) =
@@ -349,10 +350,28 @@ impl Pool {
     /// `left`: what has come of answers that the client did not take. `cancels`: what still runs is
     /// cancelled; else it gets the time to end.
     pub fn clean(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, left: Inbox, cancels: bool) {
-        self.host.scheduler.with(|scheduler| scheduler.tidy(worker.now(), lease.slot));
+        let is_worth_it = self.host.scheduler.with(|scheduler| {
+            // Else it would be cleaned for nobody.
+            let is_worth_it = !cancels || scheduler.is_kept(lease.slot);
+            if is_worth_it {
+                scheduler.tidy(worker.now(), lease.slot);
+            }
+            is_worth_it
+        });
+        if !is_worth_it {
+            let is_quiet = lease.conn.ledger.is_quiet();
+            return if is_quiet { self.dismiss(worker, lease) } else { self.abort(worker, lease) };
+        }
         self.stats.of(worker.id).resets.add(1);
         let cleaning = Arc::clone(self).clean_now(Rc::clone(worker), lease, left, cancels);
         self.host.tasks.spawn_local(cleaning);
+    }
+
+    /// Closes a server that is not to be kept, in good form: Postgres rolls back what is open.
+    fn dismiss(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease) {
+        let Lease { slot, conn } = lease;
+        close(conn);
+        self.discard_slot(worker, slot);
     }
 
     /// Closes a server that is in the middle of something and cannot be cleaned; what it runs is

@@ -3,7 +3,7 @@
 //! A [`Host`] is one Postgres instance: its scheduler decides, behind one short lock, who gets
 //! which server of which pool. A [`Pool`] is what clients of one database and user use. [`keeper`]
 //! does what the scheduler says; [`registry`] finds the pool for a client; [`logins`] bounds how many
-//! come in at once.
+//! come in at once; [`halts`] is what operators do to databases.
 //!
 //! # Invariants
 //!
@@ -11,6 +11,7 @@
 //! - A lease ends by [`Pool::give_back`] with nothing owed, or its server is cleaned or closed.
 //! - No lock is held while anything is sent, awaited or logged.
 
+pub mod halts;
 pub mod heirlooms;
 pub mod keeper;
 pub mod logins;
@@ -44,6 +45,7 @@ use crate::stats::pool::PoolStats;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -79,6 +81,8 @@ pub struct Host {
     /// Connecting, cleaning, checking: what runs beside the clients.
     tasks: TaskTracker,
     classes: Classes,
+    /// Told when the last server is closed that somebody waits to be gone.
+    gone: Arc<Notify>,
     /// Servers of a process before, that pools take instead of opening their own.
     pub heirlooms: Heirlooms,
 }
@@ -117,6 +121,7 @@ impl Host {
         host: &config::Host,
         config: &config::Config,
         tasks: TaskTracker,
+        gone: Arc<Notify>,
     ) -> Arc<Self> {
         let limits = HostLimits {
             max_connections: host.max_connections,
@@ -137,6 +142,7 @@ impl Host {
             tasks,
             classes: Classes::default(),
             heirlooms: Heirlooms::default(),
+            gone,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Finds what a client asks for: its database, its user, its pool; and counts who is in.
 
+use super::halts::Halts;
 use super::logins::Door;
 use super::{Host, Pool, PoolPlan};
 use crate::auth::scram::ClientKey;
@@ -104,6 +105,8 @@ impl Account {
 pub struct Registry {
     /// What a login passes before it proves who it is.
     pub door: Arc<Door>,
+    /// What operators have said of databases.
+    pub halts: Halts,
     config: Arc<Config>,
     hosts: BTreeMap<String, Arc<Host>>,
     credentials: BTreeMap<String, Arc<Credential>>,
@@ -118,9 +121,11 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(now: Instant, config: Arc<Config>, tasks: &TaskTracker) -> Self {
-        let hosts = config.hosts.iter();
-        let hosts =
-            hosts.map(|(name, host)| (name.clone(), Host::new(now, host, &config, tasks.clone())));
+        let halts = Halts::default();
+        let hosts = config.hosts.iter().map(|(name, host)| {
+            let gone = Arc::clone(&halts.changed);
+            (name.clone(), Host::new(now, host, &config, tasks.clone(), gone))
+        });
         let credential = |user: &Arc<User>| {
             let stored = Stored::parse(user.password.as_ref()?.reveal());
             Some((user.name.clone(), Arc::new(Credential::new(&user.name, stored))))
@@ -128,6 +133,7 @@ impl Registry {
         Self {
             door: Door::new(now, config.overload.logins.clone()),
             hosts: hosts.collect(),
+            halts,
             credentials: config.users.values().filter_map(credential).collect(),
             pools: DashMap::new(),
             accounts: DashMap::new(),
@@ -332,7 +338,7 @@ impl Registry {
         }
         let pool = self.pools.entry(key).or_insert_with(|| {
             let host = &self.hosts[&database.host.name];
-            host.add_pool(
+            let pool = host.add_pool(
                 now,
                 PoolPlan {
                     database: name.to_owned(),
@@ -342,7 +348,9 @@ impl Registry {
                     connect_query: database.connect_query.clone(),
                     workers: self.config.process.workers,
                 },
-            )
+            );
+            self.halts.tell(now, &pool);
+            pool
         });
         Ok(Arc::clone(pool.value()))
     }

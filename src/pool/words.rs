@@ -16,6 +16,7 @@ pub fn waits_for(cause: WaitCause) -> String {
         WaitCause::ServerTime { scope } => {
             format!("the server time of {} (server_seconds_per_second)", whose(scope))
         }
+        WaitCause::Paused => "RESUME: an operator has paused the database".to_owned(),
         WaitCause::PoolFull => "a server: all of the pool are in use (pool_size)".to_owned(),
         WaitCause::SharedFull => "a server: a limit that the pool shares with others is reached \
                                   (max_connections, max_db_connections or max_user_connections)"

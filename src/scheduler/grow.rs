@@ -50,6 +50,7 @@ impl<S: Site> Scheduler<S> {
         }
         let started = self.slots.at(slot.index).since;
         self.slots.vacate(now, slot.index);
+        self.gone(slot.pool);
         let draw = self.random.unit();
         let ConnectFailure { definitive, error, scope } = failure;
         match scope {
@@ -91,6 +92,7 @@ impl<S: Site> Scheduler<S> {
         let pool = self.slots.at(index).pool;
         let conn = self.slots.vacate(now, index).expect("an idle slot has its server");
         self.actions.push_back(Action::Close { conn, pool, why });
+        self.gone(pool);
     }
 
     /// The pool that a connection is opened for next: of those in which somebody waits for whom none
@@ -121,12 +123,15 @@ impl<S: Site> Scheduler<S> {
         self.slots.host_counts().connecting < self.ramp.limit() && self.host.may_try(now)
     }
 
-    /// Whether the pool's own cap and its login allow another connection.
+    /// Whether the pool itself, by its cap and its login, allows another connection.
     pub(super) fn may_open(&self, now: Instant, pool: PoolId) -> bool {
         let login = &self.of(pool).login;
         let counts = self.slots.counts(pool);
         let is_probing = login.is_troubled() && counts.connecting > 0;
-        login.may_try(now) && !is_probing && counts.open() < self.cap(now, pool)
+        !self.is_paused(pool)
+            && login.may_try(now)
+            && !is_probing
+            && counts.open() < self.cap(now, pool)
     }
 
     /// Where a pool stands that needs another connection and may have one.

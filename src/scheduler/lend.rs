@@ -156,6 +156,7 @@ impl<S: Site> Scheduler<S> {
         if self.slots.is_current(slot) {
             let freed = self.end_hold(now, slot.index);
             self.slots.vacate(now, slot.index);
+            self.gone(slot.pool);
             self.unblock(now, freed);
             self.settle(now, slot.pool);
         }
@@ -236,7 +237,11 @@ impl<S: Site> Scheduler<S> {
     }
 
     fn unwanted(&self, now: Instant, slot: SlotRef) -> Option<CloseReason> {
-        if self.slots.at(slot.index).expires.is_some_and(|expires| expires <= now) {
+        if self.is_paused(slot.pool) {
+            Some(CloseReason::Paused)
+        } else if self.slots.at(slot.index).is_retired {
+            Some(CloseReason::Retired)
+        } else if self.slots.at(slot.index).expires.is_some_and(|expires| expires <= now) {
             Some(CloseReason::Lifetime)
         } else if self.has_surplus(slot.pool) {
             Some(CloseReason::Shrunk)
@@ -249,6 +254,7 @@ impl<S: Site> Scheduler<S> {
         let Lease { slot, conn } = lease;
         self.slots.vacate(now, slot.index);
         self.actions.push_back(Action::Close { conn, pool: slot.pool, why });
+        self.gone(slot.pool);
     }
 
     /// After a pool lost a server.
@@ -378,6 +384,7 @@ impl<S: Site> Scheduler<S> {
             self.freed(now, member)
         });
         self.slots.vacate(now, slot.index);
+        self.gone(slot.pool);
         self.unblock(now, freed);
         self.settle(now, slot.pool);
     }

@@ -23,13 +23,15 @@ pub enum State {
     Shedding,
     /// There is no server, and none to be had.
     ServerDown,
+    /// An operator has paused it: whoever asks waits.
+    Paused,
     /// Nobody new is let in: the process stops.
     Draining,
 }
 
 impl State {
-    pub const ALL: [Self; 5] =
-        [Self::Healthy, Self::Busy, Self::Shedding, Self::ServerDown, Self::Draining];
+    pub const ALL: [Self; 6] =
+        [Self::Healthy, Self::Busy, Self::Shedding, Self::ServerDown, Self::Paused, Self::Draining];
 
     pub const fn label(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl State {
             Self::Busy => "busy",
             Self::Shedding => "shedding",
             Self::ServerDown => "server_down",
+            Self::Paused => "paused",
             Self::Draining => "draining",
         }
     }
@@ -70,7 +73,9 @@ impl Condition {
             (self.seen, self.cause) = (now, cause.or(self.cause));
             return None;
         }
-        if state < self.state && now.saturating_duration_since(self.seen) < CALM_AFTER {
+        // What an operator has ended is over at once.
+        let is_calm = now.saturating_duration_since(self.seen) >= CALM_AFTER;
+        if state < self.state && !is_calm && self.state != State::Paused {
             return None;
         }
         let before = self.state;
@@ -148,7 +153,8 @@ impl<S: Site> Scheduler<S> {
     pub fn holders(&self, pool: PoolId) -> impl Iterator<Item = Holder> + '_ {
         self.slots.open_slots(pool).filter_map(|slot| {
             let of = self.slots.at(slot.index);
-            Some(Holder { client: of.client?, since: of.since, slot })
+            let (since, is_retired) = (of.since, of.is_retired);
+            Some(Holder { client: of.client?, since, slot, is_retired })
         })
     }
 
@@ -191,6 +197,9 @@ impl<S: Site> Scheduler<S> {
     }
 
     pub(super) fn wait_cause(&self, now: Instant, member: Member) -> WaitCause {
+        if self.is_paused(self.queue.line(member.line).pool) {
+            return WaitCause::Paused;
+        }
         let class = self.classes.of(member.class);
         let source = self.classes.source(member.source);
         let (quota, per_address) = (&class.limits.quota, &class.limits.per_address);
@@ -237,11 +246,15 @@ impl<S: Site> Scheduler<S> {
     /// Looks at how each pool does, and says so where that has changed.
     pub(super) fn look(&mut self, now: Instant) {
         for pool in self.slots.pools() {
-            let (state, cause) = self.seen(now, pool);
-            if let Some(before) = self.of_mut(pool).condition.see(now, state, cause) {
-                let condition = self.of(pool).condition;
-                self.actions.push_back(Action::Changed { pool, before, condition });
-            }
+            self.look_at(now, pool);
+        }
+    }
+
+    pub(super) fn look_at(&mut self, now: Instant, pool: PoolId) {
+        let (state, cause) = self.seen(now, pool);
+        if let Some(before) = self.of_mut(pool).condition.see(now, state, cause) {
+            let condition = self.of(pool).condition;
+            self.actions.push_back(Action::Changed { pool, before, condition });
         }
     }
 
@@ -250,6 +263,8 @@ impl<S: Site> Scheduler<S> {
         let is_shedding = |line: &u32| self.queue.line(*line).flow.shed_at.is_some();
         let state = if self.is_draining {
             State::Draining
+        } else if self.is_paused(pool) {
+            State::Paused
         } else if self.hopeless(now, pool).is_some() {
             State::ServerDown
         } else if self.queue.lines_of(pool).iter().any(is_shedding) {

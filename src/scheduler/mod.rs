@@ -34,12 +34,14 @@
 //! - A server is in the scheduler or in exactly one lease. One that a cancel request may still hit
 //!   is lent to nobody.
 //! - Nobody waits past the first tick after their deadline, or for a host that is known to be down.
+//! - A pool that is [paused](pause) has no idle server and opens none; its waiters wait, whatever is known
+//!   of the host. A retired server is never idle.
 //!
 //! # Map
 //!
 //! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who is not served at all.
 //! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
-//! about. [`look`] and [`strain`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
+//! about; [`pause`]: and what operators do. [`look`] and [`strain`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
 //! [`caps`]; [`queue`] with the [`flow`] of each line and what it had of [late](recent); [`class`] with its buckets, its
 //! [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
@@ -56,6 +58,7 @@ mod list;
 pub mod logins;
 mod look;
 mod patience;
+mod pause;
 mod queue;
 mod random;
 mod recent;
@@ -84,6 +87,7 @@ use self::class::Classes;
 use self::health::{Ramp, Reach};
 use self::held::Moment;
 use self::keep::Keeps;
+use self::pause::Halt;
 use self::queue::Queue;
 use self::random::Random;
 use self::recent::Recent;
@@ -108,6 +112,7 @@ struct Pool<E> {
     condition: Condition,
     refused: Recent,
     abandoned: Recent,
+    halt: Halt,
 }
 
 /// Decides which client gets which server, for all pools of one host.
@@ -164,6 +169,7 @@ impl<S: Site> Scheduler<S> {
             condition: Condition::new(now),
             refused: Recent::default(),
             abandoned: Recent::default(),
+            halt: Halt::default(),
         });
         self.set_limits(now, pool, spec.limits);
         pool

@@ -150,6 +150,9 @@ impl<S: Site> Scheduler<S> {
 
     /// How long somebody in this line may wait. `None`: as long as it likes.
     pub(super) fn bounds(&self, line: u32) -> Option<Bounds> {
+        if self.is_halted(line) {
+            return None;
+        }
         let class = self.classes.of(self.queue.line(line).class);
         let priority = class.limits.priority;
         match self.limits.shed {
@@ -184,7 +187,9 @@ impl<S: Site> Scheduler<S> {
         for ticket in self.queue.aside(source) {
             let Some(waiter) = self.queue.holder(ticket) else { continue };
             let delay = now.saturating_duration_since(waiter.since);
-            let Some(bounds) = self.bounds(waiter.request.member.line) else { continue };
+            let line = waiter.request.member.line;
+            let was_halted = self.was_halted(self.queue.line(line).pool, waiter);
+            let Some(bounds) = self.bounds(line).filter(|_| !was_halted) else { continue };
             let is_probe = waiter.is_probe && delay <= bounds.longest * 2;
             if delay > bounds.longest && !is_probe {
                 self.shed(now, ticket, bounds, bounds.longest);
@@ -283,7 +288,7 @@ impl<S: Site> Scheduler<S> {
 
     /// Whether waiting is pointless in a pool: it has no server and will not get one.
     pub(super) fn hopeless(&self, now: Instant, pool: PoolId) -> Option<Refusal<S::Error>> {
-        if self.slots.counts(pool).live() > 0 {
+        if self.slots.counts(pool).live() > 0 || self.is_paused(pool) {
             return None;
         }
         let (login, hold) = (&self.of(pool).login, self.limits.down_hold);
@@ -296,7 +301,7 @@ impl<S: Site> Scheduler<S> {
 
     /// Why a pool without a server gets none just now, whether for long or not.
     pub(super) fn trouble(&self, pool: PoolId) -> Option<Refusal<S::Error>> {
-        if self.slots.counts(pool).live() > 0 {
+        if self.slots.counts(pool).live() > 0 || self.is_paused(pool) {
             return None;
         }
         let trouble = self.host.trouble().or_else(|| self.of(pool).login.trouble())?;

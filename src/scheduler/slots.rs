@@ -54,6 +54,8 @@ pub(super) struct Slot<S: Site> {
     pub(super) idle_since: Option<Instant>,
     /// Its client was told to let go.
     pub(super) yields: bool,
+    /// Another is to take its place: it closes as soon as nobody has it.
+    pub(super) is_retired: bool,
     /// Cancel requests on their way to this server.
     pub(super) cancels: u32,
     pub(super) key: Option<S::Key>,
@@ -78,6 +80,7 @@ impl<S: Site> Slot<S> {
             hold: None,
             idle_since: None,
             yields: false,
+            is_retired: false,
             cancels: 0,
             key: None,
             expires: None,
@@ -216,6 +219,7 @@ impl<S: Site> Slots<S> {
         slot.generation = slot.generation.wrapping_add(1);
         slot.let_go();
         slot.cancels = 0;
+        slot.is_retired = false;
         slot.key = None;
         slot.expires = None;
         self.vacant.push(index);

@@ -131,6 +131,11 @@ pub enum Action<S: Site> {
     Connect {
         slot: SlotRef,
     },
+    /// The last server is closed that somebody waits to be gone: all of a paused pool, or all that were
+    /// retired. Whoever waits for that looks again.
+    Gone {
+        pool: PoolId,
+    },
     Grant {
         to: S::Handle,
         lease: Lease<S::Conn>,
@@ -150,6 +155,10 @@ pub enum CloseReason {
     Evicted,
     IdleTimeout,
     Lifetime,
+    /// An operator has paused its pool.
+    Paused,
+    /// An operator wants another in its place, or it leads to where the pool was before.
+    Retired,
     /// A limit was lowered below what is open.
     Shrunk,
 }
@@ -200,6 +209,8 @@ pub enum WaitCause {
     Rate { scope: Scope },
     /// Its class, or its address within it, has used as much server time as it may.
     ServerTime { scope: Scope },
+    /// An operator has paused its pool.
+    Paused,
     /// All servers of its pool are in use, and it may have no more.
     PoolFull,
     /// A cap that its pool shares with others is full.
@@ -277,6 +288,8 @@ pub struct Holder {
     pub client: ClientId,
     pub since: Instant,
     pub slot: SlotRef,
+    /// It closes as soon as it comes back.
+    pub is_retired: bool,
 }
 
 /// Whether new servers can be had.

@@ -109,7 +109,9 @@ impl<S: Site> Scheduler<S> {
         if class.lines.len() <= allowance as usize {
             return false;
         }
-        let firsts = class.lines.iter().filter_map(|line| self.queue.first_arrival(*line));
+        let moves = |line: &&u32| !self.is_paused(self.queue.line(**line).pool);
+        let firsts = class.lines.iter().filter(moves);
+        let firsts = firsts.filter_map(|line| self.queue.first_arrival(*line));
         firsts.filter(|other| *other < arrival).count() >= allowance as usize
     }
 
@@ -138,6 +140,9 @@ impl<S: Site> Scheduler<S> {
 
     /// How many of those who wait for a pool could use a server now.
     pub(super) fn ready(&self, now: Instant, pool: PoolId) -> u32 {
+        if self.is_paused(pool) {
+            return 0;
+        }
         let lines = self.queue.hungry_lines(pool).iter();
         let ready = lines.map(|line| {
             let class = self.queue.line(*line).class;
@@ -148,6 +153,9 @@ impl<S: Site> Scheduler<S> {
 
     /// Of those who could use a server now: the highest priority, and who came first.
     pub(super) fn first_ready(&self, now: Instant, pool: PoolId) -> Option<FirstReady> {
+        if self.is_paused(pool) {
+            return None;
+        }
         let lines = self.queue.hungry_lines(pool).iter().copied();
         let ready =
             lines.filter(|line| self.class_allowance(now, self.queue.line(*line).class) > 0);

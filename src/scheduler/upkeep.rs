@@ -102,6 +102,9 @@ impl<S: Site> Scheduler<S> {
         !self.queue.is_empty()
             && (self.queue.has_aside()
                 || self.queue.hungry().iter().any(|pool| {
+                    if self.is_paused(*pool) {
+                        return false;
+                    }
                     if self.may_keep(*pool) {
                         return true;
                     }

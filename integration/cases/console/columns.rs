@@ -2,7 +2,7 @@
 
 /// By name: OID and length.
 pub(super) const TYPES: &[(&str, u32, i16)] =
-    &[("int4", 23, 4), ("int8", 20, 8), ("numeric", 1700, -1), ("text", 25, -1)];
+    &[("bytea", 17, -1), ("int4", 23, 4), ("int8", 20, 8), ("numeric", 1700, -1), ("text", 25, -1)];
 
 /// `name:type` of each column, in order.
 pub(super) const COLUMNS: &[(&str, &str)] = &[
@@ -69,4 +69,45 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("DNS_HOSTS", "hostname:text ttl:int8 addrs:text"),
     ("DNS_ZONES", "zonename:text serial:int8 count:int4"),
     ("client_encoding", "client_encoding:text"),
+    (
+        "CLIENTS",
+        "type:text user:text database:text replication:text state:text addr:text port:int4 \
+         local_addr:text local_port:int4 connect_time:text request_time:text wait:int4 \
+         wait_us:int4 close_needed:int4 ptr:text link:text remote_pid:int4 tls:text \
+         application_name:text prepared_statements:int4 id:int4",
+    ),
+    (
+        "SERVERS",
+        "type:text user:text database:text replication:text state:text addr:text port:int4 \
+         local_addr:text local_port:int4 connect_time:text request_time:text wait:int4 \
+         wait_us:int4 close_needed:int4 ptr:text link:text remote_pid:int4 tls:text \
+         application_name:text prepared_statements:int4 id:int4",
+    ),
+    (
+        "SOCKETS",
+        "type:text user:text database:text replication:text state:text addr:text port:int4 \
+         local_addr:text local_port:int4 connect_time:text request_time:text wait:int4 \
+         wait_us:int4 close_needed:int4 ptr:text link:text remote_pid:int4 tls:text \
+         application_name:text prepared_statements:int4 id:int4 recv_pos:int4 pkt_pos:int4 \
+         pkt_remain:int4 send_pos:int4 send_remain:int4 pkt_avail:int4 send_avail:int4",
+    ),
+    (
+        "ACTIVE_SOCKETS",
+        "type:text user:text database:text replication:text state:text addr:text port:int4 \
+         local_addr:text local_port:int4 connect_time:text request_time:text wait:int4 \
+         wait_us:int4 close_needed:int4 ptr:text link:text remote_pid:int4 tls:text \
+         application_name:text prepared_statements:int4 id:int4 recv_pos:int4 pkt_pos:int4 \
+         pkt_remain:int4 send_pos:int4 send_remain:int4 pkt_avail:int4 send_avail:int4",
+    ),
+    (
+        "FDS",
+        "fd:int4 task:text user:text database:text addr:text port:int4 cancel:int8 \
+         link:int4 client_encoding:text std_strings:text datestyle:text timezone:text \
+         password:text scram_client_key:bytea scram_server_key:bytea",
+    ),
+    ("MEM", "name:text size:int4 used:int4 free:int4 memtotal:int4"),
 ];
+
+/// What is not there yet, and answers so.
+pub(super) const NOT_YET: &[&str] =
+    &["CLIENTS", "SERVERS", "SOCKETS", "ACTIVE_SOCKETS", "FDS", "MEM"];

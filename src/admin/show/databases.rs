@@ -53,6 +53,7 @@ fn row(view: &View<'_>, name: &str, database: &Database) -> Row {
     let config = view.console.registry.config();
     let settings = config.pool_settings(database, None);
     let (host, port) = address(&database.host.address);
+    let halts = &view.console.registry.halts;
     let pools = || view.snapshot.pools.iter().filter(|pool| pool.database == name);
     let own_max = database.max_db_client_connections;
     let max_clients = if own_max == 0 { config.clients.max_db_client_connections } else { own_max };
@@ -72,8 +73,8 @@ fn row(view: &View<'_>, name: &str, database: &Database) -> Row {
         pools().map(|pool| pool.counts.open()).sum::<u32>().into(),
         max_clients.into(),
         pools().map(|pool| pool.clients).sum::<u32>().into(),
-        Cell::Number(0),
-        Cell::Number(0),
+        u32::from(halts.pauses(name)).into(),
+        u32::from(halts.disables(name)).into(),
     ]
 }
 

@@ -156,7 +156,7 @@ impl Show {
             Self::Overload => overload::rows(&View::of(console, now)),
             Self::Pools => pools::rows(&View::of(console, now)),
             Self::StandardConformingStrings => vec![vec!["on".into()]],
-            Self::State => session::state(),
+            Self::State => session::state(console),
             Self::Stats => stats::stats(&View::of(console, now)),
             Self::StatsAverages => stats::averages(&View::of(console, now)),
             Self::StatsTotals => stats::totals(&View::of(console, now)),

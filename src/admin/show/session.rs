@@ -1,5 +1,6 @@
 //! `SHOW VERSION`, `STATE`, `HELP`, and the settings that drivers ask any server for.
 
+use crate::admin::Console;
 use crate::admin::table::{Row, text};
 use crate::wire::rows::Column;
 
@@ -19,22 +20,43 @@ pub(super) fn version() -> String {
     format!("PgBouncer {PGBOUNCER_VERSION} (pgweir {})", env!("CARGO_PKG_VERSION"))
 }
 
-pub(super) fn state() -> Vec<Row> {
-    [("active", "yes"), ("paused", "no"), ("suspended", "no")]
-        .map(|(key, value)| vec![key.into(), value.into()])
+/// Of the whole proxy: a database that is paused by its name shows in `SHOW DATABASES`.
+pub(super) fn state(console: &Console) -> Vec<Row> {
+    let is_paused = console.registry.halts.is_said_to_pause(None);
+    let yes = |is_so: bool| if is_so { "yes" } else { "no" };
+    [("active", !is_paused), ("paused", is_paused), ("suspended", false)]
+        .map(|(key, is_so)| vec![key.into(), yes(is_so).into()])
         .into()
 }
 
 pub(in crate::admin) const HELP_TITLE: &str = "Console usage";
 
 pub(in crate::admin) const HELP: &str = "
-\tSHOW POOLS             servers and clients of each database and user, and who waits
-\tSHOW DATABASES|USERS   limits, and how much of them is used
-\tSHOW OVERLOAD          why clients of each database and user wait, and what the servers do meanwhile
-\tSHOW CLASSES           quotas, fair shares, waits and refusals of each class of clients
-\tSHOW STATS             what each database did, in all and per second
-\tSHOW STATS_TOTALS|STATS_AVERAGES|TOTALS
-\tSHOW LISTS             how many there are of everything
-\tSHOW CONFIG            every option, its value and its default
-\tSHOW STATE|VERSION|HELP
-\tSHOW PEERS|PEER_POOLS|DNS_HOSTS|DNS_ZONES   always empty: there are none here";
+Look:
+\tSHOW POOLS                   servers and clients of each database and user, and who waits
+\tSHOW DATABASES | USERS       limits, how much of them is used, what is paused or disabled
+\tSHOW CLASSES                 quotas, fair shares, waits and refusals of each class of clients
+\tSHOW OVERLOAD                why clients of each database and user wait, and what the servers do meanwhile
+\tSHOW STATS                   what each database did, in all and per second
+\tSHOW STATS_TOTALS | STATS_AVERAGES | TOTALS   the same in parts
+\tSHOW LISTS                   how many there are of everything
+\tSHOW CONFIG                  every option, its value and its default
+\tSHOW STATE | VERSION | HELP
+\tSHOW PEERS | PEER_POOLS | DNS_HOSTS | DNS_ZONES   always empty: there are none here
+Stop and go on (of one database, or of all without a name):
+\tPAUSE [db]                   wait for open transactions, then close every server; queries wait
+\tRESUME [db]                  let them go on
+\tDISABLE db | ENABLE db       refuse new clients, or let them in again
+\tKILL [db]                    pause at once: end every client and its server
+Servers and clients:
+\tRECONNECT [db]               replace every server as soon as nobody has it
+\tWAIT_CLOSE [db]              wait until those are replaced
+\tKILL_CLIENT id               end one client
+\tKILL_SERVER pid              close one server, by its process id in Postgres, and end its client
+The proxy:
+\tRELOAD                       read the configuration anew
+\tSET name = value             change an option until the next RELOAD
+\tSET CLASS name limit = n, ...   change what a class may have
+\tSUSPEND                      stop reading what clients send, until RESUME
+\tSHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS]   end: now, when transactions end, or bit by bit
+A name in quotes may be anything. What waits can be cancelled; a PAUSE that is cancelled is undone.";

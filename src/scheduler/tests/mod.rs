@@ -14,6 +14,7 @@ mod leases;
 mod model;
 mod neighbours;
 mod overload;
+mod pausing;
 mod play;
 mod quotas;
 mod rules;

@@ -32,6 +32,7 @@ pub(super) struct Server {
     pub(super) connected_at: Instant,
     /// On whose account it is, and since when.
     pub(super) hold: Option<(Seat, Instant)>,
+    pub(super) is_retired: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +75,9 @@ pub(super) struct Model {
     pub(super) lines: Vec<Vec<Waiter>>,
     pub(super) passed_over: Vec<PassedOver>,
     pub(super) ramp: u32,
+    /// By pool: whether it is paused, and when it last was allowed to go on.
+    pub(super) paused: Vec<bool>,
+    pub(super) resumed_at: Vec<Option<Instant>>,
     /// By pool, how many idle servers are kept for a class that is about to come back.
     pub(super) kept: Vec<u32>,
     /// Where clients gave servers back of late, and when.
@@ -97,6 +101,8 @@ impl Model {
             lines: Vec::new(),
             passed_over: Vec::new(),
             ramp: 4,
+            paused: Vec::new(),
+            resumed_at: Vec::new(),
             kept: Vec::new(),
             returns: Vec::new(),
             is_told: false,
@@ -110,10 +116,20 @@ impl Model {
         self.pools.push(spec);
         self.lines.push(Vec::new());
         self.passed_over.push(PassedOver::default());
+        self.paused.push(false);
+        self.resumed_at.push(None);
     }
 
     pub(super) fn spec(&self, pool: PoolId) -> &PoolSpec {
         &self.pools[pool.0 as usize]
+    }
+
+    pub(super) fn is_paused(&self, pool: PoolId) -> bool {
+        self.paused[pool.0 as usize]
+    }
+
+    pub(super) fn retired(&self, pool: PoolId) -> usize {
+        self.of(pool).filter(|server| server.is_retired).count()
     }
 
     pub(super) fn line(&self, pool: PoolId) -> &[Waiter] {
@@ -258,13 +274,18 @@ impl Model {
         pool: PoolId,
         sure: Sure,
     ) -> impl Iterator<Item = &Waiter> {
-        let may = move |waiter: &&Waiter| self.accounts.may_begin(now, waiter.seat, sure);
+        let may = move |waiter: &&Waiter| {
+            !self.is_paused(pool) && self.accounts.may_begin(now, waiter.seat, sure)
+        };
         self.line(pool).iter().filter(may)
     }
 
     /// How many of those who wait could use a server: at least, or at most. The scheduler need not
     /// know which of those in a line are from addresses that are at their quota.
     pub(super) fn ready(&self, now: Instant, pool: PoolId, sure: Sure) -> u32 {
+        if self.is_paused(pool) {
+            return 0;
+        }
         let mut by_seat: BTreeMap<Seat, u32> = BTreeMap::new();
         for waiter in self.line(pool) {
             *by_seat.entry(waiter.seat).or_default() += 1;

@@ -415,7 +415,7 @@ impl Play {
                     self.states.push((self.passed(), condition.state));
                 }
                 Action::Check { .. } => panic!("no check is configured"),
-                Action::Close { .. } => {}
+                Action::Close { .. } | Action::Gone { .. } => {}
                 Action::Connect { slot } => {
                     self.slots.push(slot);
                     self.after(CONNECT, Event::Connected(self.slots.len() - 1));

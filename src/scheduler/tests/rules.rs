@@ -73,7 +73,9 @@ impl Model {
         conn: u64,
     ) {
         let check_delay = self.spec(slot.pool).limits.check_delay;
+        assert!(!self.is_paused(slot.pool), "lent in a pause");
         let server = self.server(slot);
+        assert!(!server.is_retired, "lent a retired server");
         assert_eq!((server.state, server.conn), (State::Idle, conn));
         assert_eq!(server.cancels, 0, "a late cancel would hit somebody else");
         assert!(check_delay.is_none_or(|delay| now - server.since <= delay), "lent unchecked");
@@ -106,6 +108,8 @@ impl Model {
                 let age = now - server.connected_at;
                 assert!(age >= limits.lifetime.expect("there is one").mul_f64(0.9), "too young");
             }
+            CloseReason::Paused => assert!(self.is_paused(pool), "closed for no pause"),
+            CloseReason::Retired => assert!(server.is_retired, "it was not retired"),
             CloseReason::Shrunk => {
                 let over = self.open_of(pool) > limits.size + limits.reserve;
                 let over_group =
@@ -128,6 +132,7 @@ impl Model {
         let pool = slot.pool;
         let is_wanted = self.ready(now, pool, Sure::Perhaps) > self.under_way(pool);
         assert!(is_wanted || in_tick, "nobody waits for it");
+        assert!(!self.is_paused(pool), "opened in a pause");
         let evicted = std::mem::take(&mut self.evicted);
         if evicted.is_empty() && !in_tick && self.is_clear(now, pool) {
             let first = self.unprovided(now, pool);
@@ -152,6 +157,7 @@ impl Model {
             since: now,
             connected_at: now,
             hold: None,
+            is_retired: false,
         };
         self.servers.push(server);
         assert!(self.open_of(pool) <= self.cap(now, pool, Sure::Perhaps), "{pool:?} is too large");
@@ -220,6 +226,10 @@ impl Model {
                 assert!(others.any(|other| priority(other) < own), "it had been let in");
             }
             Refusal::QueueFull { .. } | Refusal::RateLimited { .. } => panic!("it had been let in"),
+            Refusal::Shed { .. } => {
+                let resumed_at = self.resumed_at[pool.0 as usize];
+                assert!(resumed_at.is_none_or(|at| waiter.since >= at), "shed for a pause");
+            }
             _ => {}
         }
     }
@@ -234,6 +244,11 @@ impl Model {
     ) {
         self.accounts.tally(seat.class).refused += 1;
         self.accounts.check_refusal(now, seat, refusal);
+        let is_by_limit = matches!(
+            refusal,
+            Refusal::QueueFull { .. } | Refusal::RateLimited { .. } | Refusal::WaitTimeout { .. }
+        );
+        assert!(is_by_limit || !self.is_paused(pool), "refused in a pause");
         match refusal {
             Refusal::LoginFailed { .. } => assert_eq!(self.live(pool), 0),
             Refusal::QueueFull { scope: Scope::Host, limit } => {
@@ -276,6 +291,8 @@ impl Model {
         let delay = self.spec(pool).limits.check_delay;
         let idle = || self.of(pool).filter(|server| server.state == State::Idle);
         let is_fresh = |server: &Server| delay.is_none_or(|delay| now - server.since <= delay);
+        assert!(!self.is_paused(pool) || idle().count() == 0, "idle in a pause");
+        assert!(idle().all(|server| !server.is_retired), "retired, and still there");
         let ready = self.ready(now, pool, Sure::Certainly);
         if ready > 0 {
             let kept = self.kept[pool.0 as usize] as usize;

@@ -83,9 +83,11 @@ impl Day {
             76..=78 => self.leave(),
             79 => self.vanish(),
             80..=83 => self.cancel(),
-            84..=88 => self.cancel_done(),
+            84..=87 => self.cancel_done(),
+            88 => self.operate(),
             89 => self.change_limits(),
             90 => self.change_weather(),
+
             91 => self.repeat(),
             92..=93 => {
                 let Self { random, world, .. } = self;
@@ -262,6 +264,16 @@ impl Day {
         }
     }
 
+    /// What operators do.
+    fn operate(&mut self) {
+        let pool = PoolId(self.random.below(POOLS));
+        match self.random.below(5) {
+            0 => self.world.pause(pool),
+            1 => self.world.retire(pool),
+            _ => self.world.resume(pool),
+        }
+    }
+
     fn change_weather(&mut self) {
         if self.random.below(3) == 0 {
             self.is_host_down = !self.is_host_down;
@@ -277,6 +289,7 @@ impl Day {
 
     /// From any state, once everything works again: everybody who still waits is served.
     fn recover(&mut self) {
+        (0..POOLS).for_each(|pool| self.world.resume(PoolId(pool)));
         for _ in 0..3_000 {
             self.world.events.clear();
             let is_done = self.world.scheduler.host_counts().waiting == 0;

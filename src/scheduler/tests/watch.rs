@@ -10,6 +10,7 @@ use crate::scheduler::RefusedFor;
 impl World {
     pub(super) fn settle(&mut self, ticked: bool) {
         self.obey(ticked);
+        self.check_gone();
         self.model.kept = self.model.pool_ids().map(|pool| self.scheduler.kept(pool)).collect();
         self.check(ticked);
         self.model.is_told = false;
@@ -87,6 +88,12 @@ impl World {
                 self.connecting.push(slot);
                 Event::Connecting(slot.pool)
             }
+            Action::Gone { pool } => {
+                let is_out = self.model.is_paused(pool) && self.model.open_of(pool) == 0;
+                assert!(is_out || self.model.retired(pool) == 0, "not gone");
+                self.gone_of.insert(pool);
+                return None;
+            }
             Action::Grant { to, lease, waited } => {
                 let waiters = self.model.lines.iter().flatten();
                 let since =
@@ -117,7 +124,7 @@ impl World {
                 if self.now - since >= self.model.host.down_hold)
             };
             let is_down = failing(self.scheduler.health());
-            if ticked && is_down && self.model.live(pool) == 0 {
+            if ticked && is_down && self.model.live(pool) == 0 && !self.model.is_paused(pool) {
                 assert_eq!(self.model.waiting(pool), 0, "waits for a host that is down");
             }
         }
@@ -137,6 +144,27 @@ impl World {
                 })
         };
         self.model.check(self.now, ticked, may_try);
+    }
+
+    /// Whoever waits for servers to be gone is told when they are.
+    fn check_gone(&mut self) {
+        for (pool, (was_out, was_new)) in self.model.pool_ids().zip(std::mem::take(&mut self.left))
+        {
+            let is_out = self.model.is_paused(pool) && self.model.open_of(pool) == 0;
+            let is_new = self.model.retired(pool) == 0;
+            let is_news = (is_out && !was_out) || (is_new && !was_new);
+            assert!(!is_news || self.gone_of.contains(&pool), "nobody is told that they are gone");
+            assert_eq!(self.scheduler.is_out(pool), self.model.open_of(pool) == 0);
+            assert_eq!(self.scheduler.retired(pool) as usize, self.model.retired(pool));
+        }
+        self.gone_of.clear();
+        self.note_left();
+    }
+
+    /// Which pools have no server left, or none that is retired.
+    pub(super) fn note_left(&mut self) {
+        let left = |pool| (self.model.open_of(pool) == 0, self.model.retired(pool) == 0);
+        self.left = self.model.pool_ids().map(left).collect();
     }
 
     fn check_classes(&self) {

@@ -21,7 +21,7 @@ use crate::scheduler::Scheduler;
 use crate::scheduler::Site;
 use crate::scheduler::SlotRef;
 use crate::scheduler::Ticket;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 pub(super) struct Numbers;
@@ -56,6 +56,10 @@ pub(super) struct World {
     /// Who has joined, for which pool.
     pub(super) chairs: BTreeMap<ClientId, Chair>,
     pub(super) events: Vec<Event>,
+    /// Pools of which it was told in this step that servers are gone.
+    pub(super) gone_of: BTreeSet<PoolId>,
+    /// By pool, before the step: it had no server, it had no retired one.
+    pub(super) left: Vec<(bool, bool)>,
     /// Slots that were discarded.
     pub(super) gone: Vec<SlotRef>,
     conns: u64,
@@ -83,6 +87,8 @@ impl World {
             tickets: BTreeMap::new(),
             chairs: BTreeMap::new(),
             events: Vec::new(),
+            gone_of: BTreeSet::new(),
+            left: Vec::new(),
             gone: Vec::new(),
             conns: 0,
         };
@@ -351,6 +357,29 @@ impl World {
         }
         self.model.pools[pool.0 as usize].limits = limits.clone();
         self.scheduler.set_limits(self.now, pool, limits);
+        self.settle(false);
+    }
+
+    pub(super) fn pause(&mut self, pool: PoolId) {
+        self.model.paused[pool.0 as usize] = true;
+        self.scheduler.set_paused(self.now, pool, true);
+        self.settle(false);
+    }
+
+    pub(super) fn resume(&mut self, pool: PoolId) {
+        if std::mem::take(&mut self.model.paused[pool.0 as usize]) {
+            self.model.resumed_at[pool.0 as usize] = Some(self.now);
+        }
+        self.scheduler.set_paused(self.now, pool, false);
+        self.settle(false);
+    }
+
+    pub(super) fn retire(&mut self, pool: PoolId) {
+        let of_pool = |server: &&mut Server| server.slot.pool == pool;
+        let servers = self.model.servers.iter_mut();
+        servers.filter(of_pool).for_each(|server| server.is_retired = true);
+        self.note_left();
+        self.scheduler.retire(self.now, pool);
         self.settle(false);
     }
 

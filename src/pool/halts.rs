@@ -1,0 +1,201 @@
+//! What operators do to databases: pause them, shut them to new clients, have their servers replaced.
+//!
+//! What is said of a database holds for all its pools, also for those that are made later; so it is
+//! kept here, by name, and told to the scheduler of each pool.
+
+use super::Pool;
+use super::registry::Registry;
+use crate::base::ids::ClientId;
+use crate::base::shared::Shared;
+use crate::net::worker::Worker;
+use crate::scheduler::Scheduler;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// What holds for which database, until somebody says otherwise or the process ends.
+#[derive(Debug, Default)]
+pub struct Halts {
+    said: Shared<Said>,
+    /// Told when anything said here changes, and when servers are gone that somebody waits for.
+    pub(super) changed: Arc<Notify>,
+}
+
+/// What was said so far: the next process goes on with it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Said {
+    /// All databases are paused, whatever is said of each.
+    is_paused: bool,
+    paused: BTreeSet<String>,
+    disabled: BTreeSet<String>,
+}
+
+impl Said {
+    fn pauses(&self, database: &str) -> bool {
+        self.is_paused || self.paused.contains(database)
+    }
+
+    /// Whether one database was paused, or all of them at once.
+    fn is_said_of(&self, database: Option<&str>) -> bool {
+        database.map_or(self.is_paused, |name| self.paused.contains(name))
+    }
+
+    /// Says whether that is news.
+    fn set_paused(&mut self, database: Option<&str>, is_paused: bool) -> bool {
+        match database {
+            None => std::mem::replace(&mut self.is_paused, is_paused) != is_paused,
+            Some(name) if is_paused => self.paused.insert(name.to_owned()),
+            Some(name) => self.paused.remove(name),
+        }
+    }
+}
+
+impl Halts {
+    pub fn said(&self) -> Said {
+        self.said.with(|said| said.clone())
+    }
+
+    /// Goes on where another process was, before there is any pool.
+    pub fn inherit(&self, said: &Said) {
+        self.said.with(|own| own.clone_from(said));
+    }
+
+    /// Whether one database was paused by its name, or with `None` all of them together.
+    pub fn is_said_to_pause(&self, database: Option<&str>) -> bool {
+        self.said.with(|said| said.is_said_of(database))
+    }
+
+    /// Whether the clients of a database wait, however that came about.
+    pub fn pauses(&self, database: &str) -> bool {
+        self.said.with(|said| said.pauses(database))
+    }
+
+    /// Whether nobody new is let in to a database.
+    pub fn disables(&self, database: &str) -> bool {
+        self.said.with(|said| said.disabled.contains(database))
+    }
+
+    pub fn set_disabled(&self, database: &str, is_disabled: bool) {
+        self.said.with(|said| {
+            if is_disabled {
+                said.disabled.insert(database.to_owned());
+            } else {
+                said.disabled.remove(database);
+            }
+        });
+    }
+
+    /// Tells a pool that is about to be used for the first time.
+    pub(super) fn tell(&self, now: Instant, pool: &Pool) {
+        // Under the lock of what is said, so that nothing else is said meanwhile.
+        self.said.with(|said| {
+            let is_paused = said.pauses(&pool.database);
+            pool.host.scheduler.with(|scheduler| scheduler.set_paused(now, pool.id, is_paused))
+        });
+    }
+}
+
+/// The pause that somebody waited for was ended by another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Resumed;
+
+impl Registry {
+    /// Pauses a database, or with `None` all of them: nothing is lent or opened, and servers close as
+    /// they come back. Says whether that is news.
+    pub fn pause(&self, worker: &Rc<Worker>, database: Option<&str>) -> bool {
+        self.set_paused(worker, database, true)
+    }
+
+    /// Ends such a pause: of one database, or that of all; a database that is paused by its name as well
+    /// stays so. Says whether that is news.
+    pub fn resume(&self, worker: &Rc<Worker>, database: Option<&str>) -> bool {
+        self.set_paused(worker, database, false)
+    }
+
+    fn set_paused(&self, worker: &Rc<Worker>, database: Option<&str>, is_paused: bool) -> bool {
+        let is_news = self.halts.said.with(|said| said.set_paused(database, is_paused));
+        for pool in self.pools_of(database) {
+            self.halts.tell(worker.now(), &pool);
+            pool.obey(worker);
+        }
+        self.halts.changed.notify_waiters();
+        is_news
+    }
+
+    /// Has every server of a database replaced, as soon as nobody has it; with `None` of all of them.
+    pub fn reconnect(&self, worker: &Rc<Worker>, database: Option<&str>) {
+        for pool in self.pools_of(database) {
+            pool.host.scheduler.with(|scheduler| scheduler.retire(worker.now(), pool.id));
+            pool.obey(worker);
+        }
+    }
+
+    /// Has one server replaced, by its process id in Postgres. Answers with the client that has it, if
+    /// anybody has. `None`: there is no such server.
+    pub fn retire_server(&self, worker: &Rc<Worker>, pid: u32) -> Option<Option<ClientId>> {
+        self.hosts().find_map(|host| {
+            let (holder, action) = host.scheduler.with(|scheduler| {
+                let holder = scheduler.retire_one(worker.now(), |key| key.pid == pid);
+                (holder, scheduler.next_action())
+            });
+            host.act(worker, action);
+            holder
+        })
+    }
+
+    /// Waits until a database that is being paused, or with `None` all of them, has no server left.
+    ///
+    /// # Errors
+    ///
+    /// When somebody else ends the pause.
+    pub async fn paused(&self, database: Option<&str>) -> Result<(), Resumed> {
+        let is_out =
+            |pool: &Arc<Pool>| pool.host.scheduler.with(|scheduler| scheduler.is_out(pool.id));
+        self.until(|| {
+            if !self.halts.is_said_to_pause(database) {
+                return Some(Err(Resumed));
+            }
+            self.pools_of(database).iter().all(is_out).then_some(Ok(()))
+        })
+        .await
+    }
+
+    /// Waits until every server of a database that is to be replaced is closed; with `None` of all.
+    pub async fn reconnected(&self, database: Option<&str>) {
+        let is_new = |pool: &Arc<Pool>| {
+            pool.host.scheduler.with(|scheduler| scheduler.retired(pool.id)) == 0
+        };
+        self.until(|| self.pools_of(database).iter().all(is_new).then_some(())).await;
+    }
+
+    /// Looks now, and whenever something has changed.
+    async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        loop {
+            let mut changed = pin!(self.halts.changed.notified());
+            // Before the look, so that nothing is missed that happens after it.
+            changed.as_mut().enable();
+            if let Some(found) = look() {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    fn pools_of(&self, database: Option<&str>) -> Vec<Arc<Pool>> {
+        let mut pools = self.pools();
+        pools.retain(|pool| database.is_none_or(|name| pool.database == name));
+        pools
+    }
+}
+
+impl Pool {
+    /// Does what its scheduler says.
+    fn obey(&self, worker: &Rc<Worker>) {
+        let action = self.host.scheduler.with(Scheduler::next_action);
+        self.host.act(worker, action);
+    }
+}
