@@ -6,3 +6,5 @@
 pub mod counter;
 pub mod durations;
 pub mod pool;
+pub mod times;
+pub mod worker;
