@@ -6,13 +6,16 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::harness::frames::Batch;
+use crate::harness::login::Login;
 use crate::harness::ports::Port;
-use crate::harness::process::{Process, RunAs, command};
+use crate::harness::process::{Process, RunAs, command, run_to_end};
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{WAIT_MAX, eventually, run, within};
+use crate::harness::wire::cancel;
 
-fn settings(port: &Port) -> Settings {
+pub(super) fn settings(port: &Port) -> Settings {
     Settings::new().set("http_addr", format!("127.0.0.1:{}", port.number).as_str())
 }
 
@@ -26,12 +29,21 @@ pub(super) async fn get(port: &Port, path: &str) -> (u16, String) {
     (status.unwrap_or_else(|| panic!("no status: {answer}")), body.to_owned())
 }
 
-async fn exchange(port: &Port, request: &str) -> String {
+/// One value of a scrape.
+pub(super) async fn metric(port: &Port, name: &str) -> f64 {
+    let (_, text) = get(port, "/metrics").await;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// What is answered until the connection is closed.
+pub(super) async fn exchange(port: &Port, request: &str) -> String {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
     let mut stream = TcpStream::connect(address).await.expect("HTTP is served");
-    stream.write_all(request.as_bytes()).await.expect("the request is taken");
+    // Part of it may be refused unread: then a reset comes behind the answer.
+    stream.write_all(request.as_bytes()).await.ok();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("an answer comes");
+    stream.read_to_end(&mut answer).await.ok();
     String::from_utf8(answer).expect("text")
 }
 
@@ -50,10 +62,15 @@ fn a_scrape_shows_what_clients_do() {
         let pool = "database=\"app\",user=\"app\"";
         for line in [
             format!("pgweir_pool_queries_total{{{pool}}} 2"),
-            format!("pgweir_pool_servers{{{pool},state=\"active\"}} 1.0"),
+            format!("pgweir_pool_query_seconds_count{{{pool}}} 2"),
+            format!("pgweir_pool_transaction_seconds_count{{{pool}}} 1"),
+            format!("pgweir_pool_wait_seconds_count{{{pool}}} 2"),
+            format!("pgweir_pool_wait_seconds_bucket{{{pool},le=\"+Inf\"}} 2"),
+            format!("pgweir_pool_servers{{{pool},state=\"active\"}} 1"),
+            format!("pgweir_pool_server_connects_total{{{pool}}} 1"),
             format!("pgweir_pool_logins_total{{{pool}}} 1"),
-            "pgweir_clients 1.0".to_owned(),
-            "pgweir_host_servers_max{host=\"main\"} 80.0".to_owned(),
+            "pgweir_clients 1".to_owned(),
+            "pgweir_host_servers_max{host=\"main\"} 80".to_owned(),
         ] {
             assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
         }
@@ -68,6 +85,75 @@ fn a_scrape_shows_what_clients_do() {
 }
 
 #[test]
+fn each_scraper_gets_the_format_it_asks_for() {
+    run(async {
+        let port = Port::take();
+        let rig = Rig::start(settings(&port)).await;
+        rig.client().await.query("select 1").await;
+        let scrape = async |accept: &str| {
+            let head = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+            exchange(&port, &format!("{head}{accept}\r\n")).await.to_lowercase()
+        };
+        let plain = scrape("").await;
+        assert!(plain.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+        assert!(!plain.contains("# eof"));
+        let open = scrape("Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n").await;
+        let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+        assert!(open.contains(kind) && open.ends_with("# eof\n"));
+        // What Prometheus' own tool has to say about it: nothing.
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("scrape");
+        let (_, text) = get(&port, "/metrics").await;
+        std::fs::write(&file, text).expect("it is written");
+        let mut check = std::process::Command::new("sh");
+        check.args(["-c", "promtool check metrics < \"$0\" 2>&1"]).arg(&file);
+        assert_eq!(run_to_end(&mut check), "");
+    });
+}
+
+#[test]
+fn how_things_ended_is_counted_by_reason() {
+    run(async {
+        let port = Port::take();
+        let settings = settings(&port).set("auth_type", "plain").pool_size(1);
+        let settings = settings.set("query_wait_timeout", std::time::Duration::from_millis(200));
+        let rig = Rig::start(settings).await;
+        let login = Login::to(rig.address());
+        login.clone().user("app", "wrong").error().await;
+        let mut holder = login.connect().await;
+        let mut waiter = login.connect().await;
+        holder.query("begin").await;
+        waiter.error("select 1").await;
+        holder.cancel().await;
+        waiter.cancel().await;
+        cancel(rig.address(), 12_345, b"none").await;
+        waiter.send(Batch::new().raw(b'X', b"")).await;
+        drop(waiter);
+        for line in [
+            "pgweir_login_failures_total{reason=\"authentication_failed\"}",
+            "pgweir_request_refusals_total{reason=\"query_wait_timeout\"}",
+            "pgweir_client_closes_total{reason=\"client_terminated\"}",
+            "pgweir_cancels_total{outcome=\"running\"}",
+            "pgweir_cancels_total{outcome=\"idle\"}",
+            "pgweir_cancels_total{outcome=\"unknown_key\"}",
+            "pgweir_pool_wait_cause{database=\"app\",user=\"app\",cause=\"pool_full\"}",
+        ] {
+            eventually(line, async || {
+                ((metric(&port, line).await - 1.0).abs() < 0.1).then_some(())
+            })
+            .await;
+        }
+        for name in ["pgweir_worker_busy_seconds_total", "pgweir_worker_buffer_bytes"] {
+            let mut sum = 0.0;
+            for worker in 0..3 {
+                sum += metric(&port, &format!("{name}{{worker=\"{worker}\"}}")).await;
+            }
+            assert!(sum > 0.0, "{name}");
+        }
+    });
+}
+
+#[test]
 fn it_is_not_ready_while_no_host_can_be_reached() {
     run(async {
         let port = Port::take();
@@ -76,7 +162,7 @@ fn it_is_not_ready_while_no_host_can_be_reached() {
         rig.client().await.query("select 1").await;
         rig.postgres.crash();
         // Somebody must ask for a server for it to be noticed.
-        let login = crate::harness::login::Login::to(rig.address());
+        let login = Login::to(rig.address());
         let why = eventually("it is not ready", async || {
             let _refused = login.clone().with("work_mem", "1MB").attempt().await;
             let (status, why) = get(&port, "/readyz").await;
@@ -86,7 +172,7 @@ fn it_is_not_ready_while_no_host_can_be_reached() {
         assert!(why.starts_with("host main: "), "{why}");
         assert_eq!(get(&port, "/healthz").await.0, 200);
         let (_, text) = get(&port, "/metrics").await;
-        assert!(text.contains("pgweir_host_up{host=\"main\"} 0.0"), "{text}");
+        assert!(text.contains("pgweir_host_up{host=\"main\"} 0\n"), "{text}");
     });
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::http::get;
+use super::http::metric;
 use crate::harness::login::Login;
 use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
@@ -14,13 +14,6 @@ use crate::harness::wire::Wire;
 
 fn settings() -> Settings {
     Settings::new().set("auth_type", "plain")
-}
-
-/// One value of a scrape.
-async fn metric(http: &Port, name: &str) -> f64 {
-    let (_, text) = get(http, "/metrics").await;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
 #[test]

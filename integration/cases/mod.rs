@@ -10,6 +10,7 @@ mod crosstalk;
 mod faults;
 mod goodbye;
 mod http;
+mod http_peers;
 mod limits;
 mod logins;
 mod lost_servers;

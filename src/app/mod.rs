@@ -25,7 +25,7 @@ use crate::control::shutdown::{How, Patience, see_out};
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
 use crate::net::passing::Passage;
-use crate::net::worker::Worker;
+use crate::net::worker::{Worker, read_clock};
 use crate::pool::registry::{CONSOLES_MAX, Registry};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -126,9 +126,10 @@ impl Proxy {
         let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();
         let is_activated = inherited.is_activated;
         let offer = before.as_ref().map(|before| &before.offer);
-        let main = Rc::new(Worker::new(WorkerId::MAIN));
         let tasks = TaskTracker::new();
-        let registry = Arc::new(Registry::new(main.now(), Arc::clone(&config), &tasks));
+        let registry = Arc::new(Registry::new(read_clock(), Arc::clone(&config), &tasks));
+        let cells = Arc::clone(registry.worker(WorkerId::MAIN));
+        let main = Rc::new(Worker::counted(WorkerId::MAIN, cells));
         if let Some(offer) = offer {
             registry.learn_keys(&offer.client_keys);
             registry.halts.inherit(&offer.halts);
@@ -199,7 +200,7 @@ impl Proxy {
         }
         let metrics = Arc::clone(&self.metrics);
         self.serving_http = Some(tokio::task::spawn_local(async move {
-            drop(metrics.serve(socket).await);
+            metrics.serve(socket).await;
         }));
     }
 
@@ -288,8 +289,8 @@ fn open(
     listeners: Vec<Listener>,
     accepting: &watch::Sender<Accepting>,
 ) -> Result<Arc<[Seat]>, AppError> {
-    let (seats, places): (Vec<_>, Vec<_>) =
-        (1..=config.process.workers).map(|id| Seat::new(WorkerId(id))).unzip();
+    let seat = |id| Seat::new(WorkerId(id), shared.frontend.registry.worker(WorkerId(id)));
+    let (seats, places): (Vec<_>, Vec<_>) = (1..=config.process.workers).map(seat).unzip();
     let seats: Arc<[Seat]> = seats.into();
     let reception = Reception {
         seats: Arc::clone(&seats),
@@ -339,6 +340,7 @@ async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
             continue;
         }
         due = main.now() + TICK;
+        main.count_busy();
         ticks = ticks.wrapping_add(1);
         for host in registry.hosts() {
             host.tick(&main);

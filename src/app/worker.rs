@@ -12,9 +12,9 @@ use crate::net::listen::Listener;
 use crate::net::stream::{Detached, Peer};
 use crate::net::worker::Worker;
 use crate::session::settings::Settings;
+use crate::stats::worker::WorkerCells;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What all workers serve connections with.
@@ -28,7 +28,7 @@ pub(super) struct Shared {
 pub(super) struct Seat {
     /// Bounded by the connections that may be open.
     arrivals: UnboundedSender<Arrival>,
-    clients: Arc<AtomicUsize>,
+    cells: Arc<WorkerCells>,
 }
 
 /// A connection on its way to its worker.
@@ -47,29 +47,31 @@ enum From {
 }
 
 /// One client counted as its worker's load.
-struct Counted(Arc<AtomicUsize>);
+struct Counted(Arc<WorkerCells>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.left();
     }
 }
 
 /// A worker that is not running yet.
 pub(super) struct Workplace {
     id: WorkerId,
+    cells: Arc<WorkerCells>,
     arrivals: UnboundedReceiver<Arrival>,
 }
 
 impl Seat {
-    pub(super) fn new(id: WorkerId) -> (Self, Workplace) {
+    pub(super) fn new(id: WorkerId, cells: &Arc<WorkerCells>) -> (Self, Workplace) {
         let (sender, arrivals) = unbounded_channel();
-        (Self { arrivals: sender, clients: Arc::default() }, Workplace { id, arrivals })
+        let cells = || Arc::clone(cells);
+        (Self { arrivals: sender, cells: cells() }, Workplace { id, cells: cells(), arrivals })
     }
 
     /// How many clients it has.
     pub(super) fn load(&self) -> usize {
-        self.clients.load(Ordering::Relaxed)
+        self.cells.connections() as usize
     }
 
     pub(super) fn take(&self, socket: Detached, peer: Peer) {
@@ -88,8 +90,8 @@ impl Seat {
     }
 
     fn seat(&self, socket: Detached, from: From) {
-        self.clients.fetch_add(1, Ordering::Relaxed);
-        let counted = Counted(Arc::clone(&self.clients));
+        self.cells.arrived();
+        let counted = Counted(Arc::clone(&self.cells));
         // Fails only while the process ends; the client is let go then.
         drop(self.arrivals.send(Arrival { socket, from, counted }));
     }
@@ -119,7 +121,7 @@ impl Workplace {
     }
 
     async fn work(mut self, shared: Arc<Shared>) {
-        let worker = Rc::new(Worker::new(self.id));
+        let worker = Rc::new(Worker::counted(self.id, self.cells));
         tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
         while let Some(Arrival { socket, from, counted }) = self.arrivals.recv().await {
             let (worker, shared) = (Rc::clone(&worker), Arc::clone(&shared));

@@ -11,15 +11,16 @@ use crate::pool::registry::Gate;
 use crate::scheduler::{Cancel, SlotRef};
 use crate::server::BackendKey;
 use crate::server::cancel::{CancelError, cancel};
+use crate::stats::worker::CancelOutcome;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Cancel requests under way: a budget of their own, so that they take no client's place.
+/// Cancel requests under way, no more than may be.
 pub(super) struct Cancels(Arc<Gate>);
 
 impl Cancels {
-    pub(super) fn new(max_cancels: u32) -> Self {
-        Self(Gate::new(max_cancels))
+    pub(super) fn new(budget: Arc<Gate>) -> Self {
+        Self(budget)
     }
 
     /// Does what a cancel request asks for. The caller then closes the connection: that is all the
@@ -35,10 +36,14 @@ impl Cancels {
             Some(Who::Client(presence)) => presence,
             Some(Who::Console(canceled)) => return canceled.notify_waiters(),
             None if roster.cancel_before(pid, secret) => return,
-            None => return tracing::debug!(pid, "cancel request with an unknown key"),
+            None => {
+                worker.cells.canceled(CancelOutcome::UnknownKey);
+                return tracing::debug!(pid, "cancel request with an unknown key");
+            }
         };
         let pool = Arc::clone(&presence.pool);
         let Some(pass) = self.0.enter() else {
+            worker.cells.canceled(CancelOutcome::OverLimit);
             tracing::warn!(
                 database = pool.database,
                 user = pool.user,
@@ -47,12 +52,14 @@ impl Cancels {
             return;
         };
         match pool.cancel(worker, presence.id) {
-            Cancel::Nothing => {}
+            Cancel::Nothing => worker.cells.canceled(CancelOutcome::Idle),
             Cancel::Queued(mailbox) => {
+                worker.cells.canceled(CancelOutcome::Queued);
                 // A client that has gone meanwhile does not mind.
                 drop(mailbox.deliver(Outcome::Canceled));
             }
             Cancel::Running { slot, key } => {
+                worker.cells.canceled(CancelOutcome::Running);
                 // A task of its own: the server waits for its end, whatever becomes of the client.
                 let delivery = deliver(Rc::clone(worker), Arc::clone(&pool), slot, key);
                 let within_budget = async move {

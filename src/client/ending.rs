@@ -216,6 +216,7 @@ impl Client {
             // A client that does not listen is not waited for.
             let _late = crate::net::worker::within(Some(LAST_WORDS_MAX), told).await;
         }
+        self.worker.cells.closes.count(end.reason);
         if self.about.logs_end {
             tracing::info!(
                 client = self.here.id.0, database = self.pool.database, user = self.here.user,
@@ -228,6 +229,7 @@ impl Client {
     }
 
     fn log_refusal(&self, end: &End) {
+        self.worker.cells.refusals.count(end.reason);
         if !self.about.logs_errors {
             return;
         }

@@ -81,7 +81,7 @@ impl Frontend {
         let iterations = Iterations::new(config.auth.scram_iterations).unwrap_or_default();
         Self {
             roster: Arc::default(),
-            cancels: Cancels::new(config.clients.max_cancels),
+            cancels: Cancels::new(Arc::clone(&registry.cancels)),
             salt_key: heritage.salt_key,
             mock: Mock::new(heritage.salt_key, iterations),
             arithmetic: Arc::new(Semaphore::new(ARITHMETIC_MAX)),
@@ -107,6 +107,7 @@ impl Frontend {
             Ok(Err(end)) => end,
             Err(_) => End::from(EndReason::LoginTimeout),
         };
+        worker.cells.failed_logins.count(end.reason);
         self.refuse(stream, peer, &end).await;
         Arrival::Over
     }

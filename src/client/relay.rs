@@ -184,7 +184,7 @@ impl Client {
         self.pins.cause().is_none_or(|cause| {
             if !self.about.pinned {
                 self.about.pinned = true;
-                self.pool.stats.of(self.worker.id).pins.add(1);
+                self.pool.stats.of(self.worker.id).pins[cause as usize].add(1);
                 tracing::info!(
                     client = self.here.id.0,
                     database = self.pool.database,

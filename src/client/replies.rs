@@ -164,14 +164,12 @@ impl Client {
             return Err(Fault::Client(EndReason::StatementMode.into()));
         }
         let now = self.worker.now();
-        let took = now.saturating_duration_since(self.times.request);
-        let nanos = |took: std::time::Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let cells = self.pool.stats.of(self.worker.id);
         cells.queries.add(1);
-        cells.query_time.add(nanos(took));
+        cells.query_time.record(now.saturating_duration_since(self.times.request));
         if status == Status::Idle {
             cells.xacts.add(1);
-            cells.xact_time.add(nanos(now.saturating_duration_since(self.times.xact)));
+            cells.xact_time.record(now.saturating_duration_since(self.times.xact));
             self.times.xact = now;
         }
         self.times.request = now;

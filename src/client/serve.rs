@@ -87,6 +87,9 @@ impl Client {
             match self.wish()? {
                 Wish::Server => {
                     self.lease = self.pool.try_lease(&self.worker, self.here.id, self.member);
+                    if self.lease.is_some() {
+                        self.pool.stats.of(self.worker.id).wait_time.record_none();
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 // An answer of the proxy's own must go first.
@@ -210,8 +213,7 @@ impl Client {
             std::future::poll_fn(|cx| self.poll_wait(&mut waiting, &mut notify_at, cx)).await?;
         match outcome {
             Outcome::Granted { lease, waited } => {
-                let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
-                self.pool.stats.of(self.worker.id).wait_time.add(nanos);
+                self.pool.stats.of(self.worker.id).wait_time.record(waited);
                 self.lease = Some(lease);
                 Ok(Ok(()))
             }

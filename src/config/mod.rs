@@ -28,6 +28,7 @@ pub use overrides::PoolOverrides;
 use crate::base::secret::Secret;
 use classes::{Class, ClassChoice, ClassLimits};
 use overload::Overload;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -288,6 +289,14 @@ impl Config {
             default: reader::shown_default(option),
             is_live: option.change == options::Change::Live,
         })
+    }
+
+    /// Differs between two that differ, but for their passwords: a hash of a password would be a way to
+    /// try others.
+    pub fn hash(&self) -> String {
+        // What is a secret shows as such.
+        let digest = Sha256::digest(format!("{self:?}"));
+        digest[..8].iter().fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"))
     }
 
     /// The section for a database by the name in the client's DSN.

@@ -3,30 +3,45 @@
 //! It runs on the main thread, so that no worker and no query waits for a scrape. [`names`] has every
 //! metric as data; `docs/metrics.md` is made from it.
 
+mod accept;
+mod http;
 mod names;
 mod text;
 
+use self::http::Long;
+use self::names::pool::Pool;
+use self::names::process::Process;
+use self::names::system::System;
+use self::text::{SERIES_MAX, Scrape};
 use crate::config::Config;
 use crate::net::listen::Inherited;
 use crate::net::worker::read_clock;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::Snapshot;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Scrapes at once; each holds some megabytes at most.
+const SCRAPES_MAX: usize = 4;
 
 /// What HTTP tells, and of what.
 pub struct Metrics {
     registry: Arc<Registry>,
     is_stopping: AtomicBool,
+    scrapes: Arc<Semaphore>,
+    /// How long the last one was: the next will be about as long.
+    last_size: AtomicUsize,
 }
 
 /// Why there is no HTTP.
@@ -57,7 +72,9 @@ pub fn listen(
 
 impl Metrics {
     pub fn new(registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self { registry, is_stopping: AtomicBool::new(false) })
+        let scrapes = Arc::new(Semaphore::new(SCRAPES_MAX));
+        let last_size = AtomicUsize::new(0);
+        Arc::new(Self { registry, is_stopping: AtomicBool::new(false), scrapes, last_size })
     }
 
     /// From now on it is not ready: whoever sends clients here should stop.
@@ -66,22 +83,39 @@ impl Metrics {
     }
 
     /// Answers until the task that this is in is aborted.
-    ///
-    /// # Errors
-    ///
-    /// None that the listener cannot get over.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
-        let router = Router::new()
-            .route("/healthz", get(async || "ok\n"))
-            .route("/readyz", get(ready))
-            .route("/metrics", get(metrics))
-            .with_state(self);
-        axum::serve(listener, router).await
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        http::serve(listener, routes().with_state(self)).await;
     }
 
     fn snapshot(&self) -> Snapshot {
         self.registry.snapshot(read_clock())
     }
+
+    /// Looks at everything. A host's lock is taken for one pool or class at a time.
+    fn look(&self) -> Scrape {
+        let (registry, process) = (&self.registry, self.registry.process());
+        let snapshot = self.snapshot();
+        let calendar = |at| registry.calendar(at);
+        Scrape {
+            system: System::look(process.began),
+            process: Process::new(registry.config(), &snapshot, &process),
+            config: process.config,
+            workers: process.workers,
+            limits: process.limits,
+            hosts: snapshot.hosts,
+            pools: Pool::rows(snapshot.pools, SERIES_MAX, &calendar),
+            classes: registry.classes_up_to(read_clock(), SERIES_MAX),
+        }
+    }
+}
+
+/// Everything that is served. Nothing here may change anything.
+fn routes() -> Router<Arc<Metrics>> {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(async || (StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"))
 }
 
 async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
@@ -108,16 +142,15 @@ fn not_ready(snapshot: &Snapshot) -> Option<String> {
     failures.map(|lines| lines.concat())
 }
 
-async fn metrics(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    let classes = metrics.registry.classes(read_clock());
-    let text = text::exposition(metrics.snapshot(), classes, metrics.registry.config());
-    match text {
-        Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, text::CONTENT_TYPE)], text),
-        Err(error) => {
-            let plain = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-            (StatusCode::INTERNAL_SERVER_ERROR, plain, error.to_string())
-        }
-    }
+async fn metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    let place = Arc::clone(&metrics.scrapes).acquire_owned().await;
+    let place = place.expect("it is never closed");
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = accept::wanted(&accept.collect::<Vec<_>>().join(","));
+    let size = metrics.last_size.load(Ordering::Relaxed);
+    let text = text::exposition(metrics.look(), format, size + size / 16);
+    metrics.last_size.store(text.len(), Ordering::Relaxed);
+    ([(CONTENT_TYPE, format.content_type())], Body::new(Long::new(text, place))).into_response()
 }
 
 #[cfg(test)]

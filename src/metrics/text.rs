@@ -1,214 +1,231 @@
-//! The metrics as `OpenMetrics` text, which Prometheus reads.
+//! The metrics as text, in either of the two formats that scrapers ask for.
+//!
+//! Written here and not by a library: those that there are write one of the two, and know nothing of
+//! labels that clients choose.
 
-use super::names::{BUILD_INFO, CLASS, HOST, LOGINS, Metric, POOL, PROCESS, Process, Values};
-use crate::config::Config;
-use crate::pool::snapshot::{ClassOfHost, HostView, PoolView, Snapshot};
-use crate::scheduler::RefusedFor;
-use crate::stats::durations::Durations;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
-use std::borrow::Cow;
-use std::fmt;
-use std::time::Duration;
+use super::names::pool::Pool;
+use super::names::process::{DatabaseLimit, Process, UserLimit};
+use super::names::system::{Build, LastLoad, System};
+use super::names::{Metric, Subject, Values};
+use crate::pool::process::{ConfigView, LimitView, WorkerView};
+use crate::pool::snapshot::{ClassOfHost, HostView};
+use crate::stats::times::{BOUNDS, BUCKETS, Times};
+use std::fmt::{Arguments, Write};
 
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Pools and classes of a host that have series of their own, at most: each has some fifty to a
+/// hundred. Those that came later are one together. And databases and users that are limited: of these,
+/// the fullest are shown.
+pub(super) const SERIES_MAX: usize = 256;
 
-/// Names and values, such as `("database", "app")`.
-type Labels<'a> = Vec<(&'static str, Cow<'a, str>)>;
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Format {
+    OpenMetrics,
+    Prometheus,
+}
 
-/// Upper bounds of the buckets of histograms.
-const BOUNDS: [Duration; 12] = {
-    const fn ms(millis: u64) -> Duration {
-        Duration::from_millis(millis)
+impl Format {
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
     }
-    let half = Duration::from_micros(500);
-    let [a, b, c, d, e] = [ms(1), ms(2), ms(5), ms(10), ms(20)];
-    [half, a, b, c, d, e, ms(50), ms(100), ms(200), ms(500), ms(1_000), ms(5_000)]
-};
-
-/// Classes of a host that have series of their own, at most: each has some fifty. Those that came
-/// later are one together.
-const CLASSES_MAX: usize = 256;
-
-/// The name of those that came later.
-const LATER: &str = "(others)";
+}
 
 /// One look at everything.
-#[derive(Debug)]
-struct Scrape {
-    process: Process,
-    snapshot: Snapshot,
-    classes: Vec<ClassOfHost>,
+pub(super) struct Scrape {
+    pub(super) system: System,
+    pub(super) config: ConfigView,
+    pub(super) process: Process,
+    pub(super) workers: Vec<WorkerView>,
+    /// Of databases and of users.
+    pub(super) limits: [Vec<LimitView>; 2],
+    pub(super) hosts: Vec<HostView>,
+    pub(super) pools: Vec<Pool>,
+    pub(super) classes: Vec<ClassOfHost>,
 }
 
-/// `classes`: those of each host together, in the order that they came to be.
-pub(super) fn exposition(
-    snapshot: Snapshot,
-    classes: Vec<ClassOfHost>,
-    config: &Config,
-) -> Result<String, fmt::Error> {
-    let process = Process {
-        clients: snapshot.clients,
-        consoles: snapshot.consoles,
-        max_client_conn: config.clients.max_client_conn,
-        workers: config.process.workers,
-    };
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { process, snapshot, classes: bounded(classes) }));
+/// All of it, as text. `size` is how long it may become, as far as is known.
+pub(super) fn exposition(scrape: Scrape, format: Format, size: usize) -> String {
+    let Scrape { system, config, process, workers, limits, hosts, pools, classes } = scrape;
+    let [databases, users] = limits.map(fullest);
+    let mut page = Page::new(format, size);
+    page.write(&[Build]);
+    page.write(&[system]);
+    page.write(std::slice::from_ref(&config));
+    page.write(&[LastLoad(config)]);
+    page.write(&[process]);
+    page.write(&workers);
+    page.write(&databases.into_iter().map(DatabaseLimit).collect::<Vec<_>>());
+    page.write(&users.into_iter().map(UserLimit).collect::<Vec<_>>());
+    page.write(&hosts);
+    page.write(&pools);
+    page.write(&classes);
+    if format == Format::OpenMetrics {
+        page.text.push_str("# EOF\n");
+    }
+    page.text
+}
+
+fn fullest(mut limits: Vec<LimitView>) -> Vec<LimitView> {
+    if limits.len() > SERIES_MAX {
+        limits.sort_by_key(|limit| limit.max.saturating_sub(limit.used));
+        limits.truncate(SERIES_MAX);
+    }
+    limits
+}
+
+struct Page {
+    format: Format,
+    text: String,
+    /// The bounds of histograms, as they are written.
+    bounds: [String; BUCKETS],
+}
+
+/// A label and its value.
+type Label<'a> = (&'a str, &'a str);
+
+impl Page {
+    fn new(format: Format, size: usize) -> Self {
+        let bound = |at: usize| match BOUNDS.get(at) {
+            Some(bound) => format!("{:?}", bound.as_secs_f64()),
+            None => "+Inf".to_owned(),
+        };
+        Self { format, text: String::with_capacity(size), bounds: std::array::from_fn(bound) }
+    }
+
+    /// Every metric of these.
+    fn write<T: Subject>(&mut self, of: &[T]) {
+        if of.is_empty() {
+            return;
+        }
+        // Once for all metrics: it is the most of each line.
+        let labels: Vec<String> = of.iter().map(rendered).collect();
+        for metric in T::METRICS {
+            self.head(metric);
+            for (one, labels) in of.iter().zip(&labels) {
+                self.values(metric, one, labels);
+            }
+        }
+    }
+
+    fn head<T>(&mut self, metric: &Metric<T>) {
+        let Metric { name, help, values } = metric;
+        let kind = values.kind();
+        let shown = match (self.format, kind) {
+            (Format::Prometheus, "counter") => "_total",
+            _ => "",
+        };
+        self.push(format_args!("# HELP {name}{shown} {help}\n# TYPE {name}{shown} {kind}\n"));
+        let units = ["seconds", "bytes"];
+        let unit = units.into_iter().find(|unit| name.ends_with(unit));
+        if let (Format::OpenMetrics, Some(unit)) = (self.format, unit) {
+            self.push(format_args!("# UNIT {name} {unit}\n"));
+        }
+    }
+
+    fn values<T>(&mut self, metric: &Metric<T>, one: &T, labels: &str) {
+        let name = metric.name;
+        match &metric.values {
+            Values::Count(value) => self.count((name, "_total"), labels, None, value(one)),
+            Values::Counts(split, value) => {
+                for (at, label) in split.values().enumerate() {
+                    let label = Some((split.label, label));
+                    self.count((name, "_total"), labels, label, value(one, at));
+                }
+            }
+            Values::Seconds(time) => {
+                self.number((name, "_total"), labels, None, time(one).as_secs_f64());
+            }
+            Values::Gauge(value) => self.number((name, ""), labels, None, value(one)),
+            Values::Gauges(split, value) => {
+                for (at, label) in split.values().enumerate() {
+                    let label = Some((split.label, label));
+                    self.number((name, ""), labels, label, value(one, at));
+                }
+            }
+            Values::Histogram(times) => self.histogram(name, labels, &times(one)),
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &str, times: &Times) {
+        let mut below = 0;
+        for (at, count) in times.counts.iter().enumerate() {
+            below += count;
+            let bound = std::mem::take(&mut self.bounds[at]);
+            self.count((name, "_bucket"), labels, Some(("le", &bound)), below);
+            self.bounds[at] = bound;
+        }
+        self.number((name, "_sum"), labels, None, times.sum().as_secs_f64());
+        self.count((name, "_count"), labels, None, below);
+    }
+
+    fn count(&mut self, name: (&str, &str), labels: &str, more: Option<Label<'_>>, value: u64) {
+        self.name(name, labels, more);
+        self.text.push_str(itoa::Buffer::new().format(value));
+        self.text.push('\n');
+    }
+
+    fn number(&mut self, name: (&str, &str), labels: &str, more: Option<Label<'_>>, value: f64) {
+        self.name(name, labels, more);
+        if value.fract() == 0.0 && value.abs() < 1e15 {
+            // Most are whole; and one that may have a point takes long to write.
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole, and no larger")]
+            self.text.push_str(itoa::Buffer::new().format(value as i64));
+            self.text.push('\n');
+        } else if value == f64::INFINITY {
+            self.text.push_str("+Inf\n");
+        } else {
+            self.push(format_args!("{value}\n"));
+        }
+    }
+
+    fn name(&mut self, (name, suffix): (&str, &str), labels: &str, more: Option<Label<'_>>) {
+        let text = &mut self.text;
+        text.push_str(name);
+        text.push_str(suffix);
+        if labels.is_empty() && more.is_none() {
+            text.push(' ');
+            return;
+        }
+        text.push('{');
+        text.push_str(labels);
+        if let Some((label, value)) = more {
+            if !labels.is_empty() {
+                text.push(',');
+            }
+            for part in [label, "=\"", value, "\""] {
+                text.push_str(part);
+            }
+        }
+        text.push_str("} ");
+    }
+
+    fn push(&mut self, what: Arguments<'_>) {
+        self.text.write_fmt(what).expect("a string takes everything");
+    }
+}
+
+/// `database="app",user="app"`. Clients choose names, which could end the line.
+fn rendered<T: Subject>(one: &T) -> String {
     let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
-}
-
-impl Collector for Scrape {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (name, help) = BUILD_INFO;
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        let version: Labels<'_> = vec![("version", env!("CARGO_PKG_VERSION").into())];
-        ConstGauge::new(1_i64).encode(family.encode_family(&version)?)?;
-        for (name, help, value) in PROCESS {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            ConstGauge::new(value(&self.process)).encode(metric)?;
+    for (label, value) in T::LABELS.iter().zip(one.labels()) {
+        if !text.is_empty() {
+            text.push(',');
         }
-        for metric in LOGINS {
-            write(&mut encoder, metric, &[self.snapshot.logins], |_| vec![])?;
-        }
-        for metric in HOST {
-            write(&mut encoder, metric, &self.snapshot.hosts, host_labels)?;
-        }
-        for metric in POOL {
-            write(&mut encoder, metric, &self.snapshot.pools, pool_labels)?;
-        }
-        for metric in CLASS {
-            write(&mut encoder, metric, &self.classes, class_labels)?;
-        }
-        Ok(())
-    }
-}
-
-fn host_labels(host: &HostView) -> Labels<'_> {
-    vec![("host", escaped(&host.name))]
-}
-
-fn pool_labels(pool: &PoolView) -> Labels<'_> {
-    vec![("database", escaped(&pool.database)), ("user", escaped(&pool.user))]
-}
-
-fn class_labels(class: &ClassOfHost) -> Labels<'_> {
-    vec![("host", escaped(&class.host)), ("class", escaped(&class.class.name))]
-}
-
-/// At most so many of each host; the rest added up.
-fn bounded(classes: Vec<ClassOfHost>) -> Vec<ClassOfHost> {
-    let mut shown: Vec<ClassOfHost> = Vec::new();
-    let mut of_host = 0;
-    for mut class in classes {
-        if shown.last().is_none_or(|last| last.host != class.host) {
-            of_host = 0;
-        }
-        of_host += 1;
-        if of_host > CLASSES_MAX + 1
-            && let Some(later) = shown.last_mut()
-        {
-            later.class.add(&class.class);
-            continue;
-        }
-        if of_host > CLASSES_MAX {
-            LATER.clone_into(&mut class.class.name);
-        }
-        shown.push(class);
-    }
-    shown
-}
-
-/// `prometheus-client` writes values as they are; clients choose names, and could end the line.
-fn escaped(value: &str) -> Cow<'_, str> {
-    if !value.contains(['\\', '"', '\n']) {
-        return value.into();
-    }
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
-}
-
-fn write<T>(
-    encoder: &mut DescriptorEncoder<'_>,
-    metric: &Metric<T>,
-    of: &[T],
-    labels: fn(&T) -> Labels<'_>,
-) -> fmt::Result {
-    let kind = match metric.values {
-        Values::Count(_) | Values::Reasons(_) | Values::Seconds(_) | Values::Time(_) => {
-            MetricType::Counter
-        }
-        Values::Gauge(_) | Values::States(_) => MetricType::Gauge,
-        Values::Histogram(_) => MetricType::Histogram,
-    };
-    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
-    for one in of {
-        let labels = labels(one);
-        match metric.values {
-            // Of the process: there is one.
-            Values::Count(value) if labels.is_empty() => {
-                return ConstCounter::new(value(one)).encode(family);
+        text.push_str(label);
+        text.push_str("=\"");
+        for char in value.chars() {
+            match char {
+                '\\' => text.push_str("\\\\"),
+                '"' => text.push_str("\\\""),
+                '\n' => text.push_str("\\n"),
+                char => text.push(char),
             }
-            Values::Gauge(value) if labels.is_empty() => {
-                return ConstGauge::new(value(one)).encode(family);
-            }
-            _ => encode_one(&mut family, metric, one, labels)?,
         }
+        text.push('"');
     }
-    Ok(())
-}
-
-fn encode_one<T>(
-    family: &mut MetricEncoder<'_>,
-    metric: &Metric<T>,
-    one: &T,
-    mut labels: Labels<'_>,
-) -> fmt::Result {
-    let seconds = |time: Duration| ConstCounter::new(time.as_secs_f64());
-    match metric.values {
-        Values::Count(value) => {
-            ConstCounter::new(value(one)).encode(family.encode_family(&labels)?)
-        }
-        Values::Seconds(time) => seconds(time(one)).encode(family.encode_family(&labels)?),
-        Values::Time(micros) => {
-            seconds(Duration::from_micros(micros(one))).encode(family.encode_family(&labels)?)
-        }
-        Values::Gauge(value) => ConstGauge::new(value(one)).encode(family.encode_family(&labels)?),
-        Values::Histogram(times) => {
-            encode_histogram(&mut family.encode_family(&labels)?, times(one))
-        }
-        Values::Reasons(value) => RefusedFor::ALL.into_iter().try_for_each(|reason| {
-            labels.push(("reason", reason.label().into()));
-            ConstCounter::new(value(one, reason)).encode(family.encode_family(&labels)?)?;
-            labels.pop();
-            Ok(())
-        }),
-        Values::States(states) => states.iter().try_for_each(|(state, value)| {
-            labels.push(("state", (*state).into()));
-            ConstGauge::new(value(one)).encode(family.encode_family(&labels)?)?;
-            labels.pop();
-            Ok(())
-        }),
-    }
-}
-
-fn encode_histogram(encoder: &mut MetricEncoder<'_>, times: &Durations) -> fmt::Result {
-    let mut below = 0;
-    let bounded = BOUNDS.map(|bound| {
-        let before = std::mem::replace(&mut below, times.below(bound));
-        (bound.as_secs_f64(), below - before)
-    });
-    // The library's way to write +Inf.
-    let rest = (f64::MAX, times.count() - below);
-    let buckets: Vec<_> = bounded.into_iter().chain([rest]).collect();
-    let sum = times.sum().as_secs_f64();
-    encoder.encode_histogram::<NoLabelSet>(sum, times.count(), &buckets, None)
+    text
 }
 
 #[cfg(test)]

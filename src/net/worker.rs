@@ -2,8 +2,10 @@
 
 use crate::base::expiry::Wheel;
 use crate::base::ids::WorkerId;
+use crate::stats::worker::WorkerCells;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -45,6 +47,7 @@ const WATCH_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Worker {
     pub id: WorkerId,
+    pub cells: Arc<WorkerCells>,
     now: Cell<Instant>,
     wheel: RefCell<Wheel>,
     spare: RefCell<Vec<Buffer>>,
@@ -58,9 +61,15 @@ pub fn read_clock() -> Instant {
 
 impl Worker {
     pub fn new(id: WorkerId) -> Self {
+        Self::counted(id, Arc::default())
+    }
+
+    /// A worker whose numbers others look at.
+    pub fn counted(id: WorkerId, cells: Arc<WorkerCells>) -> Self {
         let now = read_clock();
         Self {
             id,
+            cells,
             now: Cell::new(now),
             wheel: RefCell::new(Wheel::new(now)),
             spare: RefCell::new(Vec::with_capacity(SPARE_MAX)),
@@ -90,11 +99,22 @@ impl Worker {
     pub fn tick(&self) {
         let now = self.wake();
         self.wheel.borrow_mut().advance(now);
+        self.count_busy();
+    }
+
+    /// Tells others how busy this thread has been. The runtime measures it in any case, between two
+    /// waits for the kernel.
+    pub fn count_busy(&self) {
+        let metrics = tokio::runtime::Handle::current().metrics();
+        self.cells.set_busy(metrics.worker_total_busy_duration(0));
     }
 
     #[inline]
     pub(super) fn lend(&self) -> Buffer {
-        self.spare.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER_SIZE].into_boxed_slice())
+        self.spare.borrow_mut().pop().unwrap_or_else(|| {
+            self.cells.buffer_made();
+            vec![0; BUFFER_SIZE].into_boxed_slice()
+        })
     }
 
     #[inline]
@@ -102,6 +122,8 @@ impl Worker {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_MAX {
             spare.push(buffer);
+        } else {
+            self.cells.buffer_freed();
         }
     }
 

@@ -10,7 +10,7 @@ use crate::end::ErrorFields;
 use crate::net::stream::Link;
 use crate::net::worker::{Worker, within};
 use crate::scheduler::{
-    Action, Condition, ConnectFailure, FailureScope, Scheduler, SlotRef, State, Strain,
+    Action, CloseReason, Condition, ConnectFailure, FailureScope, Scheduler, SlotRef, State, Strain,
 };
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
@@ -87,7 +87,7 @@ impl Host {
                 }
             }
             Action::Close { conn, pool, why } => {
-                self.log_close(pool, &conn, why);
+                self.note_close(worker, pool, &conn, why);
                 close(conn);
             }
             Action::Connect { slot } => {
@@ -122,8 +122,9 @@ impl Host {
         pool
     }
 
-    fn log_close(&self, pool: PoolId, server: &Server, why: crate::scheduler::CloseReason) {
+    fn note_close(&self, worker: &Worker, pool: PoolId, server: &Server, why: CloseReason) {
         if let Some(pool) = self.pool(pool) {
+            pool.stats.of(worker.id).closed[why as usize].add(1);
             tracing::info!(
                 database = pool.database,
                 user = pool.user,
@@ -268,6 +269,7 @@ impl Pool {
         let slot = guard.disarm();
         let action = match connected {
             Ok(Connected { server, params }) => {
+                self.stats.of(worker.id).opened.add(1);
                 self.catalog.learn_base(params);
                 tracing::debug!(
                     database = self.database,
@@ -283,6 +285,7 @@ impl Pool {
                 })
             }
             Err(error) => {
+                self.stats.of(worker.id).open_failed.add(1);
                 tracing::warn!(database = self.database, user = self.user, "{error}");
                 let failure = failure_of(error);
                 self.host.scheduler.with(|scheduler| {

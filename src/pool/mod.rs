@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod logins;
 pub mod mailbox;
 pub mod membership;
+pub mod process;
 pub mod registry;
 pub mod snapshot;
 pub mod waiting;
@@ -240,6 +241,7 @@ impl Pool {
         );
         let Lease { slot, conn } = lease;
         drop(conn);
+        self.stats.of(worker.id).lost.add(1);
         let action = self.host.scheduler.with(|scheduler| {
             scheduler.was_dead(worker.now(), slot);
             scheduler.next_action()
@@ -277,6 +279,7 @@ impl Pool {
         // Without a goodbye: the last thing sent may be half a message, which it would complete.
         let Lease { slot, conn } = lease;
         drop(conn);
+        self.stats.of(worker.id).lost.add(1);
         self.discard_slot(worker, slot);
     }
 

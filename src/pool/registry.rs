@@ -2,21 +2,23 @@
 
 use super::halts::Halts;
 use super::logins::Door;
+use super::process::{ConfigView, LimitView};
 use super::{Host, Pool, PoolPlan};
 use crate::auth::scram::ClientKey;
 use crate::auth::{Credential, Stored};
-use crate::base::ids::ClassId;
+use crate::base::ids::{ClassId, WorkerId};
 use crate::config::classes::{ClassLimits, Who};
 use crate::config::{ClientTimeouts, Config, Database, ServerLogin, User};
 use crate::end::EndReason;
 use crate::net::worker::Worker;
 use crate::server::connect::Target;
+use crate::stats::worker::WorkerCells;
 use dashmap::DashMap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tokio_util::task::TaskTracker;
 
 /// Sessions of the console at once. A budget of its own: the console works when the clients have
@@ -64,6 +66,11 @@ impl Gate {
     pub fn used(&self) -> u32 {
         self.used.load(Ordering::Relaxed)
     }
+
+    /// `None`: no limit.
+    pub fn max(&self) -> Option<u32> {
+        (self.max != u32::MAX).then_some(self.max)
+    }
 }
 
 impl Drop for Pass {
@@ -107,6 +114,13 @@ pub struct Registry {
     pub door: Arc<Door>,
     /// What operators have said of databases.
     pub halts: Halts,
+    /// Cancel requests under way: a budget of their own, so that they take no client's place.
+    pub cancels: Arc<Gate>,
+    /// When it was made, by both clocks: what turns the one's times into the other's.
+    pub(super) began: (Instant, SystemTime),
+    pub(super) loaded: ConfigView,
+    /// What the main thread and each worker counts.
+    workers: Box<[Arc<WorkerCells>]>,
     config: Arc<Config>,
     hosts: BTreeMap<String, Arc<Host>>,
     credentials: BTreeMap<String, Arc<Credential>>,
@@ -130,8 +144,14 @@ impl Registry {
             let stored = Stored::parse(user.password.as_ref()?.reveal());
             Some((user.name.clone(), Arc::new(Credential::new(&user.name, stored))))
         };
+        let (hash, loaded_at) = (config.hash(), SystemTime::now());
+        let loaded = ConfigView { hash, loaded_at, is_last_load_ok: true };
         Self {
+            loaded,
             door: Door::new(now, config.overload.logins.clone()),
+            cancels: Gate::new(config.clients.max_cancels),
+            began: (now, loaded_at),
+            workers: (0..=config.process.workers).map(|_| Arc::default()).collect(),
             hosts: hosts.collect(),
             halts,
             credentials: config.users.values().filter_map(credential).collect(),
@@ -154,6 +174,16 @@ impl Registry {
         self.hosts.values()
     }
 
+    /// What a worker, or the main thread, counts.
+    pub fn worker(&self, id: WorkerId) -> &Arc<WorkerCells> {
+        &self.workers[usize::from(id.0)]
+    }
+
+    /// The main thread first.
+    pub fn workers(&self) -> impl Iterator<Item = &Arc<WorkerCells>> {
+        self.workers.iter()
+    }
+
     /// Every pool that was used so far.
     pub fn pools(&self) -> Vec<Arc<Pool>> {
         self.pools.iter().map(|entry| Arc::clone(entry.value())).collect()
@@ -171,6 +201,19 @@ impl Registry {
     /// Clients of this user, over all databases.
     pub fn clients_of_user(&self, user: &str) -> u32 {
         self.user_gates.get(user).map_or(0, |gate| gate.used())
+    }
+
+    /// How many clients each database, and each user, has and may have: those that are limited.
+    pub(super) fn limits(&self) -> [Vec<LimitView>; 2] {
+        [&self.database_gates, &self.user_gates].map(|gates| {
+            let limited = gates.iter().filter_map(|gate| {
+                let (used, max) = (gate.used(), gate.max()?);
+                Some(LimitView { name: gate.key().clone(), used, max })
+            });
+            let mut limited: Vec<_> = limited.collect();
+            limited.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            limited
+        })
     }
 
     /// What a user proves itself with. `None`: no such user, or no password to check.

@@ -2,12 +2,18 @@
 
 use super::registry::Registry;
 use super::{Host, Pool};
+use crate::base::ids::PoolId;
 use crate::config::PoolMode;
+use crate::config::classes::ClassLimits;
 use crate::scheduler::logins::LoginsView;
 use crate::scheduler::{ClassView, Condition, Counts, Health, Strain};
-use crate::stats::pool::PoolTotals;
+use crate::stats::pool::{PoolTimes, PoolTotals};
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The name of those that are too many to have each a line of their own.
+pub const LATER: &str = "(others)";
 
 /// All pools by database and user, and all hosts by name.
 #[derive(Clone, Debug)]
@@ -23,6 +29,8 @@ pub struct Snapshot {
 
 #[derive(Clone, Debug)]
 pub struct PoolView {
+    /// Within its host: the order in which pools came to be.
+    pub id: PoolId,
     pub database: String,
     pub user: String,
     pub host: String,
@@ -38,6 +46,7 @@ pub struct PoolView {
     /// Why the host, or this pool's login to it, fails. `None`: as far as is known, it does not.
     pub failure: Option<String>,
     pub totals: PoolTotals,
+    pub times: PoolTimes,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +66,17 @@ pub struct ClassOfHost {
 }
 
 impl PoolView {
+    /// Adds what another has and did; the names and what is no number stay.
+    pub fn add(&mut self, other: &Self) {
+        self.size += other.size;
+        self.reserve += other.reserve;
+        self.clients += other.clients;
+        self.counts.add(&other.counts);
+        self.longest_wait = self.longest_wait.max(other.longest_wait);
+        self.totals += other.totals;
+        self.times.add(&other.times);
+    }
+
     /// Clients that have a server, or ask for none.
     pub fn active_clients(&self) -> u32 {
         self.clients.saturating_sub(self.counts.waiting)
@@ -81,14 +101,32 @@ impl Registry {
     /// The classes that were used so far, by host, and in the order that they came to be. Each one's
     /// numbers are of one moment. Apart from the rest: their histograms are large, and few ask.
     pub fn classes(&self, now: Instant) -> Vec<ClassOfHost> {
-        let mut all = Vec::new();
+        self.classes_up_to(now, usize::MAX)
+    }
+
+    /// The same, with no more than `most` of each host; those that came later are added up, as one more
+    /// by the name of [`LATER`].
+    pub fn classes_up_to(&self, now: Instant, most: usize) -> Vec<ClassOfHost> {
+        let mut all: Vec<ClassOfHost> = Vec::new();
         for host in self.hosts() {
+            let before = all.len();
             for class in host.scheduler.with(|scheduler| scheduler.classes()) {
                 let class = host.scheduler.with(|scheduler| {
                     scheduler.is_class_used(class).then(|| scheduler.class(now, class))
                 });
-                let host = || host.name.clone();
-                all.extend(class.map(|class| ClassOfHost { host: host(), class }));
+                let Some(mut class) = class else { continue };
+                match (all.len() - before).cmp(&most) {
+                    Ordering::Less => {}
+                    Ordering::Equal => {
+                        LATER.clone_into(&mut class.name);
+                        class.limits = ClassLimits::default();
+                    }
+                    Ordering::Greater => {
+                        all.last_mut().expect("as many as may be").class.add(&class);
+                        continue;
+                    }
+                }
+                all.push(ClassOfHost { host: host.name.clone(), class });
             }
         }
         all
@@ -107,6 +145,7 @@ impl Pool {
                 (counts, longest_wait, condition, strain, failing)
             });
         PoolView {
+            id: self.id,
             database: self.database.clone(),
             user: self.user.clone(),
             host: self.host.name.clone(),
@@ -120,6 +159,7 @@ impl Pool {
             strain,
             failure: failing.map(|error| error.message.clone()),
             totals: self.stats.totals(),
+            times: self.stats.times(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::look::{Condition, State};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use crate::config::overload::Shed;
+use crate::stats::pool::CLOSE_REASONS;
 use std::time::{Duration, Instant};
 
 /// What is scheduled. In tests all of it is numbers.
@@ -163,6 +164,31 @@ pub enum CloseReason {
     Shrunk,
 }
 
+impl CloseReason {
+    pub const ALL: [Self; CLOSE_REASONS] = [
+        Self::Dead,
+        Self::Evicted,
+        Self::IdleTimeout,
+        Self::Lifetime,
+        Self::Paused,
+        Self::Retired,
+        Self::Shrunk,
+    ];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Evicted => "evicted",
+            Self::IdleTimeout => "idle_timeout",
+            Self::Lifetime => "lifetime",
+            Self::Paused => "paused",
+            Self::Retired => "retired",
+            Self::Shrunk => "shrunk",
+        }
+    }
+}
+
 /// Why a waiter does not get a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Refusal<E> {
@@ -221,6 +247,40 @@ pub enum WaitCause {
     ServerDown,
 }
 
+impl WaitCause {
+    /// What [`label`](Self::label) answers with.
+    pub const LABELS: [&str; 11] = [
+        "address_in_flight",
+        "address_rate",
+        "address_server_time",
+        "class_in_flight",
+        "class_rate",
+        "class_server_time",
+        "opening",
+        "paused",
+        "pool_full",
+        "server_down",
+        "shared_full",
+    ];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::InFlight { scope: Scope::Address, .. } => "address_in_flight",
+            Self::InFlight { .. } => "class_in_flight",
+            Self::Rate { scope: Scope::Address } => "address_rate",
+            Self::Rate { .. } => "class_rate",
+            Self::ServerTime { scope: Scope::Address } => "address_server_time",
+            Self::ServerTime { .. } => "class_server_time",
+            Self::PoolFull => "pool_full",
+            Self::SharedFull => "shared_full",
+            Self::Opening => "opening",
+            Self::Paused => "paused",
+            Self::ServerDown => "server_down",
+        }
+    }
+}
+
 /// Why nobody else can come into a class.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClassFull {
@@ -271,6 +331,17 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Adds those of others.
+    pub fn add(&mut self, other: &Self) {
+        self.being_canceled += other.being_canceled;
+        self.checking += other.checking;
+        self.connecting += other.connecting;
+        self.idle += other.idle;
+        self.leased += other.leased;
+        self.tidying += other.tidying;
+        self.waiting += other.waiting;
+    }
+
     /// The slots that count against the caps.
     pub fn open(&self) -> u32 {
         self.connecting + self.live()

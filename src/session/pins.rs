@@ -7,6 +7,7 @@
 //! The unnamed statement of a server may be another client's. So a client that refers to it without
 //! having made it on this lease gets the answer of a fresh connection ([`Pins::is_missing`]).
 
+use crate::stats::pool::PIN_CAUSES;
 use std::collections::{HashSet, VecDeque};
 
 /// What keeps the server. Alphabetical.
@@ -19,7 +20,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Self; 4] =
+    pub const ALL: [Self; PIN_CAUSES] =
         [Self::Listen, Self::NamedStatement, Self::SqlPrepare, Self::UnnamedStatement];
 
     /// Metric label and log field.

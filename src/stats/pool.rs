@@ -1,9 +1,15 @@
 //! What one pool did, as counted by each worker.
 
 use super::counter::Counter;
+use super::times::{TimeCells, Times};
 use crate::base::ids::WorkerId;
 use std::ops::AddAssign;
-use std::time::Duration;
+
+/// Causes of pins, at most. Their meaning is a higher layer's: `session::pins::Cause`.
+pub const PIN_CAUSES: usize = 4;
+
+/// Why servers were closed, at most: `scheduler::CloseReason`.
+pub const CLOSE_REASONS: usize = 7;
 
 /// What one worker did for one pool. On cache lines of its own.
 #[derive(Debug, Default)]
@@ -16,18 +22,25 @@ pub struct PoolCells {
     /// Bytes from clients, and bytes to clients.
     pub received: Counter,
     pub sent: Counter,
-    /// Nanoseconds.
-    pub xact_time: Counter,
-    pub query_time: Counter,
-    pub wait_time: Counter,
+    pub xact_time: TimeCells,
+    pub query_time: TimeCells,
+    /// Of those who got a server.
+    pub wait_time: TimeCells,
     pub parses: Counter,
     pub binds: Counter,
-    /// Leases that a pin kept beyond their transaction.
-    pub pins: Counter,
+    /// Clients that a pin made keep their server beyond their transaction, by cause.
+    pub pins: [Counter; PIN_CAUSES],
     /// Servers that had to be cleaned before the next client.
     pub resets: Counter,
     /// Clients that were let in.
     pub logins: Counter,
+    /// Servers that were connected to, and attempts that failed.
+    pub opened: Counter,
+    pub open_failed: Counter,
+    /// Servers that were closed on purpose, by reason.
+    pub closed: [Counter; CLOSE_REASONS],
+    /// Servers that were lost, or could not be made fit for the next client.
+    pub lost: Counter,
 }
 
 /// The cells of all workers.
@@ -47,9 +60,21 @@ pub struct PoolTotals {
     pub wait_time: u64,
     pub parses: u64,
     pub binds: u64,
-    pub pins: u64,
+    pub pins: [u64; PIN_CAUSES],
     pub resets: u64,
     pub logins: u64,
+    pub opened: u64,
+    pub open_failed: u64,
+    pub closed: [u64; CLOSE_REASONS],
+    pub lost: u64,
+}
+
+/// How long what took in one pool.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PoolTimes {
+    pub wait: Times,
+    pub xact: Times,
+    pub query: Times,
 }
 
 impl PoolStats {
@@ -69,12 +94,22 @@ impl PoolStats {
         self.0.iter().for_each(|cells| totals += cells.totals());
         totals
     }
+
+    pub fn times(&self) -> PoolTimes {
+        let mut times = PoolTimes::default();
+        for cells in &self.0 {
+            cells.wait_time.add_to(&mut times.wait);
+            cells.xact_time.add_to(&mut times.xact);
+            cells.query_time.add_to(&mut times.query);
+        }
+        times
+    }
 }
 
 impl PoolCells {
     fn totals(&self) -> PoolTotals {
-        let micros = |counter: &Counter| {
-            let micros = Duration::from_nanos(counter.value()).as_micros();
+        let micros = |cells: &TimeCells| {
+            let micros = cells.sum().as_micros();
             u64::try_from(micros).unwrap_or(u64::MAX)
         };
         PoolTotals {
@@ -88,9 +123,13 @@ impl PoolCells {
             wait_time: micros(&self.wait_time),
             parses: self.parses.value(),
             binds: self.binds.value(),
-            pins: self.pins.value(),
+            pins: self.pins.each_ref().map(Counter::value),
             resets: self.resets.value(),
             logins: self.logins.value(),
+            opened: self.opened.value(),
+            open_failed: self.open_failed.value(),
+            closed: self.closed.each_ref().map(Counter::value),
+            lost: self.lost.value(),
         }
     }
 }
@@ -110,10 +149,31 @@ impl PoolTotals {
             wait_time: self.wait_time.saturating_sub(before.wait_time),
             parses: self.parses.saturating_sub(before.parses),
             binds: self.binds.saturating_sub(before.binds),
-            pins: self.pins.saturating_sub(before.pins),
+            pins: differences(self.pins, before.pins),
             resets: self.resets.saturating_sub(before.resets),
             logins: self.logins.saturating_sub(before.logins),
+            opened: self.opened.saturating_sub(before.opened),
+            open_failed: self.open_failed.saturating_sub(before.open_failed),
+            closed: differences(self.closed, before.closed),
+            lost: self.lost.saturating_sub(before.lost),
         }
+    }
+}
+
+fn differences<const N: usize>(after: [u64; N], before: [u64; N]) -> [u64; N] {
+    std::array::from_fn(|at| after[at].saturating_sub(before[at]))
+}
+
+fn sums<const N: usize>(one: [u64; N], other: [u64; N]) -> [u64; N] {
+    std::array::from_fn(|at| one[at] + other[at])
+}
+
+impl PoolTimes {
+    /// Adds what was counted in another pool.
+    pub fn add(&mut self, other: &Self) {
+        self.wait.add(&other.wait);
+        self.xact.add(&other.xact);
+        self.query.add(&other.query);
     }
 }
 
@@ -129,9 +189,13 @@ impl AddAssign for PoolTotals {
         self.wait_time += other.wait_time;
         self.parses += other.parses;
         self.binds += other.binds;
-        self.pins += other.pins;
+        self.pins = sums(self.pins, other.pins);
         self.resets += other.resets;
         self.logins += other.logins;
+        self.opened += other.opened;
+        self.open_failed += other.open_failed;
+        self.closed = sums(self.closed, other.closed);
+        self.lost += other.lost;
     }
 }
 
@@ -139,13 +203,20 @@ impl AddAssign for PoolTotals {
 mod tests {
     use super::PoolStats;
     use crate::base::ids::WorkerId;
+    use std::time::Duration;
 
     #[test]
     fn workers_add_up() {
         let stats = PoolStats::new(2);
         stats.of(WorkerId(1)).queries.add(2);
         stats.of(WorkerId(2)).queries.add(3);
-        stats.of(WorkerId::MAIN).query_time.add(5_000);
-        assert_eq!((stats.totals().queries, stats.totals().query_time), (5, 5));
+        stats.of(WorkerId::MAIN).query_time.record(Duration::from_micros(5));
+        stats.of(WorkerId(1)).pins[2].add(1);
+        let totals = stats.totals();
+        assert_eq!((totals.queries, totals.query_time, totals.pins), (5, 5, [0, 0, 1, 0]));
+        assert_eq!(stats.times().query.counts[0], 1);
+        let mut twice = totals;
+        twice += totals;
+        assert_eq!(twice.since(&totals), totals);
     }
 }

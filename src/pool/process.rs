@@ -1,0 +1,95 @@
+//! What the process as a whole does, may do, and has been told, at one moment.
+
+use super::registry::Registry;
+use crate::end::EndReason;
+use crate::net::worker::BUFFER_SIZE;
+use crate::stats::worker::{CancelOutcome, Reasons, WorkerCells};
+use std::time::{Duration, Instant, SystemTime};
+
+#[derive(Clone, Debug)]
+pub struct ProcessView {
+    pub began: SystemTime,
+    /// The main thread first.
+    pub workers: Vec<WorkerView>,
+    /// Cancel requests under way.
+    pub cancels: u32,
+    /// Of databases and of users, where clients are limited.
+    pub limits: [Vec<LimitView>; 2],
+    pub ends: Ends,
+    pub config: ConfigView,
+}
+
+#[derive(Clone, Debug)]
+pub struct WorkerView {
+    /// Its place, which is its name; 0 is the main thread.
+    pub name: String,
+    pub connections: u32,
+    /// Since it began.
+    pub busy: Duration,
+    pub buffer_bytes: u64,
+}
+
+/// A limit on the clients of one database or user, and how many there are.
+#[derive(Clone, Debug)]
+pub struct LimitView {
+    pub name: String,
+    pub used: u32,
+    pub max: u32,
+}
+
+/// How things ended since the start, by [`EndReason`], and what became of cancel requests.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    pub closes: [u64; EndReason::ALL.len()],
+    pub failed_logins: [u64; EndReason::ALL.len()],
+    pub refusals: [u64; EndReason::ALL.len()],
+    pub cancels: [u64; CancelOutcome::ALL.len()],
+}
+
+/// The configuration in force, and what became of the last attempt to load one.
+#[derive(Clone, Debug)]
+pub struct ConfigView {
+    pub hash: String,
+    pub loaded_at: SystemTime,
+    pub is_last_load_ok: bool,
+}
+
+impl Registry {
+    /// Looks at the process. No lock of a host is taken.
+    pub fn process(&self) -> ProcessView {
+        let workers = self.workers().enumerate().map(|(place, cells)| WorkerView {
+            name: place.to_string(),
+            connections: cells.connections(),
+            busy: cells.busy(),
+            buffer_bytes: cells.buffers() * BUFFER_SIZE as u64,
+        });
+        ProcessView {
+            began: self.began.1,
+            workers: workers.collect(),
+            cancels: self.cancels.used(),
+            limits: self.limits(),
+            ends: self.ends(),
+            config: self.loaded.clone(),
+        }
+    }
+
+    fn ends(&self) -> Ends {
+        let sum = |of: &dyn Fn(&WorkerCells) -> u64| self.workers().map(|cells| of(cells)).sum();
+        let reasons = |of: fn(&WorkerCells) -> &Reasons| {
+            EndReason::ALL.map(|reason| sum(&|cells| of(cells).of(reason)))
+        };
+        Ends {
+            closes: reasons(|cells| &cells.closes),
+            failed_logins: reasons(|cells| &cells.failed_logins),
+            refusals: reasons(|cells| &cells.refusals),
+            cancels: CancelOutcome::ALL.map(|outcome| sum(&|cells| cells.cancels(outcome))),
+        }
+    }
+
+    /// A moment that this process has lived through, by the calendar. The same for the same moment,
+    /// however the calendar is set meanwhile.
+    pub fn calendar(&self, at: Instant) -> SystemTime {
+        let (began, by_calendar) = self.began;
+        by_calendar + at.saturating_duration_since(began)
+    }
+}
