@@ -29,11 +29,11 @@ const AUTH_SASL_FINAL: i32 = 12;
 
 /// Whom to log in as, and where.
 #[derive(Clone, Copy)]
-pub(crate) struct Login {
+pub(crate) struct Login<'a> {
     pub(crate) port: u16,
     pub(crate) user: &'static str,
     pub(crate) password: &'static str,
-    pub(crate) database: &'static str,
+    pub(crate) database: &'a str,
 }
 
 pub(crate) struct Connection {
@@ -43,7 +43,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(login: Login) -> Result<Self> {
+    pub(crate) fn open(login: Login<'_>) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, login.port));
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;

@@ -8,7 +8,6 @@ use crate::contestants::{Contestant, Running};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::rows::{Row, Work};
-use crate::settings::Setup;
 use crate::stage::Stage;
 use crate::work::{self, Sample};
 
@@ -74,7 +73,7 @@ impl Entry {
     }
 
     fn prepare(&mut self, stage: &Stage, row: &Row) -> Result<()> {
-        let running = Running::start(stage, self.contestant, &Setup::of_costs(row.auth))?;
+        let running = Running::start(stage, self.contestant, &row.setup())?;
         work::warm_up(stage, row, &running)?;
         self.running = Some(running);
         Ok(())
@@ -84,8 +83,7 @@ impl Entry {
         // Memory that clients took is not always given back, so each look needs a new process.
         let fresh = matches!(row.work, Work::IdleClients) && !self.samples.is_empty();
         if fresh {
-            self.running =
-                Some(Running::start(stage, self.contestant, &Setup::of_costs(row.auth))?);
+            self.running = Some(Running::start(stage, self.contestant, &row.setup())?);
         }
         let running = self.running.as_ref().ok_or("it was not started")?;
         self.samples.push(work::measure(stage, row, running)?);

@@ -8,6 +8,7 @@ use crate::client::{Connection, Login};
 use crate::interrupt;
 use crate::postgres::{DATABASE, PASSWORD, SCRAM_USER, TRUSTED_USER};
 use crate::process::{Process, free_port};
+use crate::scrape::Scraper;
 use crate::settings::{Settings, Setup};
 use crate::stage::Stage;
 
@@ -37,15 +38,21 @@ pub(crate) struct Contestant {
     pub(crate) proxy: Proxy,
     pub(crate) workers: u16,
     pub(crate) stored: Stored,
+    /// Its metrics are read every second.
+    pub(crate) is_scraped: bool,
 }
 
 impl Contestant {
     pub(crate) const fn new(proxy: Proxy) -> Self {
-        Self { proxy, workers: 1, stored: Stored::Plain }
+        Self { proxy, workers: 1, stored: Stored::Plain, is_scraped: false }
     }
 
     pub(crate) const fn workers(self, workers: u16) -> Self {
         Self { workers, ..self }
+    }
+
+    pub(crate) const fn scraped(self) -> Self {
+        Self { is_scraped: true, ..self }
     }
 
     pub(crate) const fn stored(self, stored: Stored) -> Self {
@@ -63,6 +70,9 @@ impl fmt::Display for Contestant {
         })?;
         if self.workers > 1 {
             write!(out, ", {} workers", self.workers)?;
+        }
+        if self.is_scraped {
+            out.write_str(", scraped")?;
         }
         match self.stored {
             Stored::Plain => Ok(()),
@@ -96,6 +106,8 @@ impl Auth {
 
 /// A contestant that answers queries.
 pub(crate) struct Running {
+    /// First to be dropped: it would miss its proxy.
+    scraper: Option<Scraper>,
     process: Process,
     port: u16,
     auth: Auth,
@@ -108,7 +120,8 @@ impl Running {
             Stored::Plain => PASSWORD,
             Stored::ScramSecret => stage.scram_secret(),
         };
-        let settings = Settings { port, setup, password, workers: contestant.workers };
+        let http = if contestant.is_scraped { Some(free_port()?) } else { None };
+        let settings = Settings { port, http, setup, password, workers: contestant.workers };
         let (name, command) = match contestant.proxy {
             Proxy::PgBouncer => ("pgbouncer", settings.pgbouncer(stage)?),
             Proxy::Pgweir => ("pgweir", settings.pgweir(stage, &stage.programs.pgweir)?),
@@ -120,18 +133,23 @@ impl Running {
             Proxy::Relay => ("relay", settings.relay(stage)),
         };
         let process = Process::spawn(command, name, stage.directory())?;
-        let mut running = Self { process, port, auth: setup.auth };
+        let mut running = Self { scraper: None, process, port, auth: setup.auth };
         running.wait()?;
+        running.scraper = http.map(Scraper::start).transpose()?;
         Ok(running)
     }
 
     /// As the user that fits the way it authenticates.
-    pub(crate) fn login(&self) -> Login {
+    pub(crate) fn login(&self) -> Login<'static> {
         Login { port: self.port, user: self.auth.user(), password: PASSWORD, database: DATABASE }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(crate) fn scraper(&self) -> Result<&Scraper> {
+        Ok(self.scraper.as_ref().ok_or("it is not scraped")?)
     }
 
     pub(crate) fn id(&self) -> u32 {

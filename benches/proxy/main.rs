@@ -24,6 +24,7 @@ mod progress;
 mod relay;
 mod report;
 mod rows;
+mod scrape;
 mod settings;
 mod stage;
 mod stats;

@@ -91,7 +91,7 @@ impl Plan {
     /// More turns for what is short and varies, few for memory, which hardly does.
     pub(crate) fn rounds(&self, work: Work) -> u16 {
         match work {
-            Work::IdleClients => self.rounds.min(3),
+            Work::IdleClients | Work::Scrapes { .. } => self.rounds.min(3),
             Work::Logins => 3 * self.rounds,
             Work::Queries { .. } => self.rounds,
         }

@@ -80,7 +80,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    pub(crate) fn login(&self) -> Login {
+    pub(crate) fn login(&self) -> Login<'static> {
         login_as_owner(self.port, "postgres")
     }
 
@@ -147,7 +147,7 @@ impl Drop for Frozen<'_> {
     }
 }
 
-fn login_as_owner(port: u16, database: &'static str) -> Login {
+fn login_as_owner(port: u16, database: &'static str) -> Login<'static> {
     Login { port, user: TRUSTED_USER, password: PASSWORD, database }
 }
 

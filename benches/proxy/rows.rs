@@ -1,6 +1,7 @@
 //! The rows: what is measured, who takes part, and the bars that pgweir has to clear.
 
 use crate::contestants::{Auth, Contestant, Proxy, Stored};
+use crate::settings::Setup;
 
 pub(crate) struct Row {
     /// For the command line.
@@ -22,6 +23,8 @@ pub(crate) enum Work {
     IdleClients,
     /// One client after the other: connect, log in, query, leave.
     Logins,
+    /// Reading all metrics while `clients` are in, spread over `pools`.
+    Scrapes { clients: u32, pools: u16 },
     /// Clients of `pgbench` that run `script` as fast as they get answers.
     Queries { script: Script, protocol: &'static str, clients: u16 },
 }
@@ -38,6 +41,8 @@ pub(crate) enum Script {
 pub(crate) enum Unit {
     BytesPerClient,
     MicrosecondsOfCpu,
+    /// By the clock.
+    Milliseconds,
 }
 
 /// `whose` cost may be at most this much: of another contestant's, or in the row's unit.
@@ -47,10 +52,21 @@ pub(crate) struct Bar {
     pub(crate) of: Option<Contestant>,
 }
 
+impl Row {
+    pub(crate) fn setup(&self) -> Setup {
+        let more_pools = match self.work {
+            Work::Scrapes { pools, .. } => pools,
+            _ => 0,
+        };
+        Setup { more_pools, ..Setup::of_costs(self.auth) }
+    }
+}
+
 pub(crate) const PGWEIR: Contestant = Contestant::new(Proxy::Pgweir);
 pub(crate) const PGWEIR_BEFORE: Contestant = Contestant::new(Proxy::PgweirBefore);
 pub(crate) const PGBOUNCER: Contestant = Contestant::new(Proxy::PgBouncer);
 pub(crate) const RELAY: Contestant = Contestant::new(Proxy::Relay);
+const SCRAPED: Contestant = PGWEIR.scraped();
 const TWO_WORKERS: Contestant = PGWEIR.workers(2);
 const PGWEIR_SECRET: Contestant = PGWEIR.stored(Stored::ScramSecret);
 const PGBOUNCER_SECRET: Contestant = PGBOUNCER.stored(Stored::ScramSecret);
@@ -118,6 +134,26 @@ pub(crate) const ROWS: &[Row] = &[
         contestants: &[PGWEIR, TWO_WORKERS],
         yardstick: PGBOUNCER,
         bars: &[bar(TWO_WORKERS, 1.15, PGWEIR)],
+    },
+    Row {
+        name: "metrics",
+        title: "-S simple, 16 clients, scraped every second",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "simple", 16),
+        contestants: &[PGWEIR, SCRAPED],
+        yardstick: PGBOUNCER,
+        bars: &[bar(SCRAPED, 1.02, PGWEIR)],
+    },
+    Row {
+        name: "scrape",
+        title: "a scrape, 5,000 clients in 100 pools",
+        unit: Unit::Milliseconds,
+        auth: Auth::Trust,
+        work: Work::Scrapes { clients: 5_000, pools: 100 },
+        contestants: &[SCRAPED],
+        yardstick: PGBOUNCER,
+        bars: &[Bar { whose: SCRAPED, at_most: 20.0, of: None }],
     },
     Row {
         name: "idle-memory",

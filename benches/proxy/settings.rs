@@ -20,6 +20,8 @@ pub(crate) struct Setup {
     pub(crate) pool_size: u32,
     /// All users are one to Postgres, and share one pool.
     pub(crate) is_shared: bool,
+    /// So many more databases, which are all the same one to Postgres: each is a pool.
+    pub(crate) more_pools: u16,
     /// More sections for pgweir's file: what PgBouncer has nothing like.
     pub(crate) own: &'static str,
 }
@@ -27,13 +29,14 @@ pub(crate) struct Setup {
 impl Setup {
     /// For measuring costs: a pool that nobody has to wait for.
     pub(crate) fn of_costs(auth: Auth) -> Self {
-        Self { auth, pool_size: 20, is_shared: false, own: "" }
+        Self { auth, pool_size: 20, is_shared: false, more_pools: 0, own: "" }
     }
 }
 
 /// What one start needs to know.
 pub(crate) struct Settings<'a> {
     pub(crate) port: u16,
+    pub(crate) http: Option<u16>,
     pub(crate) setup: &'a Setup,
     pub(crate) password: &'a str,
     pub(crate) workers: u16,
@@ -82,11 +85,15 @@ log_stats = 0
         let (port, password, setup) = (self.port, self.password, self.setup);
         let users = [TRUSTED_USER, SCRAM_USER, APP_USER, LOUD_USER];
         let users = users.map(|user| format!("\n[users.{user}]\npassword = \"{password}\"\n"));
+        let more = (0..setup.more_pools).map(|pool| {
+            let name = pool_name(pool);
+            format!("\n[databases.{name}]\nhost = \"main\"\ndbname = \"{DATABASE}\"\n")
+        });
         let text = format!(
             r#"[proxy]
 listen_addr = "127.0.0.1"
 listen_port = {port}
-http_addr = ""
+http_addr = "{http}"
 log_connections = false
 log_disconnections = false
 log_pooler_errors = false
@@ -103,13 +110,15 @@ port = {postgres}
 [databases.{DATABASE}]
 host = "main"
 server_user = "{server_user}"
-{users}{own}"#,
+{users}{more}{own}"#,
             auth = setup.auth.name(),
             pool_size = setup.pool_size,
             workers = self.workers,
             postgres = stage.postgres_port(),
             server_user = if setup.is_shared { TRUSTED_USER } else { "" },
+            http = self.http.map_or_else(String::new, |port| format!("127.0.0.1:{port}")),
             users = users.concat(),
+            more = more.collect::<String>(),
             own = setup.own,
         );
         let mut command = command(program);
@@ -124,6 +133,11 @@ server_user = "{server_user}"
             .args([self.port, stage.postgres_port()].map(|port| port.to_string()));
         command
     }
+}
+
+/// One of those that `more_pools` makes.
+pub(crate) fn pool_name(pool: u16) -> String {
+    format!("{DATABASE}{pool}")
 }
 
 fn write(stage: &Stage, name: &str, text: &str) -> Result<PathBuf> {

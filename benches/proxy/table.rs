@@ -115,7 +115,7 @@ pub(crate) fn notes(outcomes: &[Outcome]) -> Vec<String> {
 fn quantity(unit: Unit, value: f64) -> String {
     match unit {
         Unit::BytesPerClient => thousands(value),
-        Unit::MicrosecondsOfCpu => format!("{value:.1}"),
+        Unit::MicrosecondsOfCpu | Unit::Milliseconds => format!("{value:.1}"),
     }
 }
 
@@ -123,6 +123,7 @@ fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::BytesPerClient => "B",
         Unit::MicrosecondsOfCpu => "us",
+        Unit::Milliseconds => "ms",
     }
 }
 

@@ -5,12 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::client::Connection;
+use crate::client::{Connection, Login};
 use crate::contestants::{Auth, Running};
 use crate::interrupt;
 use crate::postgres::PASSWORD;
 use crate::process::{Process, command};
 use crate::rows::{Row, Script, Work};
+use crate::settings::pool_name;
 use crate::stage::Stage;
 use crate::usage::{CpuTime, Spent, Ticks, resident_bytes};
 
@@ -22,6 +23,9 @@ const FIRST_CLIENTS: u32 = 200;
 /// A proxy may tidy up a little after its clients went quiet.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 const SETTLE_STEP: Duration = Duration::from_millis(200);
+
+/// In each measurement of scrapes.
+const SCRAPES: usize = 10;
 
 pub(crate) struct Sample {
     /// Per transaction, login or client, in the row's unit.
@@ -42,7 +46,7 @@ impl Sample {
 /// Does what the first measured run would otherwise be first to do.
 pub(crate) fn warm_up(stage: &Stage, row: &Row, running: &Running) -> Result<()> {
     match row.work {
-        Work::IdleClients => Ok(()),
+        Work::IdleClients | Work::Scrapes { .. } => Ok(()),
         Work::Logins => log_in_and_out(running, 50),
         Work::Queries { script, protocol, clients } => {
             let load = Load { script, protocol, clients, time: stage.plan.warm_up };
@@ -54,6 +58,7 @@ pub(crate) fn warm_up(stage: &Stage, row: &Row, running: &Running) -> Result<()>
 pub(crate) fn measure(stage: &Stage, row: &Row, running: &Running) -> Result<Sample> {
     match row.work {
         Work::IdleClients => idle_clients(running, stage.plan.idle_clients),
+        Work::Scrapes { clients, pools } => scrapes(running, clients, pools),
         Work::Logins => {
             let count = match row.auth {
                 Auth::ScramSha256 => stage.plan.logins_scram,
@@ -151,6 +156,23 @@ fn idle_clients(running: &Running, count: u32) -> Result<Sample> {
     drop((first, clients));
     let cost = (after as f64 - before as f64) / f64::from(count);
     Ok(Sample { cost, ticks: None, rate: None })
+}
+
+/// The slowest of some scrapes.
+fn scrapes(running: &Running, clients: u32, pools: u16) -> Result<Sample> {
+    let names: Vec<_> = (0..pools).map(pool_name).collect();
+    let join = |database| -> Result<_> {
+        interrupt::check()?;
+        let mut connection = Connection::open(Login { database, ..running.login() })?;
+        connection.query("select 1")?;
+        Ok(connection.into_stream())
+    };
+    let all = names.iter().cycle().take(clients as usize);
+    let clients = all.map(|database| join(database)).collect::<Result<Vec<_>>>()?;
+    let times = (0..SCRAPES).map(|_| running.scraper()?.scrape());
+    let slowest = times.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or_default();
+    drop(clients);
+    Ok(Sample { cost: slowest.as_secs_f64() * 1e3, ticks: None, rate: None })
 }
 
 /// Resident memory once two looks in a row agree, or after a while in any case.

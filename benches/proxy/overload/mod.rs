@@ -163,7 +163,7 @@ impl Bench<'_> {
 
 /// A pool of so many servers for everybody, and nothing else out of the ordinary.
 fn pool_of(pool_size: u32) -> Setup {
-    Setup { auth: Auth::Trust, pool_size, is_shared: true, own: "" }
+    Setup { auth: Auth::Trust, pool_size, is_shared: true, more_pools: 0, own: "" }
 }
 
 /// CPU time of a query that nobody has to wait for, against a build from before.
