@@ -129,4 +129,6 @@ pub(super) fn all() -> Vec<Row> {
 }
 
 #[cfg(test)]
+mod deployed;
+#[cfg(test)]
 mod tests;
