@@ -57,7 +57,8 @@ fn a_pause_waits_for_transactions_and_a_resume_lets_everybody_go_on() {
         pool_waits(&mut watcher, "1").await;
         busy.query("commit").await;
         assert_eq!(pausing.answer().await, ["C(PAUSE)", "Z(I)"]);
-        assert_eq!(rig.postgres.servers(APP).await, 0, "all are closed when it is answered");
+        // All are closed when it is answered; their backends take a moment to go.
+        rig.postgres.wait_for_servers(APP, 0).await;
         busy.send(Batch::new().query("select 4")).await;
         pool_waits(&mut watcher, "2").await;
         // It is answered at once by now, and says so.
@@ -162,7 +163,7 @@ fn a_pause_is_of_one_database_also_of_pools_that_come_later() {
             (error.shown().as_str(), error.message().as_str()),
             ("E(FATAL 57P03)", "the database is paused")
         );
-        assert_eq!(rig.postgres.servers(APP).await, 0);
+        rig.postgres.wait_for_servers(APP, 0).await;
         console.query("RESUME app").await;
         assert_eq!(early.value("select 1").await, "1");
         assert_eq!(late.connect().await.value("select 1").await, "1");
@@ -362,7 +363,7 @@ fn the_next_process_is_paused_as_well() {
         eventually("the old process has ended", async || old.ended()).await;
         let mut after = console(&rig).await;
         pool_waits(&mut after, "1").await;
-        assert_eq!(rig.postgres.servers(APP).await, 0);
+        rig.postgres.wait_for_servers(APP, 0).await;
         let second = Login::to(rig.address()).database("second");
         assert_eq!(second.error().await.shown(), "E(FATAL 57P03)");
         after.query("RESUME app").await;

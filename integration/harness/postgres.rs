@@ -147,6 +147,10 @@ impl Postgres {
         self.directory.path().join("data")
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number
+    }
+
     pub(crate) fn address(&self) -> Address {
         Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number)))
     }
