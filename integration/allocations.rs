@@ -129,7 +129,10 @@ impl Proxy {
         let mut config = loaded.expect("the settings are right").config;
         // A server that moves from one worker to another is registered anew.
         config.process.workers = 1;
-        thread::spawn(|| pgweir::app::run(config, false).expect("the proxy runs"));
+        thread::spawn(|| {
+            pgweir::app::run(config, false, pgweir::app::log::Levels::none())
+                .expect("the proxy runs");
+        });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
         eventually("the proxy listens", async || TcpStream::connect(address).ok()).await;
         Self { address, _port: port, _directory: directory }

@@ -34,11 +34,11 @@ fn run(path: &Path, takeover: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    log::start(config.process.log_format);
+    let levels = log::start(&config.process);
     for finding in warnings {
         tracing::warn!("{finding}");
     }
-    match app::run(config, takeover) {
+    match app::run(config, takeover, levels) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

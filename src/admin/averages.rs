@@ -5,10 +5,6 @@ use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
-/// How often the totals are kept to compare with: PgBouncer's `stats_period`. Averages are over one
-/// to two of these.
-const PERIOD: Duration = Duration::from_mins(1);
-
 /// The totals of each database, at some moments of the past.
 #[derive(Debug)]
 pub(super) struct Averages {
@@ -35,13 +31,28 @@ impl Averages {
         Self { older: nothing.clone(), newer: nothing }
     }
 
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.newer.at) >= PERIOD
+    /// Whether the totals are to be kept to compare with: once in a `period`, which is PgBouncer's
+    /// `stats_period`. Averages are over one to two of these.
+    pub(super) fn is_due(&self, now: Instant, period: Duration) -> bool {
+        now.saturating_duration_since(self.newer.at) >= period
     }
 
     pub(super) fn keep(&mut self, now: Instant, databases: BTreeMap<String, PoolTotals>) {
         let newer = Sample { at: now, databases };
         self.older = std::mem::replace(&mut self.newer, newer);
+    }
+
+    /// What was done by all databases since the totals were last kept.
+    pub(super) fn lately(&self, now: Instant, databases: &BTreeMap<String, PoolTotals>) -> Rates {
+        let sum = |databases: &BTreeMap<String, PoolTotals>| {
+            let mut sum = PoolTotals::default();
+            for totals in databases.values() {
+                sum += *totals;
+            }
+            sum
+        };
+        let time = now.saturating_duration_since(self.newer.at);
+        Rates { done: sum(databases).since(&sum(&self.newer.databases)), time }
     }
 
     pub(super) fn rates(&self, now: Instant, database: &str, totals: &PoolTotals) -> Rates {
@@ -68,9 +79,11 @@ impl AddAssign for Rates {
 
 #[cfg(test)]
 mod tests {
-    use super::{Averages, PERIOD};
+    use super::Averages;
     use crate::stats::pool::PoolTotals;
     use std::time::{Duration, Instant};
+
+    const PERIOD: Duration = Duration::from_mins(1);
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
@@ -84,10 +97,10 @@ mod tests {
         };
         assert_eq!(rate(&averages, Duration::from_secs(10), 50), 5);
         for (period, total) in [(1, 600), (2, 1_200)] {
-            assert!(averages.is_due(start + PERIOD * period));
+            assert!(averages.is_due(start + PERIOD * period, PERIOD));
             averages.keep(start + PERIOD * period, [("app".to_owned(), queries(total))].into());
         }
-        assert!(!averages.is_due(start + PERIOD * 2));
+        assert!(!averages.is_due(start + PERIOD * 2, PERIOD));
         // 600 in the minute since the older sample.
         assert_eq!(rate(&averages, PERIOD * 2, 1_200), 10);
         assert_eq!(rate(&averages, PERIOD * 3, 1_200), 5);

@@ -23,6 +23,7 @@ use self::averages::{Averages, Rates};
 use self::session::Session;
 use crate::base::shared::Shared;
 use crate::client::console::ConsoleLogin;
+use crate::config::Process;
 use crate::control::roster::Roster;
 use crate::control::shutdown::Shutdown;
 use crate::net::worker::Worker;
@@ -78,11 +79,20 @@ impl Console {
 
     /// Keeps the totals from time to time, for averages.
     pub fn tick(&self, now: Instant) {
-        if !self.averages.with(|averages| averages.is_due(now)) {
+        let config = self.registry.config();
+        let Process { stats_period, log_stats, .. } = config.process;
+        if !self.averages.with(|averages| averages.is_due(now, stats_period)) {
             return;
         }
         let totals = self.totals(&self.registry.snapshot(now));
-        self.averages.with(|averages| averages.keep(now, totals));
+        let lately = self.averages.with(|averages| {
+            let lately = averages.lately(now, &totals);
+            averages.keep(now, totals);
+            lately
+        });
+        if log_stats {
+            tracing::info!("{}", stats_line(&lately));
+        }
     }
 
     fn rates(&self, now: Instant, database: &str, totals: &PoolTotals) -> Rates {
@@ -107,4 +117,26 @@ impl Console {
         }
         databases
     }
+}
+
+/// PgBouncer's words, which tools look for in its log.
+fn stats_line(lately: &Rates) -> String {
+    let done = &lately.done;
+    let per_second = |number| lately.per_second(number);
+    let each = |micros: u64, count: u64| micros / count.max(1);
+    format!(
+        "stats: {} xacts/s, {} queries/s, {} client parses/s, {} server parses/s, {} binds/s, \
+         {} client logins/s, in {} B/s, out {} B/s, xact {} us, query {} us, wait {} us",
+        per_second(done.xacts),
+        per_second(done.queries),
+        per_second(done.parses),
+        per_second(done.parses),
+        per_second(done.binds),
+        per_second(done.logins),
+        per_second(done.received),
+        per_second(done.sent),
+        each(done.xact_time, done.xacts),
+        each(done.query_time, done.queries),
+        each(done.wait_time, done.assignments),
+    )
 }

@@ -14,6 +14,7 @@ mod takeover;
 mod worker;
 
 use self::accept::{Accepting, Reception};
+use self::log::Levels;
 use self::pid_file::{PidFile, PidFileError};
 use self::takeover::{Handed, Handover, Predecessor, Succession, TakeoverError};
 use self::worker::{Seat, Shared};
@@ -94,10 +95,10 @@ fn give_way() {
 /// # Errors
 ///
 /// When it cannot start: it listens on all addresses, or not at all.
-pub fn run(config: Config, takes_over: bool) -> Result<(), AppError> {
+pub fn run(config: Config, takes_over: bool, levels: Levels) -> Result<(), AppError> {
     descriptors::raise(&config);
     let runtime = runtime()?;
-    runtime.block_on(Proxy::run(Arc::new(config), takes_over))?;
+    runtime.block_on(Proxy::run(Arc::new(config), takes_over, levels))?;
     // Tasks that are still there end with the process: dropped one by one, each would try to save
     // its server for clients that cannot come any more.
     std::mem::forget(runtime);
@@ -120,7 +121,8 @@ struct Proxy {
 }
 
 impl Proxy {
-    async fn run(config: Arc<Config>, takes_over: bool) -> Result<(), AppError> {
+    async fn run(config: Arc<Config>, takes_over: bool, levels: Levels) -> Result<(), AppError> {
+        levels.set(&config.process.log_level);
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
         let (before, inherited) = before.unzip();
         let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();

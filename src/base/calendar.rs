@@ -12,6 +12,12 @@ pub fn utc(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// The same with milliseconds, as in its log: `2026-02-28 23:59:59.123 UTC`.
+pub fn utc_millis(time: SystemTime) -> String {
+    let millis = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
+    utc(time).replace(" UTC", &format!(".{millis:03} UTC"))
+}
+
 /// The date so many days after 1970-01-01, by the Gregorian calendar.
 ///
 /// Years are taken to begin in March, so that a leap day is the last of its year, and 400 of them to

@@ -101,6 +101,7 @@ pub struct Listen {
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option by itself")]
 pub struct Process {
     /// Threads that serve clients. At least one.
     pub workers: u16,
@@ -108,6 +109,11 @@ pub struct Process {
     pub log_disconnections: bool,
     pub log_pooler_errors: bool,
     pub log_format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: String,
+    /// How often a line with statistics is logged, and what averages are over.
+    pub stats_period: Duration,
+    pub log_stats: bool,
     /// How long the end of the process may take: until all were told, and until the rest is cut off.
     pub drain_time: Duration,
     pub drain_timeout: Duration,
@@ -121,6 +127,8 @@ pub struct Process {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LogFormat {
     Json,
+    /// As PgBouncer writes its lines.
+    PgBouncer,
     Text,
 }
 

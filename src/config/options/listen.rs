@@ -1,6 +1,7 @@
 //! `[proxy]`: where clients connect; the process and its log.
 
-use super::{Kind, Opt, SECONDS, TEXT, count, option};
+use super::{Kind, Opt, SECONDS, TEXT, count, option, seconds};
+use std::time::Duration;
 
 pub(super) const LISTEN: &[Opt] = &[
     option(
@@ -58,6 +59,18 @@ pub(super) const PROCESS: &[Opt] = &[
     )
     .restart()
     .ours(),
+    option(
+        "log_stats",
+        Kind::Boolean,
+        "true",
+        "Log a line with what was done, once in each `stats_period`.",
+    ),
+    option(
+        "stats_period",
+        seconds(Duration::from_secs(1), Duration::from_hours(24)),
+        "\"60s\"",
+        "What averages are over, on the console and in the log.",
+    ),
     option("log_connections", Kind::Boolean, "true", "Log each login."),
     option("log_disconnections", Kind::Boolean, "true", "Log each client that leaves, and why."),
     option(
@@ -69,11 +82,19 @@ pub(super) const PROCESS: &[Opt] = &[
     ),
     option(
         "log_format",
-        Kind::Choice(&["text", "json"]),
+        Kind::Choice(&["text", "json", "pgbouncer"]),
         "\"text\"",
-        "How log lines are written. The log goes to standard error.",
+        "How log lines are written. The log goes to standard error. `\"pgbouncer\"` writes logins, \
+         endings and errors as PgBouncer does, for tools that read its log.",
     )
     .restart()
+    .ours(),
+    option(
+        "log_level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        "\"info\"",
+        "What is logged: events of this weight and above. The variable `PGWEIR_LOG` wins over it.",
+    )
     .ours(),
     option(
         "drain_time",

@@ -163,8 +163,12 @@ fn process(reader: &mut Reader<'_>, files: Files<'_>) -> Process {
         log_pooler_errors: reader.boolean("log_pooler_errors"),
         log_format: match reader.choice("log_format") {
             "json" => LogFormat::Json,
+            "pgbouncer" => LogFormat::PgBouncer,
             _ => LogFormat::Text,
         },
+        stats_period: reader.duration("stats_period"),
+        log_stats: reader.boolean("log_stats"),
+        log_level: reader.choice("log_level").to_owned(),
         drain_time: reader.duration("drain_time"),
         drain_timeout: reader.duration("drain_timeout"),
         takeover_socket: None,

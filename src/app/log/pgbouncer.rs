@@ -1,0 +1,235 @@
+//! Log lines as PgBouncer writes them, for what reads its logs: pgBadger, and rules that look for words.
+//!
+//! ```text
+//! 2026-11-20 11:09:04.276 UTC [339] LOG C-0x1f: app/web@10.0.0.7:51234 login attempt: db=app user=web tls=no replication=no
+//! ```
+
+use crate::base::calendar::utc_millis;
+use std::fmt::{self, Write};
+use std::time::SystemTime;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The form of a line.
+pub(super) struct PgBouncerForm {
+    pid: u32,
+}
+
+impl PgBouncerForm {
+    pub(super) fn new() -> Self {
+        Self { pid: std::process::id() }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for PgBouncerForm
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let level = level(*event.metadata().level());
+        let now = utc_millis(SystemTime::now());
+        writeln!(writer, "{now} [{}] {level} {line}", self.pid)
+    }
+}
+
+const fn level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "LOG",
+        Level::DEBUG => "DEBUG",
+        Level::TRACE => "NOISE",
+    }
+}
+
+/// The fields of an event that have a place of their own; all others follow the message.
+#[derive(Debug, Default)]
+struct Line {
+    message: String,
+    client: Option<u64>,
+    server: Option<u64>,
+    database: String,
+    user: String,
+    address: String,
+    reason: String,
+    age: Option<u64>,
+    rest: String,
+}
+
+impl Visit for Line {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "client" => self.client = Some(value),
+            "pid" => self.server = Some(value),
+            "age_s" => self.age = Some(value),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => value.clone_into(&mut self.message),
+            "database" => value.clone_into(&mut self.database),
+            "user" => value.clone_into(&mut self.user),
+            "reason" | "why" => value.clone_into(&mut self.reason),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = match field.name() {
+            "message" => &mut self.message,
+            "address" => &mut self.address,
+            "reason" | "why" => &mut self.reason,
+            name => {
+                write!(self.rest, " {name}=").expect("a String takes everything");
+                &mut self.rest
+            }
+        };
+        write!(text, "{value:?}").expect("a String takes everything");
+    }
+}
+
+/// `C-0x1f: app/web@10.0.0.7:51234 `, of a client or of a server.
+impl Line {
+    fn prefix(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, id) = match (self.client, self.server) {
+            (Some(client), _) => ('C', client),
+            (None, Some(server)) => ('S', server),
+            (None, None) => return Ok(()),
+        };
+        let known = |text: &str| if text.is_empty() { "(nodb)" } else { text }.to_owned();
+        write!(f, "{kind}-{id:#x}: {}/{}", known(&self.database), self.user)?;
+        // Of a server PgBouncer has the address; it is the host's, and in no event of ours.
+        if !self.address.is_empty() {
+            write!(f, "@{}", self.address)?;
+        }
+        f.write_char(' ')
+    }
+
+    fn closing(&self, f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {
+        write!(f, "closing because: {why} (age={}s)", self.age.unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.prefix(f)?;
+        let (event, detail) = self.message.split_once(": ").unwrap_or((&self.message, ""));
+        match event {
+            "client logged in" => {
+                let Self { database, user, .. } = self;
+                write!(f, "login attempt: db={database} user={user} tls=no replication=no")
+            }
+            "client closed" if detail.is_empty() => self.closing(f, words(&self.reason)),
+            "client closed" => self.closing(f, detail),
+            "server closed" => self.closing(f, &self.reason.to_lowercase()),
+            "login refused" => write!(f, "pooler error: {detail}"),
+            "request refused" => write!(f, "pooler error: {}", words(&self.reason)),
+            _ => {
+                f.write_str(&self.message)?;
+                if !self.reason.is_empty() {
+                    write!(f, " reason={}", self.reason)?;
+                }
+                f.write_str(&self.rest)
+            }
+        }
+    }
+}
+
+/// PgBouncer's words for an ending of ours, where rules look for them; the others have our label.
+fn words(label: &str) -> &str {
+    match label {
+        "client_terminated" => "client close request",
+        "client_gone" => "client unexpected eof",
+        "client_idle_timeout" => "client_idle_timeout",
+        "idle_transaction_timeout" => "idle transaction timeout",
+        "transaction_timeout" => "transaction timeout",
+        "killed" => "admin forced disconnect",
+        "shutdown" => "server shutting down",
+        "server_lost" => "server conn crashed?",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PgBouncerForm;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use tracing::Level;
+    use tracing_subscriber::fmt;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written behind the time.
+    fn lines(log: impl FnOnce()) -> Vec<String> {
+        let written = Written::default();
+        let writer = written.clone();
+        let logs = fmt::Subscriber::builder()
+            .with_ansi(false)
+            .with_max_level(Level::DEBUG)
+            .with_writer(move || writer.clone())
+            .event_format(PgBouncerForm { pid: 339 })
+            .finish();
+        tracing::subscriber::with_default(logs, log);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let behind_time = |line: &str| {
+            let (time, rest) = line.split_once(" UTC ").unwrap();
+            assert_eq!(time.len(), "2026-11-20 11:09:04.276".len(), "{line}");
+            rest.to_owned()
+        };
+        text.lines().map(behind_time).collect()
+    }
+
+    #[test]
+    fn lines_that_tools_read_are_pgbouncers() {
+        let (database, user, address) = ("app", "web", "10.0.0.7:51234");
+        let lines = lines(|| {
+            tracing::info!(client = 31_u64, database, user, address = %address, "client logged in");
+            let reason = "client_terminated";
+            tracing::info!(
+                client = 31_u64, database, user, address = %address, reason, age_s = 7_u64,
+                "client closed"
+            );
+            tracing::warn!(address = %address, reason = "auth", "login refused: no such thing");
+            tracing::info!(database, user, pid = 12_u32, why = ?Some(1), "server closed");
+            tracing::debug!(count = 3, "something else");
+        });
+        assert_eq!(
+            lines,
+            [
+                "[339] LOG C-0x1f: app/web@10.0.0.7:51234 login attempt: db=app user=web tls=no \
+                 replication=no",
+                "[339] LOG C-0x1f: app/web@10.0.0.7:51234 closing because: client close request \
+                 (age=7s)",
+                "[339] WARNING pooler error: no such thing",
+                "[339] LOG S-0xc: app/web closing because: some(1) (age=0s)",
+                "[339] DEBUG something else count=3",
+            ]
+        );
+    }
+}
