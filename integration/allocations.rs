@@ -4,13 +4,13 @@
 //! A program of its own, with one test: the count is of the whole process.
 
 use std::alloc::System;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use pgweir::config::parse;
+use pgweir::config::Source;
+use pgweir::config::overlay::Overlay;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tempfile::TempDir;
 
@@ -124,12 +124,14 @@ impl Proxy {
             .set("transaction_timeout", minute);
         let places =
             Places { listen_port: port.number, directory: directory.path(), postgres: server };
-        let no_files = |_: &Path| Err(io::ErrorKind::NotFound.into());
-        let loaded = parse(&settings.toml(&places), "proxy.toml", &no_files);
+        let file = directory.path().join("proxy.toml");
+        std::fs::write(&file, settings.toml(&places)).expect("the configuration is written");
+        let mut source = Source::read(&file).expect("the file is there");
+        let loaded = source.resolve(&Overlay::default());
         let mut config = loaded.expect("the settings are right").config;
         // A server that moves from one worker to another is registered anew.
         config.process.workers = 1;
-        thread::spawn(|| pgweir::app::run(config, false).expect("the proxy runs"));
+        thread::spawn(|| pgweir::app::run(source, config, false).expect("the proxy runs"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
         eventually("the proxy listens", async || TcpStream::connect(address).ok()).await;
         Self { address, _port: port, _directory: directory }
