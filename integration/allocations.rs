@@ -4,13 +4,15 @@
 //! A program of its own, with one test: the count is of the whole process.
 
 use std::alloc::System;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use pgweir::config::parse;
+use pgweir::app::Start;
+use pgweir::app::log::Levels;
+use pgweir::config::Source;
+use pgweir::config::overlay::Overlay;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tempfile::TempDir;
 
@@ -124,15 +126,15 @@ impl Proxy {
             .set("transaction_timeout", minute);
         let places =
             Places { listen_port: port.number, directory: directory.path(), postgres: server };
-        let no_files = |_: &Path| Err(io::ErrorKind::NotFound.into());
-        let loaded = parse(&settings.toml(&places), "proxy.toml", &no_files);
+        let file = directory.path().join("proxy.toml");
+        std::fs::write(&file, settings.toml(&places)).expect("the configuration is written");
+        let mut source = Source::read(&file).expect("the file is there");
+        let loaded = source.resolve(&Overlay::default());
         let mut config = loaded.expect("the settings are right").config;
         // A server that moves from one worker to another is registered anew.
         config.process.workers = 1;
-        thread::spawn(|| {
-            pgweir::app::run(config, false, pgweir::app::log::Levels::none())
-                .expect("the proxy runs");
-        });
+        let start = Start { source, config, takes_over: false, levels: Levels::none() };
+        thread::spawn(|| pgweir::app::run(start).expect("the proxy runs"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
         eventually("the proxy listens", async || TcpStream::connect(address).ok()).await;
         Self { address, _port: port, _directory: directory }

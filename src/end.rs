@@ -41,6 +41,7 @@ pub enum Blame {
 /// Why something ended. Alphabetical.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum EndReason {
+    AccountRemoved,
     AuthenticationFailed,
     CanceledInQueue,
     ClassClientLimit,
@@ -57,6 +58,7 @@ pub enum EndReason {
     ConsoleLimit,
     ConsoleNeedsAdmin,
     ConsoleNotYet,
+    ConsoleReloadFailed,
     ConsoleSetFailed,
     ConsoleState,
     ConsoleTargetUnknown,
@@ -130,7 +132,8 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 50] = [
+        Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
         Self::ClassClientLimit,
@@ -147,6 +150,7 @@ impl EndReason {
         Self::ConsoleLimit,
         Self::ConsoleNeedsAdmin,
         Self::ConsoleNotYet,
+        Self::ConsoleReloadFailed,
         Self::ConsoleSetFailed,
         Self::ConsoleState,
         Self::ConsoleTargetUnknown,
@@ -186,6 +190,9 @@ impl EndReason {
     pub const fn account(self) -> Account {
         use Blame::{Client, Operator, Proxy, Server};
         match self {
+            Self::AccountRemoved => plain(Operator, "account_removed", "57P01",
+                "terminating connection due to administrator command")
+                .routine("pooler_account_removed"),
             Self::AuthenticationFailed => plain(Client, "authentication_failed", "28P01",
                 "password authentication failed"),
             Self::CanceledInQueue => plain(Client, "canceled_in_queue", "57014",
@@ -221,6 +228,8 @@ impl EndReason {
                 "admin access needed"),
             Self::ConsoleNotYet => plain(Proxy, "console_not_yet", "0A000",
                 "this command is not there yet"),
+            Self::ConsoleReloadFailed => plain(Operator, "console_reload_failed", "F0000",
+                "RELOAD failed"),
             Self::ConsoleSetFailed => plain(Client, "console_set_failed", "42704", "SET failed"),
             Self::ConsoleState => plain(Client, "console_state", "55000",
                 "the pooler is in another state"),

@@ -1,10 +1,11 @@
 //! The program: reads what was asked for, does it, and answers with an exit code.
 
 use pgweir::app::demo::{self, DemoError};
-use pgweir::app::{self, log};
+use pgweir::app::{self, Start, log};
 use pgweir::cli::{self, Command};
+use pgweir::config::overlay::Overlay;
 use pgweir::config::report::{self, Format};
-use pgweir::config::{self, Loaded};
+use pgweir::config::{Loaded, Source};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,7 +26,11 @@ fn check(config: &Path, strict: bool, format: Format) -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "there is no log yet")]
 fn run(path: &Path, takeover: bool) -> ExitCode {
-    let Loaded { config, warnings } = match config::load(path) {
+    let loaded = Source::read(path).and_then(|mut source| {
+        let loaded = source.resolve(&Overlay::default())?;
+        Ok((source, loaded))
+    });
+    let (source, Loaded { config, warnings }) = match loaded {
         Ok(loaded) => loaded,
         Err(findings) => {
             for finding in findings {
@@ -38,7 +43,7 @@ fn run(path: &Path, takeover: bool) -> ExitCode {
     for finding in warnings {
         tracing::warn!("{finding}");
     }
-    match app::run(config, takeover, levels) {
+    match app::run(Start { source, config, takes_over: takeover, levels }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -22,6 +22,7 @@ mod protocol;
 mod quotas;
 mod refusals;
 mod regressions;
+mod reload;
 mod same_as_direct;
 mod service;
 mod settings;

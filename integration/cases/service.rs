@@ -136,3 +136,21 @@ fn sockets_of_the_manager_are_used() {
         assert!(end_of(new).await);
     });
 }
+
+/// Or `systemctl reload` would wait for ever.
+#[test]
+fn the_manager_is_told_when_a_reload_begins_and_when_it_is_over() {
+    run(async {
+        let service = Service::new("");
+        let process = service.start(&mut service.program(&[]));
+        assert!(service.told().await.starts_with("READY=1"));
+        process.signal(Signal::HUP);
+        let began = service.told().await;
+        assert!(began.contains("RELOADING=1") && began.contains("MONOTONIC_USEC="), "{began}");
+        assert!(service.told().await.starts_with("READY=1"));
+        std::fs::write(service.path("proxy.toml"), "broken").expect("a file");
+        process.signal(Signal::HUP);
+        assert!(service.told().await.contains("RELOADING=1"));
+        assert!(service.told().await.starts_with("READY=1"), "with what held before");
+    });
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::frames::{Batch, shown};
+use super::frames::{Batch, Frame, shown};
 use super::login::Login;
 use super::proxy::Rig;
 use super::settings::Settings;
@@ -27,16 +27,51 @@ impl Console {
         command: &str,
         first: &str,
     ) -> Option<BTreeMap<String, String>> {
+        let (columns, mut rows) = self.answer(command).await;
+        let found = rows.find(|row| row[0] == first)?;
+        Some(columns.into_iter().zip(found).collect())
+    }
+
+    /// Gives a command that must work. Answers with the notices.
+    pub(crate) async fn order(&mut self, command: &str) -> Vec<String> {
+        let frames = self.0.ask_frames(Batch::new().query(command)).await;
+        let last: Vec<_> = shown(&frames).into_iter().rev().take(2).collect();
+        assert!(last[1].starts_with("C("), "{command}: {:?}", shown(&frames));
+        frames.iter().filter(|frame| frame.tag == b'N').map(Frame::message).collect()
+    }
+
+    /// Gives a command that must not work.
+    pub(crate) async fn error(&mut self, command: &str) -> Frame {
+        self.0.error(command).await
+    }
+
+    /// What `SHOW SETTINGS` says of an option: its value, and where that is from.
+    pub(crate) async fn setting(&mut self, name: &str) -> (String, String) {
+        let mut row = self.row("SHOW SETTINGS", name).await.expect("an option");
+        let mut take = |column| row.remove(column).expect("a column");
+        (take("value"), take("source"))
+    }
+
+    /// The rows of a command, by the names of the columns.
+    pub(crate) async fn rows(&mut self, command: &str) -> Vec<BTreeMap<String, String>> {
+        let (columns, rows) = self.answer(command).await;
+        rows.map(|row| columns.iter().cloned().zip(row).collect()).collect()
+    }
+
+    async fn answer(
+        &mut self,
+        command: &str,
+    ) -> (Vec<String>, impl Iterator<Item = Vec<String>> + use<>) {
         let frames = self.0.ask_frames(Batch::new().query(command)).await;
         assert_eq!(frames[0].tag, b'T', "{:?}", shown(&frames));
-        let columns = frames[0].described();
+        let columns: Vec<_> = frames[0].described().into_iter().map(|(name, ..)| name).collect();
         let text = |value: Option<Vec<u8>>| {
             String::from_utf8(value.unwrap_or_default()).expect("the console sends text")
         };
         let rows = frames.iter().filter(|frame| frame.tag == b'D');
-        let mut rows = rows.map(|row| row.columns().into_iter().map(text).collect::<Vec<_>>());
-        let row = rows.find(|row| row[0] == first)?;
-        Some(columns.into_iter().map(|(name, ..)| name).zip(row).collect())
+        let rows: Vec<Vec<String>> =
+            rows.map(|row| row.columns().into_iter().map(text).collect()).collect();
+        (columns, rows.into_iter())
     }
 
     /// One value of `SHOW CLASSES`. Nothing for a class that nobody was in.

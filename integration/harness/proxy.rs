@@ -34,6 +34,11 @@ impl Rig {
         Self::start(Settings::new()).await
     }
 
+    /// Writes another configuration, for the proxy to read.
+    pub(crate) fn configure(&self, settings: &Settings) {
+        self.proxy.configure(settings, &self.postgres.address());
+    }
+
     /// A client of the proxy, as `app` in the database `app`.
     pub(crate) async fn client(&self) -> Client {
         Client::connect(&self.proxy.address).await
@@ -114,6 +119,25 @@ impl Proxy {
     /// Puts a process back that another should have replaced. Answers with the other.
     pub(crate) fn put_back(&mut self, process: Process) -> Process {
         self.process.replace(process).expect("there is a proxy")
+    }
+
+    /// Writes another configuration, with a Postgres that may be another one, too.
+    pub(crate) fn configure(&self, settings: &Settings, postgres: &Address) {
+        let Address::Tcp(postgres) = postgres else { panic!("proxies reach Postgres over TCP") };
+        let (Address::Tcp(own), directory) = (&self.address, self.directory.path()) else {
+            panic!("it listens on TCP")
+        };
+        self.rewrite(&settings.toml(&Places {
+            listen_port: own.port(),
+            directory,
+            postgres: *postgres,
+        }));
+    }
+
+    /// The configuration as it was written.
+    pub(crate) fn written(&self) -> String {
+        let file = self.directory.path().join("proxy.toml");
+        std::fs::read_to_string(file).expect("the configuration can be read")
     }
 
     /// Writes the configuration anew.

@@ -35,7 +35,8 @@ impl Session<'_> {
             Verb::Resume => self.resume(database)?,
             Verb::Shutdown => self.console.shutdown.ask(how(argument)),
             Verb::WaitClose => self.wait_for(registry.reconnected(database)).await?,
-            Verb::Reload | Verb::Suspend => return Err(not_yet(verb.name())),
+            Verb::Reload => self.reload().await?,
+            Verb::Suspend => return Err(not_yet(verb.name())),
         }
         Ok(())
     }
@@ -95,7 +96,7 @@ impl Session<'_> {
     fn kill(&self, database: Option<&str>) {
         self.console.registry.pause(self.worker(), database);
         for client in self.console.roster.clients() {
-            if database.is_none_or(|name| client.pool.database == name) {
+            if database.is_none_or(|name| client.pool().database == name) {
                 client.call(Order::Quit(EndReason::Killed));
             }
         }

@@ -12,6 +12,7 @@
 
 mod act;
 mod averages;
+mod change;
 mod extended;
 mod input;
 mod parse;
@@ -24,6 +25,7 @@ use self::session::Session;
 use crate::base::shared::Shared;
 use crate::client::console::ConsoleLogin;
 use crate::config::Process;
+use crate::control::reload::Orders;
 use crate::control::roster::Roster;
 use crate::control::shutdown::Shutdown;
 use crate::net::worker::Worker;
@@ -41,6 +43,7 @@ pub struct Console {
     registry: Arc<Registry>,
     roster: Arc<Roster>,
     shutdown: Arc<Shutdown>,
+    orders: Orders,
     averages: Shared<Averages>,
     logins: AtomicU64,
     commands: AtomicU64,
@@ -52,11 +55,13 @@ impl Console {
         registry: Arc<Registry>,
         roster: Arc<Roster>,
         shutdown: Arc<Shutdown>,
+        orders: Orders,
     ) -> Self {
         Self {
             registry,
             roster,
             shutdown,
+            orders,
             averages: Shared::new(Averages::new(now)),
             logins: AtomicU64::new(0),
             commands: AtomicU64::new(0),

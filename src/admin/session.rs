@@ -6,7 +6,6 @@ use super::parse::{Command, Verb};
 use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
 use crate::base::ids::ClientId;
 use crate::client::console::{ConsoleLogin, Role};
-use crate::config::options::{self, Section};
 use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::stream::{Link, Stream};
@@ -215,11 +214,14 @@ impl<'a> Session<'a> {
                 vec![]
             }
             Command::NotShown(name) => return Err(not_yet(name)),
-            Command::Set { name, .. } if !is_option(name) => {
-                return Err(EndReason::ConsoleSetFailed.into());
+            Command::Set { name, value } => {
+                self.set(name, value).await?;
+                vec![]
             }
-            Command::Set { .. } => return Err(not_yet("SET")),
-            Command::SetClass { .. } => return Err(not_yet("SET CLASS")),
+            Command::SetClass { class, settings } => {
+                self.set_class(class, settings).await?;
+                vec![]
+            }
         };
         Ok(Work::new(command.clone(), rows))
     }
@@ -315,17 +317,12 @@ pub(super) fn columns_of(command: &Command) -> Option<&'static [rows::Column]> {
     }
 }
 
-/// Whether there is a setting of this name.
-fn is_option(name: &str) -> bool {
-    Section::SHOWN.into_iter().any(|section| options::find(section, name).is_some())
-}
-
 pub(super) fn not_yet(name: &str) -> End {
     End::from(EndReason::ConsoleNotYet)
         .with_message(format!("{name} is not there yet: it comes with a later version of pgweir"))
 }
 
-fn notice(out: &mut Vec<u8>, message: &str, detail: Option<&str>) {
+pub(super) fn notice(out: &mut Vec<u8>, message: &str, detail: Option<&str>) {
     let fields = ErrorFields {
         severity: "NOTICE".to_owned(),
         code: "00000".to_owned(),

@@ -1,7 +1,9 @@
 //! Accepts clients and hands each to the worker with the fewest.
 
 use super::worker::Seat;
+use crate::config::Config;
 use crate::net::listen::{Listener, Watched};
+use crate::pool::registry::{CONSOLES_MAX, Registry};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,9 +25,7 @@ pub(super) enum Accepting {
 #[derive(Clone)]
 pub(super) struct Reception {
     pub(super) seats: Arc<[Seat]>,
-    /// Connections at most, whether they have logged in or not. More are closed unheard: there is
-    /// no room to hear them.
-    pub(super) most: usize,
+    pub(super) registry: Arc<Registry>,
     pub(super) accepting: watch::Receiver<Accepting>,
 }
 
@@ -63,9 +63,10 @@ impl Reception {
             match watched.accept().await {
                 Ok((socket, peer)) => {
                     let all: usize = self.seats.iter().map(Seat::load).sum();
+                    let most = connections_max(&self.registry.config());
                     let quietest = self.seats.iter().min_by_key(|seat| seat.load());
                     match quietest {
-                        Some(seat) if all < self.most => seat.take(socket, peer),
+                        Some(seat) if all < most => seat.take(socket, peer),
                         _ => tracing::warn!(address = %peer, "{all} connections are open: refused"),
                     }
                 }
@@ -78,4 +79,13 @@ impl Reception {
             }
         }
     }
+}
+
+/// Connections at most, on their way in or in: clients, cancel requests, and some room to tell those
+/// above the limit that there is one.
+fn connections_max(config: &Config) -> usize {
+    const TO_BE_TOLD: usize = 100;
+    let consoles = CONSOLES_MAX as usize;
+    let (clients, cancels) = (config.clients.max_client_conn, config.clients.max_cancels);
+    clients as usize + cancels as usize + consoles + TO_BE_TOLD
 }

@@ -21,20 +21,22 @@ use self::worker::{Seat, Shared};
 use crate::admin::Console;
 use crate::base::ids::WorkerId;
 use crate::client::login::{Frontend, Heritage};
-use crate::config::Config;
+use crate::config::{Config, Sockets, Source};
+use crate::control::reload::{Orders, Reloader};
 use crate::control::shutdown::{How, Patience, see_out};
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
+use crate::net::options::tune_anew;
 use crate::net::passing::Passage;
 use crate::net::worker::{Worker, read_clock};
-use crate::pool::registry::{CONSOLES_MAX, Registry};
+use crate::pool::registry::Registry;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +52,9 @@ const PACE_FOR: Duration = Duration::from_secs(1);
 
 /// Every so many ticks, idle servers are listened to.
 const TICKS_TO_HEAR: u32 = 5;
+
+/// Every so many, what is configured no more is let go.
+const TICKS_TO_SWEEP: u32 = 5;
 
 /// How long servers get to be cleaned when the last client has gone.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -89,16 +94,25 @@ fn give_way() {
     }
 }
 
-/// Runs the proxy until it is told to stop, or another process takes over. `takes_over`: from a process
-/// that runs, if there is one.
+/// What a proxy starts with.
+pub struct Start {
+    /// Where the configuration comes from, to be read anew.
+    pub source: Source,
+    pub config: Config,
+    /// From a process that runs, if there is one.
+    pub takes_over: bool,
+    pub levels: Levels,
+}
+
+/// Runs the proxy until it is told to stop, or another process takes over.
 ///
 /// # Errors
 ///
 /// When it cannot start: it listens on all addresses, or not at all.
-pub fn run(config: Config, takes_over: bool, levels: Levels) -> Result<(), AppError> {
-    descriptors::raise(&config);
+pub fn run(start: Start) -> Result<(), AppError> {
+    descriptors::raise(&start.config);
     let runtime = runtime()?;
-    runtime.block_on(Proxy::run(Arc::new(config), takes_over, levels))?;
+    runtime.block_on(Proxy::run(start))?;
     // Tasks that are still there end with the process: dropped one by one, each would try to save
     // its server for clients that cannot come any more.
     std::mem::forget(runtime);
@@ -113,6 +127,11 @@ struct Proxy {
     accepting: watch::Sender<Accepting>,
     /// All that listen, to be passed on.
     sockets: Vec<OwnedFd>,
+    /// Those of them that clients come to over TCP.
+    tcp: Vec<OwnedFd>,
+    /// The configuration is another one.
+    changed: Arc<Notify>,
+    levels: Levels,
     files: SocketFiles,
     is_activated: bool,
     http: Option<std::net::TcpListener>,
@@ -121,15 +140,16 @@ struct Proxy {
 }
 
 impl Proxy {
-    async fn run(config: Arc<Config>, takes_over: bool, levels: Levels) -> Result<(), AppError> {
-        levels.set(&config.process.log_level);
+    async fn run(start: Start) -> Result<(), AppError> {
+        let Start { source, config, takes_over, levels } = start;
+        let config = Arc::new(config);
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
         let (before, inherited) = before.unzip();
         let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();
         let is_activated = inherited.is_activated;
         let offer = before.as_ref().map(|before| &before.offer);
         let tasks = TaskTracker::new();
-        let registry = Arc::new(Registry::new(read_clock(), Arc::clone(&config), &tasks));
+        let registry = Arc::new(Registry::new(read_clock(), &config, &tasks));
         let cells = Arc::clone(registry.worker(WorkerId::MAIN));
         let main = Rc::new(Worker::counted(WorkerId::MAIN, cells));
         if let Some(offer) = offer {
@@ -141,26 +161,21 @@ impl Proxy {
             next_client: offer.next_client,
         });
         let frontend = Arc::new(Frontend::new(registry, &heritage));
-        let client_sockets = config.sockets.for_clients(config.timeouts.client_write_timeout);
         let http = metrics::listen(&config, &mut inherited)?;
-        let listeners = listen(&config.listen, &client_sockets, &mut inherited)?;
+        let listeners = listen(&config.listen, &client_sockets(&config), &mut inherited)?;
         let passed_on = listeners.iter().map(Listener::duplicate);
         let passed_on =
             passed_on.chain(http.as_ref().map(|http| http.as_fd().try_clone_to_owned()));
         let sockets = passed_on.collect::<Result<_, _>>().map_err(AppError::Runtime)?;
+        let tcp = listeners.iter().filter(|it| it.is_tcp()).map(Listener::duplicate);
+        let tcp = tcp.collect::<Result<_, _>>().map_err(AppError::Runtime)?;
         for listener in &listeners {
             tracing::info!("listening on {}", listener.place());
         }
         frontend.registry.prepare(main.now());
-        let shutdown = Arc::default();
-        let (registry, roster) = (Arc::clone(&frontend.registry), Arc::clone(&frontend.roster));
-        let console = Console::new(main.now(), registry, roster, Arc::clone(&shutdown));
-        let shared = Arc::new(Shared {
-            frontend: Arc::clone(&frontend),
-            console: Arc::new(console),
-            shutdown,
-        });
-        signals::obey(&main, &shared).map_err(AppError::Runtime)?;
+        let changed = Arc::new(Notify::new());
+        let (shared, orders) = share(&main, &frontend, source, &changed);
+        signals::obey(&main, &shared, orders).map_err(AppError::Runtime)?;
         let accepting = watch::Sender::new(Accepting::Yes);
         let files = SocketFiles::of(&listeners);
         let seats = open(&shared, &config, listeners, &accepting)?;
@@ -172,6 +187,9 @@ impl Proxy {
             shared,
             accepting,
             sockets,
+            tcp,
+            changed,
+            levels,
             files,
             is_activated,
             http,
@@ -217,6 +235,7 @@ impl Proxy {
                     self.stop(how).await;
                     break;
                 }
+                () = self.changed.notified() => self.follow(),
                 passage = self.succession.next() => {
                     if self.hand_over(passage).await == Handed::Over {
                         break;
@@ -229,6 +248,19 @@ impl Proxy {
         ticking.abort();
         for host in self.shared.frontend.registry.hosts() {
             host.close_idle_servers(&self.main);
+        }
+    }
+
+    /// What a reload brings about beside the registry: clients that come from now on get sockets as they
+    /// are to be.
+    fn follow(&self) {
+        let config = self.shared.frontend.registry.config();
+        descriptors::raise(&config);
+        self.levels.set(&config.process.log_level);
+        for socket in &self.tcp {
+            if let Err(error) = tune_anew(socket, &client_sockets(&config)) {
+                tracing::warn!("cannot change the sockets of those who come: {error}");
+            }
         }
     }
 
@@ -277,11 +309,29 @@ impl Proxy {
         }
         let handed = handover.hand_over(passage).await;
         if handed == Handed::Back {
-            self.succession = Succession::open(shared.frontend.registry.config());
+            self.succession = Succession::open(&shared.frontend.registry.config());
             self.serve_http();
         }
         handed
     }
+}
+
+/// What all workers serve connections with; and how to change what holds, which is begun here.
+fn share(
+    main: &Rc<Worker>,
+    frontend: &Arc<Frontend>,
+    source: Source,
+    changed: &Arc<Notify>,
+) -> (Arc<Shared>, Orders) {
+    let (registry, roster) = (&frontend.registry, &frontend.roster);
+    let known = (Arc::clone(registry), Arc::clone(roster));
+    let (reloader, orders) = Reloader::new(known.0, known.1, source, Arc::clone(changed));
+    tokio::task::spawn_local(reloader.run(Rc::clone(main)));
+    let (shutdown, known) = (Arc::default(), (Arc::clone(registry), Arc::clone(roster)));
+    let stop = Arc::clone(&shutdown);
+    let console = Console::new(main.now(), known.0, known.1, stop, orders.clone());
+    let (frontend, console) = (Arc::clone(frontend), Arc::new(console));
+    (Arc::new(Shared { frontend, console, shutdown }), orders)
 }
 
 /// Starts the workers, and accepting.
@@ -296,7 +346,7 @@ fn open(
     let seats: Arc<[Seat]> = seats.into();
     let reception = Reception {
         seats: Arc::clone(&seats),
-        most: connections_max(config),
+        registry: Arc::clone(&shared.frontend.registry),
         accepting: accepting.subscribe(),
     };
     // With one worker there is nobody to choose between: it accepts itself, and no client has
@@ -314,13 +364,8 @@ fn open(
     Ok(seats)
 }
 
-/// Connections at most, on their way in or in: clients, cancel requests, and some room to tell those
-/// above the limit that there is one.
-fn connections_max(config: &Config) -> usize {
-    const TO_BE_TOLD: usize = 100;
-    let consoles = CONSOLES_MAX as usize;
-    let (clients, cancels) = (config.clients.max_client_conn, config.clients.max_cancels);
-    clients as usize + cancels as usize + consoles + TO_BE_TOLD
+fn client_sockets(config: &Config) -> Sockets {
+    config.sockets.for_clients(config.timeouts.client_write_timeout)
 }
 
 /// Keeps time for the schedulers.
@@ -349,6 +394,9 @@ async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
             if ticks.is_multiple_of(TICKS_TO_HEAR) {
                 host.hear_idle_servers(&main);
             }
+        }
+        if ticks.is_multiple_of(TICKS_TO_SWEEP) {
+            registry.sweep(&main);
         }
         shared.console.tick(main.now());
     }

@@ -1,6 +1,8 @@
 //! Signals that mean something to the proxy: PgBouncer's.
 
+use super::systemd;
 use super::worker::Shared;
+use crate::control::reload::{Change, Orders};
 use crate::control::shutdown::How;
 use crate::net::worker::Worker;
 use std::rc::Rc;
@@ -12,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// # Errors
 ///
 /// When the system does not let us have one.
-pub(super) fn obey(main: &Rc<Worker>, shared: &Arc<Shared>) -> std::io::Result<()> {
+pub(super) fn obey(main: &Rc<Worker>, shared: &Arc<Shared>, orders: Orders) -> std::io::Result<()> {
     let (main, shared) = (Rc::clone(main), Arc::clone(shared));
     let registry = Arc::clone(&shared.frontend.registry);
     let mut hangup = signal(SignalKind::hangup())?;
@@ -25,7 +27,15 @@ pub(super) fn obey(main: &Rc<Worker>, shared: &Arc<Shared>) -> std::io::Result<(
         loop {
             let (name, how) = tokio::select! {
                 _ = hangup.recv() => {
-                    tracing::warn!("SIGHUP: there is no reload yet; restart to read the file anew");
+                    // Nobody waits for the answer: it is in the log.
+                    tokio::task::spawn_local({
+                        let orders = orders.clone();
+                        async move {
+                            systemd::reloading();
+                            drop(orders.give(Change::Reload("SIGHUP")).await);
+                            systemd::ready();
+                        }
+                    });
                     continue;
                 }
                 _ = pause.recv() => {

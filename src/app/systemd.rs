@@ -29,6 +29,15 @@ pub(super) fn ready() {
     tell(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
 }
 
+/// It reads its configuration anew; [`ready`] says when it has.
+pub(super) fn reloading() {
+    // With the time, so that systemd can tell this word from an older one.
+    match NotifyState::monotonic_usec_now() {
+        Ok(time) => tell(&[NotifyState::Reloading, time]),
+        Err(error) => tracing::warn!("cannot tell systemd: {error}"),
+    }
+}
+
 /// It does not serve any more, but for those who are in.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -17,7 +17,7 @@ use crate::net::stream::{Detached, Stream};
 use crate::net::worker::{Worker, read_clock, within};
 use crate::pool::heirlooms::{Heirloom, lineage};
 use crate::pool::registry::Registry;
-use crate::server::BackendKey;
+use crate::server::{BackendKey, Place};
 use crate::session::settings::Settings;
 use std::collections::HashSet;
 use std::io;
@@ -177,10 +177,13 @@ fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: Own
     let Bequest { lineage, is_unix, pid, secret, applied, params, age, .. } = bequest;
     let Ok(socket) = Detached::inherited(socket, is_unix) else { return };
     let now = read_clock();
+    // Whoever takes it leads there, or its lineage would be another.
+    let (address, sockets) = (host.setup().address.clone(), registry.config().sockets);
+    let place = Arc::new(Place { address, sockets });
     host.heirlooms.add(Heirloom {
         lineage,
         socket,
-        key: BackendKey { pid, secret: secret.into() },
+        key: BackendKey { pid, secret: secret.into(), place },
         applied: settings_of(&applied),
         params,
         connected_at: now.checked_sub(age).unwrap_or(now),
@@ -371,7 +374,7 @@ impl Handover<'_> {
                 let now = self.main.now();
                 let bequest = Bequest {
                     host: host.name.clone(),
-                    lineage: lineage(&pool.target),
+                    lineage: lineage(&pool.setup().target),
                     is_unix: matches!(server.stream(), Stream::Unix(_)),
                     pid: server.key.pid,
                     secret: server.key.secret.to_vec(),

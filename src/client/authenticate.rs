@@ -161,16 +161,17 @@ impl Frontend {
         user: &str,
         credential: Option<&Arc<Credential>>,
     ) -> Arc<ScramSecret> {
+        let mock = self.mock();
         let Some(known) = credential.filter(|credential| credential.can_scram()) else {
-            return self.mock.stand_in(user, None);
+            return mock.stand_in(user, None);
         };
         if let Some(keys) = known.ready_keys() {
             return keys;
         }
         // Once for each user and process: of many who come at once, one computes.
-        let (known, mock) = (Arc::clone(known), self.mock.clone());
-        let derived = self.compute(move || known.derive_keys(&mock)).await;
-        self.mock.stand_in(user, derived.flatten())
+        let (known, with) = (Arc::clone(known), mock.clone());
+        let derived = self.compute(move || known.derive_keys(&with)).await;
+        mock.stand_in(user, derived.flatten())
     }
 
     async fn scram(

@@ -41,7 +41,7 @@ impl Cancels {
                 return tracing::debug!(pid, "cancel request with an unknown key");
             }
         };
-        let pool = Arc::clone(&presence.pool);
+        let pool = presence.pool();
         let Some(pass) = self.0.enter() else {
             worker.cells.canceled(CancelOutcome::OverLimit);
             tracing::warn!(
@@ -73,8 +73,7 @@ impl Cancels {
 }
 
 async fn deliver(worker: Rc<Worker>, pool: Arc<Pool>, slot: SlotRef, key: BackendKey) {
-    let host = &pool.host;
-    let sent = cancel(&host.address, &host.sockets, &key, host.cancel_wait_timeout).await;
+    let sent = cancel(&key, pool.host.setup().cancel_wait_timeout).await;
     if let Err(error) = &sent {
         tracing::warn!(
             database = pool.database,

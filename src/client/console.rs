@@ -73,7 +73,7 @@ impl Frontend {
             Role::Admin
         } else {
             let credential = self.registry.credential(&wanted.user);
-            self.authenticate(&mut exchange, &wanted.user, credential).await?;
+            self.authenticate(&mut exchange, &wanted.user, credential.as_ref()).await?;
             // Only now: who may use it is nobody else's business.
             role(&self.registry.config().auth, &wanted.user).ok_or(EndReason::ConsoleDenied)?
         };

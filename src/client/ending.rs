@@ -44,7 +44,7 @@ impl Client {
     /// There is no server for a request. `Ok`: the session goes on. `Err`: it ends, because the
     /// client is to be told what PgBouncer would tell it.
     pub(super) fn refused(&self, refusal: Refusal) -> Result<Result<(), End>, End> {
-        let told = match self.about.error_compat {
+        let told = match self.terms.error_compat {
             ErrorCompat::PgBouncer => pgbouncer_says(&refusal),
             ErrorCompat::Postgres => None,
         };
@@ -94,7 +94,7 @@ impl Client {
                     waited.as_millis(),
                     waits_for(cause),
                     holders.all(),
-                    self.pool.settings.pool_size,
+                    self.pool.setup().settings.pool_size,
                     counts.connecting,
                     counted(counts.waiting, "client waiting", "clients waiting")
                 ))
@@ -126,7 +126,7 @@ impl Client {
         }
         let is_over = self.pins.cause().is_some()
             || self.pins.leaves_traces()
-            || self.pool.settings.pool_mode == PoolMode::Session
+            || self.terms.pool_mode == PoolMode::Session
             // Half a message has gone to the client: nothing can follow it.
             || self.down.is_mid_message();
         if is_over {
@@ -217,7 +217,7 @@ impl Client {
             let _late = crate::net::worker::within(Some(LAST_WORDS_MAX), told).await;
         }
         self.worker.cells.closes.count(end.reason);
-        if self.about.logs_end {
+        if self.terms.log_disconnections {
             tracing::info!(
                 client = self.here.id.0, database = self.pool.database, user = self.here.user,
                 address = %self.here.peer, reason = end.reason.account().label,
@@ -230,7 +230,7 @@ impl Client {
 
     fn log_refusal(&self, end: &End) {
         self.worker.cells.refusals.count(end.reason);
-        if !self.about.logs_errors {
+        if !self.terms.log_pooler_errors {
             return;
         }
         // An overloaded pool refuses thousands in a second.

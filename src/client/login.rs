@@ -16,8 +16,9 @@ use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::{Worker, within};
 use crate::pool::membership::Membership;
-use crate::pool::registry::{Account, Pass, Registry};
+use crate::pool::registry::{Pass, Registry};
 use crate::pool::welcome::{APPLICATION_NAME, Welcome};
+use crate::pool::{Account, Terms};
 use crate::scheduler::{ClassFull, Scope};
 use crate::server::upkeep::UpkeepError;
 use crate::session::pins::Pins;
@@ -47,7 +48,6 @@ pub struct Frontend {
     pub roster: Arc<Roster>,
     cancels: Cancels,
     salt_key: [u8; 32],
-    pub(super) mock: Mock,
     /// Who may compute keys now.
     pub(super) arithmetic: Arc<Semaphore>,
     next_client: AtomicU64,
@@ -77,13 +77,10 @@ impl Default for Heritage {
 
 impl Frontend {
     pub fn new(registry: Arc<Registry>, heritage: &Heritage) -> Self {
-        let config = registry.config();
-        let iterations = Iterations::new(config.auth.scram_iterations).unwrap_or_default();
         Self {
             roster: Arc::default(),
             cancels: Cancels::new(Arc::clone(&registry.cancels)),
             salt_key: heritage.salt_key,
-            mock: Mock::new(heritage.salt_key, iterations),
             arithmetic: Arc::new(Semaphore::new(ARITHMETIC_MAX)),
             next_client: AtomicU64::new(heritage.next_client),
             registry,
@@ -98,7 +95,7 @@ impl Frontend {
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
                 self.log_login(&admitted);
-                return Arrival::Client(self.client(worker, stream, admitted));
+                return Arrival::Client(Self::client(worker, stream, admitted));
             }
             Ok(Ok(Entry::Console(login))) => {
                 return Arrival::Console(Box::new(login.over(stream, peer)));
@@ -116,7 +113,7 @@ impl Frontend {
         if self.registry.config().process.log_connections {
             let here = &admitted.here;
             tracing::info!(
-                client = here.id.0, database = here.pool.database, user = here.user,
+                client = here.id.0, database = here.pool().database, user = here.user,
                 address = %here.peer, "client logged in"
             );
         }
@@ -162,21 +159,15 @@ impl Frontend {
         let turn = self.registry.door.enter(worker.now(), peer.ip());
         let turn = exchange.attend(turn).await??;
         let credential = self.registry.credential(&wanted.user);
-        self.authenticate(&mut exchange, &wanted.user, credential).await?;
+        self.authenticate(&mut exchange, &wanted.user, credential.as_ref()).await?;
         encode::authentication(&mut exchange.out, 0, |_| {});
         worker.wake();
-        let database = self.registry.config().database(&wanted.database);
-        let database = database.cloned().ok_or_else(|| {
-            let message = format!("database \"{}\" does not exist", wanted.database);
-            End::from(EndReason::DatabaseUnknown).with_message(message)
-        })?;
         let (now, registry) = (worker.now(), &self.registry);
         if registry.halts.disables(&wanted.database) {
             let message = format!("database \"{}\" is disabled", wanted.database);
             return Err(End::from(EndReason::DatabaseDisabled).with_message(message));
         }
-        let account = registry.account(now, &database, &wanted.database, &wanted.user)?;
-        let [by_database, by_user, by_pool] = account.enter()?;
+        let account = registry.account(now, &wanted.database, &wanted.user)?;
         let asked = self.asked_settings(&wanted)?;
         let who = Who {
             database: &wanted.database,
@@ -184,17 +175,18 @@ impl Frontend {
             application_name: asked.application_name(),
             address: peer.ip(),
         };
-        let class = registry.class(now, &account, &who, asked.class.as_deref())?;
-        let membership = account.pool.join(now, class, who.address).map_err(class_full)?;
+        let (class, terms) = registry.class(now, &account, &who, asked.class.as_deref())?;
+        let [by_database, by_user, in_pool] = account.enter(&terms)?;
+        let membership = terms.pool.join(now, class, who.address).map_err(class_full)?;
         // What may be waited for from here on is a server: that has a line of its own.
         drop(turn);
         let client = self.next_client();
-        let welcome = self.welcome(worker, client, &account, &asked);
+        let welcome = self.welcome(worker, client, &terms, &asked);
         let welcome = exchange.attend(welcome).await??;
         let settings = welcome.settings(asked.application_name.as_deref());
         let key = Key::new(wanted.minor);
         let about = (client, wanted.user.as_str(), peer);
-        let place = (&account.pool, membership.member.class);
+        let place = (&terms.pool, membership.member.class);
         let presence = Presence::new(about, place, &settings, worker.wake());
         if asked.settings.value(APPLICATION_NAME).is_none() {
             let name = asked.application_name.as_deref().unwrap_or_default();
@@ -206,9 +198,10 @@ impl Frontend {
         encode::ready(&mut exchange.out, b'I');
         exchange.flush().await?;
         let early = exchange.buffer;
-        account.pool.stats.of(worker.id).logins.add(1);
-        let passes = [pass, by_database, by_user, by_pool];
-        let client = Admitted { here, account, membership, settings, passes, early };
+        terms.pool.stats.of(worker.id).logins.add(1);
+        let passes = [pass, by_database, by_user];
+        let place = Place { account, terms, membership, in_pool };
+        let client = Admitted { here, place, settings, passes, early };
         Ok(Entry::Client(client))
     }
 
@@ -223,6 +216,13 @@ impl Frontend {
         self.cancels.serve(&self.roster, worker, pid, secret).await;
     }
 
+    /// What unknown users look like. The key stays, so that a name keeps its salt; the cost is that of
+    /// those who are known.
+    pub(super) fn mock(&self) -> Mock {
+        let iterations = self.registry.config().auth.scram_iterations;
+        Mock::new(self.salt_key, Iterations::new(iterations).unwrap_or_default())
+    }
+
     pub(super) fn next_client(&self) -> ClientId {
         ClientId(self.next_client.fetch_add(1, Ordering::Relaxed))
     }
@@ -230,7 +230,8 @@ impl Frontend {
     /// What the client wants to be set, from its startup packet.
     fn asked_settings(&self, wanted: &Wanted) -> Result<Asked, End> {
         let mut settings = Settings::default();
-        let ignored = &self.registry.config().clients.ignore_startup_parameters;
+        let config = self.registry.config();
+        let ignored = &config.clients.ignore_startup_parameters;
         let is_ignored = |name: &str| ignored.iter().any(|other| other.eq_ignore_ascii_case(name));
         for (name, value) in &wanted.params {
             match name.as_str() {
@@ -273,35 +274,35 @@ impl Frontend {
         &self,
         worker: &Rc<Worker>,
         client: ClientId,
-        account: &Account,
+        terms: &Terms,
         asked: &Asked,
     ) -> Result<Arc<Welcome>, End> {
-        if let Some(welcome) = account.pool.catalog.find(&asked.settings) {
+        if let Some(welcome) = terms.pool.catalog.find(&asked.settings) {
             return Ok(welcome);
         }
-        let membership = account.pool.join_logins(worker.now()).map_err(class_full)?;
+        let membership = terms.pool.join_logins(worker.now()).map_err(class_full)?;
         let client = (client, membership.member);
         // Boxed: rare, and large.
-        Box::pin(super::trial::try_settings(worker, client, account, &asked.settings)).await
+        Box::pin(super::trial::try_settings(worker, client, terms, &asked.settings)).await
     }
 
-    pub(super) fn client(&self, worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
+    pub(super) fn client(worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
         let now = worker.wake();
-        let config = self.registry.config();
-        let Admitted { here, account, membership, settings, passes, early } = admitted;
-        let pool = Arc::clone(&account.pool);
+        let Admitted { here, place, settings, passes, early } = admitted;
+        let Place { account, terms, membership, in_pool } = place;
+        let pool = Arc::clone(&terms.pool);
         Client {
             here,
             worker: Rc::clone(worker),
             stream,
             up: Flow::holding(early),
             down: Flow::default(),
+            account,
+            terms,
             pool,
             lease: None,
             settings,
             member: membership.member,
-            timeouts: Arc::clone(&account.timeouts),
-            max_packet_size: config.clients.max_packet_size,
             pins: Pins::default(),
             mailbox: None,
             deadline: Deadline::default(),
@@ -314,14 +315,7 @@ impl Frontend {
             aborted: None,
             outlook: Outlook::default(),
             last_words: None,
-            about: Box::new(About {
-                pinned: false,
-                logs_end: config.process.log_disconnections,
-                logs_errors: config.process.log_pooler_errors,
-                error_compat: config.overload.error_compat,
-                _passes: passes,
-                _membership: membership,
-            }),
+            about: Box::new(About { pinned: false, _passes: passes, in_pool, membership }),
         }
     }
 }
@@ -340,6 +334,14 @@ impl Asked {
     }
 }
 
+/// Where a client comes in.
+pub(super) struct Place {
+    pub(super) account: Arc<Account>,
+    pub(super) terms: Arc<Terms>,
+    pub(super) membership: Membership,
+    pub(super) in_pool: Pass,
+}
+
 /// What a login led to.
 enum Entry {
     Client(Admitted),
@@ -350,10 +352,9 @@ enum Entry {
 /// A client that may come in.
 pub(super) struct Admitted {
     pub(super) here: Here,
-    pub(super) account: Arc<Account>,
-    pub(super) membership: Membership,
+    pub(super) place: Place,
     pub(super) settings: Arc<Settings>,
-    pub(super) passes: [Pass; 4],
+    pub(super) passes: [Pass; 3],
     /// What it sent before it was told that it is in.
     pub(super) early: Vec<u8>,
 }

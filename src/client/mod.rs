@@ -24,12 +24,11 @@ mod relay;
 mod replies;
 mod requests;
 mod serve;
+mod terms;
 mod trial;
 
 use self::aborted::Aborted;
 use self::deadline::Deadline;
-use crate::config::ClientTimeouts;
-use crate::config::overload::ErrorCompat;
 use crate::control::roster::Here;
 use crate::end::ErrorFields;
 use crate::net::flow::Flow;
@@ -38,7 +37,7 @@ use crate::net::worker::Worker;
 use crate::pool::mailbox::Mailbox;
 use crate::pool::membership::Membership;
 use crate::pool::registry::Pass;
-use crate::pool::{Lease, Pool};
+use crate::pool::{Account, Lease, Pool, Terms};
 use crate::scheduler::Member;
 use crate::session::pins::Pins;
 use crate::session::settings::Settings;
@@ -57,12 +56,14 @@ pub struct Client {
     /// From the client, and to the client.
     up: Flow,
     down: Flow,
+    /// What it shares with others of its database and user, and what of that it has taken up.
+    account: Arc<Account>,
+    terms: Arc<Terms>,
+    /// That of the terms.
     pool: Arc<Pool>,
     member: Member,
     lease: Option<Lease>,
     settings: Arc<Settings>,
-    timeouts: Arc<ClientTimeouts>,
-    max_packet_size: u32,
     pins: Pins,
     /// Where grants arrive; made when the client waits for the first time.
     mailbox: Option<Arc<Mailbox>>,
@@ -101,11 +102,9 @@ struct Times {
 /// What is needed rarely.
 struct About {
     pinned: bool,
-    logs_end: bool,
-    logs_errors: bool,
-    error_compat: ErrorCompat,
-    _passes: [Pass; 4],
-    _membership: Membership,
+    _passes: [Pass; 3],
+    in_pool: Pass,
+    membership: Membership,
 }
 
 impl Drop for Client {

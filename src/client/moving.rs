@@ -1,7 +1,7 @@
 //! A client that moves from one process to the next, while it has no server.
 
 use super::Client;
-use super::login::{Admitted, Arrival, Frontend};
+use super::login::{Admitted, Arrival, Frontend, Place};
 use super::orders::Obeyed;
 use crate::config::classes::Who;
 use crate::control::roster::{Key, Presence};
@@ -74,7 +74,7 @@ impl Frontend {
     ) -> Arrival {
         match self.admitted(worker, moved, sent, settings) {
             Ok(admitted) => {
-                let mut client = self.client(worker, stream, admitted);
+                let mut client = Self::client(worker, stream, admitted);
                 client.is_skipping = moved.is_skipping;
                 client.to_swallow = moved.to_swallow;
                 Arrival::Client(client)
@@ -96,27 +96,27 @@ impl Frontend {
         settings: Arc<Settings>,
     ) -> Result<Admitted, EndReason> {
         let (now, registry) = (worker.wake(), &self.registry);
-        let config = registry.config();
-        let database = config.database(&moved.database).ok_or(EndReason::DatabaseUnknown)?;
         // It was let in before: whoever came to the new process first does not push it out.
         let pass = registry.count();
-        let account = registry.account(now, database, &moved.database, &moved.user)?;
-        let [by_database, by_user, by_pool] = account.count();
+        let account = registry.account(now, &moved.database, &moved.user);
+        let account = account.map_err(|end| end.reason)?;
         let who = Who {
             database: &moved.database,
             user: &moved.user,
             application_name: settings.value(APPLICATION_NAME).unwrap_or_default(),
             address: moved.peer().ip(),
         };
-        let class = registry.class_again(now, &account, &who, &moved.class);
-        let membership = account.pool.join_again(now, class, who.address);
+        let (class, terms) = registry.class_again(now, &account, &who, &moved.class);
+        let [by_database, by_user, in_pool] = account.count(&terms);
+        let membership = terms.pool.join_again(now, class, who.address);
         let about = (moved.client(), moved.user.as_str(), moved.peer());
-        let place = (&account.pool, membership.member.class);
+        let place = (&terms.pool, membership.member.class);
         let since = now.checked_sub(moved.age).unwrap_or(now);
         let presence = Presence::new(about, place, &settings, since);
         let key = Key::of(&moved.secret).ok_or(EndReason::ProtocolViolation)?;
         let here = self.roster.enter(presence, key);
-        let passes = [pass, by_database, by_user, by_pool];
-        Ok(Admitted { here, account, membership, settings, passes, early })
+        let passes = [pass, by_database, by_user];
+        let place = Place { account, terms, membership, in_pool };
+        Ok(Admitted { here, place, settings, passes, early })
     }
 }

@@ -28,6 +28,7 @@ impl Client {
         let lease = self.lease.as_mut().expect("a lease has just begun");
         let server = &mut lease.conn;
         self.is_preparing = false;
+        server.is_to_be_reset = self.terms.resets_always;
         if !same(&server.applied, &self.settings) {
             if let Some(sql) = server.applied.change_to(&self.settings) {
                 server.ledger.sent(Request::Query, Origin::Proxy);
@@ -173,7 +174,7 @@ impl Client {
             || !self.down.unseen().is_empty()
             || self.down.is_mid_message()
             || self.last_words.is_some()
-            || self.pool.settings.pool_mode == PoolMode::Session
+            || self.terms.pool_mode == PoolMode::Session
         {
             return false;
         }
@@ -216,10 +217,11 @@ impl Client {
 
     /// Ends what takes too long, and sees to it that the task wakes when the next thing might.
     fn watch_deadlines(&mut self, cx: &Context<'_>) -> Result<(), End> {
+        self.take_up_timeouts();
         let lease = self.lease.as_ref().expect("a relay has a lease");
         let ledger = &lease.conn.ledger;
         let in_transaction = ledger.status() != Status::Idle;
-        let timeouts = &self.timeouts;
+        let timeouts = &self.terms.timeouts;
         let is_idle_in_transaction = in_transaction && ledger.is_quiet();
         self.here.idles_in_transaction(is_idle_in_transaction.then_some(self.times.request));
         self.here.set_keeps_idle(!in_transaction && ledger.is_quiet());
@@ -263,7 +265,7 @@ impl Client {
     /// Lets go of the server if others wait for it while this client is idle in its transaction for
     /// too long. Answers when to look again.
     fn watch_pressure(&mut self) -> Result<Option<Instant>, End> {
-        let Some(limit) = self.timeouts.idle_transaction_pressure_timeout else {
+        let Some(limit) = self.terms.timeouts.idle_transaction_pressure_timeout else {
             return Ok(None);
         };
         let (now, since) = (self.worker.now(), self.times.request);

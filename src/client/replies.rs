@@ -154,7 +154,7 @@ impl Client {
     fn ready(&mut self) -> Result<Look, Fault> {
         let status = self.down.unseen().get(5).copied().and_then(Status::from_byte);
         let status = status.ok_or(Fault::Server("it reported an unknown transaction status"))?;
-        let statement_mode = self.pool.settings.pool_mode == PoolMode::Statement;
+        let statement_mode = self.terms.pool_mode == PoolMode::Statement;
         let reply = self.lease_mut().conn.ledger.ready(status)?;
         if reply.origin == Origin::Proxy {
             self.is_preparing = false;

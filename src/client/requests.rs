@@ -59,7 +59,7 @@ impl Client {
     /// The message at the front of what was not looked at.
     #[inline]
     pub(super) fn front(&self) -> Result<Option<Head>, End> {
-        Head::parse(self.up.unseen(), self.max_packet_size)
+        Head::parse(self.up.unseen(), self.terms.max_packet_size)
             .map_err(|error| End::protocol(error.to_string()))
     }
 
@@ -98,7 +98,7 @@ impl Client {
             tags::FUNCTION_CALL => drop(ledger.sent(Request::FunctionCall, Origin::Client)),
             tags::COPY_DATA => {
                 // A run of them at once: there may be thousands in a buffer.
-                let run = run_of(tags::COPY_DATA, self.up.unseen(), self.max_packet_size)
+                let run = run_of(tags::COPY_DATA, self.up.unseen(), self.terms.max_packet_size)
                     .map_err(|error| End::protocol(error.to_string()))?;
                 return Ok(Look::Run(run));
             }

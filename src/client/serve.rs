@@ -76,6 +76,7 @@ impl Client {
 
     /// Waits for a request, and takes a server at once if one is free.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.take_up_terms();
         loop {
             if self.down.is_pending() && !self.poll_take_results(cx)? {
                 break;
@@ -126,9 +127,9 @@ impl Client {
 
     fn watch_idle(&mut self, cx: &Context<'_>) -> Result<(), End> {
         let (limit, reason) = if self.down.is_pending() {
-            (self.timeouts.client_write_timeout, EndReason::WriteTimeout)
+            (self.terms.timeouts.client_write_timeout, EndReason::WriteTimeout)
         } else {
-            (self.timeouts.client_idle_timeout, EndReason::ClientIdle)
+            (self.terms.timeouts.client_idle_timeout, EndReason::ClientIdle)
         };
         let Some(limit) = limit else { return Ok(()) };
         let due = self.times.activity + limit;
@@ -201,17 +202,24 @@ impl Client {
     /// Waits in the queue for a server. `Ok(Err(_))`: there is none.
     pub(super) async fn queue(&mut self) -> Result<Result<(), End>, End> {
         let since = self.worker.now();
-        let deadline = self.timeouts.query_wait_timeout.map(|limit| since + limit);
-        let mailbox = Arc::clone(self.mailbox.get_or_insert_default());
-        let client = (self.here.id, self.member);
-        let mut waiting = match self.pool.wait(&self.worker, client, &mailbox, deadline) {
-            Ok(waiting) => waiting,
-            Err(refusal) => return self.refused(refusal),
+        let mut notify_at = self.terms.timeouts.query_wait_notify.map(|after| since + after);
+        let outcome = loop {
+            let deadline = self.terms.timeouts.query_wait_timeout.map(|limit| since + limit);
+            let mailbox = Arc::clone(self.mailbox.get_or_insert_default());
+            let client = (self.here.id, self.member);
+            let mut waiting = match self.pool.wait(&self.worker, client, &mailbox, deadline) {
+                Ok(waiting) => waiting,
+                Err(refusal) => return self.refused(refusal),
+            };
+            let wait = std::future::poll_fn(|cx| self.poll_wait(&mut waiting, &mut notify_at, cx));
+            match wait.await? {
+                // To the end of the queue there: those who wait have come before.
+                Outcome::Moved => self.take_up_terms(),
+                outcome => break outcome,
+            }
         };
-        let mut notify_at = self.timeouts.query_wait_notify.map(|after| since + after);
-        let outcome =
-            std::future::poll_fn(|cx| self.poll_wait(&mut waiting, &mut notify_at, cx)).await?;
         match outcome {
+            Outcome::Moved => unreachable!("asked again"),
             Outcome::Granted { lease, waited } => {
                 self.pool.stats.of(self.worker.id).wait_time.record(waited);
                 self.lease = Some(lease);
@@ -266,7 +274,7 @@ impl Client {
     /// Whether there is a whole `Terminate` behind whole requests.
     pub(super) fn said_goodbye(&self) -> bool {
         let mut rest = self.up.unseen();
-        while let Ok(Some(head)) = Head::parse(rest, self.max_packet_size)
+        while let Ok(Some(head)) = Head::parse(rest, self.terms.max_packet_size)
             && let Some((_, behind)) = rest.split_at_checked(head.total)
         {
             if head.tag == tags::TERMINATE {

@@ -8,9 +8,8 @@ use crate::base::ids::ClientId;
 use crate::end::{End, EndReason};
 use crate::net::worker::Worker;
 use crate::pool::mailbox::{Mailbox, Outcome};
-use crate::pool::registry::Account;
 use crate::pool::welcome::Welcome;
-use crate::pool::{Lease, Pool, Refusal};
+use crate::pool::{Lease, Pool, Refusal, Terms};
 use crate::scheduler::{Member, WaitCause};
 use crate::server::exchange::Inbox;
 use crate::session::settings::Settings;
@@ -40,16 +39,17 @@ impl Drop for Borrowed<'_> {
 pub(super) async fn try_settings(
     worker: &Rc<Worker>,
     client: (ClientId, Member),
-    account: &Account,
+    terms: &Terms,
     settings: &Settings,
 ) -> Result<Arc<Welcome>, End> {
-    let pool = &account.pool;
+    let pool = &terms.pool;
     let lease = match pool.try_lease(worker, client.0, client.1) {
         Some(lease) => lease,
-        None => wait(worker, client, account).await?,
+        None => wait(worker, client, terms).await?,
     };
     let mut borrowed = Borrowed { pool, worker, lease: Some(lease) };
     let server = &mut borrowed.lease.as_mut().expect("it was just lent").conn;
+    server.is_to_be_reset = terms.resets_always;
     let mut changes = Vec::new();
     let wanted = Arc::new(settings.clone());
     let applied = server
@@ -72,17 +72,19 @@ pub(super) async fn try_settings(
 async fn wait(
     worker: &Rc<Worker>,
     client: (ClientId, Member),
-    account: &Account,
+    terms: &Terms,
 ) -> Result<Lease, End> {
-    let deadline = account.timeouts.query_wait_timeout.map(|limit| worker.now() + limit);
+    let deadline = terms.timeouts.query_wait_timeout.map(|limit| worker.now() + limit);
     let mailbox = Arc::new(Mailbox::default());
-    let waiting = account.pool.wait(worker, client, &mailbox, deadline);
+    let waiting = terms.pool.wait(worker, client, &mailbox, deadline);
     let mut waiting = waiting.map_err(told_at_login)?;
     let outcome = std::future::poll_fn(|cx| waiting.poll(cx)).await;
     worker.wake();
     match outcome {
         Outcome::Granted { lease, .. } => Ok(lease),
         Outcome::Refused(refusal) => Err(told_at_login(refusal)),
+        // Whoever comes again finds the other pool.
+        Outcome::Moved => Err(EndReason::ServerDown.into()),
         Outcome::Canceled => Err(EndReason::CanceledInQueue.into()),
     }
 }

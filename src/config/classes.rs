@@ -123,6 +123,11 @@ impl Config {
         self.classes.iter().find(|class| class.rule.as_ref().is_some_and(|rule| rule.matches(who)))
     }
 
+    /// The class of this name, or `other` if there is none.
+    pub fn class<'a>(&'a self, name: &str, other: &'a Arc<Class>) -> &'a Arc<Class> {
+        self.classes.iter().find(|class| class.name == name).unwrap_or(other)
+    }
+
     /// The class that a client of `user` may have by choosing `name`.
     pub fn chosen_class(&self, user: Option<&User>, name: &str) -> Option<&Arc<Class>> {
         let may_choose = user.is_some_and(|user| user.choose_class.has(name));

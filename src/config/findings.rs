@@ -1,5 +1,6 @@
 //! Collects what is wrong with a file, so that all of it is reported at once.
 
+use super::overlay::NO_LINE;
 use crate::base::finding::{Finding, Place, Severity};
 
 /// What is wrong with a value, before it is known where it stands.
@@ -78,7 +79,8 @@ impl Findings {
         self.all.push(Finding {
             code: problem.code,
             severity,
-            place: Some(Place { file, line }),
+            // What an operator has set stands in no file.
+            place: (line != NO_LINE).then_some(Place { file, line }),
             message: problem.message,
             action: Some(problem.action).filter(|action| !action.is_empty()),
         });

@@ -2,13 +2,13 @@
 
 use super::Config;
 use super::file;
-use super::findings::{Findings, Problem};
+use super::findings::Findings;
+use super::overlay::Overlay;
 use super::resolve::{self, Files};
+use super::source::Source;
 use crate::base::finding::Finding;
-use std::fs;
 use std::io;
 use std::path::Path;
-use zeroize::Zeroizing;
 
 /// A configuration that can be used, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -27,17 +27,7 @@ impl Default for Config {
 
 /// Reads `path` and the files that it names. An error is every finding: at least one is an error.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Finding>> {
-    let name = path.display().to_string();
-    match fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => parse(&text, &name, &|path| fs::read_to_string(path)),
-        Err(error) => {
-            let mut findings = Findings::new(&name);
-            let message = format!("the file cannot be read: {error}.");
-            let action = "Name one that exists with `-c FILE`.";
-            findings.error(1, Problem::new("unreadable-file", message, action));
-            Err(findings.into_sorted())
-        }
-    }
+    Source::read(path)?.resolve(&Overlay::default())
 }
 
 /// Resolves `text`, which is called `name` in findings. `read` reads the files that it names;
@@ -47,10 +37,21 @@ pub fn parse(
     name: &str,
     read: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Result<Loaded, Vec<Finding>> {
+    parse_with(text, name, &Overlay::default(), read)
+}
+
+/// The same, with what an operator has set written over it.
+pub(super) fn parse_with(
+    text: &str,
+    name: &str,
+    overlay: &Overlay,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Loaded, Vec<Finding>> {
     let mut findings = Findings::new(name);
-    let document = file::read(text, &mut findings);
+    let mut document = file::read(text, &mut findings);
+    let unnamed = overlay.apply(&mut document);
     let directory = Path::new(name).parent().unwrap_or(Path::new(""));
-    let config = resolve::resolve(&document, Files { directory, read }, &mut findings);
+    let config = resolve::resolve(&document, &unnamed, Files { directory, read }, &mut findings);
     if !document.broken.is_empty() {
         findings.forget(|finding, line| {
             let lost = document.lost_section;

@@ -5,16 +5,19 @@
 //! follow, and that the default file and the reference are made from.
 
 pub mod classes;
+mod compare;
 mod file;
 mod findings;
 mod load;
 pub mod options;
+pub mod overlay;
 pub mod overload;
 mod overrides;
 mod reader;
 pub mod reference;
 pub mod report;
 mod resolve;
+mod source;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -24,11 +27,11 @@ mod value;
 
 pub use load::{Loaded, load, parse};
 pub use overrides::PoolOverrides;
+pub use source::Source;
 
 use crate::base::secret::Secret;
 use classes::{Class, ClassChoice, ClassLimits};
 use overload::Overload;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -84,9 +87,11 @@ pub struct Config {
     pub classes: Vec<Arc<Class>>,
     /// What holds for who is in none of them.
     pub default_class: ClassLimits,
+    /// What an operator has given to such a class on the console, by the name that it shows.
+    pub own_classes: BTreeMap<String, ClassLimits>,
     pub overload: Overload,
     /// The options of `[proxy]` and `[overload]` by name, as `SHOW CONFIG` has them.
-    pub shown: BTreeMap<&'static str, String>,
+    pub shown: BTreeMap<&'static str, Shown>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -122,6 +127,15 @@ pub struct Process {
     /// How long those stay who cannot move.
     pub takeover_timeout: Duration,
     pub pid_file: Option<PathBuf>,
+    pub reload: ReloadOn,
+}
+
+/// What makes the process read its files anew, beside an operator who says so on the console.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReloadOn {
+    Signal,
+    /// A change of the files, too.
+    Watch,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -264,8 +278,38 @@ pub struct Setting<'a> {
     pub name: &'static str,
     pub value: &'a str,
     pub default: Option<String>,
+    pub origin: Origin,
+    /// The header of its section.
+    pub section: &'static str,
     /// Whether a reload takes a change up.
     pub is_live: bool,
+    pub doc: &'static str,
+}
+
+/// A value as the console shows it, and where it is from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Shown {
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// Who says what an option is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    Default,
+    File,
+    /// An operator, on the console.
+    Set,
+}
+
+impl Origin {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File => "file",
+            Self::Set => "SET",
+        }
+    }
 }
 
 impl Config {
@@ -291,20 +335,20 @@ impl Config {
 
     /// The options of the process, with their values and defaults as the console shows them.
     pub fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
-        options::Section::SHOWN.into_iter().flat_map(options::of).map(|option| Setting {
-            name: option.name,
-            value: self.shown.get(option.name).map_or("", String::as_str),
-            default: reader::shown_default(option),
-            is_live: option.change == options::Change::Live,
+        options::Section::SHOWN.into_iter().flat_map(move |section| {
+            options::of(section).map(move |option| {
+                let shown = self.shown.get(option.name);
+                Setting {
+                    name: option.name,
+                    value: shown.map_or("", |shown| &shown.value),
+                    default: reader::shown_default(option),
+                    origin: shown.map_or(Origin::Default, |shown| shown.origin),
+                    section: section.header(),
+                    is_live: option.change == options::Change::Live,
+                    doc: option.doc,
+                }
+            })
         })
-    }
-
-    /// Differs between two that differ, but for their passwords: a hash of a password would be a way to
-    /// try others.
-    pub fn hash(&self) -> String {
-        // What is a secret shows as such.
-        let digest = Sha256::digest(format!("{self:?}"));
-        digest[..8].iter().fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"))
     }
 
     /// The section for a database by the name in the client's DSN.

@@ -3,8 +3,10 @@
 use super::file::{Raw, RawTable, RawValue, read_value};
 use super::findings::{Findings, Problem};
 use super::options::{self, Default, Opt, Section};
+use super::overlay::NO_LINE;
 use super::suggest;
 use super::value::{self, Value};
+use super::{Origin, Shown};
 use crate::base::secret::Secret;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +17,7 @@ pub(super) struct Reader<'a> {
     table: &'a RawTable,
     pub(super) findings: &'a mut Findings,
     /// What was read, as the console shows it.
-    pub(super) shown: BTreeMap<&'static str, String>,
+    pub(super) shown: BTreeMap<&'static str, Shown>,
     #[cfg(test)]
     asked: std::collections::BTreeSet<&'static str>,
 }
@@ -41,6 +43,14 @@ impl<'a> Reader<'a> {
     /// The line of an option, or of the section's header when it is not written.
     pub(super) fn line(&self, name: &str) -> usize {
         line_of(self.table, name)
+    }
+
+    fn origin(&self, name: &str) -> Origin {
+        match self.table.entries.get(name) {
+            None => Origin::Default,
+            Some(entry) if entry.key_line == NO_LINE => Origin::Set,
+            Some(_) => Origin::File,
+        }
     }
 
     pub(super) fn is_written(&self, name: &str) -> bool {
@@ -175,7 +185,9 @@ impl<'a> Reader<'a> {
     fn value(&mut self, name: &str) -> Option<Value> {
         let option = options::find(self.section, name).expect("only options of the table are read");
         let value = self.checked_value(option)?;
-        self.shown.insert(option.name, value::shown(&option.kind, &value));
+        let shown =
+            Shown { value: value::shown(&option.kind, &value), origin: self.origin(option.name) };
+        self.shown.insert(option.name, shown);
         Some(value)
     }
 

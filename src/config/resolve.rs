@@ -14,6 +14,7 @@ use super::Config;
 use super::file::{Document, Raw, RawTable, RawValue};
 use super::findings::{Findings, Problem};
 use super::options::Section;
+use super::overlay::Unnamed;
 use super::suggest;
 use std::collections::BTreeMap;
 use std::io;
@@ -27,7 +28,12 @@ pub(super) struct Files<'a> {
 }
 
 /// Resolves the whole file. With errors among the findings the answer is of no use.
-pub(super) fn resolve(document: &Document, files: Files<'_>, findings: &mut Findings) -> Config {
+pub(super) fn resolve(
+    document: &Document,
+    unnamed: &Unnamed,
+    files: Files<'_>,
+    findings: &mut Findings,
+) -> Config {
     let empty = RawTable { line: 1, ..RawTable::default() };
     let mut found = find_sections(document, findings);
     let proxy_table = found.single.remove(&Section::Proxy).unwrap_or(&empty);
@@ -41,6 +47,7 @@ pub(super) fn resolve(document: &Document, files: Files<'_>, findings: &mut Find
     let mut config = sections::resolve(proxy, overload, named, findings);
     let placed = classes::resolve(&found.classes, findings);
     config.classes = placed.iter().map(|placed| placed.class.clone()).collect();
+    config.own_classes = classes::resolve_unnamed(unnamed, findings);
     let tables = checks::Tables { proxy: proxy_table, overload: overload_table, document };
     checks::check(&config, &tables, findings);
     class_checks::check(&config, &placed, &tables, findings);

@@ -1,5 +1,6 @@
 //! The configuration as a whole: files on disk, defaults, findings, properties.
 
+mod changes;
 mod class_findings;
 mod class_warnings;
 mod classes;

@@ -89,8 +89,8 @@ pub struct Presence {
     pub id: ClientId,
     pub user: Box<str>,
     pub peer: Peer,
-    pub pool: Arc<Pool>,
-    pub class: ClassId,
+    /// Where it is: a reload may give its database and user another pool.
+    place: Shared<(Arc<Pool>, ClassId)>,
     pub connected_at: Instant,
     /// What the client has set, its `application_name` among it.
     settings: Shared<Arc<Settings>>,
@@ -116,8 +116,7 @@ impl Presence {
             id,
             user: user.into(),
             peer,
-            pool: Arc::clone(pool),
-            class,
+            place: Shared::new((Arc::clone(pool), class)),
             connected_at: now,
             settings: Shared::new(Arc::clone(settings)),
             requested: AtomicU64::new(0),
@@ -128,6 +127,19 @@ impl Presence {
             order: Shared::default(),
             waker: OnceLock::new(),
         }
+    }
+
+    pub fn pool(&self) -> Arc<Pool> {
+        self.place.with(|(pool, _)| Arc::clone(pool))
+    }
+
+    pub fn class(&self) -> ClassId {
+        self.place.with(|(_, class)| *class)
+    }
+
+    /// It uses another pool from now on.
+    pub fn moves(&self, pool: &Arc<Pool>, class: ClassId) {
+        self.place.with(|place| *place = (Arc::clone(pool), class));
     }
 
     fn micros(&self, now: Instant) -> u64 {
@@ -231,7 +243,8 @@ impl Presence {
         self.is_halted.load(Ordering::Relaxed)
     }
 
-    fn wake(&self) {
+    /// Has it look at what holds for it now.
+    pub fn wake(&self) {
         // A task that was never polled sees its order when it is.
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();

@@ -98,7 +98,7 @@ impl Metrics {
         let calendar = |at| registry.calendar(at);
         Scrape {
             system: System::look(process.began),
-            process: Process::new(registry.config(), &snapshot, &process),
+            process: Process::new(&registry.config(), &snapshot, &process),
             config: process.config,
             workers: process.workers,
             limits: process.limits,

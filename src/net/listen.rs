@@ -231,6 +231,11 @@ impl Listener {
         })
     }
 
+    /// Whether clients come over a network.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
     /// The same socket once more, to be passed on.
     ///
     /// # Errors

@@ -187,6 +187,7 @@ impl Registry {
 
     fn pools_of(&self, database: Option<&str>) -> Vec<Arc<Pool>> {
         let mut pools = self.pools();
+        pools.extend(self.leaving());
         pools.retain(|pool| database.is_none_or(|name| pool.database == name));
         pools
     }

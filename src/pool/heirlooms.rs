@@ -35,7 +35,7 @@ pub struct Heirloom {
 
 /// What two servers have in common of which either may take the other's place.
 pub fn lineage(target: &Target) -> String {
-    format!("{:?} {:?} {:?}", target.address, target.dbname, target.user)
+    format!("{:?} {:?} {:?}", target.place.address, target.dbname, target.user)
 }
 
 /// Those that have come and are in no pool so far.
@@ -131,16 +131,21 @@ mod tests {
     use crate::config::{Config, HostAddress};
     use crate::net::stream::Detached;
     use crate::net::worker::{Worker, read_clock};
-    use crate::server::BackendKey;
     use crate::server::connect::Target;
+    use crate::server::{BackendKey, Place};
     use crate::session::settings::Settings;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    fn place() -> Arc<Place> {
+        let address = HostAddress::Tcp { host: "here".to_owned(), port: 1 };
+        Arc::new(Place { address, sockets: Config::default().sockets })
+    }
 
     fn target(dbname: &str) -> Target {
         Target {
-            address: HostAddress::Tcp { host: "here".to_owned(), port: 1 },
-            sockets: Config::default().sockets,
+            place: place(),
             user: "app".to_owned(),
             dbname: dbname.to_owned(),
             credential: None,
@@ -153,7 +158,7 @@ mod tests {
         let heirloom = Heirloom {
             lineage: lineage(&target(dbname)),
             socket: Detached::Unix(socket),
-            key: BackendKey { pid, secret: [1, 2, 3, 4].into() },
+            key: BackendKey { pid, secret: [1, 2, 3, 4].into(), place: place() },
             applied: Settings::default(),
             params: vec![],
             connected_at: read_clock(),

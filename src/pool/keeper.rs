@@ -4,7 +4,7 @@
 use super::heirlooms::lineage;
 use super::mailbox::Outcome;
 use super::words::waits_for;
-use super::{Host, Lease, Pool, Postgres};
+use super::{Host, Lease, Pool, Postgres, Setup};
 use crate::base::ids::PoolId;
 use crate::end::ErrorFields;
 use crate::net::stream::Link;
@@ -214,9 +214,9 @@ impl Host {
     pub fn take_in(self: &Arc<Self>, worker: &Rc<Worker>) -> bool {
         let now = worker.wake();
         let lineages = self.heirlooms.lineages();
-        let pools = self.pools.with(|pools| pools.clone());
+        let pools = self.pools.with(|pools| pools.all.clone());
         for pool in pools.iter().filter_map(Weak::upgrade) {
-            if lineages.contains(&lineage(&pool.target)) {
+            if lineages.contains(&lineage(&pool.setup().target)) {
                 let action = self.scheduler.with(|scheduler| {
                     scheduler.open_one(now, pool.id);
                     scheduler.next_action()
@@ -261,9 +261,10 @@ impl Pool {
     /// Opens a server and brings it to the scheduler.
     async fn open(self: Arc<Self>, worker: Rc<Worker>, slot: SlotRef) {
         let guard = SlotGuard::new(&self, &worker, slot);
-        let connected = match self.host.heirlooms.next(&self.target, &worker).await {
+        let setup = self.setup();
+        let connected = match self.host.heirlooms.next(&setup.target, &worker).await {
             Some(inherited) => Ok(inherited),
-            None => self.connect(&worker).await,
+            None => self.connect(&setup, &worker).await,
         };
         let now = worker.wake();
         let slot = guard.disarm();
@@ -297,19 +298,23 @@ impl Pool {
         self.host.act(&worker, action);
     }
 
-    async fn connect(&self, worker: &Worker) -> Result<Connected, ConnectError> {
-        let limit = self.host.server_connect_timeout;
-        let connected = within(limit, connect(&self.target, worker)).await;
+    async fn connect(&self, setup: &Setup, worker: &Worker) -> Result<Connected, ConnectError> {
+        let limit = self.host.setup().server_connect_timeout;
+        let connected = within(limit, connect(&setup.target, worker)).await;
         let connected = connected.unwrap_or_else(|_| {
             let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
             Err(ConnectError::Unreachable(error))
         })?;
-        self.run_connect_query(connected).await
+        self.run_connect_query(setup, connected).await
     }
 
     /// Its errors are logged and the server is used all the same; one that it breaks is not.
-    async fn run_connect_query(&self, mut connected: Connected) -> Result<Connected, ConnectError> {
-        let Some(sql) = &self.connect_query else { return Ok(connected) };
+    async fn run_connect_query(
+        &self,
+        setup: &Setup,
+        mut connected: Connected,
+    ) -> Result<Connected, ConnectError> {
+        let Some(sql) = &setup.connect_query else { return Ok(connected) };
         let server = &mut connected.server;
         match within(Some(UPKEEP_MAX), server.run(sql)).await {
             Ok(Ok(())) if server.ledger.is_settled() => Ok(connected),
@@ -330,7 +335,8 @@ impl Pool {
     async fn check(self: Arc<Self>, worker: Rc<Worker>, lease: Lease) {
         let Lease { slot, mut conn } = lease;
         let guard = SlotGuard::new(&self, &worker, slot);
-        let sql = self.settings.server_check_query.as_deref().unwrap_or_default();
+        let setup = self.setup();
+        let sql = setup.settings.server_check_query.as_deref().unwrap_or_default();
         let works = conn.adopt(&worker).is_ok_and(|unasked| !unasked || conn.read_unasked())
             && matches!(within(Some(UPKEEP_MAX), conn.run(sql)).await, Ok(Ok(())));
         self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, works);
@@ -383,9 +389,9 @@ impl Pool {
         let host = Arc::clone(&self.host);
         let key = lease.conn.key.clone();
         self.discard(worker, lease);
-        self.host.tasks.spawn_local(async move {
+        host.tasks.spawn_local(async move {
             let limit = Some(UPKEEP_MAX);
-            if let Err(error) = cancel(&host.address, &host.sockets, &key, limit).await {
+            if let Err(error) = cancel(&key, limit).await {
                 tracing::debug!(pid = key.pid, "cannot cancel what a closed server runs: {error}");
             }
         });
@@ -402,13 +408,14 @@ impl Pool {
         let guard = SlotGuard::new(&self, &worker, slot);
         let mut is_fit = conn.adopt(&worker).is_ok();
         if is_fit && cancels && !conn.ledger.is_quiet() {
-            let host = &self.host;
-            let sent = cancel(&host.address, &host.sockets, &conn.key, Some(UPKEEP_MAX)).await;
+            let sent = cancel(&conn.key, Some(UPKEEP_MAX)).await;
             // One that may still be on its way would hit the next client.
             is_fit = !matches!(sent, Err(CancelError::Lost));
         }
         if is_fit {
-            let resets = self.resets(&conn);
+            let setup = self.setup();
+            let resets = resets(&setup, &conn);
+            conn.is_to_be_reset = false;
             let cleaned = within(Some(UPKEEP_MAX), conn.clean(left, &resets)).await;
             let failure = match cleaned {
                 Ok(cleaned) => cleaned.err().map(|error| error.to_string()),
@@ -426,25 +433,25 @@ impl Pool {
         }
         self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, is_fit);
     }
+}
 
-    /// What cleans this server. A client's traces go whatever the configuration says: the next one
-    /// must not meet them. What is still to be answered may leave some that nobody will see.
-    fn resets(&self, server: &Server) -> Vec<Reset<'_>> {
-        let mut is_dirty = server.is_dirty || !server.ledger.is_quiet();
-        let is_wanted = is_dirty || server.ledger.status() != Status::Idle || self.resets_always();
-        let own = self.settings.server_reset_query.as_deref().filter(|_| is_wanted);
-        // What another reset query does to the settings on the server, nobody knows.
-        is_dirty |= own.is_some_and(|sql| !discards_all(sql)) && !server.applied.is_empty();
-        let own = own.filter(|sql| !is_dirty || !discards_all(sql));
-        let again = self.connect_query.as_deref();
-        let discard = is_dirty.then_some(DISCARD_ALL);
-        let again = again.filter(|_| is_dirty || own.is_some());
-        let named = |name| move |sql| Reset { name, sql };
-        let discard = discard.map(named(DISCARD_ALL));
-        let own = own.map(named("server_reset_query"));
-        let again = again.map(named("connect_query"));
-        discard.into_iter().chain(own).chain(again).collect()
-    }
+/// What cleans this server. A client's traces go whatever the configuration says: the next one
+/// must not meet them. What is still to be answered may leave some that nobody will see.
+fn resets<'a>(setup: &'a Setup, server: &Server) -> Vec<Reset<'a>> {
+    let mut is_dirty = server.is_dirty || !server.ledger.is_quiet();
+    let is_wanted = is_dirty || server.ledger.status() != Status::Idle || server.is_to_be_reset;
+    let own = setup.settings.server_reset_query.as_deref().filter(|_| is_wanted);
+    // What another reset query does to the settings on the server, nobody knows.
+    is_dirty |= own.is_some_and(|sql| !discards_all(sql)) && !server.applied.is_empty();
+    let own = own.filter(|sql| !is_dirty || !discards_all(sql));
+    let again = setup.connect_query.as_deref();
+    let discard = is_dirty.then_some(DISCARD_ALL);
+    let again = again.filter(|_| is_dirty || own.is_some());
+    let named = |name| move |sql| Reset { name, sql };
+    let discard = discard.map(named(DISCARD_ALL));
+    let own = own.map(named("server_reset_query"));
+    let again = again.map(named("connect_query"));
+    discard.into_iter().chain(own).chain(again).collect()
 }
 
 /// What the scheduler has to know of a failure to connect.

@@ -85,6 +85,11 @@ impl Door {
         self.0.with(|logins| logins.is_pacing())
     }
 
+    /// Goes on with other limits, at once and for those who wait already.
+    pub fn set_limits(self: &Arc<Self>, now: Instant, limits: LoginGate) {
+        self.decide(|logins| logins.set_limits(now, limits));
+    }
+
     pub fn view(&self) -> LoginsView {
         self.0.with(|logins| logins.view())
     }

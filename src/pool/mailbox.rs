@@ -14,6 +14,8 @@ pub enum Outcome {
         lease: Lease,
         waited: Duration,
     },
+    /// Its pool is another one now: it is to ask there.
+    Moved,
     Refused(Refusal),
 }
 

@@ -3,12 +3,11 @@
 use super::{Host, Pool};
 use crate::base::ids::ClassId;
 use crate::base::shared::Shared;
+use crate::config::Config;
 use crate::config::classes::{Class, ClassLimits, Priority};
-use crate::net::worker::Worker;
 use crate::scheduler::{ClassFull, Member};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -71,6 +70,21 @@ impl Pool {
         Membership { host: Arc::clone(&self.host), member }
     }
 
+    /// Takes over a client from another pool, where it had `member`: into the same class, full or not.
+    pub fn take_over(
+        &self,
+        now: Instant,
+        (from, member): (&Self, Member),
+        address: Option<IpAddr>,
+    ) -> Membership {
+        let class = if Arc::ptr_eq(&self.host, &from.host) {
+            member.class
+        } else {
+            self.host.class_like(now, &from.host, member.class)
+        };
+        self.join_again(now, class, address)
+    }
+
     /// Lets a login into the class of those that try their settings on a server: not on the account
     /// of the client's class, whose quota is for its transactions, and after those who are in.
     ///
@@ -117,23 +131,58 @@ impl Host {
         })
     }
 
-    /// Changes what a class may have, by the name that the console shows, at once and for whom is in
-    /// it already. `false`: there is none on this host.
-    pub fn set_class(
-        self: &Arc<Self>,
-        worker: &Rc<Worker>,
-        name: &str,
-        limits: &ClassLimits,
-    ) -> bool {
-        let now = worker.now();
-        let (is_found, action) = self.scheduler.with(|scheduler| {
-            let found = scheduler.classes().find(|class| scheduler.class_name(*class) == name);
-            if let Some(class) = found {
-                scheduler.set_class(now, class, limits.clone());
-            }
-            (found.is_some(), scheduler.next_action())
+    /// The class of a `[[classes]]` section, if anybody was in it on this host.
+    pub fn known_class(&self, name: &str) -> Option<ClassId> {
+        self.classes.0.with(|classes| classes.get(&Name::Configured(name.to_owned())).copied())
+    }
+
+    /// Whether the console shows a class of this name on this host.
+    pub fn has_class(&self, name: &str) -> bool {
+        self.scheduler.with(|scheduler| {
+            let mut classes = scheduler.classes();
+            classes.any(|class| scheduler.class_name(class) == name)
+        })
+    }
+
+    /// Gives each class what the configuration says, where that has changed: at once and for whom is in
+    /// it already. One that is configured no more keeps what it had, for those who are in it.
+    pub(super) fn obey_classes(&self, now: Instant, config: &Config) {
+        let classes = self.classes.0.with(|classes| classes.clone());
+        for (name, class) in classes {
+            let label = self.scheduler.with(|scheduler| scheduler.class_name(class).to_owned());
+            let limits = match name {
+                Name::Configured(name) => {
+                    let Some(class) = config.classes.iter().find(|class| class.name == name) else {
+                        continue;
+                    };
+                    class.limits.clone()
+                }
+                Name::Logins => {
+                    let usual = ClassLimits::default();
+                    let limits = config.own_class(&label, &usual).clone();
+                    // Never before those who are in.
+                    ClassLimits { priority: Priority::Sheddable, ..limits }
+                }
+                Name::Own { .. } | Name::Others => {
+                    config.own_class(&label, &config.default_class).clone()
+                }
+            };
+            self.scheduler.with(|scheduler| {
+                if *scheduler.class_limits(class) != limits {
+                    scheduler.set_class(now, class, limits);
+                }
+            });
+        }
+    }
+
+    /// The class here that is what `class` is on another host, for a client that comes from there.
+    fn class_like(&self, now: Instant, other: &Self, class: ClassId) -> ClassId {
+        let name = other.classes.0.with(|classes| {
+            classes.iter().find(|(_, other)| **other == class).map(|(name, _)| name.clone())
         });
-        self.act(worker, action);
-        is_found
+        let (label, limits) = other.scheduler.with(|scheduler| {
+            (scheduler.class_name(class).to_owned(), scheduler.class_limits(class).clone())
+        });
+        self.find_class(now, name.unwrap_or(Name::Others), &label, &limits)
     }
 }

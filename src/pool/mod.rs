@@ -11,6 +11,8 @@
 //! - A lease ends by [`Pool::give_back`] with nothing owed, or its server is cleaned or closed.
 //! - No lock is held while anything is sent, awaited or logged.
 
+mod account;
+mod book;
 pub mod halts;
 pub mod heirlooms;
 pub mod keeper;
@@ -19,11 +21,13 @@ pub mod mailbox;
 pub mod membership;
 pub mod process;
 pub mod registry;
+mod reload;
 pub mod snapshot;
 pub mod waiting;
 pub mod welcome;
 pub mod words;
 
+pub use self::account::{Account, Terms};
 use self::heirlooms::Heirlooms;
 use self::mailbox::Mailbox;
 use self::membership::Classes;
@@ -31,8 +35,9 @@ use self::registry::Gate;
 use self::welcome::Catalog;
 use crate::base::ids::{ClientId, PoolId};
 use crate::base::muffle::Muffle;
+use crate::base::secret::Secret;
 use crate::base::shared::Shared;
-use crate::config::{self, HostAddress, PoolMode, PoolSettings, Sockets};
+use crate::config::{self, HostAddress, PoolSettings};
 use crate::end::ErrorFields;
 use crate::net::worker::Worker;
 use crate::scheduler::{
@@ -43,6 +48,8 @@ use crate::server::connect::Target;
 use crate::server::exchange::Inbox;
 use crate::server::{BackendKey, Server};
 use crate::stats::pool::PoolStats;
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -70,15 +77,9 @@ pub type Refusal = scheduler::Refusal<Arc<ErrorFields>>;
 /// One Postgres instance.
 pub struct Host {
     pub name: String,
-    pub address: HostAddress,
-    pub sockets: Sockets,
-    pub server_connect_timeout: Option<Duration>,
-    pub cancel_wait_timeout: Option<Duration>,
-    /// Over all pools; `None`: no limit.
-    pub max_connections: Option<u32>,
+    setup: ArcSwap<HostSetup>,
     pub scheduler: Shared<Scheduler<Postgres>>,
-    /// By [`PoolId`].
-    pools: Shared<Vec<Weak<Pool>>>,
+    pools: Shared<Pools>,
     /// Connecting, cleaning, checking: what runs beside the clients.
     tasks: TaskTracker,
     classes: Classes,
@@ -88,6 +89,24 @@ pub struct Host {
     pub heirlooms: Heirlooms,
 }
 
+/// What a host is at the moment. A reload puts another in its place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostSetup {
+    pub address: HostAddress,
+    pub server_connect_timeout: Option<Duration>,
+    pub cancel_wait_timeout: Option<Duration>,
+    /// Over all pools; `None`: no limit.
+    pub max_connections: Option<u32>,
+}
+
+/// The pools of a host. One that is gone keeps its id, for when it comes back.
+#[derive(Default)]
+struct Pools {
+    /// By [`PoolId`].
+    all: Vec<Weak<Pool>>,
+    ids: BTreeMap<(String, String), PoolId>,
+}
+
 /// The servers of one database and user.
 pub struct Pool {
     pub id: PoolId,
@@ -95,9 +114,10 @@ pub struct Pool {
     /// The names that clients and operators know.
     pub database: String,
     pub user: String,
-    pub settings: PoolSettings,
-    pub target: Target,
-    pub connect_query: Option<String>,
+    /// The first user to come: where users that share the pool differ, its settings hold. `None`: it was
+    /// made before anybody came.
+    made_for: Option<String>,
+    setup: ArcSwap<Setup>,
     pub catalog: Catalog,
     pub stats: PoolStats,
     /// Who is in; no limit.
@@ -106,13 +126,25 @@ pub struct Pool {
     pub refusals: Shared<Muffle>,
 }
 
+/// What a pool obeys at the moment. A reload puts another in its place.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub settings: PoolSettings,
+    pub target: Target,
+    /// What the target's credential is made of.
+    secret: Option<Secret>,
+    /// The credential is the pool's own, and not that of a user.
+    has_own_credential: bool,
+    pub connect_query: Option<String>,
+}
+
 /// What makes a pool, beside its host.
+#[derive(Clone, Debug)]
 pub struct PoolPlan {
     pub database: String,
     pub user: String,
-    pub settings: PoolSettings,
-    pub target: Target,
-    pub connect_query: Option<String>,
+    pub made_for: Option<String>,
+    pub setup: Setup,
     pub workers: u16,
 }
 
@@ -124,20 +156,10 @@ impl Host {
         tasks: TaskTracker,
         gone: Arc<Notify>,
     ) -> Arc<Self> {
-        let limits = HostLimits {
-            max_connections: host.max_connections,
-            max_queued: config.overload.max_queued,
-            shed: config.overload.shed,
-            login_retry: host.server_login_retry,
-            down_hold: host.server_down_hold,
-        };
+        let limits = host_limits(host, config);
         Arc::new(Self {
             name: host.name.clone(),
-            address: host.address.clone(),
-            sockets: config.sockets,
-            server_connect_timeout: host.server_connect_timeout,
-            cancel_wait_timeout: config.clients.cancel_wait_timeout,
-            max_connections: host.max_connections,
+            setup: ArcSwap::from_pointee(host_setup(host, config)),
             scheduler: Shared::new(Scheduler::new(now, limits, rand::random())),
             pools: Shared::default(),
             tasks,
@@ -147,30 +169,45 @@ impl Host {
         })
     }
 
-    /// Makes a pool on this host.
+    pub fn setup(&self) -> Arc<HostSetup> {
+        self.setup.load_full()
+    }
+
+    /// Makes a pool on this host; or takes up again one that was about to go.
     pub fn add_pool(self: &Arc<Self>, now: Instant, plan: PoolPlan) -> Arc<Pool> {
-        let spec = PoolSpec {
-            database: plan.database.clone(),
-            user: plan.user.clone(),
-            limits: limits_of(&plan.settings),
-        };
+        let key = (plan.database.clone(), plan.user.clone());
+        let limits = limits_of(&plan.setup.settings);
         // Under the lock of `pools`, so that ids and places agree.
         self.pools.with(|pools| {
-            let id = self.scheduler.with(|scheduler| scheduler.add_pool(now, spec));
+            let known = pools.ids.get(&key).copied();
+            if let Some(pool) = known.and_then(|id| pools.all[id.0 as usize].upgrade()) {
+                pool.take_up(now, plan.setup);
+                return pool;
+            }
+            let id = known.unwrap_or_else(|| {
+                let (database, user) = key.clone();
+                let spec = PoolSpec { database, user, limits: limits.clone() };
+                let id = self.scheduler.with(|scheduler| scheduler.add_pool(now, spec));
+                pools.all.push(Weak::new());
+                pools.ids.insert(key, id);
+                id
+            });
+            if known.is_some() {
+                self.scheduler.with(|scheduler| scheduler.set_limits(now, id, limits));
+            }
             let pool = Arc::new(Pool {
                 id,
                 host: Arc::clone(self),
                 database: plan.database,
                 user: plan.user,
-                settings: plan.settings,
-                target: plan.target,
-                connect_query: plan.connect_query,
+                made_for: plan.made_for,
+                setup: ArcSwap::from_pointee(plan.setup),
                 catalog: Catalog::default(),
                 stats: PoolStats::new(plan.workers),
                 clients: Gate::new(0),
                 refusals: Shared::default(),
             });
-            pools.push(Arc::downgrade(&pool));
+            pools.all[id.0 as usize] = Arc::downgrade(&pool);
             pool
         })
     }
@@ -181,7 +218,26 @@ impl Host {
     }
 
     fn pool(&self, id: PoolId) -> Option<Arc<Pool>> {
-        self.pools.with(|pools| pools.get(id.0 as usize).and_then(Weak::upgrade))
+        self.pools.with(|pools| pools.all.get(id.0 as usize).and_then(Weak::upgrade))
+    }
+}
+
+fn host_setup(host: &config::Host, config: &config::Config) -> HostSetup {
+    HostSetup {
+        address: host.address.clone(),
+        server_connect_timeout: host.server_connect_timeout,
+        cancel_wait_timeout: config.clients.cancel_wait_timeout,
+        max_connections: host.max_connections,
+    }
+}
+
+fn host_limits(host: &config::Host, config: &config::Config) -> HostLimits {
+    HostLimits {
+        max_connections: host.max_connections,
+        max_queued: config.overload.max_queued,
+        shed: config.overload.shed,
+        login_retry: host.server_login_retry,
+        down_hold: host.server_down_hold,
     }
 }
 
@@ -201,6 +257,10 @@ fn limits_of(settings: &PoolSettings) -> PoolLimits {
 }
 
 impl Pool {
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
+    }
+
     /// A server at once, or not at all.
     #[inline]
     pub fn try_lease(
@@ -257,7 +317,7 @@ impl Pool {
         if ledger.is_uncertain() || !ledger.is_settled() {
             return self.discard(worker, lease);
         }
-        if lease.conn.is_dirty || self.resets_always() {
+        if lease.conn.is_dirty || lease.conn.is_to_be_reset {
             return self.clean(worker, lease, Inbox::default(), true);
         }
         let home = lease.conn.home();
@@ -266,12 +326,6 @@ impl Pool {
             scheduler.next_action()
         });
         self.host.act(worker, action);
-    }
-
-    fn resets_always(&self) -> bool {
-        let settings = &self.settings;
-        settings.server_reset_query.is_some()
-            && (settings.server_reset_query_always || settings.pool_mode == PoolMode::Session)
     }
 
     /// Closes a server that cannot be used any more.

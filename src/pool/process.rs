@@ -69,7 +69,7 @@ impl Registry {
             cancels: self.cancels.used(),
             limits: self.limits(),
             ends: self.ends(),
-            config: self.loaded.clone(),
+            config: self.loaded(),
         }
     }
 

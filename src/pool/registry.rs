@@ -1,23 +1,27 @@
 //! Finds what a client asks for: its database, its user, its pool; and counts who is in.
+//!
+//! What is configured is a [`Book`], which is never changed: a reload puts another in its place
+//! ([`reload`](super::reload)). Whatever is made by it and kept is made under a lock, `making`, that a reload
+//! takes too: so nothing is made by an old book after the new one was applied to all that was there.
 
+use super::account::{Account, Terms};
+use super::book::Book;
 use super::halts::Halts;
 use super::logins::Door;
 use super::process::{ConfigView, LimitView};
 use super::{Host, Pool, PoolPlan};
+use crate::auth::Credential;
 use crate::auth::scram::ClientKey;
-use crate::auth::{Credential, Stored};
 use crate::base::ids::{ClassId, WorkerId};
-use crate::config::classes::{ClassLimits, Who};
-use crate::config::{ClientTimeouts, Config, Database, ServerLogin, User};
-use crate::end::EndReason;
-use crate::net::worker::Worker;
-use crate::server::connect::Target;
+use crate::base::shared::Shared;
+use crate::config::classes::Who;
+use crate::config::{Config, Database, PoolMode, User};
+use crate::end::{End, EndReason};
 use crate::stats::worker::WorkerCells;
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 use tokio_util::task::TaskTracker;
 
@@ -37,7 +41,7 @@ const ACCOUNTS_MAX: usize = 20_000;
 pub struct Gate {
     used: AtomicU32,
     /// `u32::MAX`: no limit.
-    max: u32,
+    max: AtomicU32,
 }
 
 /// One client counted in a [`Gate`], until this is dropped.
@@ -47,12 +51,19 @@ pub struct Pass(Arc<Gate>);
 impl Gate {
     /// A gate for `max` clients; 0: no limit, as in PgBouncer.
     pub fn new(max: u32) -> Arc<Self> {
-        let max = if max == 0 { u32::MAX } else { max };
-        Arc::new(Self { used: AtomicU32::new(0), max })
+        let gate = Self { used: AtomicU32::new(0), max: AtomicU32::new(0) };
+        gate.set_max(max);
+        Arc::new(gate)
+    }
+
+    /// Another limit for those who come. Who is in stays in, and is counted.
+    pub fn set_max(&self, max: u32) {
+        self.max.store(if max == 0 { u32::MAX } else { max }, Ordering::Relaxed);
     }
 
     pub fn enter(self: &Arc<Self>) -> Option<Pass> {
-        let one_more = |used: u32| (used < self.max).then(|| used + 1);
+        let max = self.max.load(Ordering::Relaxed);
+        let one_more = |used: u32| (used < max).then(|| used + 1);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Pass(Arc::clone(self)))
     }
@@ -69,42 +80,14 @@ impl Gate {
 
     /// `None`: no limit.
     pub fn max(&self) -> Option<u32> {
-        (self.max != u32::MAX).then_some(self.max)
+        let max = self.max.load(Ordering::Relaxed);
+        (max != u32::MAX).then_some(max)
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         self.0.used.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What clients of one database and user have in common. Found once for each login.
-pub struct Account {
-    pub pool: Arc<Pool>,
-    pub timeouts: Arc<ClientTimeouts>,
-    /// The class of those that no section of the configuration puts into another.
-    own_class: ClassId,
-    by_database: Arc<Gate>,
-    by_user: Arc<Gate>,
-}
-
-impl Account {
-    /// Counts one more client of this database, this user and this pool: after it has proven who it
-    /// is.
-    ///
-    /// # Errors
-    ///
-    /// When a limit is reached.
-    pub fn enter(&self) -> Result<[Pass; 3], EndReason> {
-        let by_database = self.by_database.enter().ok_or(EndReason::DatabaseClientLimit)?;
-        let by_user = self.by_user.enter().ok_or(EndReason::UserClientLimit)?;
-        Ok([by_database, by_user, self.pool.clients.count()])
-    }
-
-    /// Counts a client that was let in before, by another process: limit or not.
-    pub fn count(&self) -> [Pass; 3] {
-        [self.by_database.count(), self.by_user.count(), self.pool.clients.count()]
     }
 }
 
@@ -118,60 +101,83 @@ pub struct Registry {
     pub cancels: Arc<Gate>,
     /// When it was made, by both clocks: what turns the one's times into the other's.
     pub(super) began: (Instant, SystemTime),
-    pub(super) loaded: ConfigView,
+    loaded: Shared<ConfigView>,
     /// What the main thread and each worker counts.
     workers: Box<[Arc<WorkerCells>]>,
-    config: Arc<Config>,
-    hosts: BTreeMap<String, Arc<Host>>,
-    credentials: BTreeMap<String, Arc<Credential>>,
-    pools: DashMap<(String, String), Arc<Pool>>,
-    accounts: DashMap<(String, String), Arc<Account>>,
+    pub(super) book: ArcSwap<Book>,
+    pub(super) making: Shared<()>,
+    pub(super) pools: DashMap<(String, String), Arc<Pool>>,
+    /// Pools that no new client comes into, until the last one has left.
+    pub(super) leaving: Shared<Vec<Arc<Pool>>>,
+    /// Those of the book, and those that are configured no more, until their last pool is gone.
+    pub(super) hosts: ArcSwap<Vec<Arc<Host>>>,
+    pub(super) accounts: DashMap<(String, String), Arc<Account>>,
+    /// Some of them are gone: see [`Terms::is_gone`].
+    pub(super) has_gone: AtomicBool,
     pools_max: usize,
-    clients: Arc<Gate>,
+    pub(super) clients: Arc<Gate>,
     consoles: Arc<Gate>,
-    database_gates: DashMap<String, Arc<Gate>>,
-    user_gates: DashMap<String, Arc<Gate>>,
+    pub(super) database_gates: DashMap<String, Arc<Gate>>,
+    pub(super) user_gates: DashMap<String, Arc<Gate>>,
+    /// How many terms were made: each has a number of its own.
+    generations: AtomicU64,
+    pub(super) tasks: TaskTracker,
 }
 
 impl Registry {
-    pub fn new(now: Instant, config: Arc<Config>, tasks: &TaskTracker) -> Self {
+    pub fn new(now: Instant, config: &Arc<Config>, tasks: &TaskTracker) -> Self {
         let halts = Halts::default();
-        let hosts = config.hosts.iter().map(|(name, host)| {
-            let gone = Arc::clone(&halts.changed);
-            (name.clone(), Host::new(now, host, &config, tasks.clone(), gone))
-        });
-        let credential = |user: &Arc<User>| {
-            let stored = Stored::parse(user.password.as_ref()?.reveal());
-            Some((user.name.clone(), Arc::new(Credential::new(&user.name, stored))))
-        };
+        let book = Book::new(
+            Arc::clone(config),
+            |host| Host::new(now, host, config, tasks.clone(), Arc::clone(&halts.changed)),
+            |user, stored| Arc::new(Credential::new(&user.name, stored)),
+        );
         let (hash, loaded_at) = (config.hash(), SystemTime::now());
         let loaded = ConfigView { hash, loaded_at, is_last_load_ok: true };
         Self {
-            loaded,
+            loaded: Shared::new(loaded),
             door: Door::new(now, config.overload.logins.clone()),
-            cancels: Gate::new(config.clients.max_cancels),
             began: (now, loaded_at),
             workers: (0..=config.process.workers).map(|_| Arc::default()).collect(),
-            hosts: hosts.collect(),
             halts,
-            credentials: config.users.values().filter_map(credential).collect(),
+            cancels: Gate::new(config.clients.max_cancels),
+            making: Shared::default(),
             pools: DashMap::new(),
+            leaving: Shared::default(),
+            hosts: ArcSwap::from_pointee(book.hosts.values().cloned().collect()),
             accounts: DashMap::new(),
+            has_gone: AtomicBool::new(false),
             pools_max: POOLS_MAX,
             clients: Gate::new(config.clients.max_client_conn),
             consoles: Gate::new(CONSOLES_MAX),
             database_gates: DashMap::new(),
             user_gates: DashMap::new(),
-            config,
+            generations: AtomicU64::new(0),
+            tasks: tasks.clone(),
+            book: ArcSwap::from_pointee(book),
         }
     }
 
-    pub fn config(&self) -> &Arc<Config> {
-        &self.config
+    /// What holds now. Whoever asks for several things asks once, or may get some of before a reload
+    /// and some of after it.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.book.load().config)
     }
 
-    pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
-        self.hosts.values()
+    /// The same for those who watch the process.
+    pub fn loaded(&self) -> ConfigView {
+        self.loaded.with(|loaded| loaded.clone())
+    }
+
+    /// A change was made, or an attempt came to nothing.
+    pub fn note_loaded(&self, loaded: ConfigView) {
+        self.loaded.with(|known| *known = loaded);
+    }
+
+    /// Those of the configuration, and those that were and still have pools.
+    pub fn hosts(&self) -> impl Iterator<Item = Arc<Host>> + use<> {
+        let hosts = self.hosts.load_full();
+        (0..hosts.len()).map(move |at| Arc::clone(&hosts[at]))
     }
 
     /// What a worker, or the main thread, counts.
@@ -184,7 +190,7 @@ impl Registry {
         self.workers.iter()
     }
 
-    /// Every pool that was used so far.
+    /// Every pool that was used so far, and is to be used again.
     pub fn pools(&self) -> Vec<Arc<Pool>> {
         self.pools.iter().map(|entry| Arc::clone(entry.value())).collect()
     }
@@ -217,13 +223,14 @@ impl Registry {
     }
 
     /// What a user proves itself with. `None`: no such user, or no password to check.
-    pub fn credential(&self, user: &str) -> Option<&Arc<Credential>> {
-        self.credentials.get(user)
+    pub fn credential(&self, user: &str) -> Option<Arc<Credential>> {
+        self.book.load().credentials.get(user).cloned()
     }
 
     /// What clients' proofs revealed of users with a SCRAM secret, by name.
     pub fn learned_keys(&self) -> Vec<(String, [u8; 32])> {
-        let known = self.credentials.iter();
+        let book = self.book.load();
+        let known = book.credentials.iter();
         known
             .filter_map(|(user, credential)| Some((user.clone(), *credential.learned()?)))
             .collect()
@@ -231,8 +238,9 @@ impl Registry {
 
     /// Learns what another process has learned. What does not fit the configuration is forgotten.
     pub fn learn_keys(&self, keys: &[(String, [u8; 32])]) {
+        let book = self.book.load();
         for (user, key) in keys {
-            if let Some(credential) = self.credentials.get(user) {
+            if let Some(credential) = book.credentials.get(user) {
                 credential.learn(&ClientKey::of(*key));
             }
         }
@@ -265,37 +273,76 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When there are too many: whoever may ask for anything could make one for any name.
-    pub fn account(
-        &self,
-        now: Instant,
-        database: &Database,
-        name: &str,
-        user: &str,
-    ) -> Result<Arc<Account>, EndReason> {
+    /// When there is no such database; or when there are too many accounts: whoever may ask for anything
+    /// could make one for any name.
+    pub fn account(&self, now: Instant, name: &str, user: &str) -> Result<Arc<Account>, End> {
         let key = (name.to_owned(), user.to_owned());
-        if let Some(account) = self.accounts.get(&key) {
+        if let Some(account) = self.accounts.get(&key)
+            && !account.terms().is_gone
+        {
             return Ok(Arc::clone(account.value()));
         }
-        if self.accounts.len() >= ACCOUNTS_MAX {
-            return Err(EndReason::PoolLimit);
-        }
-        let of_user = self.config.users.get(user).map(Arc::as_ref);
-        let pool = self.pool(now, (name, database), (user, of_user))?;
-        let limits = &self.config.clients;
-        let own = database.max_db_client_connections;
-        let max = if own == 0 { limits.max_db_client_connections } else { own };
-        let by_database = gate(&self.database_gates, name, max);
-        let own = of_user.map_or(0, |user| user.max_user_client_connections);
-        let max = if own == 0 { limits.max_user_client_connections } else { own };
-        let by_user = gate(&self.user_gates, user, max);
-        let timeouts = Arc::new(self.config.client_timeouts(database, of_user));
-        let own_class = pool.host.own_class(now, (name, user), &self.config.default_class);
-        let account = Account { pool, timeouts, own_class, by_database, by_user };
-        Ok(Arc::clone(self.accounts.entry(key).or_insert_with(|| Arc::new(account)).value()))
+        self.making.with(|()| {
+            let book = self.book.load();
+            let database = book.config.database(name).ok_or_else(|| {
+                let message = format!("database \"{name}\" does not exist");
+                End::from(EndReason::DatabaseUnknown).with_message(message)
+            })?;
+            // Another may have been faster.
+            if let Some(account) = self.accounts.get(&key) {
+                return Ok(Arc::clone(account.value()));
+            }
+            if self.accounts.len() >= ACCOUNTS_MAX {
+                return Err(EndReason::PoolLimit.into());
+            }
+            let of_user = book.config.users.get(user).map(Arc::as_ref);
+            let plan = book.plan((name, database), (user, of_user));
+            let pool = self.pool(now, &book.hosts[&database.host.name], plan)?;
+            let terms = self.terms(now, &book, (name, database), (user, of_user), pool);
+            let by_database = gate(&self.database_gates, name, book.max_of_database(name));
+            let by_user = gate(&self.user_gates, user, book.max_of_user(user));
+            let account = Arc::new(Account::new(key.clone(), [by_database, by_user], terms));
+            self.accounts.insert(key, Arc::clone(&account));
+            Ok(account)
+        })
     }
 
-    /// The class of a client: the one it chose, or the first whose rule holds, or its own.
+    pub(super) fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What clients of a database and a user obey, in a pool.
+    pub(super) fn terms(
+        &self,
+        now: Instant,
+        book: &Book,
+        (name, database): (&str, &Database),
+        (user, of_user): (&str, Option<&User>),
+        pool: Arc<Pool>,
+    ) -> Terms {
+        let config = &book.config;
+        let settings = &pool.setup().settings;
+        let pool_mode = settings.pool_mode;
+        let limits = config.own_class(&format!("{name}/{user}"), &config.default_class);
+        Terms {
+            generation: self.next_generation(),
+            pool_mode,
+            resets_always: settings.server_reset_query.is_some()
+                && (settings.server_reset_query_always || pool_mode == PoolMode::Session),
+            timeouts: config.client_timeouts(database, of_user),
+            max_packet_size: config.clients.max_packet_size,
+            log_disconnections: config.process.log_disconnections,
+            log_pooler_errors: config.process.log_pooler_errors,
+            error_compat: config.overload.error_compat,
+            own_class: pool.host.own_class(now, (name, user), limits),
+            is_gone: false,
+            is_partial: false,
+            pool,
+        }
+    }
+
+    /// The class of a client: the one it chose, or the first whose rule holds, or its own. And the
+    /// terms that it comes in under.
     ///
     /// # Errors
     ///
@@ -306,13 +353,25 @@ impl Registry {
         account: &Account,
         who: &Who<'_>,
         chosen: Option<&str>,
-    ) -> Result<ClassId, EndReason> {
-        let user = self.config.users.get(who.user).map(Arc::as_ref);
+    ) -> Result<(ClassId, Arc<Terms>), EndReason> {
+        let (config, terms) = (self.config(), account.terms());
+        if terms.is_gone {
+            return Err(EndReason::DatabaseUnknown);
+        }
+        let user = config.users.get(who.user).map(Arc::as_ref);
         let class = match chosen {
-            Some(name) => Some(self.config.chosen_class(user, name).ok_or(EndReason::ClassDenied)?),
-            None => self.config.class_of(who),
+            Some(name) => Some(config.chosen_class(user, name).ok_or(EndReason::ClassDenied)?),
+            None => config.class_of(who),
         };
-        Ok(class.map_or(account.own_class, |class| account.pool.host.class(now, class)))
+        let host = &terms.pool.host;
+        let class = match class {
+            None => terms.own_class,
+            Some(class) => host.known_class(&class.name).unwrap_or_else(|| {
+                // One that nobody was in so far gets the limits that hold.
+                self.making.with(|()| host.class(now, self.config().class(&class.name, class)))
+            }),
+        };
+        Ok((class, terms))
     }
 
     /// The class of a client that was in the one of this name in another process: that, if it is still
@@ -323,105 +382,49 @@ impl Registry {
         account: &Account,
         who: &Who<'_>,
         name: &str,
-    ) -> ClassId {
-        let before = self.config.classes.iter().find(|class| class.name == name);
-        let class = before.or_else(|| self.config.class_of(who));
-        class.map_or(account.own_class, |class| account.pool.host.class(now, class))
+    ) -> (ClassId, Arc<Terms>) {
+        self.making.with(|()| {
+            let (config, terms) = (self.config(), account.terms());
+            let before = config.classes.iter().find(|class| class.name == name);
+            let class = before.or_else(|| config.class_of(who));
+            let class = class.map_or(terms.own_class, |class| terms.pool.host.class(now, class));
+            (class, terms)
+        })
     }
 
-    /// Changes what a class may have, on every host, until the process ends. `false`: there is none of
-    /// this name.
-    pub fn set_class(&self, worker: &Rc<Worker>, name: &str, limits: &ClassLimits) -> bool {
-        let configured = self.config.classes.iter().find(|class| class.name == name);
-        let mut is_found = false;
-        for host in self.hosts() {
-            if let Some(class) = configured {
-                // Also where nobody has used it so far.
-                host.class(worker.now(), class);
-            }
-            is_found |= host.set_class(worker, name, limits);
-        }
-        is_found
-    }
-
-    /// Makes the pools that are known before anybody comes, and has them filled: those of databases
-    /// with a `server_user`, where servers are to be kept ready.
+    /// Makes the pools that are known before anybody comes, and has them filled.
     pub fn prepare(&self, now: Instant) {
-        for (name, database) in &self.config.databases {
-            let Some(login) = &database.server_login else { continue };
-            let settings = self.config.pool_settings(database, None);
-            // Where users have pool settings of their own, those of the first to come hold.
-            let is_known = name != "*"
-                && self.config.users.values().all(|user| {
-                    user.server_login.is_some()
-                        || self.config.pool_settings(database, Some(user)) == settings
-                });
-            if settings.min_pool_size > 0
-                && is_known
-                && let Ok(pool) = self.pool(now, (name, database), (&login.user, None))
-            {
-                pool.host.scheduler.with(|scheduler| scheduler.expect(now, pool.id));
+        self.making.with(|()| {
+            let book = self.book.load();
+            for plan in book.expected() {
+                let database = &book.config.databases[&plan.database];
+                if let Ok(pool) = self.pool(now, &book.hosts[&database.host.name], plan) {
+                    pool.host.scheduler.with(|scheduler| scheduler.expect(now, pool.id));
+                }
             }
-        }
+        });
     }
 
-    /// The pool of a database and a user; made now, if there is none.
-    fn pool(
-        &self,
-        now: Instant,
-        (name, database): (&str, &Database),
-        (user, of_user): (&str, Option<&User>),
-    ) -> Result<Arc<Pool>, EndReason> {
-        let login = of_user.and_then(|user| user.server_login.as_ref());
-        let login = login.or(database.server_login.as_ref());
-        let pool_user = login.map_or(user, |login| &login.user);
-        let key = (name.to_owned(), pool_user.to_owned());
-        if self.pools.len() >= self.pools_max && !self.pools.contains_key(&key) {
+    /// The pool of a plan; made now, if there is none.
+    fn pool(&self, now: Instant, host: &Arc<Host>, plan: PoolPlan) -> Result<Arc<Pool>, EndReason> {
+        let key = (plan.database.clone(), plan.user.clone());
+        if let Some(pool) = self.pools.get(&key) {
+            return Ok(Arc::clone(pool.value()));
+        }
+        if self.pools.len() >= self.pools_max {
             return Err(EndReason::PoolLimit);
         }
-        let pool = self.pools.entry(key).or_insert_with(|| {
-            let host = &self.hosts[&database.host.name];
-            let pool = host.add_pool(
-                now,
-                PoolPlan {
-                    database: name.to_owned(),
-                    user: pool_user.to_owned(),
-                    settings: self.config.pool_settings(database, of_user),
-                    target: self.target(host, database, name, login, pool_user),
-                    connect_query: database.connect_query.clone(),
-                    workers: self.config.process.workers,
-                },
-            );
-            self.halts.tell(now, &pool);
-            pool
-        });
-        Ok(Arc::clone(pool.value()))
+        Ok(self.make_pool(now, host, plan))
     }
 
-    fn target(
-        &self,
-        host: &Host,
-        database: &Database,
-        name: &str,
-        login: Option<&ServerLogin>,
-        user: &str,
-    ) -> Target {
-        // A password of the login's own, or what the user logs in to the proxy with.
-        let own = login.and_then(|login| login.password.as_ref());
-        let credential = match own {
-            Some(password) => {
-                let stored = Stored::parse(password.reveal());
-                Some(Arc::new(Credential::new(user, stored)))
-            }
-            None => self.credentials.get(user).cloned(),
-        };
-        Target {
-            address: host.address.clone(),
-            sockets: host.sockets,
-            user: user.to_owned(),
-            dbname: database.dbname.clone().unwrap_or_else(|| name.to_owned()),
-            credential,
-        }
+    /// Makes a pool, or takes up again one that was about to go.
+    pub(super) fn make_pool(&self, now: Instant, host: &Arc<Host>, plan: PoolPlan) -> Arc<Pool> {
+        let key = (plan.database.clone(), plan.user.clone());
+        let pool = host.add_pool(now, plan);
+        self.leaving.with(|leaving| leaving.retain(|other| !Arc::ptr_eq(other, &pool)));
+        self.halts.tell(now, &pool);
+        self.pools.insert(key, Arc::clone(&pool));
+        pool
     }
 }
 
@@ -450,6 +453,20 @@ mod tests {
         assert!(Gate::new(0).enter().is_some(), "0 is no limit");
     }
 
+    #[test]
+    fn a_gate_that_gets_narrower_counts_those_who_are_in() {
+        let gate = Gate::new(3);
+        let mut passes: Vec<_> = (0..3).map(|_| gate.enter().unwrap()).collect();
+        gate.set_max(2);
+        assert!(gate.enter().is_none());
+        passes.pop();
+        assert!(gate.enter().is_none(), "two are in");
+        passes.pop();
+        assert!(gate.enter().is_some());
+        gate.set_max(0);
+        assert!(gate.enter().is_some(), "0 is no limit");
+    }
+
     /// Whoever may ask for any database could make a pool for any name.
     #[test]
     fn pools_are_limited_and_those_that_are_there_go_on() {
@@ -457,11 +474,11 @@ mod tests {
         let loaded = parse(text, "proxy.toml", &|_| unreachable!("it names no other file"));
         let config = Arc::new(loaded.unwrap().config);
         let now = Worker::new(WorkerId::MAIN).now();
-        let mut registry = Registry::new(now, Arc::clone(&config), &TaskTracker::new());
+        let mut registry = Registry::new(now, &config, &TaskTracker::new());
         registry.pools_max = 2;
-        let database = &config.databases["*"];
         let pool = |name: &str, user: &str| {
-            registry.account(now, database, name, user).map(|account| account.pool.id)
+            let account = registry.account(now, name, user).map_err(|end| end.reason);
+            account.map(|account| account.terms().pool.id)
         };
         let (first, second) = (pool("a", "x").unwrap(), pool("b", "x").unwrap());
         assert_eq!(pool("c", "x"), Err(EndReason::PoolLimit));

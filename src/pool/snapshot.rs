@@ -88,6 +88,16 @@ impl Registry {
     /// so that nobody waits for a lock longer than for one of them.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let mut pools: Vec<_> = self.pools().iter().map(|pool| pool.view(now)).collect();
+        for pool in self.leaving() {
+            let view = pool.view(now);
+            let key = (&view.database, &view.user);
+            match pools.iter_mut().find(|other| (&other.database, &other.user) == key) {
+                // The same pool on another host. Clients that have not asked for anything since are
+                // on their way there; what is left of its servers shows at its own host.
+                Some(other) => other.clients += view.clients,
+                None => pools.push(view),
+            }
+        }
         pools.sort_unstable_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
         Snapshot {
             pools,
@@ -135,6 +145,7 @@ impl Registry {
 
 impl Pool {
     fn view(self: &Arc<Self>, now: Instant) -> PoolView {
+        let setup = self.setup();
         let (counts, longest_wait, condition, strain, failing) =
             self.host.scheduler.with(|scheduler| {
                 let longest_wait = scheduler.longest_wait(now, self.id);
@@ -149,9 +160,9 @@ impl Pool {
             database: self.database.clone(),
             user: self.user.clone(),
             host: self.host.name.clone(),
-            mode: self.settings.pool_mode,
-            size: self.settings.pool_size,
-            reserve: self.settings.reserve_pool_size,
+            mode: setup.settings.pool_mode,
+            size: setup.settings.pool_size,
+            reserve: setup.settings.reserve_pool_size,
             clients: self.clients.used(),
             counts,
             longest_wait,
@@ -169,7 +180,12 @@ impl Host {
         let (counts, health) =
             self.scheduler.with(|scheduler| (scheduler.host_counts(), scheduler.health()));
         let failure = error_of(health).map(|error| error.message.clone());
-        HostView { name: self.name.clone(), max_connections: self.max_connections, counts, failure }
+        HostView {
+            name: self.name.clone(),
+            max_connections: self.setup().max_connections,
+            counts,
+            failure,
+        }
     }
 }
 

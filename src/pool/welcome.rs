@@ -55,6 +55,11 @@ impl Catalog {
         self.0.with(|kept| kept.base.clone())
     }
 
+    /// The pool leads elsewhere: nothing is known of what is there.
+    pub fn forget(&self) {
+        self.0.with(|kept| *kept = Kept::default());
+    }
+
     /// The welcome for clients with these settings, if it is known; without `application_name`.
     pub fn find(&self, settings: &Settings) -> Option<Arc<Welcome>> {
         self.0.with(|kept| {

@@ -31,9 +31,11 @@ impl<S: Site> Scheduler<S> {
         self.slots.arrived(now, slot, key, stretch);
         let lifetime = self.of(slot.pool).limits.lifetime;
         self.slots.at_mut(slot.index).set_lifetime(lifetime);
-        self.ramp.worked();
-        self.host.worked();
-        self.of_mut(slot.pool).login.worked();
+        if !self.slots.at(slot.index).is_retired {
+            self.ramp.worked();
+            self.host.worked();
+            self.of_mut(slot.pool).login.worked();
+        }
         self.shelve(now, lease, home);
         // The ramp has widened and the host may be known to be well again: not only for this pool.
         self.grow(now);
@@ -49,8 +51,13 @@ impl<S: Site> Scheduler<S> {
             return;
         }
         let started = self.slots.at(slot.index).since;
+        let was_retired = self.slots.at(slot.index).is_retired;
         self.slots.vacate(now, slot.index);
         self.gone(slot.pool);
+        if was_retired {
+            // It says nothing of where the pool leads now.
+            return self.settle(now, slot.pool);
+        }
         let draw = self.random.unit();
         let ConnectFailure { definitive, error, scope } = failure;
         match scope {

@@ -196,8 +196,8 @@ impl<S: Site> Scheduler<S> {
     /// goes to nobody else, and closes when it comes back.
     pub fn cancel_lost(&mut self, now: Instant, slot: SlotRef) {
         if self.slots.is_current(slot) {
-            // At the end of its life: `unwanted` does the rest.
-            self.slots.at_mut(slot.index).expires = Some(now);
+            // `unwanted` does the rest.
+            self.lend_no_more(slot);
             self.cancel_done(now, slot);
         }
     }

@@ -152,6 +152,11 @@ fn bucket(now: Instant, per_second: f64) -> Bucket {
     Bucket::new(now, per_second, per_second.max(1.0))
 }
 
+fn changed(now: Instant, mut rate: Bucket, per_second: f64) -> Bucket {
+    rate.change(now, per_second, per_second.max(1.0));
+    rate
+}
+
 impl<H> Logins<H> {
     pub fn new(now: Instant, limits: LoginGate) -> Self {
         Self {
@@ -206,6 +211,35 @@ impl<H> Logins<H> {
         Entry::Waits(LoginTicket(number))
     }
 
+    /// Goes on with other limits. Who is under way stays; rates begin with what their buckets have.
+    pub fn set_limits(&mut self, now: Instant, limits: LoginGate) {
+        self.rate = match (self.rate.take(), limits.per_second) {
+            (Some(rate), Some(per_second)) => Some(changed(now, rate, per_second)),
+            (None, Some(per_second)) => Some(bucket(now, per_second)),
+            (_, None) => None,
+        };
+        match limits.per_second_per_address {
+            Some(per_second) => {
+                for pace in self.sources.values_mut() {
+                    pace.rate = changed(now, pace.rate.clone(), per_second);
+                }
+            }
+            None => self.forget_addresses(),
+        }
+        self.limits = limits;
+        self.serve(now);
+    }
+
+    /// Addresses have no rate any more: nobody stands aside.
+    fn forget_addresses(&mut self) {
+        self.sources.clear();
+        self.aside.clear();
+        for (number, waiter) in &mut self.waiters {
+            waiter.source = None;
+            self.line.insert(*number);
+        }
+    }
+
     /// A login is over, or needs its place no longer.
     pub fn leave(&mut self, now: Instant, place: LoginPlace) {
         if self.places[place.index as usize].generation == place.generation {
@@ -243,6 +277,10 @@ impl<H> Logins<H> {
         }
         for source in self.aside.clone() {
             self.call_in(now, source);
+        }
+        while self.under_way.len() > self.limits.max_at_once && self.is_first_slow(now) {
+            let slowest = self.under_way.front().expect("more than none are under way");
+            self.vacate(slowest);
         }
         self.serve(now);
         self.forget_sources(now);
@@ -285,11 +323,15 @@ impl<H> Logins<H> {
         if self.rate.as_ref().is_some_and(|rate| rate.level(now) + NEARLY < 1.0) {
             return false;
         }
-        let is_slow = |place: u32| {
+        // Where the limit was lowered, it holds again before anybody begins.
+        let (under_way, most) = (self.under_way.len(), self.limits.max_at_once);
+        under_way < most || (under_way == most && self.is_first_slow(now))
+    }
+
+    fn is_first_slow(&self, now: Instant) -> bool {
+        self.under_way.front().is_some_and(|place| {
             now.saturating_duration_since(self.places[place as usize].since) >= HELD_MAX
-        };
-        self.under_way.len() < self.limits.max_at_once
-            || self.under_way.front().is_some_and(is_slow)
+        })
     }
 
     fn begin(&mut self, now: Instant, source: Option<Source>) -> LoginPlace {

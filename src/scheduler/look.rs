@@ -6,7 +6,8 @@ use super::counters::ClassCounters;
 use super::slots::Hold;
 use super::strain::{Room, Shares};
 use super::terms::{
-    Action, Counts, Health, Holder, Member, Scope, Site, SlotRef, Ticket, WaitCause,
+    Action, Counts, Health, Holder, HostLimits, Member, PoolLimits, Scope, Site, SlotRef, Ticket,
+    WaitCause,
 };
 use crate::base::ids::{ClassId, PoolId};
 use crate::config::classes::{ClassLimits, Quota};
@@ -170,6 +171,18 @@ impl<S: Site> Scheduler<S> {
 
     pub fn class_name(&self, class: ClassId) -> &str {
         &self.classes.of(class).name
+    }
+
+    pub fn host_limits(&self) -> &HostLimits {
+        &self.limits
+    }
+
+    pub fn pool_limits(&self, pool: PoolId) -> &PoolLimits {
+        &self.of(pool).limits
+    }
+
+    pub fn class_limits(&self, class: ClassId) -> &ClassLimits {
+        &self.classes.of(class).limits
     }
 
     pub fn class(&self, now: Instant, class: ClassId) -> ClassView {

@@ -41,8 +41,8 @@
 //!
 //! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who is not served at all.
 //! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
-//! about; [`pause`]: and what operators do. [`look`] and [`strain`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
-//! [`caps`]; [`queue`] with the [`flow`] of each line and what it had of [late](recent); [`class`] with its buckets, its
+//! about; [`pause`] and [`renew`]: and what operators do. [`look`] and [`strain`]: what others may see of it, and
+//! the state of a pool. Below these: [`slots`] and [`caps`]; [`queue`] with the [`flow`] of each line and what it had of [late](recent); [`class`] with its buckets, its
 //! [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod caps;
@@ -63,6 +63,7 @@ mod queue;
 mod random;
 mod recent;
 mod refuse;
+mod renew;
 mod slots;
 mod standing;
 mod strain;

@@ -100,6 +100,12 @@ impl<S: Site> Scheduler<S> {
         Some(holder)
     }
 
+    /// This server, which somebody has, is to be lent to nobody else.
+    pub(super) fn lend_no_more(&mut self, slot: SlotRef) {
+        self.slots.at_mut(slot.index).is_retired = true;
+        self.of_mut(slot.pool).halt.is_renewing = true;
+    }
+
     /// How many servers of a pool are still to be replaced.
     pub fn retired(&self, pool: PoolId) -> u32 {
         let retired = self.slots.open_slots(pool).filter(|slot| self.is_retired(*slot));

@@ -18,7 +18,7 @@ pub trait Site {
     type Key: Clone;
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct HostLimits {
     /// How long a host may fail before those who can only wait for it are refused.
     pub down_hold: Duration,
@@ -31,7 +31,7 @@ pub struct HostLimits {
     pub shed: Shed,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolLimits {
     /// A server idle for longer is checked before it is lent. `None`: never.
     pub check_delay: Option<Duration>,
@@ -158,7 +158,8 @@ pub enum CloseReason {
     Lifetime,
     /// An operator has paused its pool.
     Paused,
-    /// An operator wants another in its place, or it leads to where the pool was before.
+    /// An operator wants another in its place, it leads to where the pool was before, or a cancel request
+    /// may still hit it.
     Retired,
     /// A limit was lowered below what is open.
     Shrunk,

@@ -1,7 +1,6 @@
 //! Asking Postgres to cancel what a server runs.
 
 use super::BackendKey;
-use crate::config::{HostAddress, Sockets};
 use crate::net::dial::dial;
 use crate::net::worker::within;
 use crate::wire::encode;
@@ -27,13 +26,8 @@ pub enum CancelError {
 /// # Errors
 ///
 /// When Postgres cannot be reached, or does not take the request in time.
-pub async fn cancel(
-    address: &HostAddress,
-    sockets: &Sockets,
-    key: &BackendKey,
-    limit: Option<Duration>,
-) -> Result<(), CancelError> {
-    let dialed = within(limit, dial(address, sockets)).await;
+pub async fn cancel(key: &BackendKey, limit: Option<Duration>) -> Result<(), CancelError> {
+    let dialed = within(limit, dial(&key.place.address, &key.place.sockets)).await;
     let mut stream = dialed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let mut message = Vec::with_capacity(16);
     encode::cancel(&mut message, key.pid, &key.secret);

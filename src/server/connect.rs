@@ -1,10 +1,9 @@
 //! Connecting and logging in to Postgres.
 
 use super::exchange::{ExchangeError, Inbox, parameter};
-use super::{BackendKey, Server};
+use super::{BackendKey, Place, Server};
 use crate::auth::Credential;
 use crate::auth::scram::client::{self as scram, ClientSecret, LoginError, Next};
-use crate::config::{HostAddress, Sockets};
 use crate::end::ErrorFields;
 use crate::net::dial::dial;
 use crate::net::stream::Stream;
@@ -18,8 +17,7 @@ use std::sync::Arc;
 /// Where to connect to, and as whom.
 #[derive(Clone, Debug)]
 pub struct Target {
-    pub address: HostAddress,
-    pub sockets: Sockets,
+    pub place: Arc<Place>,
     pub user: String,
     pub dbname: String,
     /// `None`: only trust can work.
@@ -70,7 +68,7 @@ impl From<ExchangeError> for ConnectError {
 ///
 /// When Postgres cannot be reached or does not let us in.
 pub async fn connect(target: &Target, worker: &Worker) -> Result<Connected, ConnectError> {
-    let mut stream = dial(&target.address, &target.sockets).await?;
+    let mut stream = dial(&target.place.address, &target.place.sockets).await?;
     let mut message = Vec::with_capacity(128);
     encode::startup(&mut message, &[("user", &target.user), ("database", &target.dbname)]);
     stream.send(&message).await?;
@@ -179,7 +177,8 @@ impl Login<'_> {
 
     async fn take_welcome(mut self, worker: &Worker) -> Result<Connected, ConnectError> {
         let mut params = Vec::new();
-        let mut key = BackendKey::default();
+        let place = Arc::clone(&self.target.place);
+        let mut key = BackendKey { pid: 0, secret: [].into(), place };
         loop {
             let (tag, body) = self.receive().await?;
             match tag {
@@ -190,7 +189,7 @@ impl Login<'_> {
                 from_server::BACKEND_KEY_DATA => {
                     let (pid, secret) =
                         body.split_first_chunk::<4>().ok_or_else(|| strange(tag))?;
-                    key = BackendKey { pid: u32::from_be_bytes(*pid), secret: secret.into() };
+                    (key.pid, key.secret) = (u32::from_be_bytes(*pid), secret.into());
                 }
                 from_server::READY if !self.inbox.is_empty() => return Err(strange(tag)),
                 from_server::READY => {

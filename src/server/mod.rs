@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod upkeep;
 
 use crate::base::ids::WorkerId;
+use crate::config::{HostAddress, Sockets};
 use crate::net::stream::Stream;
 use crate::net::worker::Worker;
 use crate::session::ledger::Ledger;
@@ -17,11 +18,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a cancel request names.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+/// Where a Postgres instance listens, and how the sockets to it are set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    pub address: HostAddress,
+    pub sockets: Sockets,
+}
+
+/// What a cancel request names, and where it goes: its pool may lead elsewhere by then.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BackendKey {
     pub pid: u32,
     pub secret: Arc<[u8]>,
+    pub place: Arc<Place>,
 }
 
 /// A connection to Postgres that is logged in.
@@ -37,6 +46,8 @@ pub struct Server {
     /// A client has changed something that does not show in `applied`: clean it before anybody
     /// else gets it.
     pub is_dirty: bool,
+    /// Whoever has it wants it to be reset afterwards, whether it is dirty or not.
+    pub is_to_be_reset: bool,
     pub key: BackendKey,
     pub connected_at: Instant,
 }
@@ -49,6 +60,7 @@ impl Server {
             ledger: Ledger::default(),
             applied: Arc::default(),
             is_dirty: false,
+            is_to_be_reset: false,
             key,
             connected_at: now,
         }

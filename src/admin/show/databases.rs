@@ -29,13 +29,13 @@ pub(super) const COLUMNS: &[Column] = &[
 
 /// The names of all databases but the console.
 pub(super) fn names<'a>(view: &'a View<'_>) -> BTreeSet<&'a str> {
-    let config = view.console.registry.config();
+    let config = &view.config;
     let written = config.databases.keys().map(String::as_str).filter(|name| *name != "*");
     written.chain(view.snapshot.pools.iter().map(|pool| pool.database.as_str())).collect()
 }
 
 pub(super) fn rows(view: &View<'_>) -> Vec<Row> {
-    let config = view.console.registry.config();
+    let config = &view.config;
     let names = names(view);
     let mut rows: Vec<Row> = Vec::with_capacity(names.len() + 1);
     let mut own = Some(own(view));
@@ -50,7 +50,7 @@ pub(super) fn rows(view: &View<'_>) -> Vec<Row> {
 }
 
 fn row(view: &View<'_>, name: &str, database: &Database) -> Row {
-    let config = view.console.registry.config();
+    let config = &view.config;
     let settings = config.pool_settings(database, None);
     let (host, port) = address(&database.host.address);
     let halts = &view.console.registry.halts;
@@ -80,7 +80,7 @@ fn row(view: &View<'_>, name: &str, database: &Database) -> Row {
 
 /// As PgBouncer shows itself.
 fn own(view: &View<'_>) -> Row {
-    let config = view.console.registry.config();
+    let config = &view.config;
     let zero = || Cell::Number(0);
     vec![
         OWN.into(),

@@ -9,15 +9,18 @@ mod nothing;
 mod overload;
 mod pools;
 mod session;
+mod settings;
 mod stats;
 mod users;
 
 use super::Console;
 use super::table::Row;
+use crate::config::Config;
 use crate::pool::snapshot::Snapshot;
 use crate::stats::pool::PoolTotals;
 use crate::wire::rows::Column;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) use self::session::{HELP, HELP_TITLE, PGBOUNCER_VERSION};
@@ -43,6 +46,7 @@ pub(super) enum Show {
     PeerPools,
     Peers,
     Pools,
+    Settings,
     StandardConformingStrings,
     State,
     Stats,
@@ -55,7 +59,7 @@ pub(super) enum Show {
 }
 
 impl Show {
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::Classes,
         Self::ClientEncoding,
         Self::Config,
@@ -70,6 +74,7 @@ impl Show {
         Self::PeerPools,
         Self::Peers,
         Self::Pools,
+        Self::Settings,
         Self::StandardConformingStrings,
         Self::State,
         Self::Stats,
@@ -102,6 +107,7 @@ impl Show {
             Self::PeerPools => "PEER_POOLS",
             Self::Peers => "PEERS",
             Self::Pools => "POOLS",
+            Self::Settings => "SETTINGS",
             Self::StandardConformingStrings => "standard_conforming_strings",
             Self::State => "STATE",
             Self::Stats => "STATS",
@@ -131,6 +137,7 @@ impl Show {
             Self::PeerPools => nothing::PEER_POOLS,
             Self::Peers => nothing::PEERS,
             Self::Pools => pools::COLUMNS,
+            Self::Settings => settings::COLUMNS,
             Self::StandardConformingStrings => session::STANDARD_CONFORMING_STRINGS,
             Self::State => session::STATE,
             Self::Stats => stats::STATS,
@@ -148,13 +155,14 @@ impl Show {
             Self::Help | Self::DnsHosts | Self::DnsZones | Self::PeerPools | Self::Peers => vec![],
             Self::Classes => classes::rows(console.registry.classes(now)),
             Self::ClientEncoding => vec![vec!["UTF-8".into()]],
-            Self::Config => config::rows(console.registry.config()),
+            Self::Config => config::rows(&console.registry.config()),
             Self::Databases => databases::rows(&View::of(console, now)),
             Self::DateStyle => vec![vec!["ISO".into()]],
             Self::DefaultTransactionIsolation => vec![vec!["read committed".into()]],
             Self::Lists => lists::rows(&View::of(console, now)),
             Self::Overload => overload::rows(&View::of(console, now)),
             Self::Pools => pools::rows(&View::of(console, now)),
+            Self::Settings => settings::rows(&console.registry.config()),
             Self::StandardConformingStrings => vec![vec!["on".into()]],
             Self::State => session::state(console),
             Self::Stats => stats::stats(&View::of(console, now)),
@@ -171,13 +179,15 @@ impl Show {
 /// What a command sees: everything at one moment.
 struct View<'a> {
     console: &'a Console,
+    config: Arc<Config>,
     now: Instant,
     snapshot: Snapshot,
 }
 
 impl<'a> View<'a> {
     fn of(console: &'a Console, now: Instant) -> Self {
-        Self { console, now, snapshot: console.registry.snapshot(now) }
+        let (config, snapshot) = (console.registry.config(), console.registry.snapshot(now));
+        Self { console, config, now, snapshot }
     }
 
     /// Totals by database, the console's own among them.

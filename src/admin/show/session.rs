@@ -40,7 +40,7 @@ Look:
 \tSHOW STATS                   what each database did, in all and per second
 \tSHOW STATS_TOTALS | STATS_AVERAGES | TOTALS   the same in parts
 \tSHOW LISTS                   how many there are of everything
-\tSHOW CONFIG                  every option, its value and its default
+\tSHOW CONFIG | SETTINGS       every option, its value and its default, and where it is from
 \tSHOW STATE | VERSION | HELP
 \tSHOW PEERS | PEER_POOLS | DNS_HOSTS | DNS_ZONES   always empty: there are none here
 Stop and go on (of one database, or of all without a name):
@@ -54,9 +54,9 @@ Servers and clients:
 \tKILL_CLIENT id               end one client
 \tKILL_SERVER pid              close one server, by its process id in Postgres, and end its client
 The proxy:
-\tRELOAD                       read the configuration anew
-\tSET name = value             change an option until the next RELOAD
-\tSET CLASS name limit = n, ...   change what a class may have
+\tRELOAD                       read the configuration anew, and forget what was SET
+\tSET name = value             change an option until the next RELOAD; DEFAULT: as in the file
+\tSET CLASS name limit = n, ...   change what a class may have; NONE: no limit
 \tSUSPEND                      stop reading what clients send, until RESUME
 \tSHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS]   end: now, when transactions end, or bit by bit
 A name in quotes may be anything. What waits can be cancelled; a PAUSE that is cancelled is undone.";

@@ -20,7 +20,7 @@ pub(super) const COLUMNS: &[Column] = &[
 
 /// Who is named in the file or `auth_file`, who has a pool, and the console's own user.
 pub(super) fn names<'a>(view: &'a View<'_>) -> BTreeSet<&'a str> {
-    let written = view.console.registry.config().users.keys().map(String::as_str);
+    let written = view.config.users.keys().map(String::as_str);
     let used = view.snapshot.pools.iter().map(|pool| pool.user.as_str());
     written.chain(used).chain([OWN]).collect()
 }

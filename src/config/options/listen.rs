@@ -132,6 +132,16 @@ pub(super) const PROCESS: &[Opt] = &[
     )
     .ours(),
     option(
+        "reload",
+        Kind::Choice(&["signal", "watch"]),
+        "\"signal\"",
+        "When the files are read anew: at a `SIGHUP` and by `RELOAD` on the console; with `watch` also \
+         about two seconds after this file or `auth_file` was changed. A file that is not valid \
+         changes nothing. Write a new file beside the old one and rename it: half a file may be \
+         valid, too.",
+    )
+    .ours(),
+    option(
         "pidfile",
         TEXT,
         "\"\"",

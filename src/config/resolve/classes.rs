@@ -7,8 +7,10 @@ use crate::config::classes::{
 use crate::config::file::{Entry, RawTable, RawValue};
 use crate::config::findings::{Findings, Problem};
 use crate::config::options::Section;
+use crate::config::overlay::Unnamed;
 use crate::config::reader::{Reader, line_of};
 use ipnet::{IpNet, Ipv4Net};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +98,15 @@ pub(super) fn resolve<'a>(tables: &[&'a RawTable], findings: &mut Findings) -> V
             Placed { class, table, is_sound: findings.errors() == before }
         })
         .collect()
+}
+
+/// What was set for classes that the file does not name.
+pub(super) fn resolve_unnamed(
+    tables: &Unnamed,
+    findings: &mut Findings,
+) -> BTreeMap<String, ClassLimits> {
+    let limits = tables.iter().map(|(name, table)| (name.clone(), class(table, findings).limits));
+    limits.collect()
 }
 
 fn class(table: &RawTable, findings: &mut Findings) -> Class {

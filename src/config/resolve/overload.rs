@@ -6,7 +6,7 @@ use crate::config::findings::{Findings, Problem};
 use crate::config::options::Section;
 use crate::config::overload::{ErrorCompat, LoginGate, Overload, Shed};
 use crate::config::reader::{Reader, line_of};
-use crate::config::{Config, Database, PoolOverrides, units};
+use crate::config::{Config, Database, PoolOverrides, Shown, units};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) fn resolve(
     table: &RawTable,
     findings: &mut Findings,
-) -> (Overload, BTreeMap<&'static str, String>) {
+) -> (Overload, BTreeMap<&'static str, Shown>) {
     let mut reader = Reader::new(Section::Overload, table, findings);
     let overload = Overload {
         shed: match reader.word_or_duration("shed") {

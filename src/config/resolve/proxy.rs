@@ -10,7 +10,7 @@ use crate::config::reader::Reader;
 use crate::config::users_file;
 use crate::config::{
     Auth, AuthType, ClientLimits, ClientTimeouts, Listen, LogFormat, PoolMode, PoolSettings,
-    Process, Sockets,
+    Process, ReloadOn, Shown, Sockets,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -32,7 +32,7 @@ pub(super) struct Proxy {
     pub(super) server_down_hold: Duration,
     /// The secrets of `auth_file`.
     pub(super) secrets: BTreeMap<String, Secret>,
-    pub(super) shown: BTreeMap<&'static str, String>,
+    pub(super) shown: BTreeMap<&'static str, Shown>,
 }
 
 pub(super) fn resolve(table: &RawTable, files: Files<'_>, findings: &mut Findings) -> Proxy {
@@ -174,6 +174,10 @@ fn process(reader: &mut Reader<'_>, files: Files<'_>) -> Process {
         takeover_socket: None,
         takeover_timeout: reader.duration("takeover_timeout"),
         pid_file: reader.text("pidfile").map(|path| files.directory.join(path)),
+        reload: match reader.choice("reload") {
+            "watch" => ReloadOn::Watch,
+            _ => ReloadOn::Signal,
+        },
     }
 }
 

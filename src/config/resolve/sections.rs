@@ -71,6 +71,7 @@ pub(super) fn resolve(
         timeouts: proxy.timeouts,
         classes: Vec::new(),
         default_class: ClassLimits::default(),
+        own_classes: BTreeMap::new(),
         overload,
         shown: proxy.shown,
     }

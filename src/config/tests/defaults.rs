@@ -4,7 +4,7 @@ use super::{config, try_parse};
 use crate::config::classes::{Priority, Quota};
 use crate::config::options::{self, Section};
 use crate::config::overload::{ErrorCompat, Shed};
-use crate::config::{AuthType, Config, PoolMode, reference};
+use crate::config::{AuthType, Config, Origin, PoolMode, reference};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -69,6 +69,8 @@ fn the_default_file_with_every_option_written_is_every_default() {
     written.databases.clear();
     written.users.clear();
     written.hosts.clear();
+    // But for where it is from.
+    written.shown.values_mut().for_each(|shown| shown.origin = Origin::Default);
     assert_eq!(written, config(""));
 }
 

@@ -75,7 +75,7 @@ fn rows(views: Vec<PoolView>, most: usize) -> Vec<Pool> {
 
 fn scrape(format: Format) -> String {
     let config = Arc::new(Config::default());
-    let registry = Registry::new(now(), Arc::clone(&config), &TaskTracker::new());
+    let registry = Registry::new(now(), &config, &TaskTracker::new());
     let counts = Counts { idle: 2, leased: 1, waiting: 3, ..Counts::default() };
     let host = HostView { name: "main".to_owned(), max_connections: None, counts, failure: None };
     let counters = LoginCounters { refused: 9, ..LoginCounters::default() };

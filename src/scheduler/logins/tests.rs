@@ -142,6 +142,31 @@ fn a_slow_login_loses_its_place_to_the_next_and_to_nobody_else() {
 }
 
 #[test]
+fn other_limits_hold_for_those_who_wait() {
+    let mut door = Door::new(LoginGate { per_second_per_address: Some(1.0), ..gate(3) });
+    let places: Vec<_> = (1..=3).map(|number| door.begins(from(number))).collect();
+    door.waits(from(4));
+    door.waits(from(1));
+    door.waits(from(1));
+    door.logins.set_limits(door.now, gate(4));
+    assert_eq!(door.told(), (vec![4], vec![]), "one more");
+    door.logins.set_limits(door.now, gate(2));
+    door.logins.leave(door.now, places[0]);
+    door.logins.leave(door.now, places[1]);
+    assert_eq!(door.told(), (vec![], vec![]), "two are under way already");
+    door.logins.leave(door.now, places[2]);
+    assert_eq!(door.told(), (vec![5], vec![]), "addresses have no rate any more");
+    // Those who are slow do not keep a lower limit from holding.
+    door.at(150);
+    door.logins.set_limits(door.now, gate(1));
+    assert_eq!(door.tick(), (vec![6], vec![]));
+    assert_eq!(door.logins.view().under_way, 1);
+    door.logins.set_limits(door.now, LoginGate { per_second: Some(1.0), ..gate(9) });
+    door.begins(None);
+    door.waits(None);
+}
+
+#[test]
 fn a_rate_is_met_and_a_pause_saves_up_one_second() {
     let mut door = Door::new(LoginGate { per_second: Some(10.0), ..gate(1_000) });
     let burst = (0..20).filter(|_| matches!(door.enter(None), Entry::Begins(_))).count();

@@ -17,6 +17,7 @@ mod overload;
 mod pausing;
 mod play;
 mod quotas;
+mod renewing;
 mod rules;
 mod simulation;
 mod strain;

@@ -296,15 +296,18 @@ impl World {
         let conn = self.conns;
         (self.model.server(slot).conn, self.model.server(slot).connected_at) = (conn, self.now);
         self.model.put_back(self.now, slot, home);
-        self.model.ramp = (self.model.ramp * 2).min(32);
+        if !self.model.server(slot).is_retired {
+            self.model.ramp = (self.model.ramp * 2).min(32);
+        }
         self.scheduler.connected(self.now, Lease { slot, conn }, conn, home);
         self.settle(false);
     }
 
     pub(super) fn connect_failed(&mut self, at: usize, scope: FailureScope, definitive: bool) {
         let slot = self.connecting.remove(at);
+        let was_retired = self.model.server(slot).is_retired;
         self.model.remove(self.now, slot);
-        if scope == FailureScope::Host {
+        if scope == FailureScope::Host && !was_retired {
             self.model.ramp = 1;
         }
         let failure = ConnectFailure { definitive, error: 7, scope };
@@ -381,6 +384,38 @@ impl World {
         self.note_left();
         self.scheduler.retire(self.now, pool);
         self.settle(false);
+    }
+
+    pub(super) fn redirect(&mut self, pool: PoolId) {
+        let of_pool = |server: &&mut Server| server.slot.pool == pool;
+        let servers = self.model.servers.iter_mut();
+        servers.filter(of_pool).for_each(|server| server.is_retired = true);
+        self.note_left();
+        self.scheduler.redirect(self.now, pool);
+        self.settle(false);
+    }
+
+    /// A cancel request for this client's server is on its way and is waited for no longer.
+    pub(super) fn cancel_lost_of(&mut self, client: u64) {
+        let pool = self.chairs[&ClientId(client)].pool;
+        self.cancel(pool, client).expect("it has a server");
+        let slot = self.cancels.pop().expect("the request for it");
+        let server = self.model.server(slot);
+        (server.cancels, server.is_retired) = (server.cancels - 1, true);
+        self.note_left();
+        self.scheduler.cancel_lost(self.now, slot);
+        self.settle(false);
+    }
+
+    /// Answers with those who were sent away.
+    pub(super) fn send_away(&mut self, pool: PoolId) -> Vec<ClientId> {
+        let sent = self.scheduler.send_away(self.now, pool);
+        for client in &sent {
+            self.model.unqueue(*client);
+            self.tickets.remove(client);
+        }
+        self.settle(false);
+        sent
     }
 
     pub(super) fn set_host_limits(&mut self, limits: HostLimits) {

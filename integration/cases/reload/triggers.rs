@@ -1,0 +1,123 @@
+//! What brings a change about, and what is answered.
+
+use rustix::process::Signal;
+
+use crate::harness::console::{Console, with_console};
+use crate::harness::proxy::Rig;
+use crate::harness::settings::Settings;
+use crate::harness::time::{eventually, run};
+
+async fn wait_for_value(console: &mut Console, name: &str, wanted: &str) {
+    eventually(&format!("{name} is {wanted}"), async || {
+        (console.setting(name).await.0 == wanted).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn a_signal_an_order_and_a_changed_file_bring_it_about() {
+    run(async {
+        let settings = with_console(Settings::new());
+        let rig = Rig::start(settings.clone()).await;
+        let mut console = Console::open(&rig).await;
+        rig.configure(&settings.clone().pool_size(6));
+        rig.proxy.process().signal(Signal::HUP);
+        wait_for_value(&mut console, "default_pool_size", "6").await;
+        let watching = settings.set("reload", "watch");
+        rig.configure(&watching.clone().pool_size(7));
+        assert_eq!(console.order("RELOAD").await, Vec::<String>::new());
+        assert_eq!(console.setting("default_pool_size").await.0, "7", "when it is answered");
+        rig.configure(&watching.clone().pool_size(8));
+        wait_for_value(&mut console, "default_pool_size", "8").await;
+        // A file that is wrong is refused, and read again when it has changed.
+        rig.proxy.rewrite("[proxy]\nhalf = ");
+        eventually("it was looked at", async || {
+            rig.proxy.process().log().contains("nothing has changed").then_some(())
+        })
+        .await;
+        rig.configure(&watching.pool_size(9));
+        wait_for_value(&mut console, "default_pool_size", "9").await;
+    });
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_the_answer_says_where() {
+    run(async {
+        let settings = with_console(Settings::new());
+        let rig = Rig::start(settings.clone()).await;
+        let (mut console, mut client) = (Console::open(&rig).await, rig.client().await);
+        assert_eq!(client.value("select 1").await, "1");
+        let before = console.rows("SHOW SETTINGS").await;
+        let text = rig.proxy.written().replace("default_pool_size = 5", "default_pool_siez = 7");
+        let line = text.lines().position(|line| line.contains("siez")).expect("it is there") + 1;
+        rig.proxy.rewrite(&format!("{text}max_queued = 'many'\n"));
+        let error = console.error("RELOAD").await;
+        assert_eq!(error.shown(), "E(ERROR F0000)");
+        let message = error.message();
+        for words in [
+            "RELOAD failed, nothing has changed: ",
+            &format!("proxy.toml:{line}: error [unknown-key]"),
+            "Did you mean `default_pool_size`?",
+        ] {
+            assert!(message.contains(words), "{words} in {message}");
+        }
+        let detail = error.field(b'D').expect("the rest of what is wrong");
+        assert!(detail.contains("`max_queued`"), "{detail}");
+        assert_eq!(console.rows("SHOW SETTINGS").await, before);
+        assert_eq!(client.value("select 2").await, "2");
+        let log = rig.proxy.process().log();
+        assert!(log.contains(&format!("proxy.toml:{line}")), "{log}");
+        rig.configure(&settings);
+        assert_eq!(console.order("RELOAD").await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_needs_a_restart_is_named() {
+    run(async {
+        let settings = with_console(Settings::new());
+        let rig = Rig::start(settings.clone()).await;
+        let mut console = Console::open(&rig).await;
+        rig.configure(&settings.set("listen_backlog", 7).pool_size(6));
+        let notices = console.order("RELOAD").await;
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert!(notices[0].starts_with("`listen_backlog` was changed"), "{notices:?}");
+        assert_eq!(console.setting("listen_backlog").await.0, "128");
+        assert_eq!(console.setting("default_pool_size").await.0, "6", "the rest is taken up");
+        let error = console.error("SET listen_backlog = 9").await;
+        assert_eq!((error.message().as_str(), error.code().as_str()), ("SET failed", "42704"));
+        assert!(error.field(b'D').expect("why").contains("process"));
+    });
+}
+
+#[test]
+fn what_is_set_holds_until_the_file_is_read_again() {
+    run(async {
+        let rig = Rig::start(with_console(Settings::new())).await;
+        let mut console = Console::open(&rig).await;
+        let pair = |value: &str, source: &str| (value.to_owned(), source.to_owned());
+        assert_eq!(console.setting("default_pool_size").await, pair("5", "file"));
+        assert_eq!(console.setting("reserve_pool_size").await, pair("0", "default"));
+        for command in ["SET default_pool_size = 9", "SET reserve_pool_size TO '2'"] {
+            console.order(command).await;
+        }
+        assert_eq!(console.setting("default_pool_size").await, pair("9", "SET"));
+        assert_eq!(console.setting("reserve_pool_size").await, pair("2", "SET"));
+        let shown = console.rows("SHOW CONFIG").await;
+        let row = shown.iter().find(|row| row["key"] == "default_pool_size").expect("an option");
+        assert_eq!((row["value"].as_str(), row["changeable"].as_str()), ("9", "yes"));
+        console.order("SET default_pool_size = DEFAULT").await;
+        assert_eq!(console.setting("default_pool_size").await, pair("5", "file"));
+        for (command, why) in [
+            ("SET default_pool_size = many", "wrong-type"),
+            ("SET nosuch = 1", "nosuch"),
+            ("SET CLASS nosuch weight = 2", "SHOW CLASSES"),
+        ] {
+            let error = console.error(command).await;
+            assert_eq!(error.message(), "SET failed", "{command}");
+            assert!(error.field(b'D').expect("why").contains(why), "{command}");
+        }
+        console.order("RELOAD").await;
+        assert_eq!(console.setting("reserve_pool_size").await, pair("0", "default"));
+    });
+}
