@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use pgweir::app::Start;
 use pgweir::app::log::Levels;
+use pgweir::app::successor::Successor;
 use pgweir::config::Source;
 use pgweir::config::overlay::Overlay;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -133,7 +134,8 @@ impl Proxy {
         let mut config = loaded.expect("the settings are right").config;
         // A server that moves from one worker to another is registered anew.
         config.process.workers = 1;
-        let start = Start { source, config, takes_over: false, levels: Levels::none() };
+        let (levels, successor) = (Levels::none(), Successor::new(vec![]));
+        let start = Start { source, config, takes_over: false, levels, successor };
         thread::spawn(|| pgweir::app::run(start).expect("the proxy runs"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
         eventually("the proxy listens", async || TcpStream::connect(address).ok()).await;

@@ -1,12 +1,13 @@
 //! The program: reads what was asked for, does it, and answers with an exit code.
 
 use pgweir::app::demo::{self, DemoError};
+use pgweir::app::successor::Successor;
 use pgweir::app::{self, Start, log};
 use pgweir::cli::{self, Command};
 use pgweir::config::overlay::Overlay;
 use pgweir::config::report::{self, Format};
 use pgweir::config::{Loaded, Source};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -43,13 +44,21 @@ fn run(path: &Path, takeover: bool) -> ExitCode {
     for finding in warnings {
         tracing::warn!("{finding}");
     }
-    match app::run(Start { source, config, takes_over: takeover, levels }) {
+    let successor = successor(path);
+    match app::run(Start { source, config, takes_over: takeover, levels, successor }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// This program, with the same configuration, in this process' place.
+fn successor(path: &Path) -> Successor {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("pgweir"));
+    let (run, config, takeover) = ("run".into(), "-c".into(), "--takeover".into());
+    Successor::new(vec![program.into(), run, config, path.into(), takeover])
 }
 
 #[expect(clippy::print_stderr, reason = "the demo talks to the person at the terminal")]

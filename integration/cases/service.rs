@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::Address;
 use crate::harness::ports::Port;
-use crate::harness::process::{Process, RunAs, command};
+use crate::harness::process::{Process, RunAs, command, run_to_end};
 use crate::harness::time::{eventually, run};
 use crate::harness::wire::Wire;
 
@@ -104,6 +104,31 @@ fn the_manager_is_told_which_process_it_is_after_a_takeover() {
         assert!(end_of(old).await);
         assert_eq!(pid_in(&service.path("pid")), Some(new.pid()), "the old one has left it alone");
         service.reach(service.port.number).await;
+    });
+}
+
+/// As systemd is told to: `systemctl kill --signal=RTMIN`.
+#[test]
+fn a_signal_starts_the_next_process() {
+    run(async {
+        let service = Service::new("pidfile = \"pid\"\ntakeover_socket = \"over\"");
+        let old = service.start(&mut service.program(&[]));
+        service.told().await;
+        let before = old.pid();
+        let kill = format!("kill -34 {before}");
+        run_to_end(Command::new("sh").args(["-c", &kill]));
+        let told = service.told().await;
+        assert!(told.starts_with("READY=1\nMAINPID="), "{told}");
+        assert!(end_of(old).await);
+        let new = pid_in(&service.path("pid")).expect("the next one has written it");
+        assert_ne!(new, before);
+        service.reach(service.port.number).await;
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(new.cast_signed()).expect("it is a process"),
+            Signal::QUIT,
+        )
+        .expect("it runs");
+        assert_eq!(service.told().await.trim(), "STOPPING=1");
     });
 }
 

@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod log;
 mod pid_file;
 mod signals;
+pub mod successor;
 mod systemd;
 mod takeover;
 mod worker;
@@ -16,6 +17,7 @@ mod worker;
 use self::accept::{Accepting, Reception};
 use self::log::Levels;
 use self::pid_file::{PidFile, PidFileError};
+use self::successor::Successor;
 use self::takeover::{Handed, Handover, Predecessor, Succession, TakeoverError};
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
@@ -102,6 +104,8 @@ pub struct Start {
     /// From a process that runs, if there is one.
     pub takes_over: bool,
     pub levels: Levels,
+    /// What takes over from this process when it is asked to see to that.
+    pub successor: Successor,
 }
 
 /// Runs the proxy until it is told to stop, or another process takes over.
@@ -141,7 +145,7 @@ struct Proxy {
 
 impl Proxy {
     async fn run(start: Start) -> Result<(), AppError> {
-        let Start { source, config, takes_over, levels } = start;
+        let Start { source, config, takes_over, levels, successor } = start;
         let config = Arc::new(config);
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
         let (before, inherited) = before.unzip();
@@ -175,7 +179,7 @@ impl Proxy {
         frontend.registry.prepare(main.now());
         let changed = Arc::new(Notify::new());
         let (shared, orders) = share(&main, &frontend, source, &changed);
-        signals::obey(&main, &shared, orders).map_err(AppError::Runtime)?;
+        signals::obey(&main, &shared, orders, successor).map_err(AppError::Runtime)?;
         let accepting = watch::Sender::new(Accepting::Yes);
         let files = SocketFiles::of(&listeners);
         let seats = open(&shared, &config, listeners, &accepting)?;

@@ -1,5 +1,6 @@
-//! Signals that mean something to the proxy: PgBouncer's.
+//! Signals that mean something to the proxy: PgBouncer's, and one that has another process take over.
 
+use super::successor::Successor;
 use super::systemd;
 use super::worker::Shared;
 use crate::control::reload::{Change, Orders};
@@ -9,12 +10,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The first signal without a meaning of its own, as glibc counts them; and systemd, when it is told
+/// `RTMIN`.
+const SIGRTMIN: i32 = 34;
+
 /// Obeys signals from now on, in a task of its own.
 ///
 /// # Errors
 ///
 /// When the system does not let us have one.
-pub(super) fn obey(main: &Rc<Worker>, shared: &Arc<Shared>, orders: Orders) -> std::io::Result<()> {
+pub(super) fn obey(
+    main: &Rc<Worker>,
+    shared: &Arc<Shared>,
+    orders: Orders,
+    successor: Successor,
+) -> std::io::Result<()> {
     let (main, shared) = (Rc::clone(main), Arc::clone(shared));
     let registry = Arc::clone(&shared.frontend.registry);
     let mut hangup = signal(SignalKind::hangup())?;
@@ -23,6 +33,7 @@ pub(super) fn obey(main: &Rc<Worker>, shared: &Arc<Shared>, orders: Orders) -> s
     let mut terminate = signal(SignalKind::terminate())?;
     let mut pause = signal(SignalKind::user_defined1())?;
     let mut resume = signal(SignalKind::user_defined2())?;
+    let mut replace = signal(SignalKind::from_raw(SIGRTMIN))?;
     tokio::task::spawn_local(async move {
         loop {
             let (name, how) = tokio::select! {
@@ -48,6 +59,11 @@ pub(super) fn obey(main: &Rc<Worker>, shared: &Arc<Shared>, orders: Orders) -> s
                     main.wake();
                     let is_news = registry.resume(&main, None);
                     tracing::info!(is_news, "SIGUSR2 received: resumed");
+                    continue;
+                }
+                _ = replace.recv() => {
+                    tracing::info!("SIGRTMIN received");
+                    successor.start();
                     continue;
                 }
                 _ = interrupt.recv() => ("SIGINT", How::WaitForServers),
