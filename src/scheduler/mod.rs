@@ -42,13 +42,15 @@
 //! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who is not served at all.
 //! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
 //! about; [`pause`]: and what operators do. [`look`] and [`strain`]: what others may see of it, and the state of a pool. Below these: [`slots`] and
-//! [`caps`]; [`queue`] with the [`flow`] of each line and what it had of [late](recent); [`class`] with its buckets, its
+//! [`caps`]; [`queue`] with the [`flow`] of each line, what it had of [late](recent), and the [`fronts`] of
+//! each class; [`class`] with its buckets, its
 //! [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod caps;
 mod class;
 mod counters;
 mod flow;
+mod fronts;
 mod grow;
 mod health;
 mod held;
@@ -57,6 +59,7 @@ mod lend;
 mod list;
 pub mod logins;
 mod look;
+mod parties;
 mod patience;
 mod pause;
 mod queue;
@@ -208,7 +211,7 @@ impl<S: Site> Scheduler<S> {
     ) -> Member {
         let address = address.map(|address| address.to_canonical());
         let source = self.classes.join(now, class, address);
-        self.queue.fit_sources(self.classes.sources());
+        self.queue.parties.fit(self.classes.sources());
         let lines = &self.classes.of(class).lines;
         let known = lines.iter().copied().find(|line| self.queue.line(*line).pool == pool);
         let line = known.unwrap_or_else(|| {

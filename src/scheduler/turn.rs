@@ -5,7 +5,6 @@
 //! quota is passed over, so that it stops nobody.
 
 use super::Scheduler;
-use super::class::Class;
 use super::terms::Site;
 use crate::base::ids::{ClassId, PoolId};
 use crate::config::classes::Priority;
@@ -95,7 +94,7 @@ impl<S: Site> Scheduler<S> {
         Candidate {
             line,
             is_guaranteed: class.usage.held.count() < class.limits.reserved,
-            is_early: self.is_early(class, arrival, allowance),
+            is_early: self.is_early(of.class, arrival, allowance),
             used: of.flow.share.used(self.moment(now), class.weight()),
             arrival,
         }
@@ -105,14 +104,9 @@ impl<S: Site> Scheduler<S> {
     ///
     /// A server that comes back allows its class one more, at a moment at which only its own pool
     /// has a server: others there go first then, or the other pools would never see the allowance.
-    fn is_early(&self, class: &Class, arrival: u64, allowance: u32) -> bool {
-        if class.lines.len() <= allowance as usize {
-            return false;
-        }
-        let moves = |line: &&u32| !self.is_paused(self.queue.line(**line).pool);
-        let firsts = class.lines.iter().filter(moves);
-        let firsts = firsts.filter_map(|line| self.queue.first_arrival(*line));
-        firsts.filter(|other| *other < arrival).count() >= allowance as usize
+    fn is_early(&self, class: ClassId, arrival: u64, allowance: u32) -> bool {
+        self.classes.of(class).lines.len() > allowance as usize
+            && self.queue.fronts.came_before(class, arrival, allowance)
     }
 
     /// Who of a line is served: the first, but the last while it sheds. Those who came first have
