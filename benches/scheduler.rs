@@ -148,7 +148,7 @@ impl Host {
 
     fn enqueue_as(&mut self, at: usize) {
         let request = Request {
-            again: false,
+            again: None,
             client: self.client(),
             deadline: Some(self.now + HOLD),
             handle: at,

@@ -75,7 +75,7 @@ impl<S: Site> Scheduler<S> {
         now: Instant,
         request: Request<S::Handle>,
     ) -> Result<Ticket, (S::Handle, Refusal<S::Error>)> {
-        let (member, again) = (request.member, request.again);
+        let (member, again) = (request.member, request.again.is_some());
         let pool = self.queue.line(member.line).pool;
         self.of_mut(pool).wanted_at = Some(now);
         let retry = self.limits.login_retry;

@@ -123,7 +123,8 @@ impl<H> Queue<H> {
             let next = self.next_deadline.map_or(deadline, |next| next.min(deadline));
             self.next_deadline = Some(next);
         }
-        let arrival = if request.again {
+        let since = request.again.unwrap_or(now);
+        let arrival = if request.again.is_some() {
             self.next_front -= 1;
             self.next_front + 1
         } else {
@@ -135,7 +136,7 @@ impl<H> Queue<H> {
             u32::try_from(self.places.len() - 1).expect("fewer waiters than clients")
         });
         let pool = self.lines[request.member.line as usize].pool;
-        let waiter = Waiter { arrival, since: now, request, is_probe: false, stands_aside: false };
+        let waiter = Waiter { arrival, since, request, is_probe: false, stands_aside: false };
         self.places[index as usize].waiter = Some(waiter);
         self.len += 1;
         self.pools[pool.0 as usize].waiting += 1;
@@ -391,14 +392,14 @@ impl<H> Queue<H> {
         }
     }
 
-    /// How long the one in line has waited who has waited longest. Those who came back to the front
-    /// arrived after some who stand behind them.
+    /// How long the one in line has waited who has waited longest. Those who came back to the front may
+    /// have come after some who stand behind them: where it sheds, the newest are served first.
     pub(super) fn oldest(&self, now: Instant, line: u32) -> Duration {
         let mut longest = Duration::ZERO;
         for index in self.in_line(line) {
             let waiter = self.at(index);
             longest = longest.max(now.saturating_duration_since(waiter.since));
-            if !waiter.request.again {
+            if waiter.request.again.is_none() {
                 break;
             }
         }

@@ -141,6 +141,16 @@ impl Account {
         }
     }
 
+    /// What began has not happened.
+    fn undo(&mut self, now: Instant, began: Instant) {
+        let at = self.held.iter().position(|since| *since == began).expect("it is held");
+        self.held.swap_remove(at);
+        if let Some(rate) = &mut self.rate {
+            rate.take(now, -1.0);
+            rate.noticed = rate.noticed.min(rate.burst);
+        }
+    }
+
     fn is_fresh(&self, now: Instant) -> bool {
         let is_full =
             |fill: &Option<Fill>| fill.as_ref().is_none_or(|it| it.level_at(now) >= it.burst);
@@ -283,6 +293,11 @@ impl Accounts {
 
     pub(super) fn end(&mut self, now: Instant, (seat, began): (Seat, Instant)) {
         self.both(seat).into_iter().for_each(|(account, _)| account.end(now, began));
+    }
+
+    pub(super) fn undo(&mut self, now: Instant, (seat, began): (Seat, Instant)) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.undo(now, began));
+        self.tally(seat.class).granted -= 1;
     }
 
     pub(super) fn class_allowance(&self, now: Instant, class: ClassId, sure: Sure) -> u32 {

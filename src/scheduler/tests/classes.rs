@@ -187,7 +187,8 @@ fn limits_of_those_who_wait_are_told_apart() {
         let counters = world.scheduler.class(world.now, ONE).counters;
         assert_eq!((counters.refused_for(RefusedFor::QueueFull), counters.queued), (1, 2));
         // Whose server was dead has waited before.
-        world.ask_as(A, 5, WorkerId(0), None, true);
+        let since = world.now;
+        world.line_up(ClientId(5), WorkerId(0), None, Some(since));
         assert_eq!(world.scheduler.class(world.now, ONE).queued, 3);
         world.leave(3);
         world.leave(4);
@@ -347,7 +348,7 @@ fn a_server_that_was_dead_costs_no_token() {
             assert_eq!(scheduler.counts(A).open(), left);
         }
         let request =
-            Request { again: false, client, deadline: None, handle: client, member, worker };
+            Request { again: None, client, deadline: None, handle: client, member, worker };
         assert!(scheduler.enqueue(now, request).is_ok());
         let view = scheduler.class(now, ONE);
         assert_eq!((view.in_flight, view.queued, view.counters.granted), (0, 1, 0));

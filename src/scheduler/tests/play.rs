@@ -323,7 +323,7 @@ impl Play {
         }
         let worker = WorkerId(1);
         let deadline = deadline.map(|deadline| self.now + deadline);
-        let request = Request { again: false, client, deadline, handle: client, member, worker };
+        let request = Request { again: None, client, deadline, handle: client, member, worker };
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => self.actors[actor].phase = Phase::Waiting(ticket),
             Err((_, refusal)) => self.refused(actor, refusal),
