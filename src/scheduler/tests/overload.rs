@@ -91,6 +91,23 @@ fn no_server_runs_dry_while_others_are_refused() {
     assert!(used > 0.97 * 160.0, "{used}");
 }
 
+/// They wait for 150 ms, and while a line stands may wait for 125; but nobody is behind them.
+#[test]
+fn who_is_about_to_be_served_is_not_refused_for_those_who_are_gone() {
+    let limits = HostLimits { shed: Shed::Auto, ..host(None) };
+    let sheddable = of_priority(Priority::Sheddable);
+    let mut play = Play::new(limits, &[spec("a", "x", sized(4))], &[sheddable]);
+    let of = |clients| Crowd { class: ClassId(1), service: |_| 150_000, ..hasty(clients) };
+    let crowd = play.add(of(8));
+    play.add(Crowd { there: ms(0)..ms(4_000), ..of(60) });
+    play.run_until(6_000);
+    assert!(play.class(ClassId(1)).patience.is_some());
+    let before = play.records[crowd].shed();
+    play.run_until(12_000);
+    let shed = play.records[crowd].shed() - before;
+    assert!(shed <= 3, "{shed} refused");
+}
+
 /// Longer than half of the patience passes between two who are served.
 #[test]
 fn who_can_still_be_served_is_not_refused_for_an_empty_queue() {
