@@ -109,8 +109,9 @@ impl Usage {
     /// How long until one more may begin, if its rate forbids it and says that it is to be refused.
     pub(super) fn too_soon(&self, now: Instant, quota: &Quota) -> Option<Duration> {
         let (bucket, rate) = (self.rate.as_ref()?, quota.rate?);
-        // Those who wait for a server will take a token each.
-        let wanted = f64::from(self.queued) + 1.0;
+        // Those who wait for a server will take a token each. But as long as nothing is used, it is not
+        // the rate that keeps them, however many they are.
+        let wanted = f64::from(self.queued.saturating_add(1).min(rate.burst));
         let is_over = rate.on_excess == Excess::Reject && bucket.level(now) + NEARLY < wanted;
         is_over.then(|| bucket.time_to(now, wanted))
     }

@@ -331,6 +331,23 @@ fn a_full_queue_makes_room_for_a_higher_priority() {
     assert_eq!(world.scheduler.class(world.now, critical).queued, 2);
 }
 
+/// The pool is busy with others, and nothing of the rate was used: those who wait cannot be the reason.
+#[test]
+fn a_full_allowance_refuses_nobody() {
+    let rate = rated(10.0, 2, Excess::Reject);
+    for limits in [within(rate.clone()), per_address(rate)] {
+        let mut world = warm(limits, 0);
+        (3..=7).for_each(|client| world.ask_in(A, client, ONE, 1));
+        assert_eq!(world.scheduler.class(world.now, ONE).queued, 5);
+        world.give_back(1);
+        world.ask_in(A, 8, ONE, 1);
+        let Some(Refusal::RateLimited { retry_after, .. }) = refusal(&mut world) else {
+            panic!("one of two is used, and four wait");
+        };
+        assert_eq!(retry_after, ms(100), "then nothing is used again");
+    }
+}
+
 /// All idle servers died, and the first request finds that out one by one.
 #[test]
 fn a_server_that_was_dead_costs_no_token() {
