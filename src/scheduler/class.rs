@@ -190,7 +190,12 @@ impl Class {
 
     /// Whether a server that comes back may let somebody go on who waits elsewhere.
     pub(super) fn is_limited(&self) -> bool {
-        limits_servers(&self.limits.quota) || limits_servers(&self.limits.per_address)
+        limits_servers(&self.limits.quota) || self.limits_addresses()
+    }
+
+    /// The same, where it counts against an address.
+    pub(super) fn limits_addresses(&self) -> bool {
+        limits_servers(&self.limits.per_address)
     }
 
     /// How long a server is held at most, but for one time in twenty.

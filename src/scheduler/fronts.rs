@@ -88,9 +88,8 @@ impl Fronts {
         self.all[class.0 as usize].order.range((arrival + 1, 0)..).copied()
     }
 
-    /// Whether in so many lines of a class with several somebody came before this arrival.
-    pub(super) fn came_before(&self, class: ClassId, arrival: u64, lines: u32) -> bool {
-        let earlier = self.all[class.0 as usize].order.range(..(arrival, 0));
-        earlier.take(lines as usize).count() == lines as usize
+    /// The same, whose first came before.
+    pub(super) fn before(&self, class: ClassId, arrival: u64) -> impl Iterator<Item = u32> + '_ {
+        self.all[class.0 as usize].order.range(..(arrival, 0)).map(|(_, line)| *line)
     }
 }

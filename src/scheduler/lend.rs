@@ -303,6 +303,7 @@ impl<S: Site> Scheduler<S> {
         let Request { client, handle, member, .. } = next.request;
         self.classes.of_mut(member.class).patience.was_there(delay);
         self.dequeued(member);
+        self.queue.parties.of_mut(member).served_at = Some(now);
         let lease = self.lend(now, index, client, member, delay);
         self.actions.push_back(Action::Grant { to: handle, lease, waited: delay });
     }
@@ -334,6 +335,7 @@ impl<S: Site> Scheduler<S> {
             *virtual_time = virtual_time.max(had);
         }
         self.use_kept(now, member.line);
+        self.of_mut(pool).lent_at = Some(now);
         let lease = self.slots.take(now, index, Some(client));
         self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });
         lease

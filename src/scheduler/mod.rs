@@ -107,6 +107,8 @@ struct Pool<E> {
     limits: PoolLimits,
     /// When somebody last had to wait here, or was expected to.
     wanted_at: Option<Instant>,
+    /// When a server of it was last lent.
+    lent_at: Option<Instant>,
     login: Reach<E>,
     /// By priority, where the last line that was served in turn stood: see [`flow::Share`].
     virtual_time: [f64; 3],
@@ -165,6 +167,7 @@ impl<S: Site> Scheduler<S> {
         self.pools.push(Pool {
             limits: spec.limits.clone(),
             wanted_at: None,
+            lent_at: None,
             login,
             virtual_time: [0.0; 3],
             passed_over: PassedOver::default(),

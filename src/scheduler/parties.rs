@@ -4,6 +4,7 @@
 
 use super::list::List;
 use super::terms::Member;
+use std::time::Instant;
 
 /// The list of those of one address who stand aside; that of a line is list 0.
 const ASIDE: usize = 1;
@@ -13,6 +14,8 @@ pub(super) struct Party {
     pub(super) line: u32,
     pub(super) aside: List<ASIDE>,
     pub(super) in_line: u32,
+    /// When one of them was last served who had waited.
+    pub(super) served_at: Option<Instant>,
 }
 
 /// By source. There are as many of each as pools that it uses.
@@ -43,7 +46,12 @@ impl Parties {
     pub(super) fn of_mut(&mut self, member: Member) -> &mut Party {
         let parties = &mut self.0[member.source as usize];
         let at = parties.iter().position(|party| party.line == member.line).unwrap_or_else(|| {
-            parties.push(Party { line: member.line, aside: List::new(), in_line: 0 });
+            parties.push(Party {
+                line: member.line,
+                aside: List::new(),
+                in_line: 0,
+                served_at: None,
+            });
             parties.len() - 1
         });
         &mut parties[at]

@@ -123,9 +123,12 @@ fn an_address_at_its_quota_stops_nobody_of_its_class() {
 #[test]
 fn pools_of_a_class_share_what_it_is_allowed() {
     for quota in [in_flight(1), rated(50.0, 1, Excess::Delay), server_time(0.2, ms(200))] {
-        for (limits, others) in
-            [(within(quota.clone()), 5), (within(quota.clone()), 0), (per_address(quota), 0)]
-        {
+        for (limits, others) in [
+            (within(quota.clone()), 5),
+            (within(quota.clone()), 0),
+            (per_address(quota.clone()), 5),
+            (per_address(quota), 0),
+        ] {
             let mut play = two_pools(limits.clone());
             for pool in [A, B] {
                 play.add(Crowd { pool, ..of(ONE, 30) });
@@ -137,6 +140,23 @@ fn pools_of_a_class_share_what_it_is_allowed() {
             assert!(one > 60 && two > 60, "{one} and {two} with {limits:?}");
             assert!(one * 3 > two * 2 && two * 3 > one * 2, "{one} and {two} with {limits:?}");
         }
+    }
+}
+
+/// Its turn may come first in another pool, but not for as long as that pool serves nobody.
+#[test]
+fn a_pool_that_stands_still_takes_nobody_s_turn_in_another() {
+    for limits in [within(in_flight(1)), per_address(in_flight(1))] {
+        let mut play = two_pools(limits.clone());
+        play.add(Crowd { pool: B, service: |_| 60_000_000, ..of(COMMON, 4) });
+        play.run_until(500);
+        play.add(Crowd { pool: B, ..of(ONE, 2) });
+        play.run_until(600);
+        let one = play.add(of(ONE, 10));
+        play.add(of(COMMON, 20));
+        play.run_until(5_000);
+        let answered = play.records[one].answered(1_000..5_000);
+        assert!(answered > 20, "{answered} with {limits:?}");
     }
 }
 
