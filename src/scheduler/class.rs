@@ -29,6 +29,10 @@ const STEP: f64 = 0.1;
 /// It has to start somewhere, in seconds.
 const LEAST_HOLD: f64 = 1e-4;
 
+/// While somebody waits for a rate, the time is told every 5 ms, or somewhat later. What a rate
+/// brings meanwhile is kept beyond the burst, or one without would lose a part of every interval.
+pub(super) const TOLD_EVERY: Duration = Duration::from_millis(8);
+
 /// Rounding must not keep a whole token from being one.
 const NEARLY: f64 = 1e-6;
 
@@ -52,7 +56,9 @@ impl Usage {
 
     /// Follows a quota that has changed.
     fn obey(&mut self, now: Instant, quota: &Quota) {
-        let rate = quota.rate.map(|rate| (rate.per_second, f64::from(rate.burst)));
+        let rate = quota.rate.map(|rate| {
+            (rate.per_second, f64::from(rate.burst) + rate.per_second * TOLD_EVERY.as_secs_f64())
+        });
         let time = quota.server_time.map(|time| (time.per_second, time.burst.as_secs_f64()));
         for (bucket, wanted) in [(&mut self.rate, rate), (&mut self.time, time)] {
             match (bucket.as_mut(), wanted) {

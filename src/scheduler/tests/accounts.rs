@@ -4,6 +4,7 @@
 use super::model::Waiter;
 use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess, Quota};
+use crate::scheduler::class::TOLD_EVERY;
 use crate::scheduler::{ClassFull, Refusal, Scope};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -97,7 +98,10 @@ pub(super) struct Account {
 
 impl Account {
     fn follow(&mut self, now: Instant, quota: &Quota) {
-        let rate = quota.rate.map(|rate| (rate.per_second, f64::from(rate.burst)));
+        let rate = quota.rate.map(|rate| {
+            let told_late = rate.per_second * TOLD_EVERY.as_secs_f64();
+            (rate.per_second, f64::from(rate.burst) + told_late)
+        });
         let time = quota.server_time.map(|time| (time.per_second, time.burst.as_secs_f64()));
         Fill::follow(&mut self.rate, now, rate);
         Fill::follow(&mut self.time, now, time);
@@ -162,10 +166,10 @@ impl Account {
     }
 
     fn is_too_soon(&self, now: Instant, quota: &Quota, sure: Sure) -> bool {
-        let rejects = quota.rate.is_some_and(|rate| rate.on_excess == Excess::Reject);
-        let is_short =
-            |rate: &Fill| rate.level(now, sure) < (f64::from(self.queued) + 1.0).min(rate.burst);
-        rejects && self.rate.as_ref().is_some_and(is_short)
+        let Some(limit) = quota.rate else { return false };
+        let wanted = f64::from((self.queued + 1).min(limit.burst));
+        let is_short = |rate: &Fill| rate.level(now, sure) < wanted;
+        limit.on_excess == Excess::Reject && self.rate.as_ref().is_some_and(is_short)
     }
 }
 

@@ -344,7 +344,7 @@ fn a_full_allowance_refuses_nobody() {
         let Some(Refusal::RateLimited { retry_after, .. }) = refusal(&mut world) else {
             panic!("one of two is used, and four wait");
         };
-        assert_eq!(retry_after, ms(100), "then nothing is used again");
+        assert!(retry_after > ms(90) && retry_after <= ms(100), "{retry_after:?}: a tenth a token");
     }
 }
 

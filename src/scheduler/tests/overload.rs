@@ -98,14 +98,11 @@ fn who_is_about_to_be_served_is_not_refused_for_those_who_are_gone() {
     let sheddable = of_priority(Priority::Sheddable);
     let mut play = Play::new(limits, &[spec("a", "x", sized(4))], &[sheddable]);
     let of = |clients| Crowd { class: ClassId(1), service: |_| 150_000, ..hasty(clients) };
-    let crowd = play.add(of(8));
     play.add(Crowd { there: ms(0)..ms(4_000), ..of(60) });
-    play.run_until(6_000);
-    assert!(play.class(ClassId(1)).patience.is_some());
-    let before = play.records[crowd].shed();
+    let crowd = play.add(Crowd { there: ms(6_000)..ms(12_000), ..of(8) });
     play.run_until(12_000);
-    let shed = play.records[crowd].shed() - before;
-    assert!(shed <= 3, "{shed} refused");
+    assert!(play.class(ClassId(1)).patience.is_some());
+    assert_eq!(play.records[crowd].shed(), 0);
 }
 
 /// Longer than half of the patience passes between two who are served.

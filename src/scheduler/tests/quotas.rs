@@ -52,6 +52,19 @@ fn a_rate_is_met_in_both_modes() {
     }
 }
 
+/// Time lets them go on every five milliseconds only.
+#[test]
+fn a_rate_without_a_burst_is_met() {
+    for (per_second, wanted) in [(20.0, 200), (50.0, 500), (150.0, 1_500)] {
+        for clients in [1, 20] {
+            let mut play = play(4, within(rated(per_second, 1, Excess::Delay)));
+            let crowd = play.add(of(ONE, clients));
+            play.run_until(11_000);
+            assert_near(play.records[crowd].answered(1_000..11_000), wanted, 1);
+        }
+    }
+}
+
 /// And a class beside it does not notice.
 #[test]
 fn who_is_delayed_delays_nobody_else() {
