@@ -24,6 +24,7 @@ mod regressions;
 mod same_as_direct;
 mod service;
 mod settings;
+mod shares;
 mod shutdown;
 mod startup;
 mod takeover;
