@@ -276,7 +276,7 @@ impl<S: Site> Scheduler<S> {
             let member = self.queue.at(waiter).request.member;
             if self.source_allowance(now, member.class, member.source) == 0 {
                 // Others of its address were served in another pool meanwhile.
-                self.queue.put_aside(waiter);
+                self.queue.put_aside(member);
                 continue;
             }
             let worker = self.queue.at(waiter).request.worker;

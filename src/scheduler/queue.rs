@@ -201,10 +201,16 @@ impl<H> Queue<H> {
         }
     }
 
-    /// Takes somebody out of line whose address turned out to be at its quota.
-    pub(super) fn put_aside(&mut self, index: u32) {
-        self.leave_list(index);
-        self.stand_aside(index);
+    /// Takes those of an address out of a line that turned out to be at its quota: all of them, or one
+    /// who came later would be in line before one who stands aside.
+    pub(super) fn put_aside(&mut self, member: Member) {
+        let is_of_it = |index: &u32| self.at(*index).request.member.source == member.source;
+        let in_line = self.party_of(member).0 as usize;
+        let all: Vec<u32> = self.in_line(member.line).filter(is_of_it).take(in_line).collect();
+        for index in all {
+            self.leave_list(index);
+            self.stand_aside(index);
+        }
     }
 
     /// Whether anybody of this source stands aside.

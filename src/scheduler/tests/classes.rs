@@ -331,6 +331,24 @@ fn a_full_queue_makes_room_for_a_higher_priority() {
     assert_eq!(world.scheduler.class(world.now, critical).queued, 2);
 }
 
+/// Two of an address are in line when it turns out to be at its quota, and only the first is looked at.
+#[test]
+fn who_is_put_aside_stays_in_front_of_its_address() {
+    let mut world = warm(per_address(in_flight(1)), 0);
+    world.ask(A, 5);
+    world.ask_in(A, 3, ONE, 1);
+    world.come(A, 7, seat(1)).expect("no limit");
+    let now = world.now;
+    world.line_up(ClientId(7), WorkerId(0), None, Some(now));
+    world.ask_in(B, 9, ONE, 1);
+    world.connect_all();
+    world.give_back(1);
+    world.give_back(9);
+    world.take_events();
+    world.give_back(2);
+    assert!(matches!(world.take_events()[..], [Event::Granted(ClientId(7), _)]));
+}
+
 /// The pool is busy with others, and nothing of the rate was used: those who wait cannot be the reason.
 #[test]
 fn a_full_allowance_refuses_nobody() {
