@@ -4,11 +4,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "a bench has no worker to lend it a clock")]
 
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pgweir::base::ids::{ClientId, WorkerId};
-use pgweir::config::classes::ClassLimits;
+use pgweir::base::ids::{ClassId, ClientId, PoolId, WorkerId};
+use pgweir::config::classes::{ClassLimits, Quota};
 use pgweir::config::overload::Shed;
 use pgweir::scheduler::{
     Action, HostLimits, Lease, Member, PoolLimits, PoolSpec, Request, Scheduler, Site,
@@ -28,7 +30,8 @@ struct Numbers;
 impl Site for Numbers {
     type Conn = u32;
     type Error = ();
-    type Handle = u64;
+    /// Which member asks.
+    type Handle = usize;
     type Key = ();
 }
 
@@ -42,33 +45,70 @@ struct Host {
 }
 
 impl Host {
+    /// One pool, with so many classes.
     fn new(classes: usize) -> Self {
+        let mut host = Self::empty(Some(SERVERS));
+        let pool = host.add_pool("app");
+        for _ in 0..classes {
+            let class = host.add_class(ClassLimits::default());
+            host.join(pool, class, None);
+        }
+        host.open(SERVERS);
+        host
+    }
+
+    /// One class, in each of so many pools.
+    fn wide(pools: u8, max_connections: Option<u32>) -> Self {
+        let mut host = Self::empty(max_connections);
+        let class = host.add_class(ClassLimits::default());
+        for at in 0..pools {
+            let pool = host.add_pool(&format!("app{at}"));
+            host.join(pool, class, Some(address(at)));
+        }
+        host
+    }
+
+    fn limit(&mut self, limits: ClassLimits) {
+        self.scheduler.set_class(self.now, self.members[0].class, limits);
+    }
+
+    fn empty(max_connections: Option<u32>) -> Self {
         let now = Instant::now();
         let limits = HostLimits {
             down_hold: HOLD,
             login_retry: HOLD,
-            max_connections: Some(SERVERS),
+            max_connections,
             max_queued: 0,
             shed: Shed::Auto,
         };
-        let mut scheduler = Scheduler::new(now, limits, 1);
+        let scheduler = Scheduler::new(now, limits, 1);
+        Self { scheduler, now, members: Vec::new(), next_client: 0 }
+    }
+
+    fn add_pool(&mut self, database: &str) -> PoolId {
         let spec = PoolSpec {
-            database: "app".to_owned(),
+            database: database.to_owned(),
             limits: limits_of_pool(),
             user: "app".to_owned(),
         };
-        let pool = scheduler.add_pool(now, spec);
-        let member = |class| {
-            let class = scheduler.add_class(now, format!("{class}"), ClassLimits::default());
-            scheduler.join(now, pool, class, None).expect("there is no limit")
-        };
-        let members = (0..classes).map(member).collect();
-        let mut host = Self { scheduler, now, members, next_client: 0 };
-        let leases: Vec<_> = (0..SERVERS).map(|_| host.first_lease()).collect();
+        self.scheduler.add_pool(self.now, spec)
+    }
+
+    fn add_class(&mut self, limits: ClassLimits) -> ClassId {
+        self.scheduler.add_class(self.now, "a class".to_owned(), limits)
+    }
+
+    fn join(&mut self, pool: PoolId, class: ClassId, address: Option<IpAddr>) {
+        let joined = self.scheduler.join(self.now, pool, class, address);
+        self.members.push(joined.expect("there is no limit"));
+    }
+
+    /// So many servers are there, and idle.
+    fn open(&mut self, servers: u32) {
+        let leases: Vec<_> = (0..servers).map(|_| self.first_lease()).collect();
         for lease in leases {
-            host.give_back(lease);
+            self.give_back(lease);
         }
-        host
     }
 
     /// Waits, and opens whatever is to be opened, until it is served.
@@ -80,6 +120,7 @@ impl Host {
                     self.scheduler.connected(self.now, Lease { slot, conn: 0 }, (), WORKER);
                 }
                 Action::Grant { lease, .. } => return lease,
+                Action::Close { .. } => {}
                 _ => panic!("nothing else is to be done"),
             }
         }
@@ -91,24 +132,27 @@ impl Host {
     }
 
     /// They come by turns.
-    fn member(&self) -> Member {
-        self.members[usize::try_from(self.next_client).expect("64 bits") % self.members.len()]
+    fn next_member(&self) -> usize {
+        usize::try_from(self.next_client).expect("64 bits") % self.members.len()
     }
 
     fn try_acquire(&mut self) -> Lease<u32> {
-        let (client, member) = (self.client(), self.member());
+        let (member, client) = (self.members[self.next_member()], self.client());
         let lease = self.scheduler.try_acquire(self.now, member, client, WORKER);
         lease.expect("nobody else wants one")
     }
 
     fn enqueue(&mut self) {
-        let (client, member) = (self.client(), self.member());
+        self.enqueue_as(self.next_member());
+    }
+
+    fn enqueue_as(&mut self, at: usize) {
         let request = Request {
-            again: false,
-            client,
+            again: None,
+            client: self.client(),
             deadline: Some(self.now + HOLD),
-            handle: client.0,
-            member,
+            handle: at,
+            member: self.members[at],
             worker: WORKER,
         };
         assert!(self.scheduler.enqueue(self.now, request).is_ok(), "the host works");
@@ -118,10 +162,10 @@ impl Host {
         self.scheduler.give_back(self.now, lease, WORKER);
     }
 
-    /// The server of the waiter who is next.
-    fn granted(&mut self) -> Lease<u32> {
+    /// Who is next, and its server.
+    fn granted(&mut self) -> (usize, Lease<u32>) {
         match self.scheduler.next_action() {
-            Some(Action::Grant { lease, .. }) => lease,
+            Some(Action::Grant { to, lease, .. }) => (to, lease),
             _ => panic!("a server came back, and somebody waits"),
         }
     }
@@ -142,6 +186,14 @@ fn limits_of_pool() -> PoolLimits {
     }
 }
 
+fn address(last: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, last).into()
+}
+
+fn in_flight(max_in_flight: u32) -> Quota {
+    Quota { max_in_flight, ..Quota::default() }
+}
+
 fn nobody_waits(criterion: &mut Criterion) {
     let mut host = Host::new(1);
     criterion.bench_function("acquire and give back, nobody waits", |bencher| {
@@ -153,27 +205,65 @@ fn nobody_waits(criterion: &mut Criterion) {
     });
 }
 
-/// As many always wait: one comes for each who is served.
 fn many_wait(criterion: &mut Criterion) {
     for (waiters, classes) in WAITERS.into_iter().flat_map(|it| CLASSES.map(|other| (it, other))) {
         let mut host = Host::new(classes);
-        let mut leases: Vec<_> = (0..SERVERS).map(|_| host.try_acquire()).collect();
-        let mut slot = leases.pop().expect("there are several servers").slot;
-        for _ in 1..waiters {
-            host.enqueue();
-        }
+        let leases: Vec<_> = (0..SERVERS).map(|_| host.try_acquire()).collect();
         let name = format!("acquire and give back, {waiters} wait in {classes} classes");
-        criterion.bench_function(&name, |bencher| {
-            bencher.iter(|| {
-                // Whoever has waited for long would be refused, and deadlines would pass.
-                host.now += Duration::from_nanos(1);
-                host.enqueue();
-                host.give_back(Lease { slot, conn: 0 });
-                slot = host.granted().slot;
-            });
-        });
+        relay(criterion, &name, &mut host, (leases, waiters));
     }
 }
 
-criterion_group!(benches, nobody_waits, many_wait);
+/// The same, of a class that allows each of a hundred addresses one server.
+fn many_addresses_wait(criterion: &mut Criterion) {
+    let mut host = Host::empty(Some(SERVERS));
+    let pool = host.add_pool("app");
+    let class = host.add_class(ClassLimits { per_address: in_flight(1), ..ClassLimits::default() });
+    (0..100).for_each(|last| host.join(pool, class, Some(address(last))));
+    let leases: Vec<_> = (0..SERVERS).map(|_| host.first_lease()).collect();
+    let name = "acquire and give back, 2000 wait from 100 addresses with quotas";
+    relay(criterion, name, &mut host, (leases, 2000));
+}
+
+/// A class that may have four servers wants one in each of so many pools: beside idle ones in all of
+/// them, and where there are four for all.
+fn many_pools_wait(criterion: &mut Criterion) {
+    for pools in [1, 10, 100] {
+        for (beside, max_connections) in [("idle servers", None), ("none", Some(SERVERS))] {
+            let mut host = Host::wide(pools, max_connections);
+            host.open(max_connections.unwrap_or(u32::from(pools).max(SERVERS)));
+            let quota = in_flight(SERVERS);
+            host.limit(ClassLimits { quota, ..ClassLimits::default() });
+            let leases: Vec<_> = (0..SERVERS).map(|_| host.first_lease()).collect();
+            let name = format!("a class limited over {pools} pools, beside {beside}, 2000 wait");
+            relay(criterion, &name, &mut host, (leases, 2000));
+        }
+    }
+}
+
+/// As many always wait: who is served asks again, and the servers come back by turns.
+fn relay(
+    criterion: &mut Criterion,
+    name: &str,
+    host: &mut Host,
+    (leases, waiters): (Vec<Lease<u32>>, u64),
+) {
+    let mut slots: VecDeque<_> = leases.into_iter().map(|lease| lease.slot).collect();
+    for _ in 0..waiters {
+        host.enqueue();
+    }
+    criterion.bench_function(name, |bencher| {
+        bencher.iter(|| {
+            // Whoever has waited for long would be refused, and deadlines would pass.
+            host.now += Duration::from_nanos(1);
+            let slot = slots.pop_front().expect("there are several servers");
+            host.give_back(Lease { slot, conn: 0 });
+            let (served, lease) = host.granted();
+            slots.push_back(lease.slot);
+            host.enqueue_as(served);
+        });
+    });
+}
+
+criterion_group!(benches, nobody_waits, many_wait, many_addresses_wait, many_pools_wait);
 criterion_main!(benches);

@@ -111,3 +111,27 @@ fn a_class_has_so_many_clients_and_so_has_each_address() {
         assert_eq!(clients[0].value("select 1").await, "1");
     });
 }
+
+#[test]
+fn clients_of_ipv6_are_known_by_their_address() {
+    run(async {
+        let settings = with_console(Settings::new())
+            .set("listen_addr", ["127.0.0.1", "::1"])
+            .class("six", "match = { client = '::/64' }\nper_address = { max_clients = 2 }")
+            .class("four", "match = { client = '127.0.0.0/8' }");
+        let rig = Rig::start(settings).await;
+        let mut console = Console::open(&rig).await;
+        let (six, four) = (Login::to(&rig.proxy.over_ipv6()), Login::to(rig.address()));
+        let mut clients = [six.connect().await, six.connect().await, four.connect().await];
+        for client in &mut clients {
+            assert_eq!(client.value("select 1").await, "1");
+        }
+        assert_eq!(console.number("six", "clients").await, 2);
+        assert_eq!(console.number("four", "clients").await, 1);
+        let error = six.error().await;
+        assert_eq!(error.shown(), "E(FATAL 53300)");
+        assert_eq!(error.message(), "sorry, too many clients already (per_address.max_clients)");
+        drop(clients);
+        eventually("the next may come", async || six.attempt().await.ok()).await;
+    });
+}

@@ -26,6 +26,7 @@ mod reload;
 mod same_as_direct;
 mod service;
 mod settings;
+mod shares;
 mod shutdown;
 mod startup;
 mod takeover;

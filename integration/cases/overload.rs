@@ -1,16 +1,20 @@
 //! More clients than servers: who gets an answer in time, and at what price. What is measured exactly,
 //! and beside PgBouncer, is in `benches/proxy/overload`; here is what holds on any machine.
+//!
+//! Each bound has the bar of that bench beside it, and the worst of seven runs on two cores that had four
+//! times as much to do as they could.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::harness::console::{Console, with_console};
 use crate::harness::crowd::{Crowd, Tally, Transaction, unleash, unleash_while};
 use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
-use crate::harness::time::run;
+use crate::harness::time::{Watch, run};
 
 const POOL_SIZE: u32 = 4;
 const SHORT: &str = "select pg_sleep(0.01)";
@@ -50,7 +54,8 @@ fn who_can_be_served_in_time_is_neither_refused_nor_given_up() {
         let [Tally { refused, given_up, .. }] = tallies[..] else { panic!("one crowd") };
         assert_eq!((refused, given_up), (0, 0), "nobody had to give up, so nothing is shed");
         let goodput = tallies[0].rate(&(ms(500)..ms(3000)));
-        assert!(goodput > 0.75 * possible, "{goodput}/s of {possible}/s");
+        // Bar 0.95, seen 0.97.
+        assert!(goodput > 0.85 * possible, "{goodput}/s of {possible}/s");
     });
 }
 
@@ -60,28 +65,45 @@ fn a_surge_is_over_when_it_is_over() {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
         let possible = capacity(&rig, SHORT).await;
         let login = Login::to(rig.address());
-        let base = Crowd::new(&login, 30, SHORT, ms(6000));
-        let surge = Crowd::new(&login, 270, SHORT, ms(6000)).active(ms(1000)..ms(3000));
+        let base = Crowd::new(&login, 30, SHORT, ms(4500));
+        let surge = Crowd::new(&login, 270, SHORT, ms(4500)).active(ms(1000)..ms(3000));
         let tallies = unleash(&[base, surge]).await;
-        // The last of the surge may wait for half a second longer.
-        let after = ms(3000)..ms(6000);
-        assert!(reaches(&tallies, 0.75 * possible, &after), "never again {possible}/s");
+        // Half a second that begins within a second of its end. Bar 0.95, seen 0.99.
+        let after = ms(3000)..ms(4500);
+        assert!(reaches(&tallies, 0.85 * possible, &after), "never again {possible}/s");
     });
+}
+
+/// First come, first served, they would all wait for longer than half a second, and nobody would be there
+/// any more.
+async fn overloaded_by(clients: u32) {
+    let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
+    let possible = capacity(&rig, SHORT).await;
+    let crowd = Crowd::new(&Login::to(rig.address()), clients.into(), SHORT, ms(5000));
+    let counted = ms(2000)..ms(5000);
+    let tally = unleash(&[crowd]).await.pop().expect("one crowd");
+    // Bar 0.95, seen 0.88.
+    let goodput = tally.rate(&counted);
+    assert!(goodput > 0.8 * possible, "{goodput}/s of {possible}/s");
+    // Bar 500 ms, which is all that these clients wait; seen 411.
+    let slow = tally.percentile(99, &counted);
+    assert!(slow < ms(470), "{slow:?} for 99 %");
+    // Bar: a twentieth of PgBouncer's, which is about one for each. Seen half of that.
+    let given_up = tally.given_up;
+    assert!(
+        given_up < clients as usize,
+        "{given_up} had to give up: that many is no learning any more"
+    );
 }
 
 #[test]
 fn an_overload_costs_neither_goodput_nor_sessions() {
-    run(async {
-        let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
-        let possible = capacity(&rig, SHORT).await;
-        // First come, first served, they would all wait for 750 ms, and nobody would be there any more.
-        let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(5000));
-        let tallies = unleash(&[crowd]).await;
-        let goodput = tallies[0].rate(&(ms(2000)..ms(5000)));
-        assert!(goodput > 0.75 * possible, "{goodput}/s of {possible}/s");
-        let given_up = tallies[0].given_up;
-        assert!(given_up < 600, "{given_up} had to give up: that many is no learning any more");
-    });
+    run(overloaded_by(300));
+}
+
+#[test]
+fn twice_the_overload_costs_no_more() {
+    run(overloaded_by(600));
 }
 
 #[test]
@@ -96,7 +118,10 @@ fn long_and_short_transactions_share_an_overload() {
         let tallies = unleash(&crowds).await;
         let counted = ms(2500)..ms(6000);
         let busy = tallies[0].rate(&counted) * 0.001 + tallies[1].rate(&counted) * 0.2;
-        assert!(busy > 0.65 * f64::from(POOL_SIZE), "{busy} of {POOL_SIZE} servers of use");
+        // Bar 0.95 of what is possible, which is less than all: a transaction of 1 ms takes longer. Seen 0.79.
+        assert!(busy > 0.7 * f64::from(POOL_SIZE), "{busy} of {POOL_SIZE} servers of use");
+        let slow = tallies[0].percentile(99, &counted);
+        assert!(slow < ms(470), "{slow:?} for 99 % of the short");
     });
 }
 
@@ -105,18 +130,20 @@ fn a_frozen_postgres_is_made_full_use_of_once_it_thaws() {
     run(async {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
         let possible = capacity(&rig, SHORT).await;
-        let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(8000));
+        let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(7500));
         let tallies = unleash_while(&[crowd], async || {
             sleep(ms(2000)).await;
             rig.postgres.freeze();
-            sleep(ms(2000)).await;
+            sleep(ms(3000)).await;
             rig.postgres.thaw();
         })
         .await;
-        let after = ms(4000)..ms(8000);
-        assert!(reaches(&tallies, 0.75 * possible, &after), "never again {possible}/s");
+        // Half a second that begins within two of the thaw. Bar 0.95, seen 0.98.
+        let after = ms(5000)..ms(7500);
+        assert!(reaches(&tallies, 0.85 * possible, &after), "never again {possible}/s");
+        // Bar: a twentieth of PgBouncer's, about one for each. Seen 176.
         let given_up = tallies[0].given_up;
-        assert!(given_up < 1200, "{given_up} had to give up: a storm");
+        assert!(given_up < 350, "{given_up} had to give up: a storm");
     });
 }
 
@@ -143,16 +170,14 @@ fn three_hundred_neighbours_do_not_keep_four_clients_waiting() {
         let counted = ms(1000)..ms(4000);
         let modest = patient(&rig, "app", 4, "select pg_sleep(0.002)", counted.end);
         let loud = patient(&rig, "other", 300, "select pg_sleep(0.05)", counted.end);
-        let alone = unleash(std::slice::from_ref(&modest)).await[0].rate(&counted);
+        let alone = unleash(std::slice::from_ref(&modest)).await.pop().expect("one crowd");
         let tallies = unleash(&[modest, loud]).await;
-        let beside = tallies[0].rate(&counted);
-        assert!(beside > 0.5 * alone, "{beside}/s, and {alone}/s alone");
-        let slow = tallies[0].answers.iter().filter(|(_, took)| *took > ms(60)).count();
-        assert!(
-            slow * 50 < tallies[0].answers.len(),
-            "{slow} of {} waited",
-            tallies[0].answers.len()
-        );
+        let [beside, alone_rate] = [&tallies[0], &alone].map(|tally| tally.rate(&counted));
+        // Bar 0.8, seen 0.8.
+        assert!(beside > 0.65 * alone_rate, "{beside}/s, and {alone_rate}/s alone");
+        // Bar three times, seen twice; and a pause of the machine.
+        let [slow, before] = [&tallies[0], &alone].map(|tally| tally.percentile(99, &counted));
+        assert!(slow < 3 * before + ms(20), "{slow:?} for 99 %, and {before:?} alone");
         let loud = tallies[1].rate(&counted);
         assert!(loud > 0.5 * 10.0 / 0.05, "the neighbours get the rest, not {loud}/s");
     });
@@ -161,7 +186,7 @@ fn three_hundred_neighbours_do_not_keep_four_clients_waiting() {
 #[test]
 fn server_time_is_shared_by_weight() {
     run(async {
-        let settings = shared(POOL_SIZE)
+        let settings = with_console(shared(POOL_SIZE))
             .class("heavy", "match = { user = 'app' }\nweight = 3")
             .class("light", "match = { user = 'other' }\nweight = 1");
         let rig = Rig::start(settings).await;
@@ -170,9 +195,22 @@ fn server_time_is_shared_by_weight() {
             patient(&rig, "app", 20, SHORT, counted.end),
             patient(&rig, "other", 20, "select pg_sleep(0.04)", counted.end),
         ];
-        let tallies = unleash(&crowds).await;
-        let ratio = tallies[0].rate(&counted) * 0.01 / (tallies[1].rate(&counted) * 0.04);
-        assert!((2.4..3.6).contains(&ratio), "{ratio} to 1, not 3");
+        let mut console = Console::open(&rig).await;
+        let mut had = [[0.0; 2]; 2];
+        let watch = Watch::start();
+        unleash_while(&crowds, async || {
+            for (had, at) in had.iter_mut().zip([counted.start, ms(4800)]) {
+                sleep(at.saturating_sub(watch.elapsed())).await;
+                for (had, class) in had.iter_mut().zip(["heavy", "light"]) {
+                    let seconds = console.text(class, "server_seconds").await;
+                    *had = seconds.and_then(|text| text.parse().ok()).expect("seconds");
+                }
+            }
+        })
+        .await;
+        let ratio = (had[1][0] - had[0][0]) / (had[1][1] - had[0][1]);
+        // Bar 5 %, seen 3.0005.
+        assert!((2.85..3.15).contains(&ratio), "{ratio} to 1, not 3");
     });
 }
 
@@ -185,7 +223,8 @@ fn who_idles_in_transactions_pays_for_it() {
         let hog = patient(&rig, "other", 20, Transaction::Idle(ms(100)), counted.end);
         let alone = unleash(std::slice::from_ref(&modest)).await[0].rate(&counted);
         let beside = unleash(&[modest, hog]).await[0].rate(&counted);
-        assert!(beside > 0.7 * 0.5 * alone, "{beside}/s, and {alone}/s alone");
+        // Bar 0.9 of its half, seen 0.96.
+        assert!(beside > 0.85 * 0.5 * alone, "{beside}/s, and {alone}/s alone");
     });
 }
 
@@ -199,7 +238,8 @@ async fn under_quota(on_excess: &str) -> Tally {
     let crowd = patient(&rig, "app", 20, "select pg_sleep(0.001)", ms(3000));
     let tally = unleash(&[crowd]).await.pop().expect("one crowd");
     let answered = tally.rate(&(ms(0)..ms(3000))) * 3.0;
-    assert!((225.0..275.0).contains(&answered), "{answered} transactions, not 250");
+    // Bar 2 %, seen 1 of 250.
+    assert!((245.0..=255.0).contains(&answered), "{answered} transactions, not 250");
     assert_eq!(tally.given_up, 0, "everybody keeps their session");
     tally
 }

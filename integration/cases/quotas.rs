@@ -216,3 +216,63 @@ fn server_time_is_rationed() {
         assert!(took < Duration::from_millis(4_500), "{took:?}");
     });
 }
+
+/// Another address is not concerned, in each of these.
+fn elsewhere(rig: &Rig) -> Login {
+    Login::to(&rig.proxy.unix).with("application_name", "batch")
+}
+
+#[test]
+fn an_address_has_so_many_that_wait() {
+    run(async {
+        let rig = rig_with("max_in_flight = 1\nper_address = { max_queued = 1 }").await;
+        let mut console = Console::open(&rig).await;
+        let login = batch(&rig);
+        let (mut holder, mut waiter) = (login.connect().await, login.connect().await);
+        let (mut refused, mut other) = (login.connect().await, elsewhere(&rig).connect().await);
+        holder.query("begin").await;
+        waiter.send(Batch::new().query("select 'waited'")).await;
+        console.wait_for("batch", "queued", 1).await;
+        let error = refused.error("select 1").await;
+        assert_eq!(error.field(b'R').as_deref(), Some("pooler_queue_full"));
+        other.send(Batch::new().query("select 'let in'")).await;
+        console.wait_for("batch", "queued", 2).await;
+        holder.query("commit").await;
+        assert_eq!(waiter.answer().await[1], "D(waited)");
+        assert_eq!(other.answer().await[1], "D(let in)");
+    });
+}
+
+#[test]
+fn an_address_has_a_rate_of_its_own() {
+    run(async {
+        let rate = "transactions_per_second = 0.01, burst = 3, on_excess = 'reject'";
+        let rig = rig_with(&format!("per_address = {{ {rate} }}")).await;
+        let (mut one, mut two) = (batch(&rig).connect().await, batch(&rig).connect().await);
+        time_for(&mut one, 2).await;
+        time_for(&mut two, 1).await;
+        let error = two.error("select 1").await;
+        assert_eq!(error.field(b'R').as_deref(), Some("pooler_rate_limit"));
+        time_for(&mut elsewhere(&rig).connect().await, 3).await;
+        // Whoever connects anew is of the same address still.
+        drop((one, two));
+        let error = batch(&rig).connect().await.error("select 1").await;
+        assert_eq!(error.field(b'R').as_deref(), Some("pooler_rate_limit"));
+    });
+}
+
+#[test]
+fn server_time_is_rationed_for_an_address() {
+    run(async {
+        let rig = rig_with("per_address = { server_seconds_per_second = 0.1 }").await;
+        let mut console = Console::open(&rig).await;
+        let mut client = batch(&rig).connect().await;
+        // Six times what it may save.
+        client.query("select pg_sleep(0.6)").await;
+        client.send(Batch::new().query("select 'in the end'")).await;
+        console.wait_for("batch", "queued", 1).await;
+        time_for(&mut elsewhere(&rig).connect().await, 5).await;
+        assert_eq!(console.number("batch", "queued").await, 1, "it pays for five seconds");
+        assert_eq!(client.answer().await[1], "D(in the end)");
+    });
+}

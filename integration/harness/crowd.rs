@@ -84,6 +84,14 @@ impl Tally {
         f64::from(u32::try_from(count).expect("a test is short"))
             / span.end.saturating_sub(span.start).as_secs_f64()
     }
+
+    /// So long or shorter took this share, in percent, of the answers.
+    pub(crate) fn percentile(&self, percent: usize, span: &Range<Duration>) -> Duration {
+        let answers = self.answers.iter().filter(|(at, _)| span.contains(at));
+        let mut took: Vec<_> = answers.map(|(_, took)| *took).collect();
+        took.sort_unstable();
+        took.get(took.len() * percent / 100).copied().expect("there are answers")
+    }
 }
 
 /// Lets all crowds loose at the same time, once everybody has logged in; a tally for each.

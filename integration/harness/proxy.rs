@@ -1,7 +1,7 @@
 //! The proxy under test, with a Postgres behind it. `PGWEIR_TEST_TARGET=pgbouncer` or `direct` puts
 //! PgBouncer or nothing in its place: to see that a test is right before blaming the proxy.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -156,6 +156,12 @@ impl Proxy {
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.process.as_mut()?.ended()
+    }
+
+    /// Where it listens on TCP if it listens on `::1`.
+    pub(crate) fn over_ipv6(&self) -> Address {
+        let Address::Tcp(address) = self.address else { panic!("it listens on TCP") };
+        Address::Tcp(SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())))
     }
 
     pub(crate) fn process(&self) -> &Process {

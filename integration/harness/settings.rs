@@ -142,11 +142,13 @@ impl Settings {
 
     pub(crate) fn toml(&self, places: &Places<'_>) -> String {
         let mut text = format!(
-            "[proxy]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {}\nunix_socket_dir = \"{}\"\n\
-             workers = 2\n",
+            "[proxy]\nlisten_port = {}\nunix_socket_dir = \"{}\"\nworkers = 2\n",
             places.listen_port,
             places.directory.display()
         );
+        if !self.proxy.contains_key("listen_addr") {
+            text.push_str("listen_addr = \"127.0.0.1\"\n");
+        }
         if !self.proxy.contains_key("http_addr") {
             text.push_str("http_addr = \"\"\n");
         }

@@ -381,8 +381,7 @@ async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
         tokio::time::sleep(if main.now() < paced_until { PACE } else { TICK }).await;
         main.wake();
         // Asked before anybody is let go on: afterwards nobody may be left who waits.
-        let is_pacing = registry.door.is_pacing() || registry.hosts().any(|host| host.is_pacing());
-        if is_pacing {
+        if is_pacing(registry) {
             paced_until = main.now() + PACE_FOR;
         }
         registry.door.tick(main.now());
@@ -402,8 +401,17 @@ async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
         if ticks.is_multiple_of(TICKS_TO_SWEEP) {
             registry.sweep(&main);
         }
+        // And now it may be known how long they wait.
+        if is_pacing(registry) {
+            paced_until = main.now() + PACE_FOR;
+        }
         shared.console.tick(main.now());
     }
+}
+
+/// Whether somebody waits for whom time decides.
+fn is_pacing(registry: &Registry) -> bool {
+    registry.door.is_pacing() || registry.hosts().any(|host| host.is_pacing())
 }
 
 /// Waits until no server is in use, but not for ever.

@@ -18,6 +18,7 @@ pub struct Waiting {
     ticket: Ticket,
     client: ClientId,
     member: Member,
+    since: Instant,
     deadline: Option<Instant>,
     is_over: bool,
 }
@@ -36,7 +37,7 @@ impl Pool {
         deadline: Option<Instant>,
     ) -> Result<Waiting, Refusal> {
         let handle = Arc::clone(mailbox);
-        let request = Request { client, member, worker: worker.id, deadline, handle, again: false };
+        let request = Request { client, member, worker: worker.id, deadline, handle, again: None };
         let ticket = self.enqueue(worker, request)?;
         Ok(Waiting {
             pool: Arc::clone(self),
@@ -45,6 +46,7 @@ impl Pool {
             ticket,
             client,
             member,
+            since: worker.now(),
             deadline,
             is_over: false,
         })
@@ -81,7 +83,7 @@ impl Waiting {
                 worker: self.worker.id,
                 deadline: self.deadline,
                 handle: Arc::clone(&self.mailbox),
-                again: true,
+                again: Some(self.since),
             };
             match self.pool.enqueue(&self.worker, request) {
                 Ok(ticket) => (self.ticket, self.is_over) = (ticket, false),

@@ -29,6 +29,10 @@ const STEP: f64 = 0.1;
 /// It has to start somewhere, in seconds.
 const LEAST_HOLD: f64 = 1e-4;
 
+/// While somebody waits for a rate, the time is told every 5 ms, or somewhat later. What a rate
+/// brings meanwhile is kept beyond the burst, or one without would lose a part of every interval.
+pub(super) const TOLD_EVERY: Duration = Duration::from_millis(8);
+
 /// Rounding must not keep a whole token from being one.
 const NEARLY: f64 = 1e-6;
 
@@ -52,7 +56,9 @@ impl Usage {
 
     /// Follows a quota that has changed.
     fn obey(&mut self, now: Instant, quota: &Quota) {
-        let rate = quota.rate.map(|rate| (rate.per_second, f64::from(rate.burst)));
+        let rate = quota.rate.map(|rate| {
+            (rate.per_second, f64::from(rate.burst) + rate.per_second * TOLD_EVERY.as_secs_f64())
+        });
         let time = quota.server_time.map(|time| (time.per_second, time.burst.as_secs_f64()));
         for (bucket, wanted) in [(&mut self.rate, rate), (&mut self.time, time)] {
             match (bucket.as_mut(), wanted) {
@@ -109,8 +115,9 @@ impl Usage {
     /// How long until one more may begin, if its rate forbids it and says that it is to be refused.
     pub(super) fn too_soon(&self, now: Instant, quota: &Quota) -> Option<Duration> {
         let (bucket, rate) = (self.rate.as_ref()?, quota.rate?);
-        // Those who wait for a server will take a token each.
-        let wanted = f64::from(self.queued) + 1.0;
+        // Those who wait for a server will take a token each. But as long as nothing is used, it is not
+        // the rate that keeps them, however many they are.
+        let wanted = f64::from(self.queued.saturating_add(1).min(rate.burst));
         let is_over = rate.on_excess == Excess::Reject && bucket.level(now) + NEARLY < wanted;
         is_over.then(|| bucket.time_to(now, wanted))
     }
@@ -189,7 +196,12 @@ impl Class {
 
     /// Whether a server that comes back may let somebody go on who waits elsewhere.
     pub(super) fn is_limited(&self) -> bool {
-        limits_servers(&self.limits.quota) || limits_servers(&self.limits.per_address)
+        limits_servers(&self.limits.quota) || self.limits_addresses()
+    }
+
+    /// The same, where it counts against an address.
+    pub(super) fn limits_addresses(&self) -> bool {
+        limits_servers(&self.limits.per_address)
     }
 
     /// How long a server is held at most, but for one time in twenty.

@@ -114,6 +114,10 @@ impl<S: Site> Scheduler<S> {
         if host.is_full() && host.idle == 0 {
             return None;
         }
+        // So is this, where classes are at their quota in many pools.
+        if !self.queue.fronts.hungry().iter().any(|class| self.class_allowance(now, *class) > 0) {
+            return None;
+        }
         let mut first: Option<(Rank, PoolId, Victims)> = None;
         for &pool in self.queue.hungry() {
             let Some(rank) = self.unprovided(now, pool) else { continue };
@@ -217,6 +221,11 @@ impl<S: Site> Scheduler<S> {
         // Never trade a server that works for one that may not be had.
         let is_safe = !self.host.is_troubled() && !self.of(busy).login.is_troubled();
         if !is_safe || !self.may_connect(now) {
+            return None;
+        }
+        // Its place must be what others lack.
+        let is_full = |group| self.slots.groups.of(group).is_full();
+        if !self.slots.groups_of(busy).into_iter().any(is_full) {
             return None;
         }
         if self.queue.hungry().iter().all(|pool| *pool == busy) {

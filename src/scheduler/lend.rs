@@ -75,7 +75,7 @@ impl<S: Site> Scheduler<S> {
         now: Instant,
         request: Request<S::Handle>,
     ) -> Result<Ticket, (S::Handle, Refusal<S::Error>)> {
-        let (member, again) = (request.member, request.again);
+        let (member, again) = (request.member, request.again.is_some());
         let pool = self.queue.line(member.line).pool;
         self.of_mut(pool).wanted_at = Some(now);
         let retry = self.limits.login_retry;
@@ -157,7 +157,7 @@ impl<S: Site> Scheduler<S> {
             let freed = self.end_hold(now, slot.index);
             self.slots.vacate(now, slot.index);
             self.gone(slot.pool);
-            self.unblock(now, freed);
+            self.unblock(now, slot.pool, freed);
             self.settle(now, slot.pool);
         }
     }
@@ -211,7 +211,7 @@ impl<S: Site> Scheduler<S> {
             self.slots.put(now, lease, home);
         } else if let Some(why) = self.unwanted(now, slot) {
             self.close(now, lease, why);
-            self.unblock(now, freed);
+            self.unblock(now, slot.pool, freed);
             return self.settle(now, slot.pool);
         } else if !self.queue.is_empty()
             // A server that has just arrived has served nobody yet: it is not closed for others.
@@ -220,7 +220,7 @@ impl<S: Site> Scheduler<S> {
         {
             self.close(now, lease, CloseReason::Evicted);
             self.connect(now, starving);
-            self.unblock(now, freed);
+            self.unblock(now, slot.pool, freed);
             return self.settle(now, slot.pool);
         } else {
             self.slots.put(now, lease, home);
@@ -229,7 +229,7 @@ impl<S: Site> Scheduler<S> {
             }
         }
         // Those of the same class first, in order of arrival: they waited for just that.
-        self.unblock(now, freed);
+        self.unblock(now, slot.pool, freed);
         if !self.queue.is_empty() {
             self.serve(now, slot.pool);
             self.grow(now);
@@ -276,7 +276,7 @@ impl<S: Site> Scheduler<S> {
             let member = self.queue.at(waiter).request.member;
             if self.source_allowance(now, member.class, member.source) == 0 {
                 // Others of its address were served in another pool meanwhile.
-                self.queue.put_aside(waiter);
+                self.queue.put_aside(member);
                 continue;
             }
             let worker = self.queue.at(waiter).request.worker;
@@ -303,6 +303,7 @@ impl<S: Site> Scheduler<S> {
         let Request { client, handle, member, .. } = next.request;
         self.classes.of_mut(member.class).patience.was_there(delay);
         self.dequeued(member);
+        self.queue.parties.of_mut(member).served_at = Some(now);
         let lease = self.lend(now, index, client, member, delay);
         self.actions.push_back(Action::Grant { to: handle, lease, waited: delay });
     }
@@ -334,6 +335,7 @@ impl<S: Site> Scheduler<S> {
             *virtual_time = virtual_time.max(had);
         }
         self.use_kept(now, member.line);
+        self.of_mut(pool).lent_at = Some(now);
         let lease = self.slots.take(now, index, Some(client));
         self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });
         lease
@@ -385,7 +387,7 @@ impl<S: Site> Scheduler<S> {
         });
         self.slots.vacate(now, slot.index);
         self.gone(slot.pool);
-        self.unblock(now, freed);
+        self.unblock(now, slot.pool, freed);
         self.settle(now, slot.pool);
     }
 
@@ -415,30 +417,37 @@ impl<S: Site> Scheduler<S> {
         })
     }
 
-    /// Lets those go on whom the quota kept back that a server which came back counted against.
-    fn unblock(&mut self, now: Instant, freed: Option<ClassId>) {
-        if let Some(class) = freed {
+    /// Lets those go on whom the quota kept back that a server of `pool` which came back counted against.
+    fn unblock(&mut self, now: Instant, pool: PoolId, freed: Option<ClassId>) {
+        let Some(class) = freed else { return };
+        // Mostly there is no idle server but the one that came back.
+        if self.slots.host_counts().idle > self.slots.counts(pool).idle {
             self.serve_class(now, class);
-            self.grow(now);
+        } else {
+            self.serve(now, pool);
         }
+        self.grow(now);
     }
 
     /// Serves every pool that somebody of this class waits for, who came first first.
     pub(super) fn serve_class(&mut self, now: Instant, class: ClassId) {
+        if let [line] = self.classes.of(class).lines[..] {
+            return self.serve(now, self.queue.line(line).pool);
+        }
         let mut served = 0;
         while self.class_allowance(now, class) > 0
-            && let Some((arrival, line)) = self.next_line(class, served)
+            && let Some((arrival, pool)) = self.next_of(class, served)
         {
-            self.serve(now, self.queue.line(line).pool);
+            self.serve(now, pool);
             served = arrival;
         }
     }
 
-    /// The line of a class with the first to come of those who came after.
-    fn next_line(&self, class: ClassId, after: u64) -> Option<(u64, u32)> {
-        let lines = self.classes.of(class).lines.iter().copied();
-        let firsts = lines.filter_map(|line| Some((self.queue.first_arrival(line)?, line)));
-        firsts.filter(|(arrival, _)| *arrival > after).min()
+    /// The next pool with an idle server that somebody of a class waits for: the first came after this.
+    fn next_of(&self, class: ClassId, after: u64) -> Option<(u64, PoolId)> {
+        let fronts = self.queue.fronts.after(class, after);
+        let mut pools = fronts.map(|(arrival, line)| (arrival, self.queue.line(line).pool));
+        pools.find(|(_, pool)| self.slots.counts(*pool).idle > 0)
     }
 
     /// Lets those of an address get in line who stood aside and need not any more. Answers with

@@ -39,16 +39,18 @@
 //!
 //! # Map
 //!
-//! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who is not served at all.
-//! [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and new limits bring
-//! about; [`pause`] and [`renew`]: and what operators do. [`look`] and [`strain`]: what others may see of it, and
-//! the state of a pool. Below these: [`slots`] and [`caps`]; [`queue`] with the [`flow`] of each line and what it had of [late](recent); [`class`] with its buckets, its
-//! [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
+//! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who
+//! is not served at all. [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and
+//! new limits bring about; [`pause`] and [`renew`]: and what operators do. [`look`] and [`strain`]: what
+//! others may see of it, and the state of a pool. Below these: [`slots`] and [`caps`]; [`queue`] with the
+//! [`flow`] of each line, what it had of [late](recent), and the [`fronts`] of each class; [`class`] with
+//! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod caps;
 mod class;
 mod counters;
 mod flow;
+mod fronts;
 mod grow;
 mod health;
 mod held;
@@ -57,6 +59,7 @@ mod lend;
 mod list;
 pub mod logins;
 mod look;
+mod parties;
 mod patience;
 mod pause;
 mod queue;
@@ -105,6 +108,8 @@ struct Pool<E> {
     limits: PoolLimits,
     /// When somebody last had to wait here, or was expected to.
     wanted_at: Option<Instant>,
+    /// When a server of it was last lent.
+    lent_at: Option<Instant>,
     login: Reach<E>,
     /// By priority, where the last line that was served in turn stood: see [`flow::Share`].
     virtual_time: [f64; 3],
@@ -163,6 +168,7 @@ impl<S: Site> Scheduler<S> {
         self.pools.push(Pool {
             limits: spec.limits.clone(),
             wanted_at: None,
+            lent_at: None,
             login,
             virtual_time: [0.0; 3],
             passed_over: PassedOver::default(),
@@ -209,7 +215,7 @@ impl<S: Site> Scheduler<S> {
     ) -> Member {
         let address = address.map(|address| address.to_canonical());
         let source = self.classes.join(now, class, address);
-        self.queue.fit_sources(self.classes.sources());
+        self.queue.parties.fit(self.classes.sources());
         let lines = &self.classes.of(class).lines;
         let known = lines.iter().copied().find(|line| self.queue.line(*line).pool == pool);
         let line = known.unwrap_or_else(|| {

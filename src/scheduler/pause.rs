@@ -143,8 +143,8 @@ impl<S: Site> Scheduler<S> {
             return halt.is_paused;
         }
         for waiter in self.queue.in_line(line).map(|index| self.queue.at(index)) {
-            // Those who came back to the front arrived after some who stand behind them.
-            if self.was_halted(pool, waiter) || !waiter.request.again {
+            // Those who came back to the front may have come after some who stand behind them.
+            if self.was_halted(pool, waiter) || waiter.request.again.is_none() {
                 return self.was_halted(pool, waiter);
             }
         }

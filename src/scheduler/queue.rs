@@ -8,7 +8,9 @@
 //! - `hungry` has each pool with somebody in line once; so has a pool's `hungry` its lines.
 
 use super::flow::Flow;
+use super::fronts::Fronts;
 use super::list::{Linked, Links, List};
+use super::parties::Parties;
 use super::terms::{Member, Request, Ticket};
 use crate::base::ids::{ClassId, ClientId, PoolId};
 use std::collections::BTreeMap;
@@ -19,8 +21,6 @@ const FIRST_ARRIVAL: u64 = 1 << 63;
 
 /// The list of a line.
 const LINE: usize = 0;
-/// The list of those of one address who stand aside.
-const ASIDE: usize = 1;
 
 pub(super) struct Waiter<H> {
     pub(super) arrival: u64,
@@ -52,6 +52,8 @@ pub(super) struct Line {
     pub(super) class: ClassId,
     pub(super) flow: Flow,
     list: List<LINE>,
+    /// When the first in it came, as `fronts` knows it.
+    front: Option<u64>,
     /// Where in its pool's `hungry` this line is.
     hungry_at: usize,
 }
@@ -67,23 +69,14 @@ struct Pool {
     waiting: u32,
 }
 
-/// Those of one source (an address in a class) in one line.
-///
-/// Each line by itself: who waits for a pool that is full keeps nobody of its address from another.
-struct Party {
-    line: u32,
-    aside: List<ASIDE>,
-    in_line: u32,
-}
-
 pub(super) struct Queue<H> {
     places: Vec<Place<H>>,
     free: Vec<u32>,
     lines: Vec<Line>,
     pools: Vec<Pool>,
-    /// By source.
-    parties: Vec<Vec<Party>>,
+    pub(super) parties: Parties,
     hungry: Vec<PoolId>,
+    pub(super) fronts: Fronts,
     next_arrival: u64,
     next_front: u64,
     /// Nobody's deadline is before this one. It may be early: who leaves does not move it.
@@ -99,8 +92,9 @@ impl<H> Queue<H> {
             free: Vec::new(),
             lines: Vec::new(),
             pools: Vec::new(),
-            parties: Vec::new(),
+            parties: Parties::default(),
             hungry: Vec::new(),
+            fronts: Fronts::default(),
             next_arrival: FIRST_ARRIVAL,
             next_front: FIRST_ARRIVAL - 1,
             next_deadline: None,
@@ -115,30 +109,12 @@ impl<H> Queue<H> {
 
     pub(super) fn add_line(&mut self, now: Instant, pool: PoolId, class: ClassId) -> u32 {
         let flow = Flow::new(now);
-        self.lines.push(Line { pool, class, flow, list: List::new(), hungry_at: 0 });
+        let others = self.lines.iter().zip(0..).filter(|(other, _)| other.class == class);
+        self.fronts.add_line(class, others.filter_map(|(other, line)| Some((other.front?, line))));
+        self.lines.push(Line { pool, class, flow, list: List::new(), front: None, hungry_at: 0 });
         let line = u32::try_from(self.lines.len() - 1).expect("fewer lines than memory");
         self.pools[pool.0 as usize].lines.push(line);
         line
-    }
-
-    /// So many sources may be named from now on.
-    pub(super) fn fit_sources(&mut self, sources: u32) {
-        if self.parties.len() < sources as usize {
-            self.parties.resize_with(sources as usize, Vec::new);
-        }
-    }
-
-    pub(super) fn sources(&self) -> u32 {
-        u32::try_from(self.parties.len()).expect("fewer sources than clients")
-    }
-
-    fn party(&self, member: Member) -> Option<&Party> {
-        let parties = &self.parties[member.source as usize];
-        parties.iter().find(|party| party.line == member.line)
-    }
-
-    fn party_mut(&mut self, member: Member) -> &mut Party {
-        party_of(&mut self.parties, member)
     }
 
     /// `aside`: its address is at its quota.
@@ -147,7 +123,8 @@ impl<H> Queue<H> {
             let next = self.next_deadline.map_or(deadline, |next| next.min(deadline));
             self.next_deadline = Some(next);
         }
-        let arrival = if request.again {
+        let since = request.again.unwrap_or(now);
+        let arrival = if request.again.is_some() {
             self.next_front -= 1;
             self.next_front + 1
         } else {
@@ -159,7 +136,7 @@ impl<H> Queue<H> {
             u32::try_from(self.places.len() - 1).expect("fewer waiters than clients")
         });
         let pool = self.lines[request.member.line as usize].pool;
-        let waiter = Waiter { arrival, since: now, request, is_probe: false, stands_aside: false };
+        let waiter = Waiter { arrival, since, request, is_probe: false, stands_aside: false };
         self.places[index as usize].waiter = Some(waiter);
         self.len += 1;
         self.pools[pool.0 as usize].waiting += 1;
@@ -175,7 +152,7 @@ impl<H> Queue<H> {
         let waiter = self.places[index as usize].waiter.as_mut().expect("somebody waits there");
         waiter.stands_aside = false;
         let (arrival, member) = (waiter.arrival, waiter.request.member);
-        self.party_mut(member).in_line += 1;
+        self.parties.of_mut(member).in_line += 1;
         let line = &mut self.lines[member.line as usize];
         if line.list.len() == 0 {
             line.flow.pace.begin(now);
@@ -190,17 +167,29 @@ impl<H> Queue<H> {
         // Nearly always it came last. Who stood aside came before most.
         let came_before = |other: u32| self.places[other as usize].arrival() < arrival;
         if line.list.back().is_none_or(came_before) {
-            return line.list.push_back(&mut self.places, index);
+            line.list.push_back(&mut self.places, index);
+        } else {
+            let next = line.list.iter(&self.places).find(|other| !came_before(*other));
+            line.list.insert_before(&mut self.places, index, next.expect("not all came before"));
         }
-        let next = line.list.iter(&self.places).find(|other| !came_before(*other));
-        line.list.insert_before(&mut self.places, index, next.expect("not all came before"));
+        self.note_front(member.line);
+    }
+
+    /// Somebody has come into a line, or has left it.
+    fn note_front(&mut self, line: u32) {
+        let front = self.first_arrival(line);
+        let of = &mut self.lines[line as usize];
+        let before = std::mem::replace(&mut of.front, front);
+        if before != front {
+            self.fronts.moved(of.class, line, before, front);
+        }
     }
 
     fn stand_aside(&mut self, index: u32) {
         let waiter = self.places[index as usize].waiter.as_mut().expect("somebody waits there");
         waiter.stands_aside = true;
         let (arrival, member) = (waiter.arrival, waiter.request.member);
-        let aside = &mut party_of(&mut self.parties, member).aside;
+        let aside = &mut self.parties.of_mut(member).aside;
         self.aside += 1;
         // Nearly always it came last.
         let came_after = |other: &u32| self.places[*other as usize].arrival() > arrival;
@@ -212,21 +201,28 @@ impl<H> Queue<H> {
         }
     }
 
-    /// Takes somebody out of line whose address turned out to be at its quota.
-    pub(super) fn put_aside(&mut self, index: u32) {
-        self.leave_list(index);
-        self.stand_aside(index);
+    /// Takes those of an address out of a line that turned out to be at its quota: all of them, or one
+    /// who came later would be in line before one who stands aside.
+    pub(super) fn put_aside(&mut self, member: Member) {
+        let is_of_it = |index: &u32| self.at(*index).request.member.source == member.source;
+        let in_line = self.party_of(member).0 as usize;
+        let all: Vec<u32> = self.in_line(member.line).filter(is_of_it).take(in_line).collect();
+        for index in all {
+            self.leave_list(index);
+            self.stand_aside(index);
+        }
     }
 
     /// Whether anybody of this source stands aside.
     #[inline]
     pub(super) fn stands_aside(&self, source: u32) -> bool {
-        self.aside > 0 && self.parties[source as usize].iter().any(|party| party.aside.len() > 0)
+        self.aside > 0 && self.parties.of_source(source).iter().any(|party| party.aside.len() > 0)
     }
 
     /// Of a source, the first who stands aside for a line in which fewer than `most` of it are.
     pub(super) fn first_aside(&self, source: u32, most: u32) -> Option<u32> {
-        let mut parties = self.parties[source as usize].iter().filter(|party| party.in_line < most);
+        let parties = self.parties.of_source(source).iter();
+        let mut parties = parties.filter(|party| party.in_line < most);
         parties.find_map(|party| party.aside.front())
     }
 
@@ -240,7 +236,7 @@ impl<H> Queue<H> {
         let waiter = self.places[index as usize].waiter.as_ref().expect("somebody waits there");
         let member = waiter.request.member;
         let stands_aside = waiter.stands_aside;
-        let party = party_of(&mut self.parties, member);
+        let party = self.parties.of_mut(member);
         if stands_aside {
             party.aside.remove(&mut self.places, index);
             self.aside -= 1;
@@ -249,10 +245,11 @@ impl<H> Queue<H> {
         party.in_line -= 1;
         let line = &mut self.lines[member.line as usize];
         line.list.remove(&mut self.places, index);
-        if line.list.len() > 0 {
+        let (length, hungry_at, of) = (line.list.len(), line.hungry_at, line.pool);
+        self.note_front(member.line);
+        if length > 0 {
             return;
         }
-        let (hungry_at, of) = (line.hungry_at, line.pool);
         let pool = &mut self.pools[of.0 as usize];
         pool.hungry.swap_remove(hungry_at);
         if let Some(moved) = pool.hungry.get(hungry_at) {
@@ -375,7 +372,8 @@ impl<H> Queue<H> {
     /// How many of the same address are in the same line, and whether others stand aside.
     #[inline]
     pub(super) fn party_of(&self, member: Member) -> (u32, bool) {
-        self.party(member).map_or((0, false), |party| (party.in_line, party.aside.len() > 0))
+        let party = self.parties.find(member);
+        party.map_or((0, false), |party| (party.in_line, party.aside.len() > 0))
     }
 
     /// Looks at everybody: a cancel request brings a socket and a handshake of its own, beside which
@@ -400,14 +398,14 @@ impl<H> Queue<H> {
         }
     }
 
-    /// How long the one in line has waited who has waited longest. Those who came back to the front
-    /// arrived after some who stand behind them.
+    /// How long the one in line has waited who has waited longest. Those who came back to the front may
+    /// have come after some who stand behind them: where it sheds, the newest are served first.
     pub(super) fn oldest(&self, now: Instant, line: u32) -> Duration {
         let mut longest = Duration::ZERO;
         for index in self.in_line(line) {
             let waiter = self.at(index);
             longest = longest.max(now.saturating_duration_since(waiter.since));
-            if !waiter.request.again {
+            if waiter.request.again.is_none() {
                 break;
             }
         }
@@ -425,14 +423,9 @@ impl<H> Queue<H> {
 
     /// Who of this source stands aside.
     pub(super) fn aside(&self, source: u32) -> Vec<Ticket> {
-        let parties = self.parties[source as usize].iter();
+        let parties = self.parties.of_source(source).iter();
         let aside = parties.flat_map(|party| party.aside.iter(&self.places));
         aside.map(|index| self.ticket(index)).collect()
-    }
-
-    /// A source is gone; its number may come to name another.
-    pub(super) fn forget_source(&mut self, source: u32) {
-        self.parties[source as usize].clear();
     }
 
     /// The same over all lines of a pool.
@@ -473,16 +466,6 @@ impl<H> Queue<H> {
     pub(super) fn has_aside(&self) -> bool {
         self.aside > 0
     }
-}
-
-/// Made when the first of a source gets in a line. There are as many as pools that it uses.
-fn party_of(parties: &mut [Vec<Party>], member: Member) -> &mut Party {
-    let parties = &mut parties[member.source as usize];
-    let at = parties.iter().position(|party| party.line == member.line).unwrap_or_else(|| {
-        parties.push(Party { line: member.line, aside: List::new(), in_line: 0 });
-        parties.len() - 1
-    });
-    &mut parties[at]
 }
 
 impl<H> Place<H> {

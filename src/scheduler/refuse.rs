@@ -222,8 +222,8 @@ impl<S: Site> Scheduler<S> {
         for index in self.queue.in_line(line) {
             let waiter = self.queue.at(index);
             let delay = now.saturating_duration_since(waiter.since);
-            // Those who came back to the front arrived after some behind them.
-            if delay <= limit && !waiter.request.again {
+            // Those who came back to the front may have come after some behind them.
+            if delay <= limit && waiter.request.again.is_none() {
                 break;
             }
             let is_probe = waiter.is_probe && delay <= bounds.longest * 2;

@@ -102,10 +102,12 @@ impl<S: Site> Scheduler<S> {
     }
 
     pub(super) fn room(&self, now: Instant, class: ClassId) -> Room {
-        let usage = &self.classes.of(class).usage;
+        let of = self.classes.of(class);
+        let usage = &of.usage;
+        let burst = of.limits.quota.rate.map_or(0, |rate| rate.burst);
         let held = usage.held.seconds(self.moment(now));
         let mut room = Room {
-            transactions: usage.transactions_left(now),
+            transactions: usage.transactions_left(now).map(|left| left.min(f64::from(burst))),
             server_time: usage.server_time_left(now).map(|left| left - held),
             ..Room::default()
         };

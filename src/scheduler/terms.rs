@@ -91,8 +91,9 @@ pub struct Lease<C> {
 /// One client asks to wait for a server.
 #[derive(Debug)]
 pub struct Request<H> {
-    /// To the front of the queue: the server it was lent turned out to be dead.
-    pub again: bool,
+    /// To the front of the queue: the server it was lent turned out to be dead. Since when it waits:
+    /// what it has waited before counts.
+    pub again: Option<Instant>,
     pub client: ClientId,
     /// `None`: waits for ever.
     pub deadline: Option<Instant>,

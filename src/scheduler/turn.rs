@@ -5,15 +5,19 @@
 //! quota is passed over, so that it stops nobody.
 
 use super::Scheduler;
-use super::class::Class;
-use super::terms::Site;
+use super::queue::Waiter;
+use super::terms::{Member, Site};
 use crate::base::ids::{ClassId, PoolId};
 use crate::config::classes::Priority;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A priority that has been passed over so often is served once, whatever else waits: one server in
 /// twenty keeps it moving, and costs those above it 5 %.
 const FLOOR: u8 = 19;
+
+/// A pool that lends nothing for so long stands still. Many take a few milliseconds for a transaction;
+/// where all take more than this, somebody waits for longer than seems fair.
+const MOVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often each priority was passed over since it was last served.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +38,7 @@ pub(super) struct Turn {
 struct Candidate {
     line: u32,
     is_guaranteed: bool,
-    /// Its class is allowed no more than as many as came before and wait in other pools.
+    /// Its class, or address, is allowed no more than as many as come before it and wait in other pools.
     is_early: bool,
     used: f64,
     arrival: u64,
@@ -91,28 +95,54 @@ impl<S: Site> Scheduler<S> {
         let of = self.queue.line(line);
         let class = self.classes.of(of.class);
         let (first, _) = self.queue.ends(line).expect("a hungry line has somebody in it");
-        let arrival = self.queue.at(first).arrival;
+        let first = self.queue.at(first);
         Candidate {
             line,
             is_guaranteed: class.usage.held.count() < class.limits.reserved,
-            is_early: self.is_early(class, arrival, allowance),
+            is_early: self.is_early(now, first, allowance),
             used: of.flow.share.used(self.moment(now), class.weight()),
-            arrival,
+            arrival: first.arrival,
         }
     }
 
-    /// Whether others of the class came before, in other pools, and may need all that it is allowed.
+    /// Whether others of the class came before, in other pools, and may need all that it is allowed; or of
+    /// the address, whose turn it is.
     ///
     /// A server that comes back allows its class one more, at a moment at which only its own pool
     /// has a server: others there go first then, or the other pools would never see the allowance.
-    fn is_early(&self, class: &Class, arrival: u64, allowance: u32) -> bool {
-        if class.lines.len() <= allowance as usize {
+    fn is_early(&self, now: Instant, first: &Waiter<S::Handle>, allowance: u32) -> bool {
+        let Member { class, line, source } = first.request.member;
+        let of = self.classes.of(class);
+        if of.lines.len() < 2 {
             return false;
         }
-        let moves = |line: &&u32| !self.is_paused(self.queue.line(**line).pool);
-        let firsts = class.lines.iter().filter(moves);
-        let firsts = firsts.filter_map(|line| self.queue.first_arrival(*line));
-        firsts.filter(|other| *other < arrival).count() >= allowance as usize
+        let are = |count: usize, allowance: u32| count >= allowance.max(1) as usize;
+        let is_moving = |line: &u32| self.is_moving(now, self.queue.line(*line).pool);
+        if of.lines.len() > allowance as usize {
+            let before = self.queue.fronts.before(class, first.arrival).filter(is_moving);
+            if are(before.take(allowance as usize).count(), allowance) {
+                return true;
+            }
+        }
+        if !of.limits_addresses() {
+            return false;
+        }
+        let parties = self.queue.parties.of_source(source).iter();
+        let own = self.queue.parties.find(first.request.member).and_then(|own| own.served_at);
+        let others = parties.filter(|party| {
+            party.line != line
+                && party.in_line > 0
+                && party.served_at < own
+                && is_moving(&party.line)
+        });
+        are(others.count(), self.source_allowance(now, class, source))
+    }
+
+    /// Whether servers of a pool come back. Those who wait where none does have nothing of a turn that they
+    /// are left, and it may be long.
+    fn is_moving(&self, now: Instant, pool: PoolId) -> bool {
+        let moved = |lent_at| now.saturating_duration_since(lent_at) < MOVES_WITHIN;
+        !self.is_paused(pool) && self.of(pool).lent_at.is_some_and(moved)
     }
 
     /// Who of a line is served: the first, but the last while it sheds. Those who came first have

@@ -22,7 +22,7 @@ impl<S: Site> Scheduler<S> {
         }
         self.judge(now);
         for source in self.classes.forget_sources(now) {
-            self.queue.forget_source(source);
+            self.queue.parties.forget(source);
         }
         self.grow(now);
         self.probe(now);
@@ -77,7 +77,7 @@ impl<S: Site> Scheduler<S> {
             return;
         }
         if self.queue.has_aside() {
-            for source in 0..self.queue.sources() {
+            for source in 0..self.queue.parties.sources() {
                 self.call_in(now, source);
                 self.shed_aside(now, source);
             }

@@ -4,6 +4,7 @@
 use super::model::Waiter;
 use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess, Quota};
+use crate::scheduler::class::TOLD_EVERY;
 use crate::scheduler::{ClassFull, Refusal, Scope};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -97,7 +98,10 @@ pub(super) struct Account {
 
 impl Account {
     fn follow(&mut self, now: Instant, quota: &Quota) {
-        let rate = quota.rate.map(|rate| (rate.per_second, f64::from(rate.burst)));
+        let rate = quota.rate.map(|rate| {
+            let told_late = rate.per_second * TOLD_EVERY.as_secs_f64();
+            (rate.per_second, f64::from(rate.burst) + told_late)
+        });
         let time = quota.server_time.map(|time| (time.per_second, time.burst.as_secs_f64()));
         Fill::follow(&mut self.rate, now, rate);
         Fill::follow(&mut self.time, now, time);
@@ -141,6 +145,16 @@ impl Account {
         }
     }
 
+    /// What began has not happened.
+    fn undo(&mut self, now: Instant, began: Instant) {
+        let at = self.held.iter().position(|since| *since == began).expect("it is held");
+        self.held.swap_remove(at);
+        if let Some(rate) = &mut self.rate {
+            rate.take(now, -1.0);
+            rate.noticed = rate.noticed.min(rate.burst);
+        }
+    }
+
     fn is_fresh(&self, now: Instant) -> bool {
         let is_full =
             |fill: &Option<Fill>| fill.as_ref().is_none_or(|it| it.level_at(now) >= it.burst);
@@ -152,9 +166,10 @@ impl Account {
     }
 
     fn is_too_soon(&self, now: Instant, quota: &Quota, sure: Sure) -> bool {
-        let rejects = quota.rate.is_some_and(|rate| rate.on_excess == Excess::Reject);
-        let is_short = |rate: &Fill| rate.level(now, sure) < f64::from(self.queued) + 1.0;
-        rejects && self.rate.as_ref().is_some_and(is_short)
+        let Some(limit) = quota.rate else { return false };
+        let wanted = f64::from((self.queued + 1).min(limit.burst));
+        let is_short = |rate: &Fill| rate.level(now, sure) < wanted;
+        limit.on_excess == Excess::Reject && self.rate.as_ref().is_some_and(is_short)
     }
 }
 
@@ -285,6 +300,11 @@ impl Accounts {
         self.both(seat).into_iter().for_each(|(account, _)| account.end(now, began));
     }
 
+    pub(super) fn undo(&mut self, now: Instant, (seat, began): (Seat, Instant)) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.undo(now, began));
+        self.tally(seat.class).granted -= 1;
+    }
+
     pub(super) fn class_allowance(&self, now: Instant, class: ClassId, sure: Sure) -> u32 {
         self.classes[class.0 as usize].allowance(now, &self.of(class).quota, sure)
     }
@@ -328,10 +348,8 @@ impl Accounts {
             Refusal::RateLimited { scope, retry_after } => {
                 let (account, quota) = of(*scope).expect("a host has no rate");
                 assert!(account.is_too_soon(now, quota, Sure::Certainly), "not too soon");
-                // Unless so many wait that their tokens are never there at once.
-                let (then, rate) = (now + *retry_after, quota.rate.expect("there is one"));
-                let is_good = !account.is_too_soon(then, quota, Sure::Perhaps);
-                assert!(is_good || account.queued >= rate.burst, "still too soon");
+                let then = now + *retry_after;
+                assert!(!account.is_too_soon(then, quota, Sure::Perhaps), "still too soon");
             }
             _ => {}
         }

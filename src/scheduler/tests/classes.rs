@@ -187,7 +187,8 @@ fn limits_of_those_who_wait_are_told_apart() {
         let counters = world.scheduler.class(world.now, ONE).counters;
         assert_eq!((counters.refused_for(RefusedFor::QueueFull), counters.queued), (1, 2));
         // Whose server was dead has waited before.
-        world.ask_as(A, 5, WorkerId(0), None, true);
+        let since = world.now;
+        world.line_up(ClientId(5), WorkerId(0), None, Some(since));
         assert_eq!(world.scheduler.class(world.now, ONE).queued, 3);
         world.leave(3);
         world.leave(4);
@@ -330,6 +331,41 @@ fn a_full_queue_makes_room_for_a_higher_priority() {
     assert_eq!(world.scheduler.class(world.now, critical).queued, 2);
 }
 
+/// Two of an address are in line when it turns out to be at its quota, and only the first is looked at.
+#[test]
+fn who_is_put_aside_stays_in_front_of_its_address() {
+    let mut world = warm(per_address(in_flight(1)), 0);
+    world.ask(A, 5);
+    world.ask_in(A, 3, ONE, 1);
+    world.come(A, 7, seat(1)).expect("no limit");
+    let now = world.now;
+    world.line_up(ClientId(7), WorkerId(0), None, Some(now));
+    world.ask_in(B, 9, ONE, 1);
+    world.connect_all();
+    world.give_back(1);
+    world.give_back(9);
+    world.take_events();
+    world.give_back(2);
+    assert!(matches!(world.take_events()[..], [Event::Granted(ClientId(7), _)]));
+}
+
+/// The pool is busy with others, and nothing of the rate was used: those who wait cannot be the reason.
+#[test]
+fn a_full_allowance_refuses_nobody() {
+    let rate = rated(10.0, 2, Excess::Reject);
+    for limits in [within(rate.clone()), per_address(rate)] {
+        let mut world = warm(limits, 0);
+        (3..=7).for_each(|client| world.ask_in(A, client, ONE, 1));
+        assert_eq!(world.scheduler.class(world.now, ONE).queued, 5);
+        world.give_back(1);
+        world.ask_in(A, 8, ONE, 1);
+        let Some(Refusal::RateLimited { retry_after, .. }) = refusal(&mut world) else {
+            panic!("one of two is used, and four wait");
+        };
+        assert!(retry_after > ms(90) && retry_after <= ms(100), "{retry_after:?}: a tenth a token");
+    }
+}
+
 /// All idle servers died, and the first request finds that out one by one.
 #[test]
 fn a_server_that_was_dead_costs_no_token() {
@@ -347,7 +383,7 @@ fn a_server_that_was_dead_costs_no_token() {
             assert_eq!(scheduler.counts(A).open(), left);
         }
         let request =
-            Request { again: false, client, deadline: None, handle: client, member, worker };
+            Request { again: None, client, deadline: None, handle: client, member, worker };
         assert!(scheduler.enqueue(now, request).is_ok());
         let view = scheduler.class(now, ONE);
         assert_eq!((view.in_flight, view.queued, view.counters.granted), (0, 1, 0));

@@ -38,11 +38,29 @@ fn waiters_are_served_in_order_of_arrival() {
 #[test]
 fn a_client_whose_server_was_dead_comes_back_to_the_front() {
     let mut world = busy(sized(1), 1);
-    world.ask(A, 2);
-    world.ask_as(A, 3, WorkerId(0), None, true);
+    (2..=3).for_each(|client| world.ask(A, client));
     world.give_back(1);
-    world.give_back(3);
-    assert_eq!(world.take_events(), [granted(3, 1), granted(2, 1)]);
+    world.find_dead(0);
+    world.connect_all();
+    world.give_back(2);
+    let again = [granted(2, 1), Event::Connecting(A), granted(2, 2), granted(3, 2)];
+    assert_eq!(world.take_events(), again);
+}
+
+#[test]
+fn what_it_has_waited_before_its_server_was_dead_counts() {
+    let mut world = busy(sized(1), 1);
+    world.ask_as(A, 2, WorkerId(0), Some(ms(500)));
+    world.pass(ms(300));
+    world.give_back(1);
+    world.take_events();
+    world.find_dead(0);
+    world.pass(ms(100));
+    assert_eq!(world.scheduler.longest_wait(world.now, A), ms(400));
+    world.run(ms(100));
+    let events = world.take_events();
+    let told = |event: &Event| matches!(event, Event::Refused(ClientId(2), Refusal::WaitTimeout { waited, .. }) if *waited == ms(500));
+    assert!(events.iter().any(told), "{events:?}");
 }
 
 #[test]
@@ -62,8 +80,8 @@ fn a_server_of_the_own_worker_is_preferred() {
     for home in [1, 2, 1] {
         world.give_back_to(0, WorkerId(home));
     }
-    world.ask_as(A, 4, WorkerId(2), None, false);
-    world.ask_as(A, 5, WorkerId(2), None, false);
+    world.ask_as(A, 4, WorkerId(2), None);
+    world.ask_as(A, 5, WorkerId(2), None);
     let events = world.take_events();
     assert!(events.iter().all(|event| matches!(event, Event::Granted(..))), "{events:?}");
 }
@@ -72,7 +90,7 @@ fn a_server_of_the_own_worker_is_preferred() {
 fn who_leaves_is_not_served_and_who_waits_too_long_is_told() {
     let mut world = busy(sized(1), 1);
     world.ask(A, 2);
-    world.ask_as(A, 3, WorkerId(0), Some(ms(250)), false);
+    world.ask_as(A, 3, WorkerId(0), Some(ms(250)));
     world.ask(A, 4);
     world.leave(2);
     world.run(ms(300));

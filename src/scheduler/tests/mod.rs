@@ -13,6 +13,7 @@ mod keeping;
 mod leases;
 mod model;
 mod neighbours;
+mod operators;
 mod overload;
 mod pausing;
 mod play;

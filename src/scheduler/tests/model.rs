@@ -224,6 +224,14 @@ impl Model {
         }
     }
 
+    /// A server that was lent is gone, as if it had not been lent.
+    pub(super) fn undo(&mut self, now: Instant, slot: SlotRef) {
+        if let Some(hold) = self.server(slot).hold.take() {
+            self.accounts.undo(now, hold);
+        }
+        self.remove(now, slot);
+    }
+
     pub(super) fn in_group(&self, pool: PoolId, group: (u8, &str)) -> bool {
         let spec = self.spec(pool);
         match group.0 {

@@ -91,6 +91,20 @@ fn no_server_runs_dry_while_others_are_refused() {
     assert!(used > 0.97 * 160.0, "{used}");
 }
 
+/// They wait for 150 ms, and while a line stands may wait for 125; but nobody is behind them.
+#[test]
+fn who_is_about_to_be_served_is_not_refused_for_those_who_are_gone() {
+    let limits = HostLimits { shed: Shed::Auto, ..host(None) };
+    let sheddable = of_priority(Priority::Sheddable);
+    let mut play = Play::new(limits, &[spec("a", "x", sized(4))], &[sheddable]);
+    let of = |clients| Crowd { class: ClassId(1), service: |_| 150_000, ..hasty(clients) };
+    play.add(Crowd { there: ms(0)..ms(4_000), ..of(60) });
+    let crowd = play.add(Crowd { there: ms(6_000)..ms(12_000), ..of(8) });
+    play.run_until(12_000);
+    assert!(play.class(ClassId(1)).patience.is_some());
+    assert_eq!(play.records[crowd].shed(), 0);
+}
+
 /// Longer than half of the patience passes between two who are served.
 #[test]
 fn who_can_still_be_served_is_not_refused_for_an_empty_queue() {

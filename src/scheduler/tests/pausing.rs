@@ -93,7 +93,7 @@ fn a_pause_is_of_one_pool_and_frees_its_places() {
 fn who_waits_too_long_in_a_pause_is_told_why() {
     let mut world = world(sized(4));
     world.pause(A);
-    world.ask_as(A, 1, WorkerId(0), Some(ms(300)), false);
+    world.ask_as(A, 1, WorkerId(0), Some(ms(300)));
     world.run(ms(400));
     let told = world.take_events();
     assert!(matches!(

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 /// As the program does: see `app`.
 const TICK: Duration = ms(100);
 const PACE: Duration = ms(5);
+const PACE_FOR: Duration = ms(1_000);
 /// A connection and a login at Postgres; and a `ROLLBACK` behind a cancel request.
 const CONNECT: Duration = ms(10);
 const CLEAN: Duration = ms(2);
@@ -162,6 +163,7 @@ pub(super) struct Play {
     slots: Vec<SlotRef>,
     unclean: Vec<Option<Lease<u64>>>,
     next_tick: Instant,
+    paced_until: Instant,
     count: u64,
     random: Random,
 }
@@ -190,6 +192,7 @@ impl Play {
             slots: Vec::new(),
             unclean: Vec::new(),
             next_tick: now + TICK,
+            paced_until: now,
             count: 0,
             random: Random::new(7),
         };
@@ -285,13 +288,19 @@ impl Play {
     }
 
     fn clock(&mut self) {
+        if self.scheduler.is_pacing() {
+            self.paced_until = self.now + PACE_FOR;
+        }
         if self.now >= self.next_tick {
             self.scheduler.tick(self.now);
             self.next_tick = self.now + TICK;
         } else {
             self.scheduler.pace(self.now);
         }
-        let next = if self.scheduler.is_pacing() { PACE } else { TICK };
+        if self.scheduler.is_pacing() {
+            self.paced_until = self.now + PACE_FOR;
+        }
+        let next = if self.now < self.paced_until { PACE } else { TICK };
         self.after(next, Event::Clock);
     }
 
@@ -323,7 +332,7 @@ impl Play {
         }
         let worker = WorkerId(1);
         let deadline = deadline.map(|deadline| self.now + deadline);
-        let request = Request { again: false, client, deadline, handle: client, member, worker };
+        let request = Request { again: None, client, deadline, handle: client, member, worker };
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => self.actors[actor].phase = Phase::Waiting(ticket),
             Err((_, refusal)) => self.refused(actor, refusal),

@@ -52,6 +52,19 @@ fn a_rate_is_met_in_both_modes() {
     }
 }
 
+/// Time lets them go on every five milliseconds only.
+#[test]
+fn a_rate_without_a_burst_is_met() {
+    for (per_second, wanted) in [(20.0, 200), (50.0, 500), (150.0, 1_500)] {
+        for clients in [1, 20] {
+            let mut play = play(4, within(rated(per_second, 1, Excess::Delay)));
+            let crowd = play.add(of(ONE, clients));
+            play.run_until(11_000);
+            assert_near(play.records[crowd].answered(1_000..11_000), wanted, 1);
+        }
+    }
+}
+
 /// And a class beside it does not notice.
 #[test]
 fn who_is_delayed_delays_nobody_else() {
@@ -123,9 +136,12 @@ fn an_address_at_its_quota_stops_nobody_of_its_class() {
 #[test]
 fn pools_of_a_class_share_what_it_is_allowed() {
     for quota in [in_flight(1), rated(50.0, 1, Excess::Delay), server_time(0.2, ms(200))] {
-        for (limits, others) in
-            [(within(quota.clone()), 5), (within(quota.clone()), 0), (per_address(quota), 0)]
-        {
+        for (limits, others) in [
+            (within(quota.clone()), 5),
+            (within(quota.clone()), 0),
+            (per_address(quota.clone()), 5),
+            (per_address(quota), 0),
+        ] {
             let mut play = two_pools(limits.clone());
             for pool in [A, B] {
                 play.add(Crowd { pool, ..of(ONE, 30) });
@@ -137,6 +153,23 @@ fn pools_of_a_class_share_what_it_is_allowed() {
             assert!(one > 60 && two > 60, "{one} and {two} with {limits:?}");
             assert!(one * 3 > two * 2 && two * 3 > one * 2, "{one} and {two} with {limits:?}");
         }
+    }
+}
+
+/// Its turn may come first in another pool, but not for as long as that pool serves nobody.
+#[test]
+fn a_pool_that_stands_still_takes_nobody_s_turn_in_another() {
+    for limits in [within(in_flight(1)), per_address(in_flight(1))] {
+        let mut play = two_pools(limits.clone());
+        play.add(Crowd { pool: B, service: |_| 60_000_000, ..of(COMMON, 4) });
+        play.run_until(500);
+        play.add(Crowd { pool: B, ..of(ONE, 2) });
+        play.run_until(600);
+        let one = play.add(of(ONE, 10));
+        play.add(of(COMMON, 20));
+        play.run_until(5_000);
+        let answered = play.records[one].answered(1_000..5_000);
+        assert!(answered > 20, "{answered} with {limits:?}");
     }
 }
 

@@ -101,19 +101,18 @@ impl Day {
     fn arrive(&mut self) {
         let worker = WorkerId(u16::try_from(self.random.below(3)).expect("small"));
         let patience = (self.random.below(3) > 0).then(|| ms(self.random.below(1_500).into()));
-        let again = self.random.below(20) == 0;
         let idle = self.idle_clients();
         if self.random.below(3) > 0
             && let Some(at) = self.random.index(idle.len())
         {
             let pool = self.world.chairs[&idle[at]].pool;
-            return self.world.ask_as(pool, idle[at].0, worker, patience, again);
+            return self.world.ask_as(pool, idle[at].0, worker, patience);
         }
         self.clients += 1;
         let pool = PoolId(self.random.below(POOLS));
         let seat = self.seat();
         if self.world.come(pool, self.clients, seat).is_ok() {
-            self.world.ask_as(pool, self.clients, worker, patience, again);
+            self.world.ask_as(pool, self.clients, worker, patience);
         }
     }
 
@@ -158,7 +157,8 @@ impl Day {
 
     fn finish(&mut self) {
         let Some(at) = self.random.index(self.world.leases.len()) else { return };
-        match self.random.below(10) {
+        match self.random.below(11) {
+            10 => self.world.find_dead(at),
             0 => {
                 let (_, lease) = self.world.leases.swap_remove(at);
                 self.world.discard(lease.slot);
@@ -331,8 +331,9 @@ impl Day {
             let view = self.world.scheduler.class(self.world.now, class);
             assert_eq!((view.clients, view.in_flight, view.queued), (0, 0, 0));
         }
-        // Long enough for every allowance to be full again.
-        self.world.run(Duration::from_mins(1));
+        // Long enough for every allowance to be full again, however long servers were held.
+        self.world.pass(Duration::from_hours(1));
+        self.world.tick();
         assert_eq!(self.world.scheduler.classes.known_sources(), 0, "an address is remembered");
     }
 }

@@ -13,7 +13,6 @@ use crate::scheduler::FailureScope;
 use crate::scheduler::HostLimits;
 use crate::scheduler::Lease;
 use crate::scheduler::Member;
-use crate::scheduler::PoolLimits;
 use crate::scheduler::PoolSpec;
 use crate::scheduler::Refusal;
 use crate::scheduler::Request;
@@ -55,6 +54,8 @@ pub(super) struct World {
     pub(super) tickets: BTreeMap<ClientId, Ticket>,
     /// Who has joined, for which pool.
     pub(super) chairs: BTreeMap<ClientId, Chair>,
+    /// Since when those waited, or still do, who did not get a server at once, and for how long they may.
+    asked: BTreeMap<ClientId, (Instant, Option<Instant>)>,
     pub(super) events: Vec<Event>,
     /// Pools of which it was told in this step that servers are gone.
     pub(super) gone_of: BTreeSet<PoolId>,
@@ -86,6 +87,7 @@ impl World {
             cancels: Vec::new(),
             tickets: BTreeMap::new(),
             chairs: BTreeMap::new(),
+            asked: BTreeMap::new(),
             events: Vec::new(),
             gone_of: BTreeSet::new(),
             left: Vec::new(),
@@ -138,7 +140,7 @@ impl World {
 
     /// A client asks as the proxy does: at once, or in line.
     pub(super) fn ask(&mut self, pool: PoolId, client: u64) {
-        self.ask_as(pool, client, WorkerId(0), None, false);
+        self.ask_as(pool, client, WorkerId(0), None);
     }
 
     /// A client of a class, from one of several addresses.
@@ -156,25 +158,38 @@ impl World {
         client: u64,
         worker: WorkerId,
         patience: Option<Duration>,
-        again: bool,
     ) {
         if !self.chairs.contains_key(&ClientId(client)) {
             self.come(pool, client, Seat { class: COMMON, address: None }).expect("no limits");
         }
         let client = ClientId(client);
-        let Chair { member, seat, pool: of } = self.chairs[&client];
+        let Chair { member, pool: of, .. } = self.chairs[&client];
         assert_eq!(of, pool, "a client is of one pool");
         let lease = self.scheduler.try_acquire(self.now, member, client, worker);
         if let Some(lease) = lease {
+            self.asked.remove(&client);
             self.obey_around(|world| world.lent(client, lease, worker));
             return self.settle(false);
         }
         // Whoever is not served at once gets in line.
         self.obey(false);
+        self.line_up(client, worker, patience.map(|patience| self.now + patience), None);
+    }
+
+    /// `again`: since when it has waited, if it comes back to the front.
+    pub(super) fn line_up(
+        &mut self,
+        client: ClientId,
+        worker: WorkerId,
+        deadline: Option<Instant>,
+        again: Option<Instant>,
+    ) {
+        let Chair { member, seat, pool } = self.chairs[&client];
         let queued = self.model.accounts.queued(seat);
-        let deadline = patience.map(|patience| self.now + patience);
         let request = Request { again, client, deadline, handle: client, member, worker };
-        let waiter = Waiter { client, seat, deadline, since: self.now, order: 0, again };
+        let (since, again) = (again.unwrap_or(self.now), again.is_some());
+        let waiter = Waiter { client, seat, deadline, since, order: 0, again };
+        self.asked.insert(client, (since, deadline));
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => {
                 self.model.enqueue(self.now, pool, waiter);
@@ -189,6 +204,21 @@ impl World {
         }
         self.settle(false);
         self.model.accounts.check_queued(seat, queued, again);
+    }
+
+    /// A client finds its server dead. It comes back to the front, or if it has not waited asks anew.
+    pub(super) fn find_dead(&mut self, at: usize) {
+        let (client, lease) = self.leases.swap_remove(at);
+        self.model.undo(self.now, lease.slot);
+        self.scheduler.was_dead(self.now, lease.slot);
+        self.gone.push(lease.slot);
+        self.settle(false);
+        match self.asked.get(&client) {
+            Some((since, deadline)) => {
+                self.line_up(client, WorkerId(0), *deadline, Some(*since));
+            }
+            None => self.ask(self.chairs[&client].pool, client.0),
+        }
     }
 
     /// A client was served at once.
@@ -345,82 +375,6 @@ impl World {
             }
         }
         self.scheduler.cancel_done(self.now, slot);
-        self.settle(false);
-    }
-
-    pub(super) fn set_limits(&mut self, pool: PoolId, limits: PoolLimits) {
-        let PoolSpec { database, user, .. } = self.model.spec(pool).clone();
-        for other in &mut self.model.pools {
-            if other.database == database {
-                other.limits.database_max = limits.database_max;
-            }
-            if other.user == user {
-                other.limits.user_max = limits.user_max;
-            }
-        }
-        self.model.pools[pool.0 as usize].limits = limits.clone();
-        self.scheduler.set_limits(self.now, pool, limits);
-        self.settle(false);
-    }
-
-    pub(super) fn pause(&mut self, pool: PoolId) {
-        self.model.paused[pool.0 as usize] = true;
-        self.scheduler.set_paused(self.now, pool, true);
-        self.settle(false);
-    }
-
-    pub(super) fn resume(&mut self, pool: PoolId) {
-        if std::mem::take(&mut self.model.paused[pool.0 as usize]) {
-            self.model.resumed_at[pool.0 as usize] = Some(self.now);
-        }
-        self.scheduler.set_paused(self.now, pool, false);
-        self.settle(false);
-    }
-
-    pub(super) fn retire(&mut self, pool: PoolId) {
-        let of_pool = |server: &&mut Server| server.slot.pool == pool;
-        let servers = self.model.servers.iter_mut();
-        servers.filter(of_pool).for_each(|server| server.is_retired = true);
-        self.note_left();
-        self.scheduler.retire(self.now, pool);
-        self.settle(false);
-    }
-
-    pub(super) fn redirect(&mut self, pool: PoolId) {
-        let of_pool = |server: &&mut Server| server.slot.pool == pool;
-        let servers = self.model.servers.iter_mut();
-        servers.filter(of_pool).for_each(|server| server.is_retired = true);
-        self.note_left();
-        self.scheduler.redirect(self.now, pool);
-        self.settle(false);
-    }
-
-    /// A cancel request for this client's server is on its way and is waited for no longer.
-    pub(super) fn cancel_lost_of(&mut self, client: u64) {
-        let pool = self.chairs[&ClientId(client)].pool;
-        self.cancel(pool, client).expect("it has a server");
-        let slot = self.cancels.pop().expect("the request for it");
-        let server = self.model.server(slot);
-        (server.cancels, server.is_retired) = (server.cancels - 1, true);
-        self.note_left();
-        self.scheduler.cancel_lost(self.now, slot);
-        self.settle(false);
-    }
-
-    /// Answers with those who were sent away.
-    pub(super) fn send_away(&mut self, pool: PoolId) -> Vec<ClientId> {
-        let sent = self.scheduler.send_away(self.now, pool);
-        for client in &sent {
-            self.model.unqueue(*client);
-            self.tickets.remove(client);
-        }
-        self.settle(false);
-        sent
-    }
-
-    pub(super) fn set_host_limits(&mut self, limits: HostLimits) {
-        self.model.host = limits;
-        self.scheduler.set_host_limits(self.now, limits);
         self.settle(false);
     }
 
