@@ -129,6 +129,8 @@ pub struct Scheduler<S: Site> {
     host: Reach<S::Error>,
     is_draining: bool,
     limits: HostLimits,
+    /// Memory of [`Self::pace`]: pools, and lines of one of them.
+    lists: (Vec<PoolId>, Vec<u32>),
     /// When the time was last told.
     paced_at: Instant,
     pools: Vec<Pool<S::Error>>,
@@ -149,6 +151,7 @@ impl<S: Site> Scheduler<S> {
             is_draining: false,
             host: Reach::new(limits.login_retry),
             limits,
+            lists: (Vec::new(), Vec::new()),
             paced_at: now,
             pools: Vec::new(),
             queue: Queue::new(),

@@ -82,17 +82,23 @@ impl<S: Site> Scheduler<S> {
                 self.shed_aside(now, source);
             }
         }
-        let mut hungry = self.queue.hungry().to_vec();
+        // Lists that are kept: this is done often while somebody waits.
+        let (mut hungry, mut lines) = std::mem::take(&mut self.lists);
+        hungry.clear();
+        hungry.extend(self.queue.hungry());
         // A class may wait for several of them, and has no more for the last than it is allowed.
         hungry.sort_by_key(|pool| self.first_ready(now, *pool).map(|first| first.arrival));
         for pool in &hungry {
             self.serve(now, *pool);
         }
-        for pool in hungry {
-            for line in self.queue.hungry_lines(pool).to_vec() {
-                self.shed_old(now, line);
+        for pool in &hungry {
+            lines.clear();
+            lines.extend(self.queue.hungry_lines(*pool));
+            for line in &lines {
+                self.shed_old(now, *line);
             }
         }
+        self.lists = (hungry, lines);
         self.grow(now);
     }
 
