@@ -105,7 +105,9 @@ fn a_class_has_so_many_clients_and_so_has_each_address() {
         for login in [&few, &each] {
             eventually("the next may come", async || login.attempt().await.ok()).await;
         }
-        // Logins that were refused count for nothing.
+        // Logins that were refused count as such alone.
+        assert!(console.number("few", "refused_client_limit").await >= 1);
+        assert!(console.number("each", "refused_client_limit").await >= 1);
         console.wait_for("few", "clients", 1).await;
         console.wait_for("each", "clients", 1).await;
         assert_eq!(clients[0].value("select 1").await, "1");

@@ -7,6 +7,8 @@ use std::time::Duration;
 /// Why requests are refused, as they are counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RefusedFor {
+    /// A login: there are as many clients as may be, in the class or from one address.
+    ClientLimit,
     LoginFailed,
     QueueFull,
     Rate,
@@ -21,7 +23,8 @@ pub enum RefusedFor {
 }
 
 impl RefusedFor {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::ClientLimit,
         Self::LoginFailed,
         Self::QueueFull,
         Self::Rate,
@@ -35,6 +38,7 @@ impl RefusedFor {
     /// The label in metrics and on the console.
     pub fn label(self) -> &'static str {
         match self {
+            Self::ClientLimit => "client_limit",
             Self::LoginFailed => "login_failed",
             Self::QueueFull => "queue_full",
             Self::Rate => "rate",
@@ -103,6 +107,10 @@ impl ClassCounters {
 
     pub fn refused_for(&self, reason: RefusedFor) -> u64 {
         self.refused[reason as usize]
+    }
+
+    pub(super) fn refused_client(&mut self) {
+        self.refused[RefusedFor::ClientLimit as usize] += 1;
     }
 
     pub(super) fn refused<E>(&mut self, refusal: &Refusal<E>) {

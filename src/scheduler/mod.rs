@@ -203,8 +203,10 @@ impl<S: Site> Scheduler<S> {
         address: Option<IpAddr>,
     ) -> Result<Member, ClassFull> {
         let address = address.map(|address| address.to_canonical());
-        let full = |(scope, limit)| ClassFull { scope, limit };
-        self.classes.has_room(class, address).map_err(full)?;
+        if let Err((scope, limit)) = self.classes.has_room(class, address) {
+            self.classes.of_mut(class).counters.refused_client();
+            return Err(ClassFull { scope, limit });
+        }
         Ok(self.join_again(now, pool, class, address))
     }
 

@@ -42,6 +42,7 @@ pub(super) const COLUMNS: &[Column] = &[
     numeric("delayed"),
     numeric("abandoned"),
     numeric("refused"),
+    numeric("refused_client_limit"),
     numeric("refused_login_failed"),
     numeric("refused_queue_full"),
     numeric("refused_rate"),

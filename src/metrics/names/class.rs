@@ -79,7 +79,7 @@ impl Subject for ClassOfHost {
         ),
         metric(
             "pgweir_class_refused",
-            "Requests that were refused. queue_full: max_queued; rate: transactions_per_second; \
+            "Requests that were refused. client_limit: a login beyond max_clients; queue_full: max_queued; rate: transactions_per_second; \
              shed_on_arrival: would have waited too long; shed_in_queue: has waited too long; \
              throttled: nearly all of its class are refused; wait_timeout: query_wait_timeout; \
              server_down and login_failed: no server to be had.",

@@ -247,6 +247,7 @@ impl Accounts {
             (there, limits.per_address.max_clients, Scope::Address),
         ] {
             if clients >= unlimited(limit) {
+                self.tallies[seat.class.0 as usize].refused += 1;
                 return Err(ClassFull { scope, limit });
             }
         }

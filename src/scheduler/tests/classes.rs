@@ -61,11 +61,13 @@ fn clients_are_counted_by_class_and_by_address() {
     let full = |scope, limit| ClassFull { scope, limit };
     let other = world.scheduler.join(world.now, A, ONE, Some(mapped));
     assert_eq!(other, Err(full(Scope::Address, 2)));
+    world.model.accounts.tally(ONE).refused += 1;
     world.scheduler.part(member);
     world.come(B, 2, seat(1)).expect("its place");
     world.come(A, 3, Seat { class: ONE, address: None }).expect("the unix socket");
     assert_eq!(world.come(A, 4, seat(2)), Err(full(Scope::Class, 3)));
-    assert_eq!(world.scheduler.class(world.now, ONE).clients, 3);
+    let view = world.scheduler.class(world.now, ONE);
+    assert_eq!((view.clients, view.counters.refused_for(RefusedFor::ClientLimit)), (3, 2));
     world.part(1);
     world.come(A, 4, seat(2)).expect("there is room");
 }
