@@ -6,6 +6,7 @@
 //! milliseconds.
 
 mod accounts;
+mod broken;
 mod caps;
 mod classes;
 mod health;

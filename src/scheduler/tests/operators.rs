@@ -1,5 +1,6 @@
 //! What operators do to a [`World`].
 
+use super::broken::Broken;
 use super::model::Server;
 use super::world::World;
 use crate::base::ids::{ClientId, PoolId};
@@ -8,7 +9,7 @@ use crate::scheduler::PoolLimits;
 use crate::scheduler::PoolSpec;
 
 impl World {
-    pub(super) fn set_limits(&mut self, pool: PoolId, limits: PoolLimits) {
+    pub(super) fn set_limits(&mut self, pool: PoolId, mut limits: PoolLimits) {
         let PoolSpec { database, user, .. } = self.model.spec(pool).clone();
         for other in &mut self.model.pools {
             if other.database == database {
@@ -19,6 +20,7 @@ impl World {
             }
         }
         self.model.pools[pool.0 as usize].limits = limits.clone();
+        limits.size += u32::from(self.is_broken(Broken::PoolOneOver));
         self.scheduler.set_limits(self.now, pool, limits);
         self.settle(false);
     }
@@ -78,8 +80,11 @@ impl World {
         sent
     }
 
-    pub(super) fn set_host_limits(&mut self, limits: HostLimits) {
+    pub(super) fn set_host_limits(&mut self, mut limits: HostLimits) {
         self.model.host = limits;
+        if self.is_broken(Broken::HostOneOver) {
+            limits.max_connections = limits.max_connections.map(|most| most + 1);
+        }
         self.scheduler.set_host_limits(self.now, limits);
         self.settle(false);
     }

@@ -1,6 +1,7 @@
 //! Random traffic, with every invariant checked after every step. A failure prints the seed.
 
 use super::accounts::Seat;
+use super::broken::Broken;
 use super::world::World;
 use super::{Random, host, ms, sized, spec};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
@@ -20,13 +21,14 @@ const CLASSES: u32 = 4;
 
 #[test]
 fn random_traffic_keeps_every_invariant() {
-    let fails = |seed: &u64| std::panic::catch_unwind(|| simulate(*seed)).is_err();
+    let fails = |seed: &u64| std::panic::catch_unwind(|| simulate(*seed, None)).is_err();
     let failed: Vec<u64> = (1..=SEEDS).filter(fails).collect();
     assert!(failed.is_empty(), "seeds {failed:?}");
 }
 
-fn simulate(seed: u64) {
-    let mut day = Day::new(seed);
+/// `broken`: so is the scheduler.
+pub(super) fn simulate(seed: u64, broken: Option<Broken>) {
+    let mut day = Day::new(seed, broken);
     for _ in 0..STEPS {
         day.step();
     }
@@ -44,13 +46,14 @@ struct Day {
 }
 
 impl Day {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, broken: Option<Broken>) -> Self {
         let mut random = Random::new(seed);
         let names = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "z")];
         let host = random_host(&mut random);
         // A cap belongs to its database or user: the last one set holds, as in the scheduler.
-        let world =
+        let mut world =
             World::new(host, &names.map(|(database, user)| spec(database, user, sized(2))), seed);
+        world.broken = broken;
         let logins = vec![None; POOLS as usize];
         let mut day = Self { random, world, clients: 0, is_host_down: false, logins };
         for pool in 0..POOLS {

@@ -1,6 +1,7 @@
 //! A scheduler and everybody around it: clients, servers, cancel requests, the clock.
 
 use super::accounts::{Seat, Sure};
+use super::broken::Broken;
 use super::model::{Model, Server, State, Waiter};
 use super::{COMMON, epoch};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
@@ -46,6 +47,8 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) scheduler: Scheduler<Numbers>,
     pub(super) model: Model,
+    /// What the scheduler does wrong.
+    pub(super) broken: Option<Broken>,
     pub(super) connecting: Vec<SlotRef>,
     pub(super) leases: Vec<(ClientId, Lease<u64>)>,
     pub(super) checks: Vec<Lease<u64>>,
@@ -80,6 +83,7 @@ impl World {
             now: epoch(),
             scheduler: Scheduler::new(epoch(), host, seed),
             model: Model::new(host),
+            broken: None,
             connecting: Vec::new(),
             leases: Vec::new(),
             checks: Vec::new(),
@@ -109,12 +113,21 @@ impl World {
     pub(super) fn add_class(&mut self, limits: ClassLimits) -> ClassId {
         let name = format!("class {}", self.model.accounts.limits.len());
         self.model.accounts.add(self.now, limits.clone());
-        self.scheduler.add_class(self.now, name, limits)
+        self.scheduler.add_class(self.now, name, self.told_class(limits))
+    }
+
+    fn told_class(&self, mut limits: ClassLimits) -> ClassLimits {
+        self.broken.into_iter().for_each(|broken| broken.class(&mut limits));
+        limits
+    }
+
+    pub(super) fn is_broken(&self, broken: Broken) -> bool {
+        self.broken == Some(broken)
     }
 
     pub(super) fn set_class(&mut self, class: ClassId, limits: ClassLimits) {
         self.model.accounts.set(self.now, class, limits.clone());
-        self.scheduler.set_class(self.now, class, limits);
+        self.scheduler.set_class(self.now, class, self.told_class(limits));
         self.told();
         self.settle(false);
     }
@@ -134,7 +147,9 @@ impl World {
     pub(super) fn part(&mut self, client: u64) {
         let chair = self.chairs.remove(&ClientId(client)).expect("it has come");
         self.model.accounts.part(chair.seat);
-        self.scheduler.part(chair.member);
+        if !self.is_broken(Broken::VanishedStay) {
+            self.scheduler.part(chair.member);
+        }
         self.settle(false);
     }
 
@@ -186,7 +201,8 @@ impl World {
     ) {
         let Chair { member, seat, pool } = self.chairs[&client];
         let queued = self.model.accounts.queued(seat);
-        let request = Request { again, client, deadline, handle: client, member, worker };
+        let first = again.or_else(|| self.is_broken(Broken::LastComeFirst).then_some(self.now));
+        let request = Request { again: first, client, deadline, handle: client, member, worker };
         let (since, again) = (again.unwrap_or(self.now), again.is_some());
         let waiter = Waiter { client, seat, deadline, since, order: 0, again };
         self.asked.insert(client, (since, deadline));
@@ -249,8 +265,10 @@ impl World {
 
     pub(super) fn leave(&mut self, client: u64) {
         let client = ClientId(client);
-        let left = self.scheduler.leave(self.now, self.tickets[&client]);
-        assert_eq!(left, Some(client));
+        if !self.is_broken(Broken::AbandonedStay) {
+            let left = self.scheduler.leave(self.now, self.tickets[&client]);
+            assert_eq!(left, Some(client));
+        }
         self.model.leave(self.now, client);
         self.settle(false);
         assert_eq!(self.scheduler.leave(self.now, self.tickets[&client]), None, "left twice");
@@ -288,7 +306,9 @@ impl World {
     pub(super) fn give_back_to(&mut self, at: usize, home: WorkerId) {
         let (_, lease) = self.leases.swap_remove(at);
         self.model.put_back(self.now, lease.slot, home);
-        self.scheduler.give_back(self.now, lease, home);
+        if !self.is_broken(Broken::ReturnedLost) {
+            self.scheduler.give_back(self.now, lease, home);
+        }
         self.settle(false);
     }
 
@@ -303,7 +323,9 @@ impl World {
 
     pub(super) fn tidied(&mut self, lease: Lease<u64>, home: WorkerId) {
         self.model.put_back(self.now, lease.slot, home);
-        self.scheduler.tidied(self.now, lease, home);
+        if !self.is_broken(Broken::TidiedLost) {
+            self.scheduler.tidied(self.now, lease, home);
+        }
         self.settle(false);
     }
 
@@ -359,6 +381,9 @@ impl World {
                 assert_eq!((server.state, server.conn), (State::Leased(client), key));
                 server.cancels += 1;
                 self.cancels.push(slot);
+                if self.is_broken(Broken::CancelsForgotten) {
+                    self.scheduler.cancel_done(self.now, slot);
+                }
                 Some(key)
             }
         };
@@ -397,7 +422,9 @@ impl World {
     }
 
     pub(super) fn tick(&mut self) {
-        self.scheduler.tick(self.now);
+        if !self.is_broken(Broken::TimeForgotten) {
+            self.scheduler.tick(self.now);
+        }
         self.told();
         self.settle(true);
         self.model.accounts.forget(self.now);

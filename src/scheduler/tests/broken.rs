@@ -1,0 +1,95 @@
+//! Schedulers that are broken on purpose: the simulation must catch each of them, or it shows nothing.
+//!
+//! To the model, a scheduler that was told something else, or was not told, is one that has it wrong.
+
+use super::simulation::simulate;
+use crate::config::classes::{ClassLimits, Priority, Quota};
+
+/// Most are caught by the first; what needs a rare coincidence takes some.
+const SEEDS: u64 = 40;
+
+/// What it does wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Broken {
+    /// `leave` does nothing: who gave up is served.
+    AbandonedStay,
+    AddressesUnlimited,
+    /// A server is lent while a cancel request may still hit it.
+    CancelsForgotten,
+    ClientsOneOver,
+    HostOneOver,
+    /// Who comes stands in front of all others.
+    LastComeFirst,
+    NoPriorities,
+    NothingReserved,
+    PoolOneOver,
+    QueuedOneOver,
+    RateDoubled,
+    /// A server that comes back is never lent again.
+    ReturnedLost,
+    ServerTimeUnlimited,
+    ServersOneOver,
+    /// Nor is one that was cleaned.
+    TidiedLost,
+    /// Time passes and nobody is told.
+    TimeForgotten,
+    /// `part` does nothing: who vanished is counted for ever.
+    VanishedStay,
+}
+
+impl Broken {
+    const ALL: [Self; 17] = [
+        Self::AbandonedStay,
+        Self::AddressesUnlimited,
+        Self::CancelsForgotten,
+        Self::ClientsOneOver,
+        Self::HostOneOver,
+        Self::LastComeFirst,
+        Self::NoPriorities,
+        Self::NothingReserved,
+        Self::PoolOneOver,
+        Self::QueuedOneOver,
+        Self::RateDoubled,
+        Self::ReturnedLost,
+        Self::ServerTimeUnlimited,
+        Self::ServersOneOver,
+        Self::TidiedLost,
+        Self::TimeForgotten,
+        Self::VanishedStay,
+    ];
+
+    /// What the scheduler takes these limits for.
+    pub(super) fn class(self, limits: &mut ClassLimits) {
+        match self {
+            Self::AddressesUnlimited => limits.per_address = Quota::default(),
+            Self::NoPriorities => limits.priority = Priority::Normal,
+            Self::NothingReserved => limits.reserved = 0,
+            _ => self.quota(&mut limits.quota),
+        }
+    }
+
+    fn quota(self, quota: &mut Quota) {
+        let one_over = |limit: &mut u32| *limit += u32::from(*limit > 0);
+        match self {
+            Self::ClientsOneOver => one_over(&mut quota.max_clients),
+            Self::QueuedOneOver => one_over(&mut quota.max_queued),
+            Self::ServersOneOver => one_over(&mut quota.max_in_flight),
+            Self::RateDoubled => {
+                if let Some(rate) = &mut quota.rate {
+                    rate.per_second *= 2.0;
+                }
+            }
+            Self::ServerTimeUnlimited => quota.server_time = None,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn whatever_is_broken_is_caught() {
+    for broken in Broken::ALL {
+        let fails =
+            |seed: &u64| std::panic::catch_unwind(|| simulate(*seed, Some(broken))).is_err();
+        assert!((1..=SEEDS).any(|seed| fails(&seed)), "{broken:?}: nobody noticed");
+    }
+}
