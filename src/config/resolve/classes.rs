@@ -206,7 +206,7 @@ fn quota(reader: &mut Reader<'_>, on_excess: Excess) -> Quota {
 
 /// Rounded up. Rates are positive and small: the options table says so.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0.001 to 1,000,000")]
-fn whole(number: f64) -> u32 {
+pub(super) fn whole(number: f64) -> u32 {
     number.ceil() as u32
 }
 

@@ -1,8 +1,8 @@
 //! Quotas of classes that can never hold anybody back, because something else does before.
 
-use super::classes::Placed;
+use super::classes::{Placed, whole};
 use crate::base::glob::Glob;
-use crate::config::classes::Rule;
+use crate::config::classes::{Quota, Rule, ServerTime};
 use crate::config::findings::{Findings, Problem};
 use crate::config::options::Section;
 use crate::config::{AuthType, Config, Database, Host, User};
@@ -37,7 +37,46 @@ pub(super) fn check(config: &Config, placed: &Placed<'_>, findings: &mut Finding
             let but = format!("its pools hold {most} at most on `[hosts.{host}]`");
             warn("max_in_flight", quota.max_in_flight, but, most);
         }
+        let most = quota.max_clients;
+        for (option, value) in
+            [("max_queued", quota.max_queued), ("max_in_flight", quota.max_in_flight)]
+        {
+            if most > 0 && value > most {
+                warn(option, value, format!("`max_clients` is {most}, with a request each"), most);
+            }
+        }
+        server_time(config, placed, (section, quota), findings);
     }
+    reserved(config, placed, findings);
+}
+
+/// No more of it passes in a second than there are servers.
+fn server_time(
+    config: &Config,
+    placed: &Placed<'_>,
+    (section, quota): (Section, &Quota),
+    findings: &mut Findings,
+) {
+    const NAME: &str = "server_seconds_per_second";
+    let Some(ServerTime { per_second, .. }) = quota.server_time else { return };
+    let most = quota.max_in_flight;
+    let but = if most > 0 && per_second > f64::from(most) {
+        format!("`max_in_flight` is {most}")
+    } else if let Some((host, most)) = largest(config, placed, whole(per_second)) {
+        format!("its pools hold {most} at most on `[hosts.{host}]`")
+    } else {
+        return;
+    };
+    let message = format!("`{NAME}` is {per_second}, but {but}: a server is held for one each.");
+    let action = "Write less, or leave it out: it never matters.";
+    let line = placed.part_line(section, NAME);
+    findings.warning(line, Problem::new("never-reached", message, action));
+}
+
+/// What is kept back is to be had, and is not all that there is.
+fn reserved(config: &Config, placed: &Placed<'_>, findings: &mut Findings) {
+    let limits = &placed.class.limits;
+    let line = placed.part_line(Section::Class, "reserved");
     let most = limits.quota.max_clients;
     if most > 0 && limits.reserved > most {
         let message = format!(
@@ -45,8 +84,28 @@ pub(super) fn check(config: &Config, placed: &Placed<'_>, findings: &mut Finding
             limits.reserved
         );
         let action = format!("Write {most} or less: more are never used.");
-        let line = placed.part_line(Section::Class, "reserved");
         findings.warning(line, Problem::new("never-reached", message, action));
+    }
+    if limits.reserved == 0 {
+        return;
+    }
+    let Some((host, most)) = largest(config, placed, limits.reserved + 1) else { return };
+    // Others use the same pools if it is not all of a database's and a user's clients.
+    let is_part = |rule: &Rule| !rule.application_name.is_empty() || !rule.client.is_empty();
+    if limits.reserved > most {
+        let message = format!(
+            "`reserved` is {}, but its pools hold {most} at most on `[hosts.{host}]`.",
+            limits.reserved
+        );
+        let action = format!("Write {most} or less: more are never used.");
+        findings.warning(line, Problem::new("never-reached", message, action));
+    } else if placed.class.rule.as_ref().is_none_or(is_part) {
+        let message = format!(
+            "`reserved` is {most}, all that its pools hold on `[hosts.{host}]`: while it is busy, \
+             nobody else in them is served."
+        );
+        let action = format!("Write less than {most}, or make the pools larger.");
+        findings.warning(line, Problem::new("reserves-all", message, action));
     }
 }
 

@@ -202,7 +202,7 @@ fn classes_reserve_no_more_than_a_host_has() {
             class("b", databases[1])
         ))
         .replace("pool = 1\n", "")
-        .replace("[databases.b]\n", "[databases.b]\npool_size = 5\n")
+        .replace("[databases.b]\n", "[databases.b]\npool_size = 6\n")
     };
     let over = classes(["user = 'app'", ""]);
     one_error(&over, 18, "contradiction", "reserve 12 servers of `[hosts.b]`, which has 10");

@@ -50,6 +50,51 @@ fn no_more_servers_are_reserved_than_there_are_clients() {
 }
 
 #[test]
+fn each_client_has_one_request() {
+    never("max_queued = 3\nmax_clients = 2", "is 3, but `max_clients` is 2, with a request each.");
+    never("per_address = { max_queued = 3, max_clients = 2 }", "`max_queued` is 3");
+    never("max_in_flight = 3\nmax_clients = 2", "`max_in_flight` is 3");
+    fine(&class("max_queued = 2\nmax_in_flight = 2\nmax_clients = 2"));
+    fine(&class("max_queued = 3\nper_address = { max_clients = 2 }"));
+}
+
+#[test]
+fn no_more_server_time_passes_than_there_are_servers() {
+    let pool = "[proxy]\ndefault_pool_size = 5\n";
+    never(&format!("server_seconds_per_second = 5.5\n{pool}"), "hold 5 at most on `[hosts.main]`");
+    never(
+        &format!("per_address = {{ server_seconds_per_second = 5.5 }}\n{pool}"),
+        "`server_seconds_per_second` is 5.5",
+    );
+    never("server_seconds_per_second = 2.5\nmax_in_flight = 2", "`max_in_flight` is 2");
+    fine(&class(&format!("server_seconds_per_second = 5.0\n{pool}")));
+    fine(&class("server_seconds_per_second = 2.0\nmax_in_flight = 2"));
+}
+
+#[test]
+fn no_more_servers_are_reserved_than_a_classs_pools_have() {
+    let pool = "[proxy]\ndefault_pool_size = 5\n";
+    never(&format!("reserved = 6\n{pool}"), "is 6, but its pools hold 5 at most");
+    fine(&class(&format!("reserved = 5\n{pool}")));
+}
+
+/// Clients of the pool who are not in the class would wait for as long as it is busy.
+#[test]
+fn who_reserves_a_whole_pool_starves_the_rest_of_it() {
+    let all = |more: &str, reserved: u32| {
+        let pool = "[proxy]\ndefault_pool_size = 5\n";
+        let rule = format!("match = {{ user = 'app'{more} }}");
+        with(&format!("[[classes]]\nname = 'b'\n{rule}\nreserved = {reserved}\n{pool}"))
+    };
+    for part in [", application_name = 'x*'", ", client = '10.0.0.0/8'"] {
+        one_warning(&all(part, 5), 9, "reserves-all");
+        fine(&all(part, 4));
+    }
+    // There is nobody else.
+    fine(&all("", 5));
+}
+
+#[test]
 fn more_servers_than_a_classs_pools_have_are_no_quota() {
     let pool = "[proxy]\ndefault_pool_size = 5\nreserve_pool_size = 1\n";
     never(&format!("max_in_flight = 7\n{pool}"), "is 7, but its pools hold 6 at most on");
