@@ -7,7 +7,7 @@
 //! - A source (a client address within a class) is forgotten only once it holds nothing and its
 //!   allowance is full again: coming back is no way to get a new one.
 
-use super::counters::ClassCounters;
+use super::counters::{ClassCounters, DelayedFor};
 use super::held::{Held, Moment};
 use super::patience::Patience;
 use super::terms::{Member, Scope};
@@ -101,14 +101,14 @@ impl Usage {
         self.time.as_ref().map(|time| time.level(now))
     }
 
-    /// Which part of the quota keeps the next transaction back, and how long its rate will.
-    pub(super) fn limit(&self, now: Instant, quota: &Quota) -> Option<Limit> {
-        if self.held.count() >= or_unlimited(quota.max_in_flight) {
-            return Some(Limit::InFlight);
+    /// Which part of the quota keeps the next transaction back, behind so many that are `ahead` of it.
+    pub(super) fn limit(&self, now: Instant, quota: &Quota, ahead: u32) -> Option<DelayedFor> {
+        if self.held.count().saturating_add(ahead) >= or_unlimited(quota.max_in_flight) {
+            return Some(DelayedFor::InFlight);
         }
         match &self.rate {
-            Some(rate) if whole(rate.level(now)) == 0 => Some(Limit::Rate),
-            _ => self.time.is_some().then_some(Limit::ServerTime),
+            Some(rate) if whole(rate.level(now)) <= ahead => Some(DelayedFor::Rate),
+            _ => self.time.is_some().then_some(DelayedFor::ServerTime),
         }
     }
 
@@ -150,14 +150,6 @@ impl Usage {
         let is_full = |bucket: &Option<Bucket>| bucket.as_ref().is_none_or(|it| it.is_full(now));
         self.held.count() == 0 && self.queued == 0 && is_full(&self.rate) && is_full(&self.time)
     }
-}
-
-/// What keeps a transaction back.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Limit {
-    InFlight,
-    Rate,
-    ServerTime,
 }
 
 pub(super) struct Class {

@@ -64,6 +64,27 @@ impl RefusedFor {
     }
 }
 
+/// Which part of a quota keeps requests back, its class' or its address', as they are counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DelayedFor {
+    InFlight,
+    Rate,
+    ServerTime,
+}
+
+impl DelayedFor {
+    pub const ALL: [Self; 3] = [Self::InFlight, Self::Rate, Self::ServerTime];
+
+    /// The label in metrics and on the console.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::InFlight => "in_flight",
+            Self::Rate => "rate",
+            Self::ServerTime => "server_time",
+        }
+    }
+}
+
 /// What happened to the requests of one class. All of it only grows, but for a grant that is taken back
 /// because its server was dead.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -71,7 +92,7 @@ pub struct ClassCounters {
     /// Left before they were served.
     pub abandoned: u64,
     /// Of the queued, those that a quota kept back.
-    pub delayed: u64,
+    delayed: [u64; DelayedFor::ALL.len()],
     pub granted: u64,
     pub queued: u64,
     refused: [u64; RefusedFor::ALL.len()],
@@ -87,6 +108,15 @@ impl ClassCounters {
         self.granted + self.queued + self.refused_in_all() > 0
     }
 
+    /// Kept back by whatever part of a quota.
+    pub fn delayed(&self) -> u64 {
+        self.delayed.iter().sum()
+    }
+
+    pub fn delayed_for(&self, limit: DelayedFor) -> u64 {
+        self.delayed[limit as usize]
+    }
+
     /// Refused for whatever reason.
     pub fn refused_in_all(&self) -> u64 {
         self.refused.iter().sum()
@@ -95,7 +125,9 @@ impl ClassCounters {
     /// Adds what happened to others.
     pub fn add(&mut self, other: &Self) {
         self.abandoned += other.abandoned;
-        self.delayed += other.delayed;
+        for (delayed, more) in self.delayed.iter_mut().zip(other.delayed) {
+            *delayed += more;
+        }
         self.granted += other.granted;
         self.queued += other.queued;
         for (refused, more) in self.refused.iter_mut().zip(other.refused) {
@@ -123,8 +155,10 @@ impl ClassCounters {
         self.waits.record(waited);
     }
 
-    pub(super) fn queued(&mut self, is_delayed: bool) {
+    pub(super) fn queued(&mut self, delayed: Option<DelayedFor>) {
         self.queued += 1;
-        self.delayed += u64::from(is_delayed);
+        if let Some(limit) = delayed {
+            self.delayed[limit as usize] += 1;
+        }
     }
 }

@@ -102,11 +102,11 @@ impl<S: Site> Scheduler<S> {
         let allowance = self.source_allowance(now, member.class, member.source);
         // Who comes back to the front is in front of those of its address, too.
         let aside = !again && self.queue.party_of(member).0 >= allowance;
-        let is_delayed = aside || self.class_allowance(now, member.class) == 0;
+        let delayed = self.delayed_for(now, member, aside);
         let ticket = self.queue.push(now, request, aside);
         self.classes.of_mut(member.class).usage.queued += 1;
         self.classes.source_mut(member.source).usage.queued += 1;
-        self.classes.of_mut(member.class).counters.queued(is_delayed);
+        self.classes.of_mut(member.class).counters.queued(delayed);
         self.serve(now, pool);
         self.grow(now);
         Ok(ticket)

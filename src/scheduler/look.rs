@@ -1,8 +1,8 @@
 //! What others may see: counts, holders, classes, why somebody waits, and the state of a pool.
 
 use super::Scheduler;
-use super::class::{Limit, Usage};
-use super::counters::ClassCounters;
+use super::class::Usage;
+use super::counters::{ClassCounters, DelayedFor};
 use super::slots::Hold;
 use super::strain::{Room, Shares};
 use super::terms::{
@@ -219,16 +219,18 @@ impl<S: Site> Scheduler<S> {
         let by_class = self.class_allowance(now, member.class) == 0;
         let by_address = self.source_allowance(now, member.class, member.source) == 0;
         let limited = if by_class {
-            Some((Scope::Class, class.usage.limit(now, quota), quota.max_in_flight))
+            Some((Scope::Class, class.usage.limit(now, quota, 0), quota.max_in_flight))
         } else if by_address {
-            let limit = source.usage.limit(now, per_address);
+            let limit = source.usage.limit(now, per_address, 0);
             Some((Scope::Address, limit, per_address.max_in_flight))
         } else {
             None
         };
         match limited {
-            Some((scope, Some(Limit::InFlight), limit)) => WaitCause::InFlight { scope, limit },
-            Some((scope, Some(Limit::Rate), _)) => WaitCause::Rate { scope },
+            Some((scope, Some(DelayedFor::InFlight), limit)) => {
+                WaitCause::InFlight { scope, limit }
+            }
+            Some((scope, Some(DelayedFor::Rate), _)) => WaitCause::Rate { scope },
             Some((scope, ..)) => WaitCause::ServerTime { scope },
             None => self.pool_cause(now, self.queue.line(member.line).pool),
         }
@@ -336,7 +338,7 @@ impl<S: Site> Scheduler<S> {
         let source = self.classes.source(member.source);
         let (quota, per_address) = (&class.limits.quota, &class.limits.per_address);
         let is_full = |usage: &Usage, quota: &Quota| {
-            usage.queued > 0 && usage.limit(now, quota) == Some(Limit::InFlight)
+            usage.queued > 0 && usage.limit(now, quota, 0) == Some(DelayedFor::InFlight)
         };
         is_full(&class.usage, quota) || is_full(&source.usage, per_address)
     }

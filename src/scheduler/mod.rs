@@ -77,7 +77,7 @@ mod throttle;
 mod turn;
 mod upkeep;
 
-pub use self::counters::{ClassCounters, RefusedFor};
+pub use self::counters::{ClassCounters, DelayedFor, RefusedFor};
 pub use self::look::{ClassView, Condition, State};
 pub use self::strain::{Room, Shares, Strain, WaitLimit};
 pub use self::terms::{

@@ -5,6 +5,7 @@
 //! quota is passed over, so that it stops nobody.
 
 use super::Scheduler;
+use super::counters::DelayedFor;
 use super::queue::Waiter;
 use super::terms::{Member, Site};
 use crate::base::ids::{ClassId, PoolId};
@@ -166,6 +167,22 @@ impl<S: Site> Scheduler<S> {
     pub(super) fn source_allowance(&self, now: Instant, class: ClassId, source: u32) -> u32 {
         let quota = &self.classes.of(class).limits.per_address;
         self.classes.source(source).usage.allowance(now, || self.moment(now), quota)
+    }
+
+    /// Which part of a quota keeps back who comes now. `aside`: it is its address'.
+    pub(super) fn delayed_for(
+        &self,
+        now: Instant,
+        member: Member,
+        aside: bool,
+    ) -> Option<DelayedFor> {
+        let class = self.classes.of(member.class);
+        if self.class_allowance(now, member.class) == 0 {
+            return class.usage.limit(now, &class.limits.quota, 0);
+        }
+        let (source, (ahead, _)) =
+            (self.classes.source(member.source), self.queue.party_of(member));
+        aside.then(|| source.usage.limit(now, &class.limits.per_address, ahead))?
     }
 
     /// How many of those who wait for a pool could use a server now.

@@ -3,7 +3,7 @@
 use crate::admin::table::{Row, int4, int8, numeric, text};
 use crate::config::classes::{ClassLimits, Excess, Quota};
 use crate::pool::snapshot::ClassOfHost;
-use crate::scheduler::{ClassCounters, ClassView, RefusedFor, Room};
+use crate::scheduler::{ClassCounters, ClassView, DelayedFor, RefusedFor, Room};
 use crate::wire::rows::{Cell, Column};
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ pub(super) const COLUMNS: &[Column] = &[
     numeric("granted"),
     numeric("queued_total"),
     numeric("delayed"),
+    numeric("delayed_in_flight"),
+    numeric("delayed_rate"),
+    numeric("delayed_server_time"),
     numeric("abandoned"),
     numeric("refused"),
     numeric("refused_client_limit"),
@@ -141,10 +144,14 @@ fn rates(quota: &Quota) -> [Cell; 4] {
 
 fn counted(counters: &ClassCounters) -> impl Iterator<Item = Cell> {
     let (waits, service) = (&counters.waits, &counters.service);
+    let [in_flight, rate, server_time] = DelayedFor::ALL.map(|limit| counters.delayed_for(limit));
     let requests = [
         counters.granted,
         counters.queued,
-        counters.delayed,
+        counters.delayed(),
+        in_flight,
+        rate,
+        server_time,
         counters.abandoned,
         counters.refused_in_all(),
     ];
@@ -174,11 +181,14 @@ fn millis(time: Duration) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::COLUMNS;
-    use crate::scheduler::RefusedFor;
+    use crate::scheduler::{DelayedFor, RefusedFor};
 
     #[test]
     fn each_reason_has_a_column() {
-        let names = COLUMNS.iter().filter_map(|column| column.name.strip_prefix("refused_"));
-        assert_eq!(names.collect::<Vec<_>>(), RefusedFor::ALL.map(RefusedFor::label));
+        let after = |prefix| -> Vec<_> {
+            COLUMNS.iter().filter_map(|column| column.name.strip_prefix(prefix)).collect()
+        };
+        assert_eq!(after("refused_"), RefusedFor::ALL.map(RefusedFor::label));
+        assert_eq!(after("delayed_"), DelayedFor::ALL.map(DelayedFor::label));
     }
 }

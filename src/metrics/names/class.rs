@@ -3,10 +3,12 @@
 use super::Values::{Count, Counts, Gauge, Histogram, Seconds};
 use super::{Metric, Split, Subject, flag, limit, metric, split};
 use crate::pool::snapshot::ClassOfHost;
-use crate::scheduler::RefusedFor;
+use crate::scheduler::{DelayedFor, RefusedFor};
 use crate::stats::times::Times;
 
 const REASON: Split = split("reason", |at| Some(RefusedFor::ALL.get(at)?.label()));
+
+const LIMIT: Split = split("reason", |at| Some(DelayedFor::ALL.get(at)?.label()));
 
 impl Subject for ClassOfHost {
     const LABELS: &'static [&'static str] = &["host", "class"];
@@ -69,8 +71,9 @@ impl Subject for ClassOfHost {
         ),
         metric(
             "pgweir_class_delayed",
-            "Of these, those that a quota kept waiting.",
-            Count(|of| of.class.counters.delayed),
+            "Of these, those that a quota kept waiting, the class' or the address': in_flight, \
+             max_in_flight; rate, transactions_per_second; server_time, server_seconds_per_second.",
+            Counts(LIMIT, |of, limit| of.class.counters.delayed_for(DelayedFor::ALL[limit])),
         ),
         metric(
             "pgweir_class_abandoned",

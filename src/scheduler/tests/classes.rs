@@ -9,7 +9,8 @@ use super::{
 use crate::base::ids::{ClassId, ClientId, WorkerId};
 use crate::config::classes::{ClassLimits, Excess, Priority, Quota};
 use crate::scheduler::{
-    ClassFull, FailureScope, HostLimits, Refusal, RefusedFor, Request, Scope, State, WaitCause,
+    ClassFull, DelayedFor, FailureScope, HostLimits, Refusal, RefusedFor, Request, Scope, State,
+    WaitCause,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -118,6 +119,31 @@ fn a_class_at_its_quota_waits_beside_idle_servers() {
     assert_eq!(world.connecting, []);
     world.give_back(3);
     assert_eq!(world.take_events(), [Event::Granted(ClientId(4), 2)]);
+}
+
+#[test]
+fn what_keeps_requests_back_is_counted() {
+    let spent = server_time(0.1, ms(100));
+    for (quota, limit) in [
+        (in_flight(1), DelayedFor::InFlight),
+        (rated(1.0, 1, Excess::Delay), DelayedFor::Rate),
+        (spent, DelayedFor::ServerTime),
+    ] {
+        for limits in [within(quota.clone()), per_address(quota)] {
+            let mut world = warm(limits, 2);
+            world.ask_in(A, 3, ONE, 1);
+            world.pass(ms(300));
+            (4..=5).for_each(|client| world.ask_in(A, client, ONE, 1));
+            let counters = world.scheduler.class(world.now, ONE).counters;
+            assert_eq!((counters.delayed_for(limit), counters.delayed()), (2, 2), "{limit:?}");
+        }
+    }
+    // Two would be too many, and one is in line already; and who waits for the pool is not delayed.
+    let mut world = warm(per_address(in_flight(1)), 0);
+    (3..=4).for_each(|client| world.ask_in(A, client, ONE, 1));
+    let counters = world.scheduler.class(world.now, ONE).counters;
+    assert_eq!((counters.queued, counters.delayed()), (2, 1));
+    assert_eq!(counters.delayed_for(DelayedFor::InFlight), 1);
 }
 
 #[test]
@@ -254,7 +280,7 @@ fn a_class_knows_what_it_had() {
     assert_eq!(view.server_time, ms(1_000));
     assert_eq!((view.counters.service.count(), view.counters.service.sum()), (1, ms(300)));
     assert_eq!((view.counters.waits.count(), view.counters.waits.sum()), (3, ms(300)));
-    assert_eq!((view.counters.granted, view.counters.queued, view.counters.delayed), (3, 1, 0));
+    assert_eq!((view.counters.granted, view.counters.queued, view.counters.delayed()), (3, 1, 0));
     assert_eq!(world.scheduler.class_name(COMMON), "class 0");
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess};
-use crate::scheduler::{Refusal, RefusedFor};
+use crate::scheduler::{DelayedFor, Refusal, RefusedFor};
 
 const ONE: ClassId = ClassId(1);
 
@@ -43,7 +43,7 @@ fn a_rate_is_met_in_both_modes() {
         let is_rejecting = on_excess == Excess::Reject;
         assert_eq!(play.records[crowd].refused() > 1_000, is_rejecting);
         assert_eq!(counters.refused_for(RefusedFor::Rate) > 1_000, is_rejecting);
-        assert_eq!(counters.delayed > 300, !is_rejecting);
+        assert_eq!(counters.delayed_for(DelayedFor::Rate) > 300, !is_rejecting);
         let is_told = |refusal: &Refusal<u32>| match refusal {
             Refusal::RateLimited { retry_after, .. } => *retry_after <= ms(4_000),
             _ => false,
