@@ -38,6 +38,17 @@ pub enum Blame {
     Server,
 }
 
+impl Blame {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Operator => "operator",
+            Self::Proxy => "proxy",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// Why something ended. Alphabetical.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum EndReason {
