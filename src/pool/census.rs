@@ -16,7 +16,7 @@ pub struct About {
     /// Its process id in Postgres. `None`: it is being opened.
     pub pid: Option<u32>,
     /// `None`: at a unix socket, or being opened.
-    pub ends: Option<Ends>,
+    pub ends: Option<Arc<Ends>>,
     /// What clients have set on it, while nobody has it.
     pub applied: Option<Arc<Settings>>,
 }
@@ -34,7 +34,7 @@ impl Pool {
         self.host.scheduler.with(|scheduler| PoolCensus {
             servers: scheduler.servers(now, self.id, |key, server| About {
                 pid: key.map(|key| key.pid),
-                ends: key.and_then(|key| key.ends),
+                ends: key.and_then(|key| key.ends.clone()),
                 applied: server.map(|server| Arc::clone(&server.applied)),
             }),
             waiters: scheduler.waiters(self.id),

@@ -390,13 +390,8 @@ impl<H> Queue<H> {
     /// Looks at everybody: a cancel request brings a socket and a handshake of its own, beside which
     /// this is little, and an index would be kept up by every waiter that never cancels.
     pub(super) fn find(&self, pool: PoolId, client: ClientId) -> Option<Ticket> {
-        let is_it = |index: &u32| {
-            let waiter = self.places[*index as usize].waiter.as_ref();
-            waiter.is_some_and(|waiter| waiter.request.client == client)
-                && self.line_of(*index).pool == pool
-        };
-        let index = (0..u32::try_from(self.places.len()).ok()?).find(is_it)?;
-        Some(self.ticket(index))
+        let found = self.all(pool).find(|(_, waiter)| waiter.request.client == client);
+        found.map(|(ticket, _)| ticket)
     }
 
     pub(super) fn ticket(&self, index: u32) -> Ticket {

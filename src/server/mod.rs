@@ -32,7 +32,7 @@ pub struct BackendKey {
     pub secret: Arc<[u8]>,
     pub place: Arc<Place>,
     /// Where the server is: for those who ask. `None`: at a unix socket.
-    pub ends: Option<Ends>,
+    pub ends: Option<Arc<Ends>>,
 }
 
 /// A connection to Postgres that is logged in.
@@ -56,7 +56,7 @@ pub struct Server {
 
 impl Server {
     pub fn new(stream: Stream, home: WorkerId, key: BackendKey, now: Instant) -> Self {
-        let key = BackendKey { ends: stream.ends(), ..key };
+        let key = BackendKey { ends: stream.ends().map(Arc::new), ..key };
         Self {
             stream: Some(stream),
             home,

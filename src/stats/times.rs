@@ -127,7 +127,8 @@ impl Times {
         let (mut below, mut start) = (0.0, Duration::ZERO);
         for (count, bound) in self.counts.into_iter().map(|count| count as f64).zip(BOUNDS) {
             if count > 0.0 && below + count >= rank {
-                return start + (bound - start).mul_f64(((rank - below) / count).clamp(0.0, 1.0));
+                let within = ((rank - below) / count).clamp(0.0, 1.0);
+                return start + bound.saturating_sub(start).mul_f64(within);
             }
             below += count;
             start = bound;

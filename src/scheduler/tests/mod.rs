@@ -7,6 +7,7 @@
 
 mod accounts;
 mod caps;
+mod census;
 mod classes;
 mod health;
 mod keeping;
