@@ -2,7 +2,6 @@
 
 use super::parse::Verb;
 use super::session::{Session, not_yet};
-use crate::base::ids::ClientId;
 use crate::config::CONSOLE_DATABASES;
 use crate::control::roster::Order;
 use crate::control::shutdown::How;
@@ -105,7 +104,7 @@ impl Session<'_> {
     fn kill_client(&self, id: Option<&str>) -> Result<(), End> {
         let id = id.and_then(|id| id.parse().ok());
         let id = id.ok_or_else(|| wrong("invalid client pointer supplied"))?;
-        let client = self.console.roster.client(ClientId(id));
+        let client = self.console.roster.named(id);
         client.ok_or_else(|| unknown("client not found"))?.call(Order::Quit(EndReason::Killed));
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! What changes a proxy while it runs, and who is in it.
 //!
 //! [`roster`] knows every client: what others may see of it, and how to tell it something.
-//! [`holders`] asks it who has the servers of a pool.
+//! [`holders`] asks it who has the servers of a pool; [`census`], who has which, and [`waits`], who waits.
 //! [`shutdown`] sees them out; [`takeover`] is what goes to a process that takes them over. [`reload`]
 //! changes what holds.
 
+pub mod census;
 pub mod holders;
 pub mod reload;
 pub mod roster;
 pub mod shutdown;
 pub mod takeover;
+pub mod waits;
 mod watch;

@@ -8,7 +8,7 @@ use crate::base::ids::{ClassId, ClientId};
 use crate::base::shared::Shared;
 use crate::control::takeover::{CancelRequest, Parcel};
 use crate::end::EndReason;
-use crate::net::stream::Peer;
+use crate::net::stream::{Near, Peer};
 use crate::pool::Pool;
 use crate::session::settings::Settings;
 use dashmap::DashMap;
@@ -81,7 +81,7 @@ impl Key {
 pub enum Who {
     Client(Arc<Presence>),
     /// Somebody at the console, who may be waiting for a command to be done.
-    Console(Arc<Notify>),
+    Console(Arc<Operator>),
 }
 
 /// A client, as others see it.
@@ -89,6 +89,7 @@ pub struct Presence {
     pub id: ClientId,
     pub user: Box<str>,
     pub peer: Peer,
+    pub near: Near,
     /// Where it is: a reload may give its database and user another pool.
     place: Shared<(Arc<Pool>, ClassId)>,
     pub connected_at: Instant,
@@ -107,7 +108,8 @@ pub struct Presence {
 
 impl Presence {
     pub fn new(
-        (id, user, peer): (ClientId, &str, Peer),
+        (id, user): (ClientId, &str),
+        (peer, near): (Peer, Near),
         (pool, class): (&Arc<Pool>, ClassId),
         settings: &Arc<Settings>,
         now: Instant,
@@ -116,6 +118,7 @@ impl Presence {
             id,
             user: user.into(),
             peer,
+            near,
             place: Shared::new((Arc::clone(pool), class)),
             connected_at: now,
             settings: Shared::new(Arc::clone(settings)),
@@ -252,6 +255,51 @@ impl Presence {
     }
 }
 
+/// Somebody at the console, as others see it.
+pub struct Operator {
+    pub id: ClientId,
+    pub user: Box<str>,
+    pub peer: Peer,
+    pub near: Near,
+    pub application_name: Box<str>,
+    pub connected_at: Instant,
+    /// Microseconds from `connected_at` to its last command.
+    commanded: AtomicU64,
+    /// Told when what it waits for is cancelled.
+    pub canceled: Notify,
+}
+
+impl Operator {
+    pub fn new(
+        (id, user): (ClientId, &str),
+        (peer, near): (Peer, Near),
+        application_name: &str,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            user: user.into(),
+            peer,
+            near,
+            application_name: application_name.into(),
+            connected_at: now,
+            commanded: AtomicU64::new(0),
+            canceled: Notify::new(),
+        }
+    }
+
+    /// Its last command began now.
+    pub fn commands(&self, now: Instant) {
+        let age = now.saturating_duration_since(self.connected_at).as_micros();
+        self.commanded.store(u64::try_from(age).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When its last command began; when it came in, if it has given none.
+    pub fn commanded_at(&self) -> Instant {
+        self.connected_at + Duration::from_micros(self.commanded.load(Ordering::Relaxed))
+    }
+}
+
 /// Everybody who is in.
 #[derive(Default)]
 pub struct Roster {
@@ -273,7 +321,7 @@ pub struct Here {
 
 /// A console session's entry, until this is dropped.
 pub struct AtConsole {
-    pid: u32,
+    pub operator: Arc<Operator>,
     roster: Arc<Roster>,
 }
 
@@ -319,7 +367,7 @@ impl Drop for Here {
 
 impl Drop for AtConsole {
     fn drop(&mut self) {
-        self.roster.known.remove(&self.pid);
+        self.roster.known.remove(&pid_of(self.operator.id));
     }
 }
 
@@ -342,16 +390,11 @@ impl Roster {
         Here { presence, roster: Arc::clone(self) }
     }
 
-    /// Enters somebody at the console, to be notified if what it waits for is cancelled.
-    pub fn enter_console(
-        self: &Arc<Self>,
-        id: ClientId,
-        canceled: Arc<Notify>,
-        key: Key,
-    ) -> AtConsole {
-        let pid = pid_of(id);
-        self.known.insert(pid, (key, Who::Console(canceled)));
-        AtConsole { pid, roster: Arc::clone(self) }
+    /// Enters somebody at the console.
+    pub fn enter_console(self: &Arc<Self>, operator: Operator, key: Key) -> AtConsole {
+        let operator = Arc::new(operator);
+        self.known.insert(pid_of(operator.id), (key, Who::Console(Arc::clone(&operator))));
+        AtConsole { operator, roster: Arc::clone(self) }
     }
 
     /// Whom a cancel request with this key means.
@@ -373,6 +416,31 @@ impl Roster {
             .collect();
         clients.sort_unstable_by_key(|presence| presence.id);
         clients
+    }
+
+    /// All who are at the console, in the order they came.
+    pub fn operators(&self) -> Vec<Arc<Operator>> {
+        let mut operators: Vec<_> = self
+            .known
+            .iter()
+            .filter_map(|entry| match &entry.value().1 {
+                Who::Console(operator) => Some(Arc::clone(operator)),
+                Who::Client(_) => None,
+            })
+            .collect();
+        operators.sort_unstable_by_key(|operator| operator.id);
+        operators
+    }
+
+    /// The client that an operator means by this number: its id, or what its driver was told.
+    pub fn named(&self, number: u64) -> Option<Arc<Presence>> {
+        let pid = pid_of(ClientId(number));
+        match &self.known.get(&pid)?.value().1 {
+            Who::Client(presence) if [presence.id.0, u64::from(pid)].contains(&number) => {
+                Some(Arc::clone(presence))
+            }
+            _ => None,
+        }
     }
 
     /// The client with this id.
