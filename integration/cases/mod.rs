@@ -30,6 +30,7 @@ mod settings;
 mod shares;
 mod shutdown;
 mod startup;
+mod suspending;
 mod takeover;
 mod torture;
 mod under_pressure;

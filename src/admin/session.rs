@@ -5,7 +5,8 @@ use super::extended::{Extended, Work};
 use super::parse::{Command, Verb};
 use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
 use crate::client::console::{ConsoleLogin, Role};
-use crate::control::roster::{AtConsole, Key, Operator, pid_of};
+use crate::control::operator::Operator;
+use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::stream::{Link, Stream};
 use crate::net::worker::{Worker, within};
@@ -319,11 +320,6 @@ pub(super) fn columns_of(command: &Command) -> Option<&'static [rows::Column]> {
         Command::Show(show) => show.columns(),
         _ => None,
     }
-}
-
-pub(super) fn not_yet(name: &str) -> End {
-    End::from(EndReason::ConsoleNotYet)
-        .with_message(format!("{name} is not there yet: it comes with a later version of pgweir"))
 }
 
 pub(super) fn notice(out: &mut Vec<u8>, message: &str, detail: Option<&str>) {

@@ -152,6 +152,7 @@ impl Frontend {
         if is_console(&wanted.database) {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
         }
+        exchange.attend(self.roster.unsuspended()).await?;
         if self.roster.is_closing() {
             return Err(EndReason::Shutdown.into());
         }

@@ -4,6 +4,7 @@
 //! leaves it there and wakes the task, which obeys when it can. A client that nobody calls pays one
 //! relaxed load for each wake-up.
 
+use super::operator::Operator;
 use crate::base::ids::{ClassId, ClientId};
 use crate::base::shared::Shared;
 use crate::control::takeover::{CancelRequest, Parcel};
@@ -17,13 +18,13 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 /// What a client is told to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
-    /// Rest: do not read what the client sends, once nothing is owed to it.
+    /// Rest: read nothing that is sent, from either side, once nothing is left that was read before.
     Halt,
     /// Go to the process that takes over, when it has no server.
     Move,
@@ -211,6 +212,9 @@ impl Presence {
 
     /// Tells it something.
     pub fn call(&self, order: Order) {
+        if order == Order::Halt {
+            self.is_halted.store(false, Ordering::Relaxed);
+        }
         self.order.with(|known| {
             if known.is_none_or(|known| known.weight() <= order.weight()) {
                 *known = Some(order);
@@ -255,58 +259,13 @@ impl Presence {
     }
 }
 
-/// Somebody at the console, as others see it.
-pub struct Operator {
-    pub id: ClientId,
-    pub user: Box<str>,
-    pub peer: Peer,
-    pub near: Near,
-    pub application_name: Box<str>,
-    pub connected_at: Instant,
-    /// Microseconds from `connected_at` to its last command.
-    commanded: AtomicU64,
-    /// Told when what it waits for is cancelled.
-    pub canceled: Notify,
-}
-
-impl Operator {
-    pub fn new(
-        (id, user): (ClientId, &str),
-        (peer, near): (Peer, Near),
-        application_name: &str,
-        now: Instant,
-    ) -> Self {
-        Self {
-            id,
-            user: user.into(),
-            peer,
-            near,
-            application_name: application_name.into(),
-            connected_at: now,
-            commanded: AtomicU64::new(0),
-            canceled: Notify::new(),
-        }
-    }
-
-    /// Its last command began now.
-    pub fn commands(&self, now: Instant) {
-        let age = now.saturating_duration_since(self.connected_at).as_micros();
-        self.commanded.store(u64::try_from(age).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// When its last command began; when it came in, if it has given none.
-    pub fn commanded_at(&self) -> Instant {
-        self.connected_at + Duration::from_micros(self.commanded.load(Ordering::Relaxed))
-    }
-}
-
 /// Everybody who is in.
 #[derive(Default)]
 pub struct Roster {
     /// By the number that stands for a process id.
     known: DashMap<u32, (Key, Who)>,
     /// What those who come in from now on are told.
-    standing: Shared<Option<Order>>,
+    pub(super) standing: watch::Sender<Option<Order>>,
     /// Where those go who move to another process.
     removal: Shared<Option<UnboundedSender<Parcel>>>,
     /// Where cancel requests go for whom nobody here knows: to the process that was here before.
@@ -384,7 +343,8 @@ impl Roster {
         let pid = pid_of(presence.id);
         self.known.insert(pid, (key, Who::Client(Arc::clone(&presence))));
         // After it was entered: whoever calls everybody meanwhile finds it.
-        if let Some(order) = self.standing.with(|order| *order) {
+        let standing = *self.standing.borrow();
+        if let Some(order) = standing {
             presence.call(order);
         }
         Here { presence, roster: Arc::clone(self) }
@@ -461,12 +421,12 @@ impl Roster {
 
     /// What those who come in from now on are told.
     pub fn expect(&self, order: Option<Order>) {
-        self.standing.with(|standing| *standing = order);
+        self.standing.send_replace(order);
     }
 
     /// Whether nobody may come in any more.
     pub fn is_closing(&self) -> bool {
-        self.standing.with(|order| matches!(order, Some(Order::Leave(_) | Order::Quit(_))))
+        matches!(*self.standing.borrow(), Some(Order::Leave(_) | Order::Quit(_)))
     }
 
     /// Has everybody move, through `removal`.

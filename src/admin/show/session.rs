@@ -23,8 +23,9 @@ pub(super) fn version() -> String {
 /// Of the whole proxy: a database that is paused by its name shows in `SHOW DATABASES`.
 pub(super) fn state(console: &Console) -> Vec<Row> {
     let is_paused = console.registry.halts.is_said_to_pause(None);
+    let is_suspended = console.roster.is_suspended();
     let yes = |is_so: bool| if is_so { "yes" } else { "no" };
-    [("active", !is_paused), ("paused", is_paused), ("suspended", false)]
+    [("active", !is_paused && !is_suspended), ("paused", is_paused), ("suspended", is_suspended)]
         .map(|(key, is_so)| vec![key.into(), yes(is_so).into()])
         .into()
 }
