@@ -148,7 +148,12 @@ fn only_those_who_may_come_in() {
         assert_eq!(error.shown(), "E(FATAL 28P01)");
         let mut monitor = login(&rig, "monitor").connect().await;
         assert_eq!(monitor.parameters["is_superuser"], "off");
-        assert!(monitor.query("SHOW POOLS").await.contains(&"C(SHOW)".to_owned()));
+        let ours = ["CLASSES", "ERRORS", "HISTOGRAMS", "HOLDERS", "OVERLOAD", "WAITS", "HELP"];
+        let all = COLUMNS.iter().map(|(what, _)| *what).chain(ours);
+        for what in all.filter(|what| *what != "FDS") {
+            let answer = monitor.query(&format!("SHOW {what}")).await;
+            assert!(answer.contains(&"C(SHOW)".to_owned()), "{what}: {answer:?}");
+        }
         for command in [
             "DISABLE app",
             "ENABLE app",

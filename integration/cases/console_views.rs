@@ -173,6 +173,38 @@ fn who_waits_is_told_for_what_and_behind_whom() {
 }
 
 #[test]
+fn of_very_many_those_are_shown_who_have_waited_longest() {
+    run(async {
+        let rig = rig(Settings::new().pool_size(1).set("max_client_conn", 1_100)).await;
+        let mut console = Login::to(rig.address()).database("pgweir").connect().await;
+        let mut holder = rig.client().await;
+        holder.query("begin").await;
+        let mut waiters = Vec::new();
+        for _ in 0..1_010 {
+            let mut waiter = rig.client().await;
+            waiter.send(Batch::new().query("select 1")).await;
+            waiters.push(waiter);
+        }
+        let count = async |console: &mut Client| {
+            let frames = console.ask_frames(Batch::new().query("SHOW WAITS")).await;
+            let notice = frames.iter().find(|frame| frame.tag == b'N').map(|it| it.message());
+            (frames.iter().filter(|frame| frame.tag == b'D').count(), notice)
+        };
+        let all = "1000 of 1010 are shown: those that have waited longest";
+        eventually("all wait", async || {
+            let (rows, notice) = count(&mut console).await;
+            (rows == 1_000 && notice.as_deref() == Some(all)).then_some(())
+        })
+        .await;
+        drop(waiters.split_off(1_000));
+        eventually("all are shown", async || {
+            (count(&mut console).await == (1_000, None)).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
 fn who_waits_for_its_class_is_told_who_else_is_in_it() {
     run(async {
         let settings = Settings::new()

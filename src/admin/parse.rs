@@ -308,6 +308,11 @@ mod tests {
             ("SET nosuch = 3", true),
             ("SET CLASS batch weight = 3", true),
             ("KILL_CLIENT 3", true),
+            ("KILL_SERVER 3", true),
+            ("PAUSE app", true),
+            ("show fds", true),
+            ("SELECT fds", true),
+            ("show waits", false),
             ("SHUTDOWN WAIT_FOR_SERVERS", true),
         ] {
             assert_eq!(Command::parse(text).unwrap().needs_admin(), needs_admin, "{text}");

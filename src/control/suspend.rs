@@ -67,7 +67,9 @@ impl Roster {
                 return Err(Resumed);
             }
             if busy.is_empty() || clock() >= until {
-                busy.iter().for_each(|client| client.call(Order::Quit(EndReason::WriteTimeout)));
+                for client in &busy {
+                    client.call(Order::Quit(EndReason::WriteTimeout));
+                }
                 return Ok(busy.len());
             }
             tokio::time::sleep(LOOK).await;
