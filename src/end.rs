@@ -38,6 +38,17 @@ pub enum Blame {
     Server,
 }
 
+impl Blame {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Operator => "operator",
+            Self::Proxy => "proxy",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// Why something ended. Alphabetical.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum EndReason {
@@ -57,7 +68,6 @@ pub enum EndReason {
     ConsoleDenied,
     ConsoleLimit,
     ConsoleNeedsAdmin,
-    ConsoleNotYet,
     ConsoleReloadFailed,
     ConsoleSetFailed,
     ConsoleState,
@@ -132,7 +142,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 49] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -149,7 +159,6 @@ impl EndReason {
         Self::ConsoleDenied,
         Self::ConsoleLimit,
         Self::ConsoleNeedsAdmin,
-        Self::ConsoleNotYet,
         Self::ConsoleReloadFailed,
         Self::ConsoleSetFailed,
         Self::ConsoleState,
@@ -226,8 +235,6 @@ impl EndReason {
                 "sorry, too many console sessions already").routine("pooler_console_limit"),
             Self::ConsoleNeedsAdmin => plain(Client, "console_needs_admin", "42501",
                 "admin access needed"),
-            Self::ConsoleNotYet => plain(Proxy, "console_not_yet", "0A000",
-                "this command is not there yet"),
             Self::ConsoleReloadFailed => plain(Operator, "console_reload_failed", "F0000",
                 "RELOAD failed"),
             Self::ConsoleSetFailed => plain(Client, "console_set_failed", "42704", "SET failed"),

@@ -63,8 +63,10 @@ impl Console {
         command: &str,
     ) -> (Vec<String>, impl Iterator<Item = Vec<String>> + use<>) {
         let frames = self.0.ask_frames(Batch::new().query(command)).await;
-        assert_eq!(frames[0].tag, b'T', "{:?}", shown(&frames));
-        let columns: Vec<_> = frames[0].described().into_iter().map(|(name, ..)| name).collect();
+        assert!(frames.iter().all(|frame| frame.tag != b'E'), "{command}: {:?}", shown(&frames));
+        let head = frames.iter().find(|frame| frame.tag == b'T');
+        let columns = head.map(Frame::described).unwrap_or_default();
+        let columns: Vec<_> = columns.into_iter().map(|(name, ..)| name).collect();
         let text = |value: Option<Vec<u8>>| {
             String::from_utf8(value.unwrap_or_default()).expect("the console sends text")
         };

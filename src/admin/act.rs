@@ -1,13 +1,14 @@
 //! What changes the proxy, done. Whatever takes its time keeps its own session waiting and nobody else.
 
+use super::Console;
 use super::parse::Verb;
-use super::session::{Session, not_yet};
-use crate::base::ids::ClientId;
+use super::session::Session;
 use crate::config::CONSOLE_DATABASES;
 use crate::control::roster::Order;
 use crate::control::shutdown::How;
 use crate::end::{End, EndReason};
 use crate::pool::halts::Resumed;
+use std::rc::Rc;
 
 impl Session<'_> {
     /// Does it, to one database or client or to all.
@@ -35,8 +36,8 @@ impl Session<'_> {
             Verb::Resume => self.resume(database)?,
             Verb::Shutdown => self.console.shutdown.ask(how(argument)),
             Verb::WaitClose => self.wait_for(registry.reconnected(database)).await?,
+            Verb::Suspend => self.suspend().await?,
             Verb::Reload => self.reload().await?,
-            Verb::Suspend => return Err(not_yet(verb.name())),
         }
         Ok(())
     }
@@ -66,9 +67,12 @@ impl Session<'_> {
     /// cancels it, or leaves, undoes it.
     async fn pause(&mut self, database: Option<&str>) -> Result<(), End> {
         let registry = &self.console.registry;
+        if database.is_none() && self.console.roster.is_suspended() {
+            return Err(state(ALREADY));
+        }
         let is_news = registry.pause(self.worker(), database);
         if !is_news && database.is_none() {
-            return Err(state("already suspended/paused"));
+            return Err(state(ALREADY));
         }
         match self.wait_for(registry.paused(database)).await {
             Ok(Ok(())) => Ok(()),
@@ -83,8 +87,33 @@ impl Session<'_> {
         }
     }
 
+    /// Answers once nothing of anybody's is left in the proxy's hands. It is undone like a pause.
+    async fn suspend(&mut self) -> Result<(), End> {
+        let Console { registry, roster, .. } = self.console;
+        if registry.halts.is_said_to_pause(None) || !roster.suspend() {
+            return Err(state(ALREADY));
+        }
+        let limit = registry.config().process.suspend_timeout;
+        let worker = Rc::clone(self.worker());
+        match self.wait_for(roster.settle(limit, || worker.wake())).await {
+            Ok(Ok(0)) => Ok(()),
+            Ok(Ok(ended)) => {
+                tracing::warn!("console: {ended} clients could not be suspended in time: ended");
+                Ok(())
+            }
+            Ok(Err(Resumed)) => Err(state("resumed before every client was suspended")),
+            Err(end) => {
+                tracing::info!("console: SUSPEND was not waited for: undone");
+                roster.unsuspend();
+                Err(end)
+            }
+        }
+    }
+
     fn resume(&self, database: Option<&str>) -> Result<(), End> {
-        let is_news = self.console.registry.resume(self.worker(), database);
+        let Console { registry, roster, .. } = self.console;
+        let is_unsuspended = database.is_none() && roster.unsuspend();
+        let is_news = registry.resume(self.worker(), database) || is_unsuspended;
         match database {
             _ if is_news => Ok(()),
             None => Err(state("pooler is not paused/suspended")),
@@ -105,7 +134,7 @@ impl Session<'_> {
     fn kill_client(&self, id: Option<&str>) -> Result<(), End> {
         let id = id.and_then(|id| id.parse().ok());
         let id = id.ok_or_else(|| wrong("invalid client pointer supplied"))?;
-        let client = self.console.roster.client(ClientId(id));
+        let client = self.console.roster.named(id);
         client.ok_or_else(|| unknown("client not found"))?.call(Order::Quit(EndReason::Killed));
         Ok(())
     }
@@ -122,6 +151,8 @@ impl Session<'_> {
         Ok(())
     }
 }
+
+const ALREADY: &str = "already suspended/paused";
 
 /// The parser lets nothing else through.
 fn how(argument: Option<&str>) -> How {

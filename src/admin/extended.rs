@@ -39,11 +39,13 @@ enum State {
 pub(super) struct Work {
     pub(super) command: Command,
     pub(super) rows: std::vec::IntoIter<Row>,
+    /// What is told of the rows when all are sent.
+    pub(super) said: Option<String>,
 }
 
 impl Work {
     pub(super) fn new(command: Command, rows: Vec<Row>) -> Self {
-        Self { command, rows: rows.into_iter() }
+        Self { command, rows: rows.into_iter(), said: None }
     }
 }
 

@@ -18,10 +18,12 @@ mod input;
 mod parse;
 mod session;
 mod show;
+mod sightings;
 mod table;
 
 use self::averages::{Averages, Rates};
 use self::session::Session;
+use self::sightings::{LastSeen, Sightings};
 use crate::base::shared::Shared;
 use crate::client::console::ConsoleLogin;
 use crate::config::Process;
@@ -29,6 +31,7 @@ use crate::control::reload::Orders;
 use crate::control::roster::Roster;
 use crate::control::shutdown::Shutdown;
 use crate::net::worker::Worker;
+use crate::pool::process::Ends;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::Snapshot;
 use crate::stats::pool::PoolTotals;
@@ -45,6 +48,7 @@ pub struct Console {
     shutdown: Arc<Shutdown>,
     orders: Orders,
     averages: Shared<Averages>,
+    sightings: Shared<Sightings>,
     logins: AtomicU64,
     commands: AtomicU64,
 }
@@ -63,6 +67,7 @@ impl Console {
             shutdown,
             orders,
             averages: Shared::new(Averages::new(now)),
+            sightings: Shared::new(Sightings::new(now)),
             logins: AtomicU64::new(0),
             commands: AtomicU64::new(0),
         }
@@ -82,8 +87,11 @@ impl Console {
         }
     }
 
-    /// Keeps the totals from time to time, for averages.
+    /// Keeps the totals from time to time, for averages; and what was counted, for when.
     pub fn tick(&self, now: Instant) {
+        if self.sightings.with(|sightings| sightings.is_due(now)) {
+            self.see_ends(now, &self.registry.ends());
+        }
         let config = self.registry.config();
         let Process { stats_period, log_stats, .. } = config.process;
         if !self.averages.with(|averages| averages.is_due(now, stats_period)) {
@@ -98,6 +106,11 @@ impl Console {
         if log_stats {
             tracing::info!("{}", stats_line(&lately));
         }
+    }
+
+    /// Notes which reasons for an ending were counted since the last look.
+    fn see_ends(&self, now: Instant, ends: &Ends) -> LastSeen {
+        self.sightings.with(|sightings| sightings.look(now, ends))
     }
 
     fn rates(&self, now: Instant, database: &str, totals: &PoolTotals) -> Rates {

@@ -12,8 +12,6 @@ pub(super) enum Command {
     Act(Verb, Option<Box<str>>),
     /// Nothing at all, or only a semicolon.
     Empty,
-    /// Something that PgBouncer shows and this console does not so far.
-    NotShown(&'static str),
     /// A setting of ours.
     Set {
         name: Box<str>,
@@ -89,12 +87,6 @@ impl Verb {
     }
 }
 
-/// What PgBouncer shows and this console does not so far.
-const NOT_SHOWN: [&str; 6] = ["ACTIVE_SOCKETS", "CLIENTS", "FDS", "MEM", "SERVERS", "SOCKETS"];
-
-/// What shows more than those may see who may look at everything else: keys and open sockets.
-const SECRET: &str = "FDS";
-
 /// Settings that drivers and tools make after connecting.
 const CLIENT_SETTINGS: [&str; 14] = [
     "application_name",
@@ -132,8 +124,8 @@ impl Command {
     /// Whether looking at things is not enough of a right for it.
     pub(super) fn needs_admin(&self) -> bool {
         match self {
-            Self::Empty | Self::SetIgnored | Self::Show(_) => false,
-            Self::NotShown(name) => *name == SECRET,
+            Self::Empty | Self::SetIgnored => false,
+            Self::Show(show) => show.needs_admin(),
             Self::Act(..) | Self::Set { .. } | Self::SetClass { .. } => true,
         }
     }
@@ -145,7 +137,7 @@ impl Command {
             Self::Set { name, value } => format!("SET {name}={value}"),
             Self::SetClass { .. } => "SET CLASS".to_owned(),
             Self::SetIgnored => "SET".to_owned(),
-            Self::Empty | Self::NotShown(_) | Self::Show(_) => "SHOW".to_owned(),
+            Self::Empty | Self::Show(_) => "SHOW".to_owned(),
         }
     }
 }
@@ -157,7 +149,7 @@ fn is(word: &str, name: &str) -> bool {
 fn read(input: &mut Input<'_>) -> Option<Command> {
     let verb = input.word()?;
     if is(verb, "SHOW") || is(verb, "SELECT") {
-        return show(input.word()?);
+        return Show::find(input.word()?).map(Command::Show);
     }
     if is(verb, "SET") {
         return set(input);
@@ -168,11 +160,6 @@ fn read(input: &mut Input<'_>) -> Option<Command> {
     }
     let argument = input.text()?;
     verb.takes(&argument).then_some(Command::Act(verb, Some(argument)))
-}
-
-fn show(name: &str) -> Option<Command> {
-    let not_shown = || NOT_SHOWN.iter().find(|other| is(name, other));
-    Show::find(name).map(Command::Show).or_else(|| not_shown().map(|name| Command::NotShown(name)))
 }
 
 fn set(input: &mut Input<'_>) -> Option<Command> {
@@ -212,7 +199,7 @@ fn value(input: &mut Input<'_>) -> Option<Box<str>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, NOT_SHOWN, Show, Verb};
+    use super::{Command, Show, Verb};
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Command, String> {
@@ -307,11 +294,7 @@ mod tests {
     #[test]
     fn looking_is_for_everybody_and_changing_for_admins() {
         for show in Show::ALL {
-            assert!(!Command::Show(show).needs_admin(), "{show:?}");
-        }
-        for name in NOT_SHOWN {
-            assert_eq!(parse(&format!("SHOW {name}")), Ok(Command::NotShown(name)));
-            assert_eq!(Command::NotShown(name).needs_admin(), name == "FDS");
+            assert_eq!(Command::Show(show).needs_admin(), show == Show::Fds, "{show:?}");
         }
         for verb in Verb::ALL {
             let command = parse(verb.name());
@@ -325,6 +308,11 @@ mod tests {
             ("SET nosuch = 3", true),
             ("SET CLASS batch weight = 3", true),
             ("KILL_CLIENT 3", true),
+            ("KILL_SERVER 3", true),
+            ("PAUSE app", true),
+            ("show fds", true),
+            ("SELECT fds", true),
+            ("show waits", false),
             ("SHUTDOWN WAIT_FOR_SERVERS", true),
         ] {
             assert_eq!(Command::parse(text).unwrap().needs_admin(), needs_admin, "{text}");

@@ -4,8 +4,8 @@ use super::Console;
 use super::extended::{Extended, Work};
 use super::parse::{Command, Verb};
 use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
-use crate::base::ids::ClientId;
 use crate::client::console::{ConsoleLogin, Role};
+use crate::control::operator::Operator;
 use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::stream::{Link, Stream};
@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// The longest message. Commands are short; nobody needs more.
 const MESSAGE_MAX: u32 = 64 << 10;
@@ -35,7 +34,6 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Session<'a> {
     pub(super) console: &'a Console,
     worker: Rc<Worker>,
-    client: ClientId,
     user: String,
     stream: Stream,
     role: Role,
@@ -45,15 +43,14 @@ pub(super) struct Session<'a> {
     pub(super) extended: Extended,
     /// After an error in an extended request: up to the next `Sync`.
     is_skipping: bool,
-    /// Told when what this session waits for is cancelled.
-    canceled: Arc<Notify>,
-    _here: AtConsole,
+    pub(super) here: AtConsole,
     _pass: Pass,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(console: &'a Console, worker: &Rc<Worker>, login: ConsoleLogin) -> Self {
-        let ConsoleLogin { client, stream, user, role, minor, early, mut out, pass, .. } = login;
+        let ConsoleLogin { client, stream, peer, user, role, minor, early, mut out, pass, .. } =
+            login;
         let version = format!("{PGBOUNCER_VERSION}/pgweir");
         for (name, value) in [
             ("server_version", version.as_str()),
@@ -68,13 +65,14 @@ impl<'a> Session<'a> {
         }
         let key = Key::new(minor);
         encode::backend_key_data(&mut out, pid_of(client), key.shown());
-        let canceled: Arc<Notify> = Arc::default();
-        let here = console.roster.enter_console(client, Arc::clone(&canceled), key);
+        let about = (client, user.as_str());
+        let ends = (peer, stream.near());
+        let operator = Operator::new(about, ends, &login.application_name, worker.now());
+        let here = console.roster.enter_console(operator, key);
         encode::ready(&mut out, b'I');
         Self {
             console,
             worker: Rc::clone(worker),
-            client,
             user,
             stream,
             role,
@@ -82,8 +80,7 @@ impl<'a> Session<'a> {
             out,
             extended: Extended::default(),
             is_skipping: false,
-            canceled,
-            _here: here,
+            here,
             _pass: pass,
         }
     }
@@ -206,14 +203,19 @@ impl<'a> Session<'a> {
     /// Does what a command says. What it answers is still to be sent.
     pub(super) async fn begin(&mut self, command: &Command) -> Result<Work, End> {
         self.console.commands.fetch_add(1, Ordering::Relaxed);
+        self.here.operator.commands(self.worker.now());
+        let mut said = None;
         let rows = match command {
             Command::Empty | Command::SetIgnored => vec![],
-            Command::Show(show) => show.rows(self.console, self.worker.now()),
+            Command::Show(show) => {
+                let rows;
+                (rows, said) = show.answer(self.console, self.worker.now());
+                rows
+            }
             Command::Act(verb, argument) => {
                 self.act(*verb, argument.as_deref()).await?;
                 vec![]
             }
-            Command::NotShown(name) => return Err(not_yet(name)),
             Command::Set { name, value } => {
                 self.set(name, value).await?;
                 vec![]
@@ -223,7 +225,7 @@ impl<'a> Session<'a> {
                 vec![]
             }
         };
-        Ok(Work::new(command.clone(), rows))
+        Ok(Work { said, ..Work::new(command.clone(), rows) })
     }
 
     pub(super) fn worker(&self) -> &Rc<Worker> {
@@ -231,7 +233,7 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn log(&self, verb: Verb, argument: Option<&str>) {
-        let (client, user) = (self.client.0, &self.user);
+        let (client, user) = (self.here.operator.id.0, &self.user);
         tracing::info!(client, user, "console: {} {}", verb.name(), argument.unwrap_or_default());
     }
 
@@ -243,8 +245,8 @@ impl<'a> Session<'a> {
     pub(super) async fn wait_for<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         // What was answered before need not wait for it.
         self.flush().await?;
-        let canceled = Arc::clone(&self.canceled);
-        let (mut work, mut canceled) = (pin!(work), pin!(canceled.notified()));
+        let operator = Arc::clone(&self.here.operator);
+        let (mut work, mut canceled) = (pin!(work), pin!(operator.canceled.notified()));
         let waited = tokio::select! {
             biased;
             done = &mut work => Ok(done),
@@ -295,6 +297,9 @@ impl<'a> Session<'a> {
                     Command::Show(Show::Help) => notice(&mut self.out, HELP_TITLE, Some(HELP)),
                     _ => {}
                 }
+                if let Some(said) = work.said {
+                    notice(&mut self.out, &said, None);
+                }
                 rows::command_complete(&mut self.out, &command.tag());
             }
         }
@@ -315,11 +320,6 @@ pub(super) fn columns_of(command: &Command) -> Option<&'static [rows::Column]> {
         Command::Show(show) => show.columns(),
         _ => None,
     }
-}
-
-pub(super) fn not_yet(name: &str) -> End {
-    End::from(EndReason::ConsoleNotYet)
-        .with_message(format!("{name} is not there yet: it comes with a later version of pgweir"))
 }
 
 pub(super) fn notice(out: &mut Vec<u8>, message: &str, detail: Option<&str>) {

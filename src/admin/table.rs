@@ -4,6 +4,10 @@ use crate::wire::rows::{Cell, Column, Type};
 
 pub(super) type Row = Vec<Cell>;
 
+pub(super) const fn bytea(name: &'static str) -> Column {
+    Column { name, kind: Type::Bytea }
+}
+
 pub(super) const fn text(name: &'static str) -> Column {
     Column { name, kind: Type::Text }
 }

@@ -57,7 +57,8 @@ pub(super) fn obey(
                 }
                 _ = resume.recv() => {
                     main.wake();
-                    let is_news = registry.resume(&main, None);
+                    let is_unsuspended = shared.frontend.roster.unsuspend();
+                    let is_news = registry.resume(&main, None) || is_unsuspended;
                     tracing::info!(is_news, "SIGUSR2 received: resumed");
                     continue;
                 }

@@ -183,7 +183,7 @@ fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: Own
     host.heirlooms.add(Heirloom {
         lineage,
         socket,
-        key: BackendKey { pid, secret: secret.into(), place },
+        key: BackendKey { pid, secret: secret.into(), place, ends: None },
         applied: settings_of(&applied),
         params,
         connected_at: now.checked_sub(age).unwrap_or(now),

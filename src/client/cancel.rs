@@ -34,7 +34,7 @@ impl Cancels {
     ) {
         let presence = match roster.find(pid, secret) {
             Some(Who::Client(presence)) => presence,
-            Some(Who::Console(canceled)) => return canceled.notify_waiters(),
+            Some(Who::Console(operator)) => return operator.canceled.notify_waiters(),
             None if roster.cancel_before(pid, secret) => return,
             None => {
                 worker.cells.canceled(CancelOutcome::UnknownKey);

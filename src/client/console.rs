@@ -8,6 +8,7 @@ use crate::config::{Auth, CONSOLE_DATABASES};
 use crate::end::{End, EndReason};
 use crate::net::stream::{Peer, Stream};
 use crate::pool::registry::Pass;
+use crate::pool::welcome::APPLICATION_NAME;
 use crate::wire::encode;
 
 /// Users that need no password if they come over the unix socket from a process of the proxy's own
@@ -29,6 +30,7 @@ pub struct ConsoleLogin {
     pub stream: Stream,
     pub peer: Peer,
     pub user: String,
+    pub application_name: String,
     pub role: Role,
     /// The minor version of protocol 3 that is spoken.
     pub minor: u16,
@@ -43,6 +45,7 @@ pub struct ConsoleLogin {
 pub(super) struct Admitted {
     client: ClientId,
     user: String,
+    application_name: String,
     role: Role,
     minor: u16,
     early: Vec<u8>,
@@ -52,8 +55,8 @@ pub(super) struct Admitted {
 
 impl Admitted {
     pub(super) fn over(self, stream: Stream, peer: Peer) -> ConsoleLogin {
-        let Self { client, user, role, minor, early, out, pass } = self;
-        ConsoleLogin { client, stream, peer, user, role, minor, early, out, pass }
+        let Self { client, user, application_name, role, minor, early, out, pass } = self;
+        ConsoleLogin { client, stream, peer, user, application_name, role, minor, early, out, pass }
     }
 }
 
@@ -78,9 +81,13 @@ impl Frontend {
             role(&self.registry.config().auth, &wanted.user).ok_or(EndReason::ConsoleDenied)?
         };
         encode::authentication(&mut exchange.out, 0, |_| {});
+        let mut params = wanted.params.into_iter();
+        let application_name = params.find(|(name, _)| name == APPLICATION_NAME);
+        let application_name = application_name.map(|(_, name)| name).unwrap_or_default();
         Ok(Admitted {
             client: self.next_client(),
             user: wanted.user,
+            application_name,
             role,
             minor: wanted.minor,
             early: exchange.buffer,

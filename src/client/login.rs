@@ -152,6 +152,7 @@ impl Frontend {
         if is_console(&wanted.database) {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
         }
+        exchange.attend(self.roster.unsuspended()).await?;
         if self.roster.is_closing() {
             return Err(EndReason::Shutdown.into());
         }
@@ -185,9 +186,10 @@ impl Frontend {
         let welcome = exchange.attend(welcome).await??;
         let settings = welcome.settings(asked.application_name.as_deref());
         let key = Key::new(wanted.minor);
-        let about = (client, wanted.user.as_str(), peer);
+        let about = (client, wanted.user.as_str());
+        let ends = (peer, exchange.stream.near());
         let place = (&terms.pool, membership.member.class);
-        let presence = Presence::new(about, place, &settings, worker.wake());
+        let presence = Presence::new(about, ends, place, &settings, worker.wake());
         if asked.settings.value(APPLICATION_NAME).is_none() {
             let name = asked.application_name.as_deref().unwrap_or_default();
             encode::parameter_status(&mut exchange.out, APPLICATION_NAME, name);

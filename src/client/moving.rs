@@ -72,7 +72,7 @@ impl Frontend {
         (moved, sent): (&Moved, Vec<u8>),
         settings: Arc<Settings>,
     ) -> Arrival {
-        match self.admitted(worker, moved, sent, settings) {
+        match self.admitted(worker, &stream, (moved, sent), settings) {
             Ok(admitted) => {
                 let mut client = Self::client(worker, stream, admitted);
                 client.is_skipping = moved.is_skipping;
@@ -91,8 +91,8 @@ impl Frontend {
     fn admitted(
         &self,
         worker: &Rc<Worker>,
-        moved: &Moved,
-        early: Vec<u8>,
+        stream: &Stream,
+        (moved, early): (&Moved, Vec<u8>),
         settings: Arc<Settings>,
     ) -> Result<Admitted, EndReason> {
         let (now, registry) = (worker.wake(), &self.registry);
@@ -109,10 +109,11 @@ impl Frontend {
         let (class, terms) = registry.class_again(now, &account, &who, &moved.class);
         let [by_database, by_user, in_pool] = account.count(&terms);
         let membership = terms.pool.join_again(now, class, who.address);
-        let about = (moved.client(), moved.user.as_str(), moved.peer());
+        let about = (moved.client(), moved.user.as_str());
+        let ends = (moved.peer(), stream.near());
         let place = (&terms.pool, membership.member.class);
         let since = now.checked_sub(moved.age).unwrap_or(now);
-        let presence = Presence::new(about, place, &settings, since);
+        let presence = Presence::new(about, ends, place, &settings, since);
         let key = Key::of(&moved.secret).ok_or(EndReason::ProtocolViolation)?;
         let here = self.roster.enter(presence, key);
         let passes = [pass, by_database, by_user];

@@ -9,7 +9,7 @@ use crate::end::End;
 pub(super) enum Obeyed {
     /// What it did before.
     GoesOn,
-    /// Nothing: what the client sends is not read.
+    /// Nothing: what is sent to it is not read.
     Rests,
 }
 
@@ -43,6 +43,11 @@ impl Client {
             && self.to_swallow == 0
             && self.up.unseen().is_empty()
             && self.is_quiet()
+    }
+
+    /// Whether nothing was read, from either side, that is still to go on.
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.up.is_pending() && !self.down.is_pending() && self.down.unseen().is_empty()
     }
 
     /// Whether nothing is on its way, in either direction.

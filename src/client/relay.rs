@@ -57,6 +57,11 @@ impl Client {
             if self.is_leaving && !self.up.is_pending() && !self.is_preparing {
                 return Poll::Ready(Err(EndReason::ClientTerminated.into()));
             }
+            if rests && self.is_flushed() {
+                self.show_idleness();
+                self.here.halts();
+                return Poll::Pending;
+            }
             let was_preparing = self.is_preparing;
             match self.poll_from_server(cx)? {
                 Moved::Lost => return Poll::Ready(Ok(())),
@@ -76,8 +81,7 @@ impl Client {
                     continue;
                 }
             }
-            if rests && self.is_quiet() {
-                self.here.halts();
+            if rests {
                 break;
             }
             if !self.poll_from_client(cx)? {
@@ -215,16 +219,26 @@ impl Client {
         self.pool.give_back(&self.worker, lease);
     }
 
+    /// Tells others whether it uses the server that it has. Answers whether it is idle in a transaction.
+    #[inline]
+    fn show_idleness(&self) -> bool {
+        let lease = self.lease.as_ref().expect("a relay has a lease");
+        let ledger = &lease.conn.ledger;
+        let in_transaction = ledger.status() != Status::Idle;
+        let is_idle_in_transaction = in_transaction && ledger.is_quiet();
+        self.here.idles_in_transaction(is_idle_in_transaction.then_some(self.times.request));
+        self.here.set_keeps_idle(!in_transaction && ledger.is_quiet());
+        is_idle_in_transaction
+    }
+
     /// Ends what takes too long, and sees to it that the task wakes when the next thing might.
     fn watch_deadlines(&mut self, cx: &Context<'_>) -> Result<(), End> {
         self.take_up_timeouts();
+        let is_idle_in_transaction = self.show_idleness();
         let lease = self.lease.as_ref().expect("a relay has a lease");
         let ledger = &lease.conn.ledger;
         let in_transaction = ledger.status() != Status::Idle;
         let timeouts = &self.terms.timeouts;
-        let is_idle_in_transaction = in_transaction && ledger.is_quiet();
-        self.here.idles_in_transaction(is_idle_in_transaction.then_some(self.times.request));
-        self.here.set_keeps_idle(!in_transaction && ledger.is_quiet());
         let mut due: Option<(Instant, EndReason)> = None;
         let mut watch = |since: Instant, limit: Option<Duration>, reason| {
             if let Some(limit) = limit

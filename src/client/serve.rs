@@ -236,7 +236,7 @@ impl Client {
         notify_at: &mut Option<Instant>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outcome, End>> {
-        self.obey()?;
+        let rests = self.obey()? == Obeyed::Rests;
         let now = self.worker.now();
         if let Poll::Ready(outcome) = waiting.poll(cx) {
             return Poll::Ready(Ok(outcome));
@@ -253,9 +253,12 @@ impl Client {
         if self.down.is_pending() && !self.is_leaving {
             self.poll_take_results(cx)?;
         }
+        if rests && !self.down.is_pending() {
+            self.here.halts();
+        }
         // A client that goes away leaves the queue at once, unless it has said goodbye: then it
         // wants what it has asked for before to be done, as Postgres would do it.
-        while !self.is_leaving && !self.up.is_full() {
+        while !self.is_leaving && !rests && !self.up.is_full() {
             match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
                 Poll::Pending => {
                     self.up.shelve(&self.worker);

@@ -122,6 +122,8 @@ pub struct Process {
     /// How long the end of the process may take: until all were told, and until the rest is cut off.
     pub drain_time: Duration,
     pub drain_timeout: Duration,
+    /// How long a `SUSPEND` may take.
+    pub suspend_timeout: Duration,
     /// Where a process that takes over asks for the sockets and the clients.
     pub takeover_socket: Option<PathBuf>,
     /// How long those stay who cannot move.

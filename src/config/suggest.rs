@@ -158,7 +158,6 @@ pub(super) const ABSENT: &[(&str, &str)] = &[
     ("service_name", LOG),
     ("so_reuseport", "One process uses all cores: set `workers`. Remove it."),
     ("stats_period", NOT_YET),
-    ("suspend_timeout", NOT_YET),
     ("syslog", LOG),
     ("syslog_facility", LOG),
     ("syslog_ident", LOG),

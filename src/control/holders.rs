@@ -1,7 +1,9 @@
 //! What those do who have the servers of a pool: for whoever asks why there is none.
 
-use super::roster::Roster;
+use super::roster::{Presence, Roster};
 use crate::pool::Pool;
+use crate::pool::welcome::APPLICATION_NAME;
+use crate::session::settings::Settings;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -28,40 +30,72 @@ pub struct LongestIdle {
     pub application_name: String,
 }
 
+/// What somebody does with a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HolderState {
+    Active,
+    IdleInTransaction { since: Instant },
+    KeptIdle,
+}
+
+impl HolderState {
+    /// `None`: one that is not known, because it logs in just now.
+    pub fn of(presence: Option<&Presence>) -> Self {
+        let Some(presence) = presence else { return Self::Active };
+        match presence.idle_in_transaction_since() {
+            Some(since) => Self::IdleInTransaction { since },
+            None if presence.keeps_idle() => Self::KeptIdle,
+            None => Self::Active,
+        }
+    }
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::IdleInTransaction { .. } => "idle_in_transaction",
+            Self::KeptIdle => "kept_idle",
+        }
+    }
+}
+
 impl Roster {
     /// Looks at those who have a server of `pool`. That takes a moment under the lock of its host.
     pub fn holders(&self, pool: &Pool, now: Instant) -> Holders {
         let mut holders = Holders::default();
         let mut first: Option<(Instant, _)> = None;
         for holder in pool.holders() {
-            // One that is not known logs in just now.
             let presence = self.client(holder);
-            let idle_since = presence.as_ref().and_then(|it| it.idle_in_transaction_since());
-            if let Some((since, presence)) = idle_since.zip(presence.as_ref()) {
-                holders.idle_in_transaction += 1;
-                if first.as_ref().is_none_or(|(first, _)| since < *first) {
-                    first = Some((since, presence.settings()));
-                }
-            } else if presence.is_some_and(|presence| presence.keeps_idle()) {
-                holders.kept_idle += 1;
-            } else {
-                holders.active += 1;
+            let state = HolderState::of(presence.as_deref());
+            holders.count(state);
+            if let HolderState::IdleInTransaction { since } = state
+                && first.as_ref().is_none_or(|(first, _)| since < *first)
+            {
+                first = presence.map(|presence| (since, presence.settings()));
             }
         }
         holders.longest_idle = first.map(|(since, settings)| LongestIdle {
             idle_for: now.saturating_duration_since(since),
-            application_name: settings
-                .value("application_name")
-                .unwrap_or_default()
-                .chars()
-                .take(NAME_CHARS_MAX)
-                .collect(),
+            application_name: short_name(&settings),
         });
         holders
     }
 }
 
+/// What the client says that it is, cut to what fits a line.
+pub(super) fn short_name(settings: &Settings) -> String {
+    let name = settings.value(APPLICATION_NAME).unwrap_or_default();
+    name.chars().take(NAME_CHARS_MAX).collect()
+}
+
 impl Holders {
+    pub(super) fn count(&mut self, state: HolderState) {
+        *match state {
+            HolderState::Active => &mut self.active,
+            HolderState::IdleInTransaction { .. } => &mut self.idle_in_transaction,
+            HolderState::KeptIdle => &mut self.kept_idle,
+        } += 1;
+    }
+
     pub fn all(&self) -> u32 {
         self.active + self.idle_in_transaction + self.kept_idle
     }

@@ -1,13 +1,18 @@
 //! What changes a proxy while it runs, and who is in it.
 //!
-//! [`roster`] knows every client: what others may see of it, and how to tell it something.
-//! [`holders`] asks it who has the servers of a pool.
-//! [`shutdown`] sees them out; [`takeover`] is what goes to a process that takes them over. [`reload`]
-//! changes what holds.
+//! [`roster`] knows every client, and every [`operator`]: what others may see of it, and how to tell it
+//! something.
+//! [`holders`] asks it who has the servers of a pool; [`census`], who has which, and [`waits`], who waits.
+//! [`suspend`] has them rest; [`shutdown`] sees them out; [`takeover`] is what goes to a process that
+//! takes them over. [`reload`] changes what holds.
 
+pub mod census;
 pub mod holders;
+pub mod operator;
 pub mod reload;
 pub mod roster;
 pub mod shutdown;
+pub mod suspend;
 pub mod takeover;
+pub mod waits;
 mod watch;

@@ -4,11 +4,12 @@
 //! leaves it there and wakes the task, which obeys when it can. A client that nobody calls pays one
 //! relaxed load for each wake-up.
 
+use super::operator::Operator;
 use crate::base::ids::{ClassId, ClientId};
 use crate::base::shared::Shared;
 use crate::control::takeover::{CancelRequest, Parcel};
 use crate::end::EndReason;
-use crate::net::stream::Peer;
+use crate::net::stream::{Near, Peer};
 use crate::pool::Pool;
 use crate::session::settings::Settings;
 use dashmap::DashMap;
@@ -17,13 +18,13 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 /// What a client is told to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
-    /// Rest: do not read what the client sends, once nothing is owed to it.
+    /// Rest: read nothing that is sent, from either side, once nothing is left that was read before.
     Halt,
     /// Go to the process that takes over, when it has no server.
     Move,
@@ -81,7 +82,7 @@ impl Key {
 pub enum Who {
     Client(Arc<Presence>),
     /// Somebody at the console, who may be waiting for a command to be done.
-    Console(Arc<Notify>),
+    Console(Arc<Operator>),
 }
 
 /// A client, as others see it.
@@ -89,6 +90,7 @@ pub struct Presence {
     pub id: ClientId,
     pub user: Box<str>,
     pub peer: Peer,
+    pub near: Near,
     /// Where it is: a reload may give its database and user another pool.
     place: Shared<(Arc<Pool>, ClassId)>,
     pub connected_at: Instant,
@@ -107,7 +109,8 @@ pub struct Presence {
 
 impl Presence {
     pub fn new(
-        (id, user, peer): (ClientId, &str, Peer),
+        (id, user): (ClientId, &str),
+        (peer, near): (Peer, Near),
         (pool, class): (&Arc<Pool>, ClassId),
         settings: &Arc<Settings>,
         now: Instant,
@@ -116,6 +119,7 @@ impl Presence {
             id,
             user: user.into(),
             peer,
+            near,
             place: Shared::new((Arc::clone(pool), class)),
             connected_at: now,
             settings: Shared::new(Arc::clone(settings)),
@@ -208,6 +212,9 @@ impl Presence {
 
     /// Tells it something.
     pub fn call(&self, order: Order) {
+        if order == Order::Halt {
+            self.is_halted.store(false, Ordering::Relaxed);
+        }
         self.order.with(|known| {
             if known.is_none_or(|known| known.weight() <= order.weight()) {
                 *known = Some(order);
@@ -258,7 +265,7 @@ pub struct Roster {
     /// By the number that stands for a process id.
     known: DashMap<u32, (Key, Who)>,
     /// What those who come in from now on are told.
-    standing: Shared<Option<Order>>,
+    pub(super) standing: watch::Sender<Option<Order>>,
     /// Where those go who move to another process.
     removal: Shared<Option<UnboundedSender<Parcel>>>,
     /// Where cancel requests go for whom nobody here knows: to the process that was here before.
@@ -273,7 +280,7 @@ pub struct Here {
 
 /// A console session's entry, until this is dropped.
 pub struct AtConsole {
-    pid: u32,
+    pub operator: Arc<Operator>,
     roster: Arc<Roster>,
 }
 
@@ -319,7 +326,7 @@ impl Drop for Here {
 
 impl Drop for AtConsole {
     fn drop(&mut self) {
-        self.roster.known.remove(&self.pid);
+        self.roster.known.remove(&pid_of(self.operator.id));
     }
 }
 
@@ -336,22 +343,18 @@ impl Roster {
         let pid = pid_of(presence.id);
         self.known.insert(pid, (key, Who::Client(Arc::clone(&presence))));
         // After it was entered: whoever calls everybody meanwhile finds it.
-        if let Some(order) = self.standing.with(|order| *order) {
+        let standing = *self.standing.borrow();
+        if let Some(order) = standing {
             presence.call(order);
         }
         Here { presence, roster: Arc::clone(self) }
     }
 
-    /// Enters somebody at the console, to be notified if what it waits for is cancelled.
-    pub fn enter_console(
-        self: &Arc<Self>,
-        id: ClientId,
-        canceled: Arc<Notify>,
-        key: Key,
-    ) -> AtConsole {
-        let pid = pid_of(id);
-        self.known.insert(pid, (key, Who::Console(canceled)));
-        AtConsole { pid, roster: Arc::clone(self) }
+    /// Enters somebody at the console.
+    pub fn enter_console(self: &Arc<Self>, operator: Operator, key: Key) -> AtConsole {
+        let operator = Arc::new(operator);
+        self.known.insert(pid_of(operator.id), (key, Who::Console(Arc::clone(&operator))));
+        AtConsole { operator, roster: Arc::clone(self) }
     }
 
     /// Whom a cancel request with this key means.
@@ -375,6 +378,31 @@ impl Roster {
         clients
     }
 
+    /// All who are at the console, in the order they came.
+    pub fn operators(&self) -> Vec<Arc<Operator>> {
+        let mut operators: Vec<_> = self
+            .known
+            .iter()
+            .filter_map(|entry| match &entry.value().1 {
+                Who::Console(operator) => Some(Arc::clone(operator)),
+                Who::Client(_) => None,
+            })
+            .collect();
+        operators.sort_unstable_by_key(|operator| operator.id);
+        operators
+    }
+
+    /// The client that an operator means by this number: its id, or what its driver was told.
+    pub fn named(&self, number: u64) -> Option<Arc<Presence>> {
+        let pid = pid_of(ClientId(number));
+        match &self.known.get(&pid)?.value().1 {
+            Who::Client(presence) if [presence.id.0, u64::from(pid)].contains(&number) => {
+                Some(Arc::clone(presence))
+            }
+            _ => None,
+        }
+    }
+
     /// The client with this id.
     pub fn client(&self, id: ClientId) -> Option<Arc<Presence>> {
         match &self.known.get(&pid_of(id))?.value().1 {
@@ -393,12 +421,12 @@ impl Roster {
 
     /// What those who come in from now on are told.
     pub fn expect(&self, order: Option<Order>) {
-        self.standing.with(|standing| *standing = order);
+        self.standing.send_replace(order);
     }
 
     /// Whether nobody may come in any more.
     pub fn is_closing(&self) -> bool {
-        self.standing.with(|order| matches!(order, Some(Order::Leave(_) | Order::Quit(_))))
+        matches!(*self.standing.borrow(), Some(Order::Leave(_) | Order::Quit(_)))
     }
 
     /// Has everybody move, through `removal`.

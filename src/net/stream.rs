@@ -24,6 +24,22 @@ pub trait Link {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 }
 
+/// The addresses of both ends of a TCP connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ends {
+    pub near: SocketAddr,
+    pub far: SocketAddr,
+}
+
+/// The proxy's end of a client's connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Near {
+    /// Where it connected to.
+    Tcp(SocketAddr),
+    /// By a unix socket, and as which process. 0: the kernel does not say.
+    Unix { pid: u32 },
+}
+
 /// A socket that belongs to no runtime: on its way from one worker to another.
 #[derive(Debug)]
 pub enum Detached {
@@ -172,6 +188,30 @@ impl Stream {
         match self {
             Self::Tcp(_) => None,
             Self::Unix(socket) => socket.peer_cred().ok().map(|peer| peer.uid()),
+        }
+    }
+
+    /// `None`: a unix socket, or the peer has gone.
+    pub fn ends(&self) -> Option<Ends> {
+        match self {
+            Self::Tcp(socket) => {
+                Some(Ends { near: socket.local_addr().ok()?, far: socket.peer_addr().ok()? })
+            }
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// This end of it.
+    pub fn near(&self) -> Near {
+        match self {
+            Self::Tcp(socket) => {
+                let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+                Near::Tcp(socket.local_addr().unwrap_or(unknown))
+            }
+            Self::Unix(socket) => {
+                let pid = socket.peer_cred().ok().and_then(|peer| peer.pid());
+                Near::Unix { pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default() }
+            }
         }
     }
 

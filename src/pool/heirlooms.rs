@@ -158,7 +158,7 @@ mod tests {
         let heirloom = Heirloom {
             lineage: lineage(&target(dbname)),
             socket: Detached::Unix(socket),
-            key: BackendKey { pid, secret: [1, 2, 3, 4].into(), place: place() },
+            key: BackendKey { pid, secret: [1, 2, 3, 4].into(), place: place(), ends: None },
             applied: Settings::default(),
             params: vec![],
             connected_at: read_clock(),

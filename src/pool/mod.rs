@@ -13,6 +13,7 @@
 
 mod account;
 mod book;
+pub mod census;
 pub mod halts;
 pub mod heirlooms;
 pub mod keeper;

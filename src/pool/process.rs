@@ -46,6 +46,14 @@ pub struct Ends {
     pub cancels: [u64; CancelOutcome::ALL.len()],
 }
 
+impl Ends {
+    /// How often this was the reason, for whatever ended.
+    pub fn of(&self, reason: EndReason) -> u64 {
+        let at = reason as usize;
+        self.closes[at] + self.failed_logins[at] + self.refusals[at]
+    }
+}
+
 /// The configuration in force, and what became of the last attempt to load one.
 #[derive(Clone, Debug)]
 pub struct ConfigView {
@@ -73,7 +81,7 @@ impl Registry {
         }
     }
 
-    fn ends(&self) -> Ends {
+    pub fn ends(&self) -> Ends {
         let sum = |of: &dyn Fn(&WorkerCells) -> u64| self.workers().map(|cells| of(cells)).sum();
         let reasons = |of: fn(&WorkerCells) -> &Reasons| {
             EndReason::ALL.map(|reason| sum(&|cells| of(cells).of(reason)))
@@ -86,10 +94,13 @@ impl Registry {
         }
     }
 
-    /// A moment that this process has lived through, by the calendar. The same for the same moment,
-    /// however the calendar is set meanwhile.
+    /// A moment by the calendar, also one before this process began: clients that it took over came then.
+    /// The same for the same moment, however the calendar is set meanwhile.
     pub fn calendar(&self, at: Instant) -> SystemTime {
         let (began, by_calendar) = self.began;
-        by_calendar + at.saturating_duration_since(began)
+        match began.checked_duration_since(at) {
+            Some(before) => by_calendar.checked_sub(before).unwrap_or(SystemTime::UNIX_EPOCH),
+            None => by_calendar + at.saturating_duration_since(began),
+        }
     }
 }

@@ -40,6 +40,8 @@ pub struct PoolView {
     /// Who is in.
     pub clients: u32,
     pub counts: Counts,
+    /// Of the idle servers, those that will be checked before they are lent.
+    pub to_be_checked: u32,
     pub longest_wait: Duration,
     pub condition: Condition,
     pub strain: Strain,
@@ -72,6 +74,7 @@ impl PoolView {
         self.reserve += other.reserve;
         self.clients += other.clients;
         self.counts.add(&other.counts);
+        self.to_be_checked += other.to_be_checked;
         self.longest_wait = self.longest_wait.max(other.longest_wait);
         self.totals += other.totals;
         self.times.add(&other.times);
@@ -146,14 +149,15 @@ impl Registry {
 impl Pool {
     fn view(self: &Arc<Self>, now: Instant) -> PoolView {
         let setup = self.setup();
-        let (counts, longest_wait, condition, strain, failing) =
+        let (counts, longest_wait, condition, strain, failing, to_be_checked) =
             self.host.scheduler.with(|scheduler| {
                 let longest_wait = scheduler.longest_wait(now, self.id);
                 let strain = scheduler.strain(now, self.id);
                 let failing = error_of(scheduler.health())
                     .or_else(|| error_of(scheduler.login_health(self.id)));
                 let (counts, condition) = (scheduler.counts(self.id), scheduler.condition(self.id));
-                (counts, longest_wait, condition, strain, failing)
+                let to_be_checked = scheduler.to_be_checked(now, self.id);
+                (counts, longest_wait, condition, strain, failing, to_be_checked)
             });
         PoolView {
             id: self.id,
@@ -165,6 +169,7 @@ impl Pool {
             reserve: setup.settings.reserve_pool_size,
             clients: self.clients.used(),
             counts,
+            to_be_checked,
             longest_wait,
             condition,
             strain,

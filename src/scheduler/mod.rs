@@ -41,12 +41,13 @@
 //!
 //! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who
 //! is not served at all. [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and
-//! new limits bring about; [`pause`] and [`renew`]: and what operators do. [`look`] and [`strain`]: what
-//! others may see of it, and the state of a pool. Below these: [`slots`] and [`caps`]; [`queue`] with the
+//! new limits bring about; [`pause`] and [`renew`]: and what operators do. [`look`], [`strain`] and
+//! [`census`]: what others may see of it, and the state of a pool. Below these: [`slots`] and [`caps`]; [`queue`] with the
 //! [`flow`] of each line, what it had of [late](recent), and the [`fronts`] of each class; [`class`] with
 //! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod caps;
+mod census;
 mod class;
 mod counters;
 mod flow;
@@ -77,8 +78,10 @@ mod throttle;
 mod turn;
 mod upkeep;
 
+pub use self::census::{SlotView, WaiterView};
 pub use self::counters::{ClassCounters, DelayedFor, RefusedFor};
 pub use self::look::{ClassView, Condition, State};
+pub use self::slots::State as SlotState;
 pub use self::strain::{Room, Shares, Strain, WaitLimit};
 pub use self::terms::{
     Action, Cancel, ClassFull, CloseReason, ConnectFailure, Counts, FailureScope, Health, Holder,

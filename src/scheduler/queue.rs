@@ -376,16 +376,22 @@ impl<H> Queue<H> {
         party.map_or((0, false), |party| (party.in_line, party.aside.len() > 0))
     }
 
+    /// Everybody who waits for this pool, in no order.
+    pub(super) fn all(&self, pool: PoolId) -> impl Iterator<Item = (Ticket, &Waiter<H>)> {
+        let is_of =
+            move |waiter: &&Waiter<H>| self.lines[waiter.request.member.line as usize].pool == pool;
+        let indices = 0..u32::try_from(self.places.len()).expect("counted when added");
+        let waiter = |index: u32| self.places[index as usize].waiter.as_ref();
+        let of_pool = indices
+            .filter_map(move |index| Some((self.ticket(index), waiter(index).filter(is_of)?)));
+        of_pool.take(self.waiting(pool) as usize)
+    }
+
     /// Looks at everybody: a cancel request brings a socket and a handshake of its own, beside which
     /// this is little, and an index would be kept up by every waiter that never cancels.
     pub(super) fn find(&self, pool: PoolId, client: ClientId) -> Option<Ticket> {
-        let is_it = |index: &u32| {
-            let waiter = self.places[*index as usize].waiter.as_ref();
-            waiter.is_some_and(|waiter| waiter.request.client == client)
-                && self.line_of(*index).pool == pool
-        };
-        let index = (0..u32::try_from(self.places.len()).ok()?).find(is_it)?;
-        Some(self.ticket(index))
+        let found = self.all(pool).find(|(_, waiter)| waiter.request.client == client);
+        found.map(|(ticket, _)| ticket)
     }
 
     pub(super) fn ticket(&self, index: u32) -> Ticket {

@@ -30,8 +30,9 @@ pub(super) struct Hold {
     pub(super) expected: f64,
 }
 
+/// What is going on with a slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum State {
+pub enum State {
     BeingCanceled,
     Checking,
     Connecting,
@@ -60,11 +61,11 @@ pub(super) struct Slot<S: Site> {
     pub(super) cancels: u32,
     pub(super) key: Option<S::Key>,
     pub(super) expires: Option<Instant>,
-    connected_at: Instant,
+    pub(super) connected_at: Instant,
     /// By how much this server's lifetime differs, so that servers opened together do not close
     /// together.
     stretch: f64,
-    conn: Option<S::Conn>,
+    pub(super) conn: Option<S::Conn>,
     home: WorkerId,
     generation: u32,
     links: [Links; 2],

@@ -178,7 +178,7 @@ impl Login<'_> {
     async fn take_welcome(mut self, worker: &Worker) -> Result<Connected, ConnectError> {
         let mut params = Vec::new();
         let place = Arc::clone(&self.target.place);
-        let mut key = BackendKey { pid: 0, secret: [].into(), place };
+        let mut key = BackendKey { pid: 0, secret: [].into(), place, ends: None };
         loop {
             let (tag, body) = self.receive().await?;
             match tag {

@@ -10,7 +10,7 @@ pub mod upkeep;
 
 use crate::base::ids::WorkerId;
 use crate::config::{HostAddress, Sockets};
-use crate::net::stream::Stream;
+use crate::net::stream::{Ends, Stream};
 use crate::net::worker::Worker;
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
@@ -31,6 +31,8 @@ pub struct BackendKey {
     pub pid: u32,
     pub secret: Arc<[u8]>,
     pub place: Arc<Place>,
+    /// Where the server is: for those who ask. `None`: at a unix socket.
+    pub ends: Option<Arc<Ends>>,
 }
 
 /// A connection to Postgres that is logged in.
@@ -54,6 +56,7 @@ pub struct Server {
 
 impl Server {
     pub fn new(stream: Stream, home: WorkerId, key: BackendKey, now: Instant) -> Self {
+        let key = BackendKey { ends: stream.ends().map(Arc::new), ..key };
         Self {
             stream: Some(stream),
             home,

@@ -115,6 +115,27 @@ impl Times {
         Duration::from_nanos(self.nanos)
     }
 
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The time below which the share `q` of all is: to within a bucket, in which all are taken to be
+    /// spread evenly. What is beyond the last bound is taken to be there. Zero if there is none.
+    #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^52")]
+    pub fn quantile(&self, q: f64) -> Duration {
+        let rank = q.clamp(0.0, 1.0) * self.count() as f64;
+        let (mut below, mut start) = (0.0, Duration::ZERO);
+        for (count, bound) in self.counts.into_iter().map(|count| count as f64).zip(BOUNDS) {
+            if count > 0.0 && below + count >= rank {
+                let within = ((rank - below) / count).clamp(0.0, 1.0);
+                return start + bound.saturating_sub(start).mul_f64(within);
+            }
+            below += count;
+            start = bound;
+        }
+        if self.count() > 0 { start } else { Duration::ZERO }
+    }
+
     /// Adds what others counted.
     pub fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
@@ -178,6 +199,23 @@ mod tests {
         others.add_to(&mut times);
         assert_eq!((times.counts[0], times.counts[5], times.counts[BUCKETS - 1]), (1, 1, 1));
         assert_eq!((times.counts.iter().sum::<u64>(), times.sum().as_millis()), (3, 100_003));
+    }
+
+    #[test]
+    fn quantiles_are_within_their_bucket() {
+        let cells = TimeCells::default();
+        let quantiles = |cells: &TimeCells| {
+            let mut times = Times::default();
+            cells.add_to(&mut times);
+            [0.5, 0.9, 0.99, 1.0].map(|q| times.quantile(q).as_micros())
+        };
+        assert_eq!(quantiles(&cells), [0; 4]);
+        (0..90).for_each(|_| cells.record(Duration::from_micros(150)));
+        (0..9).for_each(|_| cells.record(Duration::from_millis(15)));
+        cells.record(Duration::from_millis(150));
+        assert_eq!(quantiles(&cells), [155, 200, 20_000, 200_000]);
+        cells.record(Duration::from_mins(1));
+        assert_eq!(quantiles(&cells)[3], 30_000_000, "as far as is known");
     }
 
     #[test]

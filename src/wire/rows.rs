@@ -7,6 +7,8 @@ use std::borrow::Cow;
 /// The types that such a result has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Type {
+    /// Only ever null.
+    Bytea,
     Int4,
     Int8,
     Numeric,
@@ -16,6 +18,7 @@ pub enum Type {
 impl Type {
     pub const fn oid(self) -> u32 {
         match self {
+            Self::Bytea => 17,
             Self::Int4 => 23,
             Self::Int8 => 20,
             Self::Numeric => 1700,
@@ -28,7 +31,7 @@ impl Type {
         match self {
             Self::Int4 => 4,
             Self::Int8 => 8,
-            Self::Numeric | Self::Text => -1,
+            Self::Bytea | Self::Numeric | Self::Text => -1,
         }
     }
 }
@@ -155,7 +158,7 @@ fn binary_number(out: &mut Vec<u8>, kind: Type, number: i64) {
         }
         Type::Int8 => value_bytes(out, &number.to_be_bytes()),
         Type::Numeric => value_bytes(out, &binary_numeric(number)),
-        Type::Text => value_bytes(out, number.to_string().as_bytes()),
+        Type::Bytea | Type::Text => value_bytes(out, number.to_string().as_bytes()),
     }
 }
 

@@ -107,7 +107,3 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ),
     ("MEM", "name:text size:int4 used:int4 free:int4 memtotal:int4"),
 ];
-
-/// What is not there yet, and answers so.
-pub(super) const NOT_YET: &[&str] =
-    &["CLIENTS", "SERVERS", "SOCKETS", "ACTIVE_SOCKETS", "FDS", "MEM"];

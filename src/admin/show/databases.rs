@@ -104,7 +104,7 @@ fn own(view: &View<'_>) -> Row {
 }
 
 /// A unix socket is shown by its directory and its port.
-fn address(address: &HostAddress) -> (String, u16) {
+pub(super) fn address(address: &HostAddress) -> (String, u16) {
     match address {
         HostAddress::Tcp { host, port } => (host.clone(), *port),
         HostAddress::Unix(path) => {

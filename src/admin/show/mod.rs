@@ -4,14 +4,19 @@
 mod classes;
 mod config;
 mod databases;
+mod errors;
+mod histograms;
 mod lists;
+mod memory;
 mod nothing;
 mod overload;
 mod pools;
 mod session;
 mod settings;
+mod sockets;
 mod stats;
 mod users;
+mod waits;
 
 use super::Console;
 use super::table::Row;
@@ -24,6 +29,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) use self::session::{HELP, HELP_TITLE, PGBOUNCER_VERSION};
+use self::sockets::Sockets;
+use self::waits::LeftOut;
 
 /// The console as it shows itself: a database, a user and a pool of this name, as in PgBouncer,
 /// where tools know it and leave it out.
@@ -32,21 +39,30 @@ pub(super) const OWN: &str = "pgbouncer";
 /// Something that can be shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Show {
+    ActiveSockets,
     Classes,
     ClientEncoding,
+    Clients,
     Config,
     Databases,
     DateStyle,
     DefaultTransactionIsolation,
     DnsHosts,
     DnsZones,
+    Errors,
+    Fds,
     Help,
+    Histograms,
+    Holders,
     Lists,
+    Mem,
     Overload,
     PeerPools,
     Peers,
     Pools,
+    Servers,
     Settings,
+    Sockets,
     StandardConformingStrings,
     State,
     Stats,
@@ -56,25 +72,35 @@ pub(super) enum Show {
     Totals,
     Users,
     Version,
+    Waits,
 }
 
 impl Show {
-    pub(super) const ALL: [Self; 24] = [
+    pub(super) const ALL: [Self; 34] = [
+        Self::ActiveSockets,
         Self::Classes,
         Self::ClientEncoding,
+        Self::Clients,
         Self::Config,
         Self::Databases,
         Self::DateStyle,
         Self::DefaultTransactionIsolation,
         Self::DnsHosts,
         Self::DnsZones,
+        Self::Errors,
+        Self::Fds,
         Self::Help,
+        Self::Histograms,
+        Self::Holders,
         Self::Lists,
+        Self::Mem,
         Self::Overload,
         Self::PeerPools,
         Self::Peers,
         Self::Pools,
+        Self::Servers,
         Self::Settings,
+        Self::Sockets,
         Self::StandardConformingStrings,
         Self::State,
         Self::Stats,
@@ -84,6 +110,7 @@ impl Show {
         Self::Totals,
         Self::Users,
         Self::Version,
+        Self::Waits,
     ];
 
     /// By its name, in any case.
@@ -93,21 +120,30 @@ impl Show {
 
     const fn name(self) -> &'static str {
         match self {
+            Self::ActiveSockets => "ACTIVE_SOCKETS",
             Self::Classes => "CLASSES",
             Self::ClientEncoding => "client_encoding",
+            Self::Clients => "CLIENTS",
             Self::Config => "CONFIG",
             Self::Databases => "DATABASES",
             Self::DateStyle => "datestyle",
             Self::DefaultTransactionIsolation => "default_transaction_isolation",
             Self::DnsHosts => "DNS_HOSTS",
             Self::DnsZones => "DNS_ZONES",
+            Self::Errors => "ERRORS",
+            Self::Fds => "FDS",
             Self::Help => "HELP",
+            Self::Histograms => "HISTOGRAMS",
+            Self::Holders => "HOLDERS",
             Self::Lists => "LISTS",
+            Self::Mem => "MEM",
             Self::Overload => "OVERLOAD",
             Self::PeerPools => "PEER_POOLS",
             Self::Peers => "PEERS",
             Self::Pools => "POOLS",
+            Self::Servers => "SERVERS",
             Self::Settings => "SETTINGS",
+            Self::Sockets => "SOCKETS",
             Self::StandardConformingStrings => "standard_conforming_strings",
             Self::State => "STATE",
             Self::Stats => "STATS",
@@ -117,6 +153,7 @@ impl Show {
             Self::Totals => "TOTALS",
             Self::Users => "USERS",
             Self::Version => "VERSION",
+            Self::Waits => "WAITS",
         }
     }
 
@@ -132,12 +169,19 @@ impl Show {
             Self::DefaultTransactionIsolation => session::DEFAULT_TRANSACTION_ISOLATION,
             Self::DnsHosts => nothing::DNS_HOSTS,
             Self::DnsZones => nothing::DNS_ZONES,
+            Self::Errors => errors::COLUMNS,
+            Self::Fds => memory::FDS,
+            Self::Histograms => histograms::COLUMNS,
+            Self::Holders => waits::HOLDERS,
             Self::Lists => lists::COLUMNS,
+            Self::Mem => memory::MEM,
             Self::Overload => overload::COLUMNS,
             Self::PeerPools => nothing::PEER_POOLS,
             Self::Peers => nothing::PEERS,
             Self::Pools => pools::COLUMNS,
+            Self::Clients | Self::Servers => sockets::COLUMNS,
             Self::Settings => settings::COLUMNS,
+            Self::ActiveSockets | Self::Sockets => sockets::SOCKETS,
             Self::StandardConformingStrings => session::STANDARD_CONFORMING_STRINGS,
             Self::State => session::STATE,
             Self::Stats => stats::STATS,
@@ -147,22 +191,57 @@ impl Show {
             Self::Totals => stats::SUMS,
             Self::Users => users::COLUMNS,
             Self::Version => session::VERSION,
+            Self::Waits => waits::WAITS,
         })
     }
 
-    pub(super) fn rows(self, console: &Console, now: Instant) -> Vec<Row> {
+    /// Whether looking at everything else is not enough of a right for it: PgBouncer's shows keys.
+    pub(super) const fn needs_admin(self) -> bool {
+        matches!(self, Self::Fds)
+    }
+
+    /// The rows, and what is to be said of them, if anything.
+    pub(super) fn answer(self, console: &Console, now: Instant) -> (Vec<Row>, Option<String>) {
+        let told = |(rows, left_out): (Vec<Row>, Option<LeftOut>)| {
+            (rows, left_out.map(|left_out| left_out.notice()))
+        };
         match self {
-            Self::Help | Self::DnsHosts | Self::DnsZones | Self::PeerPools | Self::Peers => vec![],
+            Self::Holders => told(waits::holders(console, now)),
+            Self::Waits => told(waits::waits(console, now)),
+            show => (show.rows(console, now), None),
+        }
+    }
+
+    fn rows(self, console: &Console, now: Instant) -> Vec<Row> {
+        match self {
+            Self::Help
+            | Self::DnsHosts
+            | Self::DnsZones
+            | Self::Fds
+            | Self::PeerPools
+            | Self::Peers => vec![],
+            Self::ActiveSockets => Sockets::of(console, now).active_sockets(),
             Self::Classes => classes::rows(console.registry.classes(now)),
             Self::ClientEncoding => vec![vec!["UTF-8".into()]],
+            Self::Clients => Sockets::of(console, now).clients(),
             Self::Config => config::rows(&console.registry.config()),
             Self::Databases => databases::rows(&View::of(console, now)),
             Self::DateStyle => vec![vec!["ISO".into()]],
             Self::DefaultTransactionIsolation => vec![vec!["read committed".into()]],
+            Self::Errors => errors::rows(console, now),
+            Self::Histograms => {
+                let (snapshot, classes) =
+                    (View::of(console, now).snapshot, console.registry.classes(now));
+                histograms::rows(&snapshot.pools, &classes)
+            }
+            Self::Holders => waits::holders(console, now).0,
             Self::Lists => lists::rows(&View::of(console, now)),
+            Self::Mem => memory::mem(console),
             Self::Overload => overload::rows(&View::of(console, now)),
             Self::Pools => pools::rows(&View::of(console, now)),
+            Self::Servers => Sockets::of(console, now).servers(),
             Self::Settings => settings::rows(&console.registry.config()),
+            Self::Sockets => Sockets::of(console, now).sockets(),
             Self::StandardConformingStrings => vec![vec!["on".into()]],
             Self::State => session::state(console),
             Self::Stats => stats::stats(&View::of(console, now)),
@@ -172,6 +251,7 @@ impl Show {
             Self::Totals => stats::sums(&View::of(console, now)),
             Self::Users => users::rows(&View::of(console, now)),
             Self::Version => vec![vec![session::version().into()]],
+            Self::Waits => waits::waits(console, now).0,
         }
     }
 }

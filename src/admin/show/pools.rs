@@ -50,9 +50,8 @@ fn row(pool: &PoolView) -> Row {
         counts.leased.into(),
         Cell::Number(0),
         counts.being_canceled.into(),
-        counts.idle.into(),
-        // A server that is due for a check is `sv_idle` here until it is checked.
-        Cell::Number(0),
+        counts.idle.saturating_sub(pool.to_be_checked).into(),
+        pool.to_be_checked.into(),
         (counts.checking + counts.tidying).into(),
         counts.connecting.into(),
         pool.longest_wait.as_secs().into(),

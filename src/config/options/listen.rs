@@ -113,6 +113,13 @@ pub(super) const PROCESS: &[Opt] = &[
     )
     .ours(),
     option(
+        "suspend_timeout",
+        SECONDS,
+        "\"10s\"",
+        "How long a `SUSPEND` on the console waits until all that was read from clients and servers has \
+         been passed on. Clients that have not taken it by then are ended.",
+    ),
+    option(
         "takeover_socket",
         TEXT,
         "\"auto\"",

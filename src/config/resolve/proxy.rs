@@ -171,6 +171,7 @@ fn process(reader: &mut Reader<'_>, files: Files<'_>) -> Process {
         log_level: reader.choice("log_level").to_owned(),
         drain_time: reader.duration("drain_time"),
         drain_timeout: reader.duration("drain_timeout"),
+        suspend_timeout: reader.duration("suspend_timeout"),
         takeover_socket: None,
         takeover_timeout: reader.duration("takeover_timeout"),
         pid_file: reader.text("pidfile").map(|path| files.directory.join(path)),

@@ -36,6 +36,7 @@ fn pool(host: &str, id: u32, database: &str, user: &str) -> PoolView {
         reserve: 0,
         clients: 4,
         counts,
+        to_be_checked: 0,
         longest_wait: Duration::from_millis(250),
         condition: Condition::new(now()),
         strain: Strain::default(),

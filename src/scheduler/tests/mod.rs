@@ -8,6 +8,7 @@
 mod accounts;
 mod broken;
 mod caps;
+mod census;
 mod classes;
 mod health;
 mod keeping;

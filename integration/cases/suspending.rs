@@ -1,0 +1,125 @@
+//! SUSPEND: everybody rests, wherever they are, until RESUME.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::console::{Console, with_console};
+use crate::harness::frames::Batch;
+use crate::harness::login::Login;
+use crate::harness::proxy::Rig;
+use crate::harness::settings::Settings;
+use crate::harness::time::{eventually, run, within};
+use crate::harness::wire::Client;
+
+async fn console(rig: &Rig) -> Client {
+    Login::to(rig.address()).database("pgweir").connect().await
+}
+
+/// Much more than sockets hold: whoever does not read keeps some of it in the proxy.
+const MUCH: &str = "select repeat('x', 1000) from generate_series(1, 100000)";
+
+/// Somebody who has asked for much and takes nothing.
+async fn stuck(rig: &Rig) -> Client {
+    let mut stuck = rig.client().await;
+    stuck.send(Batch::new().query(MUCH)).await;
+    rig.postgres.wait_for_servers("wait_event = 'ClientWrite'", 1).await;
+    stuck
+}
+
+const STATE: [&str; 3] = ["D(active,no)", "D(paused,no)", "D(suspended,yes)"];
+
+#[test]
+fn everybody_rests_where_they_are_and_goes_on_after_a_resume() {
+    run(async {
+        let rig = Rig::start(with_console(Settings::new().pool_size(2))).await;
+        let mut watcher = console(&rig).await;
+        let (mut idle, mut open) = (rig.client().await, rig.client().await);
+        let (mut busy, mut waiter) = (rig.client().await, rig.client().await);
+        open.query("begin").await;
+        busy.send(Batch::new().query("select pg_sleep(0.3)")).await;
+        rig.postgres.wait_for_servers("wait_event = 'PgSleep'", 1).await;
+        waiter.send(Batch::new().query("select 3")).await;
+        // A query that runs, and one that waits, hold nothing up.
+        assert_eq!(watcher.query("SUSPEND").await, ["C(SUSPEND)", "Z(I)"]);
+        assert_eq!(watcher.query("SHOW STATE").await[1..4], STATE);
+        for command in ["SUSPEND", "PAUSE"] {
+            assert_eq!(watcher.error(command).await.message(), "already suspended/paused");
+        }
+        idle.send(Batch::new().query("select 1")).await;
+        open.send(Batch::new().query("select 2")).await;
+        let login = Login::to(rig.address());
+        let coming = tokio::spawn(async move { login.connect().await.value("select 4").await });
+        rig.postgres.wait_for_servers("wait_event = 'PgSleep'", 0).await;
+        for client in [&mut idle, &mut open, &mut busy, &mut waiter] {
+            let answer = within(Duration::from_millis(50), client.wire.try_frame()).await;
+            assert!(answer.is_none(), "{answer:?}");
+        }
+        assert!(!coming.is_finished(), "a login waits");
+        assert_eq!(watcher.query("RESUME").await, ["C(RESUME)", "Z(I)"]);
+        assert_eq!(open.answer().await[1], "D(2)");
+        assert_eq!(busy.answer().await.last().map(String::as_str), Some("Z(I)"));
+        assert_eq!(waiter.answer().await[1], "D(3)");
+        assert_eq!(idle.answer().await[1], "D(1)");
+        assert_eq!(coming.await.expect("the login succeeds"), "4");
+        assert_eq!(watcher.query("SHOW STATE").await[3], "D(suspended,no)");
+        assert_eq!(watcher.error("RESUME").await.message(), "pooler is not paused/suspended");
+        // A second one waits for everybody anew; and a signal ends it as well.
+        assert_eq!(watcher.query("SUSPEND").await, ["C(SUSPEND)", "Z(I)"]);
+        rig.proxy.process().signal(Signal::USR2);
+        assert_eq!(open.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+    });
+}
+
+#[test]
+fn a_suspend_that_is_cancelled_is_undone() {
+    run(async {
+        let settings = with_console(Settings::new().set("suspend_timeout", Duration::from_mins(1)));
+        let rig = Rig::start(settings).await;
+        let (mut suspending, mut watcher) = (console(&rig).await, console(&rig).await);
+        let mut stuck = stuck(&rig).await;
+        let mut other = rig.client().await;
+        suspending.send(Batch::new().query("SUSPEND")).await;
+        eventually("it suspends", async || {
+            (watcher.query("SHOW STATE").await[3] == "D(suspended,yes)").then_some(())
+        })
+        .await;
+        other.send(Batch::new().query("select 1")).await;
+        suspending.cancel().await;
+        assert_eq!(suspending.answer().await, ["E(ERROR 57014)", "Z(I)"]);
+        assert_eq!(other.answer().await[1], "D(1)");
+        assert_eq!(watcher.query("SHOW STATE").await[3], "D(suspended,no)");
+        // Who was held up has lost nothing. Another that is resumed by somebody else says so.
+        suspending.send(Batch::new().query("SUSPEND")).await;
+        eventually("it suspends", async || {
+            (watcher.query("SHOW STATE").await[3] == "D(suspended,yes)").then_some(())
+        })
+        .await;
+        watcher.query("RESUME").await;
+        assert_eq!(suspending.answer().await, ["E(ERROR 55000)", "Z(I)"]);
+        assert_eq!(stuck.wire.until_ready().await.len(), 100_003);
+    });
+}
+
+#[test]
+fn who_does_not_take_what_was_read_is_ended_after_suspend_timeout() {
+    run(async {
+        let settings = Settings::new().set("suspend_timeout", Duration::from_millis(100));
+        let rig = Rig::start(with_console(settings)).await;
+        let mut views = Console::open(&rig).await;
+        let mut open = rig.client().await;
+        open.query("begin").await;
+        let stuck = stuck(&rig).await;
+        let id = stuck.pid.to_string();
+        let mut watcher = console(&rig).await;
+        assert_eq!(watcher.query("SUSPEND").await, ["C(SUSPEND)", "Z(I)"]);
+        eventually("it is ended", async || {
+            let clients = views.rows("SHOW CLIENTS").await;
+            clients.iter().all(|row| row["id"] != id).then_some(())
+        })
+        .await;
+        assert_eq!(watcher.query("SHOW STATE").await[1..4], STATE);
+        watcher.query("RESUME").await;
+        assert_eq!(open.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+    });
+}

@@ -1,0 +1,78 @@
+//! `SUSPEND`: everybody rests, wherever they are, until `RESUME`.
+
+use super::roster::{Order, Roster};
+use crate::end::EndReason;
+use crate::pool::halts::Resumed;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether all rest.
+const LOOK: Duration = Duration::from_millis(10);
+
+impl Roster {
+    /// Has everybody rest, and those who come in later. `false`: they do already, or have been told
+    /// something that weighs more.
+    pub fn suspend(&self) -> bool {
+        let is_news = self.standing.send_if_modified(|standing| {
+            let is_free = standing.is_none();
+            if is_free {
+                *standing = Some(Order::Halt);
+            }
+            is_free
+        });
+        if is_news {
+            self.clients().iter().for_each(|client| client.call(Order::Halt));
+        }
+        is_news
+    }
+
+    /// Lets everybody go on. `false`: nobody rested.
+    pub fn unsuspend(&self) -> bool {
+        let was_suspended = self.is_suspended();
+        if was_suspended {
+            self.resume_all();
+        }
+        was_suspended
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        *self.standing.borrow() == Some(Order::Halt)
+    }
+
+    /// Waits until nobody who comes in has to rest.
+    pub async fn unsuspended(&self) {
+        if !self.is_suspended() {
+            return;
+        }
+        let mut standing = self.standing.subscribe();
+        // Fails only when the roster is gone, and nobody waits then.
+        let _gone = standing.wait_for(|standing| *standing != Some(Order::Halt)).await.is_err();
+    }
+
+    /// Waits until all rest, and ends those who do not within `limit`, because they do not take what was
+    /// read for them. Answers how many.
+    ///
+    /// # Errors
+    ///
+    /// When they are told to go on meanwhile, or to do something else.
+    pub async fn settle(
+        &self,
+        limit: Duration,
+        clock: impl Fn() -> Instant,
+    ) -> Result<usize, Resumed> {
+        let until = clock() + limit;
+        loop {
+            let mut busy = self.clients();
+            busy.retain(|client| !client.is_halted() && !client.is_leaving());
+            if !self.is_suspended() {
+                return Err(Resumed);
+            }
+            if busy.is_empty() || clock() >= until {
+                for client in &busy {
+                    client.call(Order::Quit(EndReason::WriteTimeout));
+                }
+                return Ok(busy.len());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
