@@ -30,5 +30,6 @@ mod shares;
 mod shutdown;
 mod startup;
 mod takeover;
+mod takeover_faults;
 mod torture;
 mod under_pressure;
