@@ -5,7 +5,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::http::get;
-use crate::harness::frames::Batch;
+use crate::harness::console::{Console, with_console};
+use crate::harness::frames::{Batch, shown};
 use crate::harness::login::Login;
 use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
@@ -163,5 +164,32 @@ fn who_asks_twice_does_not_want_to_wait() {
             (direct.value(asleep).await == "0").then_some(())
         })
         .await;
+    });
+}
+
+/// They wait for a `RESUME` that does not come any more.
+#[test]
+fn who_waits_in_a_pause_leaves_at_a_shutdown() {
+    run(async {
+        for how in ["WAIT_FOR_SERVERS", "WAIT_FOR_CLIENTS"] {
+            let settings = with_console(Settings::new())
+                .set("drain_time", Duration::from_secs(1))
+                .set("drain_timeout", Duration::from_mins(5));
+            let mut rig = Rig::start(settings).await;
+            let mut waiting = rig.client().await;
+            let mut console = Console::open(&rig).await;
+            console.order("PAUSE").await;
+            waiting.send(Batch::new().query("select 1")).await;
+            eventually("it waits", async || {
+                let pool = console.row("SHOW POOLS", "app").await?;
+                (pool["cl_waiting"] == "1").then_some(())
+            })
+            .await;
+            console.order(&format!("SHUTDOWN {how}")).await;
+            let told = shown(&waiting.wire.until_closed().await);
+            assert_eq!(told.last().map(String::as_str), Some(TOLD));
+            assert!(!told.contains(&"Z(I)".to_owned()), "{told:?}");
+            assert!(end_of(&mut rig).await);
+        }
     });
 }

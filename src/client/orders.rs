@@ -35,6 +35,15 @@ impl Client {
         }
     }
 
+    /// Ends the session if it was told to leave while it waits for a server of a pool that is paused:
+    /// nobody may be left to say `RESUME`, and nothing of what it asks for has begun.
+    pub(super) fn leave_if_paused(&self) -> Result<(), End> {
+        match self.here.order() {
+            Some(Order::Leave(reason)) if self.pool.is_paused() => Err(reason.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether nothing was asked for that is not done, and no transaction is open.
     fn is_at_boundary(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.conn.ledger.is_settled())

@@ -237,6 +237,7 @@ impl Client {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outcome, End>> {
         let rests = self.obey()? == Obeyed::Rests;
+        self.leave_if_paused()?;
         let now = self.worker.now();
         if let Poll::Ready(outcome) = waiting.poll(cx) {
             return Poll::Ready(Ok(outcome));

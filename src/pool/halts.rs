@@ -194,6 +194,11 @@ impl Registry {
 }
 
 impl Pool {
+    /// Whether nothing is lent until an operator says so.
+    pub fn is_paused(&self) -> bool {
+        self.host.scheduler.with(|scheduler| scheduler.is_paused(self.id))
+    }
+
     /// Does what its scheduler says.
     fn obey(&self, worker: &Rc<Worker>) {
         let action = self.host.scheduler.with(Scheduler::next_action);
