@@ -33,5 +33,6 @@ mod shutdown;
 mod startup;
 mod suspending;
 mod takeover;
+mod takeover_faults;
 mod torture;
 mod under_pressure;

@@ -12,7 +12,7 @@ use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run};
 use crate::harness::wire::{Client, cancel};
 
-async fn end_of(mut process: Process) {
+pub(super) async fn end_of(mut process: Process) {
     let status = eventually("the old process has ended", async || process.ended()).await;
     assert!(status.success(), "{status}:\n{}", process.log());
 }

@@ -141,6 +141,7 @@ struct Proxy {
     http: Option<std::net::TcpListener>,
     serving_http: Option<JoinHandle<()>>,
     succession: Succession,
+    seats: Arc<[Seat]>,
 }
 
 impl Proxy {
@@ -181,10 +182,12 @@ impl Proxy {
         let (shared, orders) = share(&main, &frontend, source, &changed);
         signals::obey(&main, &shared, orders, successor).map_err(AppError::Runtime)?;
         let accepting = watch::Sender::new(Accepting::Yes);
-        let files = SocketFiles::of(&listeners);
+        let (files, _pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
         let seats = open(&shared, &config, listeners, &accepting)?;
         let mut proxy = Self {
+            seats: Arc::clone(&seats),
             metrics: Metrics::new(Arc::clone(&frontend.registry)),
+            // Behind everything that can fail: its file is that of the process before.
             succession: Succession::open(&config),
             serving_http: None,
             main,
@@ -198,9 +201,6 @@ impl Proxy {
             is_activated,
             http,
         };
-        // Behind everything that can fail.
-        let path = config.process.pid_file.as_deref();
-        let _pid_file = path.map(|path| PidFile::write(path, takes_over)).transpose()?;
         proxy.serve_http();
         if let Some(before) = before {
             tokio::task::spawn_local(before.take_over(
@@ -275,7 +275,8 @@ impl Proxy {
         systemd::stopping();
         let frontend = &self.shared.frontend;
         tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
-        frontend.registry.hosts().for_each(|host| host.drain(&self.main));
+        frontend.roster.end_before(how == How::Now);
+        frontend.registry.hosts().for_each(|host| host.set_draining(&self.main, true));
         let patience = Patience::of(&frontend.registry.config().process);
         let clock = || self.main.wake();
         let cut = see_out(&frontend.roster, &self.shared.shutdown, how, patience, clock).await;
@@ -293,8 +294,15 @@ impl Proxy {
             shared: &shared,
             accepting: &accepting,
             is_activated: self.is_activated,
+            seats: &self.seats,
         };
-        match handover.offer(&passage, &self.sockets).await {
+        let offered = tokio::select! {
+            biased;
+            // Seen to by whoever called this.
+            _ = shared.shutdown.asked(None) => return Handed::Back,
+            offered = handover.offer(&passage, &self.sockets) => offered,
+        };
+        match offered {
             Ok(true) => {}
             Ok(false) => {
                 tracing::warn!("the other process did not take over");
@@ -318,6 +326,23 @@ impl Proxy {
         }
         handed
     }
+}
+
+/// The files that are this process' own from here on.
+fn claim(
+    config: &Config,
+    listeners: &[Listener],
+    takes_over: bool,
+    is_there_another: bool,
+) -> Result<(SocketFiles, Option<PidFile>), PidFileError> {
+    let mut files = SocketFiles::of(listeners);
+    let path = config.process.pid_file.as_deref();
+    let pid_file = path.map(|path| PidFile::write(path, takes_over)).transpose();
+    if pid_file.is_err() && is_there_another {
+        // It goes on, with the sockets that are at these paths.
+        files.give_up();
+    }
+    Ok((files, pid_file?))
 }
 
 /// What all workers serve connections with; and how to change what holds, which is begun here.

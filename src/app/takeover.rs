@@ -15,13 +15,13 @@ use crate::net::listen::Inherited;
 use crate::net::passing::{Passage, Passed};
 use crate::net::stream::{Detached, Stream};
 use crate::net::worker::{Worker, read_clock, within};
-use crate::pool::heirlooms::{Heirloom, lineage};
+use crate::pool::heirlooms::Heirloom;
 use crate::pool::registry::Registry;
 use crate::server::{BackendKey, Place};
 use crate::session::settings::Settings;
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -36,6 +36,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// How long the new process may take from the offer until it accepts.
 const READY_MAX: Duration = Duration::from_mins(1);
+
+/// How long the new process may take to read what it is sent. It has nothing else to do.
+const READ_MAX: Duration = Duration::from_secs(10);
 
 /// How long servers that nobody waits for may take to find their pools. There may be none for them.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
@@ -95,16 +98,16 @@ impl Predecessor {
 
     /// Says that the clients may come, and takes them in until the last one has.
     pub(super) async fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
-        let (cancels, mut to_cancel) = unbounded_channel();
+        let (sender, mut to_say) = unbounded_channel();
         let roster = &shared.frontend.roster;
-        roster.ask_before(Some(cancels));
+        roster.ask_before(Some(sender));
         let registry = &shared.frontend.registry;
         registry.hosts().for_each(|host| host.heirlooms.open());
         let passage = Rc::clone(&self.passage);
         let asking = tokio::task::spawn_local(async move {
             let mut sent = passage.send(&ToOld::Ready, &[], &[]).await;
-            while let (Ok(()), Some(request)) = (&sent, to_cancel.recv().await) {
-                sent = passage.send(&ToOld::Cancel(request), &[], &[]).await;
+            while let (Ok(()), Some(message)) = (&sent, to_say.recv().await) {
+                sent = passage.send(&message, &[], &[]).await;
             }
         });
         let mut known = HashSet::new();
@@ -113,7 +116,11 @@ impl Predecessor {
             match self.passage.receive::<ToNew>().await {
                 Ok(Some(Passed { head: ToNew::Client(client), body, files })) => {
                     let settings = shared_settings(&mut known, client.settings());
-                    let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else { continue };
+                    let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else {
+                        // The kernel drops what there are no descriptors for.
+                        tracing::warn!(client = client.id, "a client came without its socket");
+                        continue;
+                    };
                     let parcel = Parcel { moved: client, sent: body, socket };
                     moved += usize::from(settle_in(&seats, parcel, settings));
                 }
@@ -140,6 +147,7 @@ impl Predecessor {
             tokio::time::sleep(TICK / 10).await;
         }
         registry.hosts().for_each(|host| host.heirlooms.close());
+        registry.halts.look_again();
         tracing::info!(clients = moved, "took over");
     }
 }
@@ -272,6 +280,8 @@ pub(super) struct Handover<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) accepting: &'a watch::Sender<Accepting>,
     pub(super) is_activated: bool,
+    /// Where clients go that the other one did not get.
+    pub(super) seats: &'a Arc<[Seat]>,
 }
 
 /// How a handover ended.
@@ -305,7 +315,7 @@ impl Handover<'_> {
         let halts = frontend.registry.halts.said();
         let offer = Offer { is_activated, next_client, salt_key, client_keys, halts };
         let files: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-        passage.send(&ToNew::Offer(offer), &[], &files).await?;
+        send(passage, &ToNew::Offer(offer), &[], &files).await?;
         let ready = within(Some(READY_MAX), passage.receive::<ToOld>()).await;
         Ok(matches!(ready, Ok(Ok(Some(Passed { head: ToOld::Ready, .. })))))
     }
@@ -319,29 +329,34 @@ impl Handover<'_> {
         accepting.send_replace(Accepting::Paused);
         let (removal, mut parcels) = unbounded_channel();
         roster.move_all(removal);
+        self.set_draining(true);
         let passage = Rc::new(passage);
         let mut requests = requests(&passage);
         let process = &registry.config().process;
         let moves_until = main.wake() + process.takeover_timeout;
         let mut look = tokio::time::interval(TICK / 10);
-        while registry.clients() > 0 || !parcels.is_empty() {
+        while self.is_anybody_left() || !parcels.is_empty() {
             tokio::select! {
                 biased;
                 Some(parcel) = parcels.recv() => {
-                    let Parcel { moved, sent, socket } = parcel;
-                    let client = ToNew::Client(moved);
-                    if let Err(error) = passage.send(&client, &sent, &[socket.as_fd()]).await {
-                        tracing::warn!("a client is lost, it could not be handed over: {error}");
+                    if let Err(parcel) = pass_on(&passage, parcel).await {
+                        return self.take_back(parcels, Some(parcel));
                     }
                 }
                 request = requests.recv() => match request {
-                    Some(CancelRequest { pid, secret }) => {
+                    Some(ToOld::Cancel(CancelRequest { pid, secret })) => {
                         let (main, frontend) = (Rc::clone(main), Arc::clone(&shared.frontend));
                         tokio::task::spawn_local(async move {
                             frontend.cancel(&main, pid, &secret).await;
                         });
                     }
-                    None => return self.take_back(),
+                    Some(ToOld::End { at_once }) => {
+                        self.see_out(if at_once { How::Now } else { How::WaitForServers }).await;
+                        break;
+                    }
+                    Some(ToOld::Hello { .. } | ToOld::Ready) | None => {
+                        return self.take_back(parcels, None);
+                    }
                 },
                 _ = look.tick() => {
                     // The clients have gone there, and so do the servers.
@@ -359,12 +374,29 @@ impl Handover<'_> {
         if registry.clients() > 0 {
             self.see_out(How::WaitForServers).await;
         }
+        // Who moved while the others were told to leave.
+        while let Ok(parcel) = parcels.try_recv() {
+            if pass_on(&passage, parcel).await.is_err() {
+                break;
+            }
+        }
+        // Those who are left in the process before end with this one, which nobody can reach then.
+        roster.end_before(false);
         // What the last ones had.
         settle(main, &shared.frontend).await;
         self.bequeath(&passage).await;
         // Fails when the other one has gone by now: it needs no word then.
-        drop(passage.send(&ToNew::Done, &[], &[]).await);
+        drop(send(&passage, &ToNew::Done, &[], &[]).await);
         Handed::Over
+    }
+
+    /// Whether there are clients here, or somebody may become one: those who log in, and those who are
+    /// still in the process before this one. Sessions of the console do not count.
+    fn is_anybody_left(&self) -> bool {
+        let frontend = &self.shared.frontend;
+        let registry = &frontend.registry;
+        let connections: u32 = registry.workers().map(|worker| worker.connections()).sum();
+        registry.clients() > 0 || connections > registry.consoles() || frontend.roster.has_before()
     }
 
     /// Gives what nobody uses here to the other process.
@@ -374,7 +406,7 @@ impl Handover<'_> {
                 let now = self.main.now();
                 let bequest = Bequest {
                     host: host.name.clone(),
-                    lineage: lineage(&pool.setup().target),
+                    lineage: pool.setup().lineage(),
                     is_unix: matches!(server.stream(), Stream::Unix(_)),
                     pid: server.key.pid,
                     secret: server.key.secret.to_vec(),
@@ -384,7 +416,7 @@ impl Handover<'_> {
                 };
                 let Ok(socket) = server.stream().duplicate() else { continue };
                 let bequest = ToNew::Server(bequest);
-                if let Err(error) = passage.send(&bequest, &[], &[socket.as_fd()]).await {
+                if let Err(error) = send(passage, &bequest, &[], &[socket.as_fd()]).await {
                     tracing::debug!("a server could not be handed over: {error}");
                 }
             }
@@ -399,20 +431,69 @@ impl Handover<'_> {
         see_out(&frontend.roster, &self.shared.shutdown, how, patience, clock).await;
     }
 
-    fn take_back(&self) -> Handed {
+    /// Goes on, with those whom the other one has not got.
+    fn take_back(&self, parcels: UnboundedReceiver<Parcel>, unsent: Option<Parcel>) -> Handed {
         tracing::error!("the process that took over has gone: this one goes on");
+        self.set_draining(false);
         self.shared.frontend.roster.resume_all();
         self.accepting.send_replace(Accepting::Yes);
+        // Some may still be obeying: their parcels come until there is another way to go.
+        tokio::task::spawn_local(bring_back(parcels, unsent, Arc::clone(self.seats)));
         Handed::Back
+    }
+
+    fn set_draining(&self, is_draining: bool) {
+        let hosts = self.shared.frontend.registry.hosts();
+        hosts.for_each(|host| host.set_draining(self.main, is_draining));
     }
 }
 
-/// The cancel requests that the other one passes on. They end when it does.
-fn requests(passage: &Rc<Passage>) -> UnboundedReceiver<CancelRequest> {
+/// Serves those here who were to move.
+async fn bring_back(
+    mut parcels: UnboundedReceiver<Parcel>,
+    mut unsent: Option<Parcel>,
+    seats: Arc<[Seat]>,
+) {
+    while let Some(parcel) = match unsent.take() {
+        Some(parcel) => Some(parcel),
+        None => parcels.recv().await,
+    } {
+        let settings = Arc::new(parcel.moved.settings());
+        settle_in(&seats, parcel, settings);
+    }
+}
+
+/// Gives the parcel back if the other process does not take it.
+async fn pass_on(passage: &Passage, parcel: Parcel) -> Result<(), Parcel> {
+    let Parcel { moved, sent, socket } = parcel;
+    let client = ToNew::Client(moved);
+    let is_sent = send(passage, &client, &sent, &[socket.as_fd()]).await;
+    match (is_sent, client) {
+        (Err(error), ToNew::Client(moved)) => {
+            tracing::warn!(client = moved.id, "a client could not be handed over: {error}");
+            Err(Parcel { moved, sent, socket })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sends, but does not wait for ever for the other process to read.
+async fn send(
+    passage: &Passage,
+    message: &ToNew,
+    body: &[u8],
+    files: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let sent = within(Some(READ_MAX), passage.send(message, body, files)).await;
+    sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// What the other one asks for. It ends when that one does.
+fn requests(passage: &Rc<Passage>) -> UnboundedReceiver<ToOld> {
     let (sender, receiver) = unbounded_channel();
     let passage = Rc::clone(passage);
     tokio::task::spawn_local(async move {
-        while let Ok(Some(Passed { head: ToOld::Cancel(request), .. })) = passage.receive().await {
+        while let Ok(Some(Passed { head: request, .. })) = passage.receive().await {
             if sender.send(request).is_err() {
                 break;
             }

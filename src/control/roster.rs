@@ -7,7 +7,7 @@
 use super::operator::Operator;
 use crate::base::ids::{ClassId, ClientId};
 use crate::base::shared::Shared;
-use crate::control::takeover::{CancelRequest, Parcel};
+use crate::control::takeover::{CancelRequest, Parcel, ToOld};
 use crate::end::EndReason;
 use crate::net::stream::{Near, Peer};
 use crate::pool::Pool;
@@ -268,8 +268,9 @@ pub struct Roster {
     pub(super) standing: watch::Sender<Option<Order>>,
     /// Where those go who move to another process.
     removal: Shared<Option<UnboundedSender<Parcel>>>,
-    /// Where cancel requests go for whom nobody here knows: to the process that was here before.
-    before: Shared<Option<UnboundedSender<CancelRequest>>>,
+    /// The process that was here before, while it has clients: it gets the cancel requests that are for
+    /// nobody here.
+    before: Shared<Option<UnboundedSender<ToOld>>>,
 }
 
 /// A client's entry, until this is dropped.
@@ -320,7 +321,10 @@ impl Here {
 
 impl Drop for Here {
     fn drop(&mut self) {
-        self.roster.known.remove(&pid_of(self.presence.id));
+        // One that could not move may be back already, with the same id.
+        self.roster.known.remove_if(&pid_of(self.presence.id), |_, (_, who)| {
+            matches!(who, Who::Client(presence) if Arc::ptr_eq(presence, &self.presence))
+        });
     }
 }
 
@@ -435,8 +439,8 @@ impl Roster {
         self.call_all(Order::Move);
     }
 
-    /// Passes cancel requests on for whom nobody here knows. `None`: not any more.
-    pub fn ask_before(&self, before: Option<UnboundedSender<CancelRequest>>) {
+    /// There is a process that was here before, or with `None` not any more.
+    pub fn ask_before(&self, before: Option<UnboundedSender<ToOld>>) {
         self.before.with(|known| *known = before);
     }
 
@@ -444,9 +448,25 @@ impl Roster {
     pub fn cancel_before(&self, pid: u32, secret: &[u8]) -> bool {
         self.before.with(|before| {
             before.as_ref().is_some_and(|before| {
-                before.send(CancelRequest { pid, secret: secret.to_vec() }).is_ok()
+                let request = CancelRequest { pid, secret: secret.to_vec() };
+                before.send(ToOld::Cancel(request)).is_ok()
             })
         })
+    }
+
+    /// Whether there is a process whose clients may still come.
+    pub fn has_before(&self) -> bool {
+        self.before.with(|before| before.is_some())
+    }
+
+    /// Has the process before end as this one does, if there is one: it is not to go on instead.
+    pub fn end_before(&self, at_once: bool) {
+        self.before.with(|before| {
+            if let Some(before) = before {
+                // Fails when it has gone by itself.
+                drop(before.send(ToOld::End { at_once }));
+            }
+        });
     }
 
     /// Takes back [`Order::Halt`] and [`Order::Move`].

@@ -7,6 +7,7 @@
 //!    |  <-------- Ready ------------------  |  it accepts; from here on there is no way back
 //!    |  --------- Client, its socket ---->  |  each at its transaction boundary
 //!    |  <-------- Cancel -----------------  |  for somebody who has not moved yet
+//!    |  <-------- End -------------------  |  it was told to end itself, with somebody left in the old one
 //!    |  --------- Done ------------------>  |  nobody is left
 //! ```
 //!
@@ -31,9 +32,17 @@ pub const IDS_APART: u64 = 1 << 20;
 /// From the process that takes over.
 #[derive(Debug, Deserialize, Serialize)]
 pub enum ToOld {
-    Hello { form: u32, version: String, pid: u32 },
+    Hello {
+        form: u32,
+        version: String,
+        pid: u32,
+    },
     Ready,
     Cancel(CancelRequest),
+    /// The new one ends, as it was told: whoever is left is to be seen out, at once or when they can.
+    End {
+        at_once: bool,
+    },
 }
 
 /// A cancel request for somebody whom only the old process may know.
@@ -100,7 +109,7 @@ pub struct Moved {
 pub struct Bequest {
     /// The host of the configuration, by name.
     pub host: String,
-    /// See [`crate::pool::heirlooms::lineage`].
+    /// See [`crate::pool::Setup::lineage`].
     pub lineage: String,
     pub is_unix: bool,
     pub pid: u32,

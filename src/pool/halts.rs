@@ -89,6 +89,11 @@ impl Halts {
         });
     }
 
+    /// Whoever waits for servers to be gone looks again.
+    pub fn look_again(&self) {
+        self.changed.notify_waiters();
+    }
+
     /// Tells a pool that is about to be used for the first time.
     pub(super) fn tell(&self, now: Instant, pool: &Pool) {
         // Under the lock of what is said, so that nothing else is said meanwhile.
@@ -159,9 +164,18 @@ impl Registry {
             if !self.halts.is_said_to_pause(database) {
                 return Some(Err(Resumed));
             }
-            self.pools_of(database).iter().all(is_out).then_some(Ok(()))
+            let is_out =
+                !self.has_servers_before(database) && self.pools_of(database).iter().all(is_out);
+            is_out.then_some(Ok(()))
         })
         .await
+    }
+
+    /// Whether the process before this one may still have servers of a database, or with `None` of any.
+    fn has_servers_before(&self, database: Option<&str>) -> bool {
+        let config = self.config();
+        let host = database.and_then(|name| config.database(name)).map(|it| &it.host.name);
+        self.hosts().any(|it| host.is_none_or(|host| *host == it.name) && it.heirlooms.is_open())
     }
 
     /// Waits until every server of a database that is to be replaced is closed; with `None` of all.

@@ -3,6 +3,7 @@
 //! While a process takes over, a pool that would open a connection waits a moment for one that the
 //! other process gives up: that is sooner there, and Postgres never has both processes' connections.
 
+use super::Setup;
 use crate::base::shared::Shared;
 use crate::net::stream::Detached;
 use crate::net::worker::{Worker, within};
@@ -23,7 +24,7 @@ const WAIT_MAX: Duration = Duration::from_millis(200);
 /// A server between two processes: nobody's, owing nothing.
 #[derive(Debug)]
 pub struct Heirloom {
-    /// Where it leads, as [`lineage`] says.
+    /// Where it leads, as [`Setup::lineage`] says.
     pub lineage: String,
     pub socket: Detached,
     pub key: BackendKey,
@@ -33,9 +34,16 @@ pub struct Heirloom {
     pub connected_at: Instant,
 }
 
-/// What two servers have in common of which either may take the other's place.
-pub fn lineage(target: &Target) -> String {
-    format!("{:?} {:?} {:?}", target.place.address, target.dbname, target.user)
+impl Setup {
+    /// What two servers have in common of which either may take the other's place.
+    pub fn lineage(&self) -> String {
+        lineage(&self.target, self.connect_query.as_deref())
+    }
+}
+
+fn lineage(target: &Target, connect_query: Option<&str>) -> String {
+    let Target { place, dbname, user, .. } = target;
+    format!("{:?} {dbname:?} {user:?} {connect_query:?}", place.address)
 }
 
 /// Those that have come and are in no pool so far.
@@ -50,6 +58,11 @@ impl Heirlooms {
     /// Servers may come from now on.
     pub fn open(&self) {
         self.is_open.with(|is_open| *is_open = true);
+    }
+
+    /// Whether another process may still have servers.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.with(|is_open| *is_open)
     }
 
     /// One has come.
@@ -73,22 +86,21 @@ impl Heirlooms {
         }
     }
 
-    /// One that leads where `target` does, if one comes in time. At once `None` while no other process
-    /// hands anything over.
-    pub(super) async fn next(&self, target: &Target, worker: &Worker) -> Option<Connected> {
-        if !self.is_open.with(|is_open| *is_open) {
+    /// One of this lineage, if one comes in time. At once `None` while no other process hands anything
+    /// over.
+    pub(super) async fn next(&self, lineage: &str, worker: &Worker) -> Option<Connected> {
+        if !self.is_open() {
             return None;
         }
-        let lineage = lineage(target);
         let found = within(Some(WAIT_MAX), async {
             loop {
                 // Asked to tell first: one that comes in between is not missed.
                 let mut news = std::pin::pin!(self.news.notified());
                 news.as_mut().enable();
-                if let Some(heirloom) = self.take(&lineage) {
+                if let Some(heirloom) = self.take(lineage) {
                     return Some(heirloom);
                 }
-                if !self.is_open.with(|is_open| *is_open) {
+                if !self.is_open() {
                     return None;
                 }
                 news.await;
@@ -143,20 +155,21 @@ mod tests {
         Arc::new(Place { address, sockets: Config::default().sockets })
     }
 
-    fn target(dbname: &str) -> Target {
-        Target {
+    fn leading_to(dbname: &str) -> String {
+        let target = Target {
             place: place(),
             user: "app".to_owned(),
             dbname: dbname.to_owned(),
             credential: None,
-        }
+        };
+        lineage(&target, None)
     }
 
     fn heirloom(dbname: &str, pid: u32) -> (UnixStream, Heirloom) {
         let (far, socket) = UnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         let heirloom = Heirloom {
-            lineage: lineage(&target(dbname)),
+            lineage: leading_to(dbname),
             socket: Detached::Unix(socket),
             key: BackendKey { pid, secret: [1, 2, 3, 4].into(), place: place(), ends: None },
             applied: Settings::default(),
@@ -169,9 +182,12 @@ mod tests {
     #[tokio::test]
     async fn each_goes_where_it_leads_and_nobody_waits_for_ever() {
         let (heirlooms, worker) = (Heirlooms::default(), Worker::new(WorkerId(1)));
-        assert!(heirlooms.next(&target("a"), &worker).await.is_none(), "nothing is handed over");
+        assert!(
+            heirlooms.next(&leading_to("a"), &worker).await.is_none(),
+            "nothing is handed over"
+        );
         heirlooms.open();
-        let wanted = target("a");
+        let wanted = leading_to("a");
         let waiting = heirlooms.next(&wanted, &worker);
         let coming = async {
             tokio::task::yield_now().await;
@@ -183,9 +199,9 @@ mod tests {
         assert!(found.is_none());
         let (_far, alive) = heirloom("a", 3);
         heirlooms.add(alive);
-        let found = heirlooms.next(&target("a"), &worker).await.unwrap();
+        let found = heirlooms.next(&leading_to("a"), &worker).await.unwrap();
         assert_eq!(found.server.key.pid, 3);
-        assert!(heirlooms.next(&target("a"), &worker).await.is_none(), "not for ever");
+        assert!(heirlooms.next(&leading_to("a"), &worker).await.is_none(), "not for ever");
         let (mut unwanted, left) = heirloom("c", 4);
         heirlooms.add(left);
         heirlooms.close();

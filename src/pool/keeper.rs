@@ -1,7 +1,6 @@
 //! Does what the scheduler says: opens servers, closes them, checks them, hands them over; and
 //! cleans those that a client left in the middle of something. All of it beside the clients.
 
-use super::heirlooms::lineage;
 use super::mailbox::Outcome;
 use super::words::waits_for;
 use super::{Host, Lease, Pool, Postgres, Setup};
@@ -189,11 +188,11 @@ impl Host {
         self.act(worker, action);
     }
 
-    /// The process is about to end: its pools say so from now on.
-    pub fn drain(self: &Arc<Self>, worker: &Rc<Worker>) {
+    /// The process is about to end: its pools say so from now on. Or not, if nobody takes over after all.
+    pub fn set_draining(self: &Arc<Self>, worker: &Rc<Worker>, is_draining: bool) {
         let now = worker.wake();
         let action = self.scheduler.with(|scheduler| {
-            scheduler.drain(now);
+            scheduler.set_draining(now, is_draining);
             scheduler.next_action()
         });
         self.act(worker, action);
@@ -216,7 +215,7 @@ impl Host {
         let lineages = self.heirlooms.lineages();
         let pools = self.pools.with(|pools| pools.all.clone());
         for pool in pools.iter().filter_map(Weak::upgrade) {
-            if lineages.contains(&lineage(&pool.setup().target)) {
+            if lineages.contains(&pool.setup().lineage()) {
                 let action = self.scheduler.with(|scheduler| {
                     scheduler.open_one(now, pool.id);
                     scheduler.next_action()
@@ -262,7 +261,7 @@ impl Pool {
     async fn open(self: Arc<Self>, worker: Rc<Worker>, slot: SlotRef) {
         let guard = SlotGuard::new(&self, &worker, slot);
         let setup = self.setup();
-        let connected = match self.host.heirlooms.next(&setup.target, &worker).await {
+        let connected = match self.host.heirlooms.next(&setup.lineage(), &worker).await {
             Some(inherited) => Ok(inherited),
             None => self.connect(&setup, &worker).await,
         };

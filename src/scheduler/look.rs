@@ -252,9 +252,9 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    /// From now on, every pool is draining.
-    pub fn drain(&mut self, now: Instant) {
-        self.is_draining = true;
+    /// From now on, every pool is draining, or not any more: nothing is opened for nobody.
+    pub fn set_draining(&mut self, now: Instant, is_draining: bool) {
+        self.is_draining = is_draining;
         self.look(now);
     }
 

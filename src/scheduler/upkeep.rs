@@ -248,11 +248,13 @@ impl<S: Site> Scheduler<S> {
         possible.max_by_key(|(pool, _)| self.of(*pool).wanted_at)
     }
 
-    /// Opens servers up to `min`, where there is room: nobody is evicted for somebody who may come.
+    /// Opens servers up to `min`, where there is room: nobody is evicted for somebody who may come. Not
+    /// for a process that ends, or hands its servers over as they come.
     fn fill(&mut self, now: Instant, pool: PoolId) {
         let limits = &self.of(pool).limits;
         let min = limits.min.min(limits.size);
         while self.of(pool).wanted_at.is_some()
+            && !self.is_draining
             && self.slots.counts(pool).open() < min
             && self.may_add(now, pool)
         {

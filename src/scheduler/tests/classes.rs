@@ -310,7 +310,7 @@ fn the_state_of_a_pool_is_told() {
     }
     assert_eq!(world.scheduler.condition(B).state, State::ServerDown);
     assert_eq!(state(&world), State::Healthy, "it has its servers");
-    world.scheduler.drain(world.now);
+    world.scheduler.set_draining(world.now, true);
     assert_eq!(state(&world), State::Draining);
     world.run(ms(2_000));
     assert_eq!(state(&world), State::Draining);
