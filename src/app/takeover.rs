@@ -22,12 +22,11 @@ use crate::session::settings::Settings;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
@@ -199,73 +198,8 @@ fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: Own
     host.take_in(main);
 }
 
-/// Where the next process asks for everything.
-pub(super) struct Succession {
-    listener: Option<UnixListener>,
-    path: Option<PathBuf>,
-}
-
-impl Succession {
-    /// Opens the socket. One that cannot be opened is a warning: the proxy serves without it.
-    pub(super) fn open(config: &Config) -> Self {
-        let path = config.process.takeover_socket.clone();
-        let listener = path.as_deref().and_then(|path| {
-            let opened = open(path);
-            if let Err(error) = &opened {
-                tracing::warn!("no process can take over: {}: {error}", path.display());
-            }
-            opened.ok()
-        });
-        let path = path.filter(|_| listener.is_some());
-        Self { listener, path }
-    }
-
-    /// Waits for a process that takes over.
-    pub(super) async fn next(&self) -> Passage {
-        loop {
-            let Some(listener) = &self.listener else { return std::future::pending().await };
-            match listener.accept().await {
-                Ok((socket, _)) => {
-                    let passage = Passage::new(socket);
-                    match check_peer(&passage) {
-                        Ok(()) => return passage,
-                        Err(error) => tracing::warn!("takeover refused: {error}"),
-                    }
-                }
-                Err(_) => tokio::time::sleep(TICK).await,
-            }
-        }
-    }
-
-    /// The socket's file belongs to the next process.
-    pub(super) fn give_up(&mut self) {
-        self.path = None;
-    }
-}
-
-impl Drop for Succession {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Gone already is as good.
-            let _gone = std::fs::remove_file(path);
-        }
-    }
-}
-
-fn open(path: &Path) -> io::Result<UnixListener> {
-    // Of a process that was killed, or of the one that hands over.
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
 /// Whoever has our sockets and our clients' secrets is of our own user, or root.
-fn check_peer(passage: &Passage) -> io::Result<()> {
+pub(super) fn check_peer(passage: &Passage) -> io::Result<()> {
     let (peer, own) = (passage.peer_uid()?, rustix::process::geteuid().as_raw());
     if peer == own || peer == 0 {
         return Ok(());
