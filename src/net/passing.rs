@@ -9,6 +9,7 @@ use rustix::net::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -22,7 +23,11 @@ pub const FILES_MAX: usize = 64;
 const BYTES_MAX: usize = 4 << 20;
 
 /// One end of a connection over which files are passed.
-pub struct Passage(UnixStream);
+pub struct Passage {
+    socket: UnixStream,
+    /// A message is on its way, or was given up halfway: what follows would be read as its rest.
+    is_sending: Cell<bool>,
+}
 
 /// What has come.
 #[derive(Debug)]
@@ -34,7 +39,7 @@ pub struct Passed<T> {
 
 impl Passage {
     pub fn new(socket: UnixStream) -> Self {
-        Self(socket)
+        Self { socket, is_sending: Cell::new(false) }
     }
 
     /// The user that the process at the other end runs as.
@@ -43,14 +48,14 @@ impl Passage {
     ///
     /// When the kernel does not know.
     pub fn peer_uid(&self) -> io::Result<u32> {
-        self.0.peer_cred().map(|peer| peer.uid())
+        self.socket.peer_cred().map(|peer| peer.uid())
     }
 
-    /// Sends one message. Only one may be on its way: whoever sends waits for the end.
+    /// Sends one message. Only one may be on its way, and once one was given up halfway no other goes.
     ///
     /// # Errors
     ///
-    /// When the peer is gone, or there is too much.
+    /// When the peer is gone, or there is too much, or a message before was not sent to its end.
     pub async fn send(
         &self,
         head: &impl Serialize,
@@ -64,16 +69,20 @@ impl Passage {
         if files.len() > FILES_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        if self.is_sending.replace(true) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut sent = self.send_some(&lengths, files).await?;
         let bytes = [&lengths[..], &head, body].concat();
         while sent < bytes.len() {
             sent += self.send_some(&bytes[sent..], &[]).await?;
         }
+        self.is_sending.set(false);
         Ok(())
     }
 
     async fn send_some(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        self.0
+        self.socket
             .async_io(Interest::WRITABLE, || {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
                 let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -81,7 +90,7 @@ impl Passage {
                     ancillary.push(SendAncillaryMessage::ScmRights(files));
                 }
                 let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-                Ok(sendmsg(&self.0, &[IoSlice::new(bytes)], &mut ancillary, flags)?)
+                Ok(sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut ancillary, flags)?)
             })
             .await
     }
@@ -127,13 +136,13 @@ impl Passage {
         into: &mut [u8],
         mut files: Option<&mut Vec<OwnedFd>>,
     ) -> io::Result<usize> {
-        self.0
+        self.socket
             .async_io(Interest::READABLE, || {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
                 let mut ancillary = RecvAncillaryBuffer::new(&mut space);
                 let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
                 let mut parts = [IoSliceMut::new(into)];
-                let come = recvmsg(&self.0, &mut parts, &mut ancillary, flags)?.bytes;
+                let come = recvmsg(&self.socket, &mut parts, &mut ancillary, flags)?.bytes;
                 for message in ancillary.drain() {
                     if let RecvAncillaryMessage::ScmRights(come) = message
                         && let Some(files) = &mut files
@@ -155,8 +164,10 @@ fn length(bytes: &[u8]) -> io::Result<[u8; 4]> {
 #[cfg(test)]
 mod tests {
     use super::{Passage, Passed};
+    use crate::net::worker::within;
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
+    use std::time::Duration;
     use tokio::net::UnixStream;
 
     fn pair() -> [Passage; 2] {
@@ -188,6 +199,21 @@ mod tests {
         let mut said = String::new();
         reader.read_to_string(&mut said).unwrap();
         assert_eq!(said, "hello", "and both ends of the pipe's other side are closed");
+    }
+
+    /// What would follow half a message would be read as its rest.
+    #[tokio::test]
+    async fn nothing_follows_a_message_that_was_given_up() {
+        let [here, there] = pair();
+        // More than a socket holds, and nobody reads.
+        let large = vec![7; 2 << 20];
+        let limit = Some(Duration::from_millis(20));
+        assert!(within(limit, here.send(&1, &large, &[])).await.is_err());
+        let next = within(Some(Duration::from_secs(5)), here.send(&2, &[], &[])).await;
+        let next = next.expect("it is known at once").unwrap_err();
+        assert_eq!(next.kind(), std::io::ErrorKind::BrokenPipe);
+        drop(here);
+        assert!(there.receive::<u8>().await.is_err(), "it is torn");
     }
 
     #[tokio::test]
