@@ -370,28 +370,24 @@ impl Roster {
 
     /// All clients, in the order they came.
     pub fn clients(&self) -> Vec<Arc<Presence>> {
-        let mut clients: Vec<_> = self
-            .known
-            .iter()
-            .filter_map(|entry| match &entry.value().1 {
-                Who::Client(presence) => Some(Arc::clone(presence)),
-                Who::Console(_) => None,
-            })
-            .collect();
+        let mut clients = self.all(|who| match who {
+            Who::Client(presence) => Some(Arc::clone(presence)),
+            Who::Console(_) => None,
+        });
         clients.sort_unstable_by_key(|presence| presence.id);
         clients
     }
 
+    fn all<T>(&self, which: impl Fn(&Who) -> Option<T>) -> Vec<T> {
+        self.known.iter().filter_map(|entry| which(&entry.value().1)).collect()
+    }
+
     /// All who are at the console, in the order they came.
     pub fn operators(&self) -> Vec<Arc<Operator>> {
-        let mut operators: Vec<_> = self
-            .known
-            .iter()
-            .filter_map(|entry| match &entry.value().1 {
-                Who::Console(operator) => Some(Arc::clone(operator)),
-                Who::Client(_) => None,
-            })
-            .collect();
+        let mut operators = self.all(|who| match who {
+            Who::Console(operator) => Some(Arc::clone(operator)),
+            Who::Client(_) => None,
+        });
         operators.sort_unstable_by_key(|operator| operator.id);
         operators
     }
