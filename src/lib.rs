@@ -21,6 +21,7 @@
 //! - [`control`]: what changes a proxy while it runs, and who is in it.
 //! - [`client`]: one client, from its first byte to its last.
 //! - [`admin`]: the console.
+//! - [`status`]: the status page, and what it shows.
 //! - [`metrics`]: health, readiness and metrics over HTTP.
 //! - [`app`]: builds everything and owns every task.
 //! - [`cli`]: flags and sub-commands.
@@ -42,6 +43,7 @@ pub mod server;
 pub mod session;
 pub mod sql;
 pub mod stats;
+pub mod status;
 #[cfg(test)]
 mod tidy;
 pub mod wire;

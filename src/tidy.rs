@@ -22,6 +22,7 @@ const LAYERS: &[&str] = &[
     "control",
     "client",
     "admin",
+    "status",
     "metrics",
     "app",
     "cli",

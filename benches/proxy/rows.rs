@@ -1,6 +1,7 @@
 //! The rows: what is measured, who takes part, and the bars that pgweir has to clear.
 
 use crate::contestants::{Auth, Contestant, Proxy, Stored};
+use crate::scrape::Answer;
 use crate::settings::Setup;
 
 pub(crate) struct Row {
@@ -23,8 +24,8 @@ pub(crate) enum Work {
     IdleClients,
     /// One client after the other: connect, log in, query, leave.
     Logins,
-    /// Reading all metrics while `clients` are in, spread over `pools`.
-    Scrapes { clients: u32, pools: u16 },
+    /// Reading all there is while `clients` are in, spread over `pools`.
+    Scrapes { what: Answer, clients: u32, pools: u16 },
     /// Clients of `pgbench` that run `script` as fast as they get answers.
     Queries { script: Script, protocol: &'static str, clients: u16 },
 }
@@ -150,7 +151,17 @@ pub(crate) const ROWS: &[Row] = &[
         title: "a scrape, 5,000 clients in 100 pools",
         unit: Unit::Milliseconds,
         auth: Auth::Trust,
-        work: Work::Scrapes { clients: 5_000, pools: 100 },
+        work: Work::Scrapes { what: Answer::Metrics, clients: 5_000, pools: 100 },
+        contestants: &[SCRAPED],
+        yardstick: PGBOUNCER,
+        bars: &[Bar { whose: SCRAPED, at_most: 20.0, of: None }],
+    },
+    Row {
+        name: "status",
+        title: "the status page's numbers, 5,000 clients in 100 pools",
+        unit: Unit::Milliseconds,
+        auth: Auth::Trust,
+        work: Work::Scrapes { what: Answer::Status, clients: 5_000, pools: 100 },
         contestants: &[SCRAPED],
         yardstick: PGBOUNCER,
         bars: &[Bar { whose: SCRAPED, at_most: 20.0, of: None }],

@@ -11,6 +11,7 @@ use crate::interrupt;
 use crate::postgres::PASSWORD;
 use crate::process::{Process, command};
 use crate::rows::{Row, Script, Work};
+use crate::scrape::Answer;
 use crate::settings::pool_name;
 use crate::stage::Stage;
 use crate::usage::{CpuTime, Spent, Ticks, resident_bytes};
@@ -58,7 +59,7 @@ pub(crate) fn warm_up(stage: &Stage, row: &Row, running: &Running) -> Result<()>
 pub(crate) fn measure(stage: &Stage, row: &Row, running: &Running) -> Result<Sample> {
     match row.work {
         Work::IdleClients => idle_clients(running, stage.plan.idle_clients),
-        Work::Scrapes { clients, pools } => scrapes(running, clients, pools),
+        Work::Scrapes { what, clients, pools } => scrapes(running, what, clients, pools),
         Work::Logins => {
             let count = match row.auth {
                 Auth::ScramSha256 => stage.plan.logins_scram,
@@ -159,7 +160,7 @@ fn idle_clients(running: &Running, count: u32) -> Result<Sample> {
 }
 
 /// The slowest of some scrapes.
-fn scrapes(running: &Running, clients: u32, pools: u16) -> Result<Sample> {
+fn scrapes(running: &Running, what: Answer, clients: u32, pools: u16) -> Result<Sample> {
     let names: Vec<_> = (0..pools).map(pool_name).collect();
     let join = |database| -> Result<_> {
         interrupt::check()?;
@@ -169,7 +170,7 @@ fn scrapes(running: &Running, clients: u32, pools: u16) -> Result<Sample> {
     };
     let all = names.iter().cycle().take(clients as usize);
     let clients = all.map(|database| join(database)).collect::<Result<Vec<_>>>()?;
-    let times = (0..SCRAPES).map(|_| running.scraper()?.scrape());
+    let times = (0..SCRAPES).map(|_| running.scraper()?.ask(what));
     let slowest = times.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or_default();
     drop(clients);
     Ok(Sample { cost: slowest.as_secs_f64() * 1e3, ticks: None, rate: None })

@@ -48,7 +48,8 @@ fn it_answers_what_it_serves_and_nothing_else() {
             )
             .await
         };
-        for path in ["/healthz", "/readyz", "/metrics"] {
+        let pages = ["/", "/api/status.json", "/api/history.json"];
+        for path in pages.into_iter().chain(["/healthz", "/readyz", "/metrics"]) {
             let answer = ask(&format!("GET {path}"), "").await;
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
             assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
@@ -61,7 +62,9 @@ fn it_answers_what_it_serves_and_nothing_else() {
                 assert_eq!(header(&answer, "allow"), Some("GET,HEAD"), "{method}");
             }
         }
-        for path in ["/", "/metrics/", "/../etc/passwd", "/%2e%2e/metrics", "//metrics", "*"] {
+        for path in
+            ["/index.html", "/metrics/", "/../etc/passwd", "/%2e%2e/metrics", "//metrics", "*"]
+        {
             let answer = ask(&format!("GET {path}"), "").await;
             assert!(answer.starts_with("HTTP/1.1 40"), "{path}: {answer}");
         }

@@ -31,6 +31,7 @@ mod settings;
 mod shares;
 mod shutdown;
 mod startup;
+pub(crate) mod status;
 mod suspending;
 mod takeover;
 mod takeover_faults;

@@ -1,6 +1,7 @@
 //! Drivers as people use them, each with its own pool, through the proxy. Python's and Node's are
 //! installed on demand below the target directory; without their registries these tests fail.
 
+mod page;
 mod programs;
 mod rust;
 

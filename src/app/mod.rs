@@ -188,7 +188,7 @@ impl Proxy {
         let seats = open(&shared, &config, listeners, &accepting)?;
         let mut proxy = Self {
             seats: Arc::clone(&seats),
-            metrics: Metrics::new(Arc::clone(&frontend.registry)),
+            metrics: Metrics::new(&frontend.registry, &frontend.roster),
             // Behind everything that can fail: its file is that of the process before.
             succession: Succession::open(&config),
             serving_http: None,
@@ -232,8 +232,10 @@ impl Proxy {
 
     /// Keeps time until the end, whoever brings it.
     async fn work(mut self) {
-        let ticking =
-            tokio::task::spawn_local(tick(Rc::clone(&self.main), Arc::clone(&self.shared)));
+        // Without HTTP, nobody could look at its history.
+        let metrics = self.http.is_some().then(|| Arc::clone(&self.metrics));
+        let ticking = tick(Rc::clone(&self.main), Arc::clone(&self.shared), metrics);
+        let ticking = tokio::task::spawn_local(ticking);
         let shared = Arc::clone(&self.shared);
         loop {
             tokio::select! {
@@ -400,7 +402,7 @@ fn client_sockets(config: &Config) -> Sockets {
 }
 
 /// Keeps time for the schedulers.
-async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
+async fn tick(main: Rc<Worker>, shared: Arc<Shared>, metrics: Option<Arc<Metrics>>) {
     let registry = &shared.frontend.registry;
     let (mut ticks, mut due) = (0_u32, main.wake());
     let mut paced_until = due;
@@ -433,6 +435,9 @@ async fn tick(main: Rc<Worker>, shared: Arc<Shared>) {
             paced_until = main.now() + PACE_FOR;
         }
         shared.console.tick(main.now());
+        if let Some(metrics) = &metrics {
+            metrics.tick(main.now());
+        }
     }
 }
 

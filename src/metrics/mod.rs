@@ -1,4 +1,4 @@
-//! Health, readiness and metrics over HTTP, for machines.
+//! Health, readiness and metrics over HTTP, for machines; and the status page, for people.
 //!
 //! It runs on the main thread, so that no worker and no query waits for a scrape. [`names`] has every
 //! metric as data; `docs/metrics.md` is made from it.
@@ -6,6 +6,7 @@
 mod accept;
 mod http;
 mod names;
+mod pages;
 mod text;
 
 use self::http::Long;
@@ -14,10 +15,13 @@ use self::names::process::Process;
 use self::names::system::System;
 use self::text::{SERIES_MAX, Scrape};
 use crate::config::Config;
+use crate::control::roster::Roster;
 use crate::net::listen::Inherited;
 use crate::net::worker::read_clock;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::Snapshot;
+use crate::status::Status;
+use crate::status::page::Page;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -29,15 +33,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// Scrapes at once; each holds some megabytes at most.
+const NOT_FOUND: &str = "there are /, /api/status.json, /api/history.json, /metrics, /healthz and \
+                         /readyz\n";
+
+/// Long answers at once; each holds some megabytes at most.
 const SCRAPES_MAX: usize = 4;
 
 /// What HTTP tells, and of what.
 pub struct Metrics {
     registry: Arc<Registry>,
+    status: Status,
+    page: Page,
     is_stopping: AtomicBool,
     scrapes: Arc<Semaphore>,
     /// How long the last one was: the next will be about as long.
@@ -71,15 +81,25 @@ pub fn listen(
 }
 
 impl Metrics {
-    pub fn new(registry: Arc<Registry>) -> Arc<Self> {
-        let scrapes = Arc::new(Semaphore::new(SCRAPES_MAX));
-        let last_size = AtomicUsize::new(0);
-        Arc::new(Self { registry, is_stopping: AtomicBool::new(false), scrapes, last_size })
+    pub fn new(registry: &Arc<Registry>, roster: &Arc<Roster>) -> Arc<Self> {
+        Arc::new(Self {
+            registry: Arc::clone(registry),
+            status: Status::new(Arc::clone(registry), Arc::clone(roster)),
+            page: Page::new(),
+            is_stopping: AtomicBool::new(false),
+            scrapes: Arc::new(Semaphore::new(SCRAPES_MAX)),
+            last_size: AtomicUsize::new(0),
+        })
     }
 
     /// From now on it is not ready: whoever sends clients here should stop.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Keeps what only history can tell. To be called often.
+    pub fn tick(&self, now: Instant) {
+        self.status.tick(now);
     }
 
     /// Answers until the task that this is in is aborted.
@@ -115,7 +135,8 @@ fn routes() -> Router<Arc<Metrics>> {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .fallback(async || (StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"))
+        .merge(pages::routes())
+        .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
 }
 
 async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {

@@ -143,6 +143,14 @@ impl Times {
         }
         self.nanos = self.nanos.wrapping_add(other.nanos);
     }
+
+    /// What was counted since they were `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let count = |bucket: usize| self.counts[bucket].saturating_sub(before.counts[bucket]);
+        let nanos = self.nanos.wrapping_sub(before.nanos);
+        Self { counts: std::array::from_fn(count), nanos }
+    }
 }
 
 /// To within what `times` tells of: an eighth.
@@ -199,6 +207,10 @@ mod tests {
         others.add_to(&mut times);
         assert_eq!((times.counts[0], times.counts[5], times.counts[BUCKETS - 1]), (1, 1, 1));
         assert_eq!((times.counts.iter().sum::<u64>(), times.sum().as_millis()), (3, 100_003));
+        let before = times;
+        others.add_to(&mut times);
+        let since = times.since(&before);
+        assert_eq!((since.count(), since.sum()), (1, Duration::from_secs(100)));
     }
 
     #[test]
