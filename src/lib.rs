@@ -23,6 +23,7 @@
 //! - [`admin`]: the console.
 //! - [`metrics`]: health, readiness and metrics over HTTP.
 //! - [`app`]: builds everything and owns every task.
+//! - [`top`]: a proxy's console, looked at in a terminal.
 //! - [`cli`]: flags and sub-commands.
 
 pub mod admin;
@@ -44,4 +45,5 @@ pub mod sql;
 pub mod stats;
 #[cfg(test)]
 mod tidy;
+pub mod top;
 pub mod wire;

@@ -24,6 +24,7 @@ const LAYERS: &[&str] = &[
     "admin",
     "metrics",
     "app",
+    "top",
     "cli",
 ];
 const FILE_LINES_MAX: usize = 500;
