@@ -34,5 +34,6 @@ mod startup;
 mod suspending;
 mod takeover;
 mod takeover_faults;
+mod top;
 mod torture;
 mod under_pressure;
