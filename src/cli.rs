@@ -1,10 +1,12 @@
 //! Flags and sub-commands: what was asked for, as a value. Doing it is `main`'s.
 
 use crate::config::report::Format;
+use crate::top;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +17,8 @@ pub enum Command {
     Demo { check: bool, exec: Option<String> },
     /// Be the proxy; with `takeover`, in the place of the one that runs.
     Run { config: PathBuf, takeover: bool },
+    /// Look at a console.
+    Top(top::Options),
 }
 
 /// Where the configuration is looked for when none is named.
@@ -67,6 +71,14 @@ fn parse_from(
         Asked::Run { config, takeover } => {
             Command::Run { config: find_config(config, exists)?, takeover }
         }
+        Asked::Top { dsn, once, format, interval } => {
+            let format = format.map(|format| match format {
+                OutputFormat::Json => top::Format::Json,
+                OutputFormat::Text => top::Format::Text,
+            });
+            let once = format.or_else(|| once.then_some(top::Format::Text));
+            Command::Top(top::Options { dsn, interval, once })
+        }
     })
 }
 
@@ -101,6 +113,7 @@ Examples:
   pgweir check -c proxy.toml          what is wrong with the configuration, by line
   pgweir check --strict --format json for CI
   pgweir demo                         try it, with a throw-away Postgres
+  pgweir top                          what the proxy on this machine does, live
 
 Without -c the configuration is ./proxy.toml, else /etc/pgweir/proxy.toml.
 Every option: docs/config.md. Console: psql -p 6432 pgweir
@@ -118,7 +131,8 @@ Exit codes: 0 all is well; 1 an error; 2 warnings only, under `check --strict`;
     args_conflicts_with_subcommands = true,
     override_usage = "pgweir run [-c FILE] [--takeover]\n       pgweir FILE\n       \
                       pgweir check [-c FILE] [--strict] [--format text|json]\n       \
-                      pgweir demo [--check] [--exec COMMAND]"
+                      pgweir demo [--check] [--exec COMMAND]\n       \
+                      pgweir top [DSN] [--interval SECONDS] [--once] [--format text|json]"
 )]
 struct Arguments {
     /// Run with this configuration: the same as `run -c FILE`, and how PgBouncer is started
@@ -163,6 +177,37 @@ enum Asked {
         #[arg(long, value_name = "COMMAND")]
         exec: Option<String>,
     },
+    /// Look at a running proxy in the terminal, by its console; PgBouncer's does as well
+    #[command(after_help = TOP_HELP)]
+    Top {
+        /// The console: `postgresql://admin@127.0.0.1:6432/pgweir`, or `host=127.0.0.1 user=admin`
+        #[arg(value_name = "DSN")]
+        dsn: Option<String>,
+        /// Time between two looks
+        #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+        interval: Duration,
+        /// Look twice, one interval apart, write it as text and end
+        #[arg(long)]
+        once: bool,
+        /// How to write it; with this, once
+        #[arg(long, value_enum)]
+        format: Option<OutputFormat>,
+    },
+}
+
+const TOP_HELP: &str = "\
+What the DSN does not say, PGHOST, PGPORT, PGUSER, PGPASSWORD, PGPASSFILE and ~/.pgpass do. Else it is the
+unix socket in /tmp or /var/run/postgresql, or localhost, port 6432; the database pgweir; the user who runs
+this, or pgweir if the socket is that user's own. For PgBouncer name the database: pgbouncer.
+
+Keys: ? shows them. NO_COLOR is respected. Without a terminal it is written once, as with --once.";
+
+/// Less would be load, more would be no look.
+const INTERVAL_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=3600.0;
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| INTERVAL_SECONDS.contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "seconds, from 0.1 to 3600".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -24,6 +24,7 @@
 //! - [`status`]: the status page, and what it shows.
 //! - [`metrics`]: health, readiness and metrics over HTTP.
 //! - [`app`]: builds everything and owns every task.
+//! - [`top`]: a proxy's console, looked at in a terminal.
 //! - [`cli`]: flags and sub-commands.
 
 pub mod admin;
@@ -46,4 +47,5 @@ pub mod stats;
 pub mod status;
 #[cfg(test)]
 mod tidy;
+pub mod top;
 pub mod wire;

@@ -7,6 +7,7 @@ use pgweir::cli::{self, Command};
 use pgweir::config::overlay::Overlay;
 use pgweir::config::report::{self, Format};
 use pgweir::config::{Loaded, Source};
+use pgweir::top;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
         Command::Check { config, strict, format } => check(&config, strict, format),
         Command::Demo { check, exec } => demo(check, exec),
         Command::Run { config, takeover } => run(&config, takeover),
+        Command::Top(options) => top(&options),
     }
 }
 
@@ -73,4 +75,12 @@ fn demo(check: bool, exec: Option<String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log")]
+fn top(options: &top::Options) -> ExitCode {
+    top::run(options).unwrap_or_else(|error| {
+        eprintln!("pgweir top: {error}");
+        ExitCode::FAILURE
+    })
 }

@@ -25,6 +25,7 @@ const LAYERS: &[&str] = &[
     "status",
     "metrics",
     "app",
+    "top",
     "cli",
 ];
 const FILE_LINES_MAX: usize = 500;

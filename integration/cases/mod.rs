@@ -35,5 +35,6 @@ pub(crate) mod status;
 mod suspending;
 mod takeover;
 mod takeover_faults;
+mod top;
 mod torture;
 mod under_pressure;

@@ -15,6 +15,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod settings;
+pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod wire;
 

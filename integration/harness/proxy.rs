@@ -140,6 +140,18 @@ impl Proxy {
         std::fs::read_to_string(file).expect("the configuration can be read")
     }
 
+    /// Stops, and starts again with the same configuration and on the same port when `meanwhile` is done.
+    pub(crate) async fn restart_after(&mut self, meanwhile: impl AsyncFnOnce()) {
+        self.process = None;
+        meanwhile().await;
+        self.process = Some(start_pgweir(&self.directory.path().join("proxy.toml"), &[]));
+        eventually("the proxy listens", async || {
+            self.check_alive();
+            Wire::try_connect(&self.address).await.ok().map(|_| ())
+        })
+        .await;
+    }
+
     /// Writes the configuration anew.
     pub(crate) fn rewrite(&self, text: &str) {
         let file = self.directory.path().join("proxy.toml");
