@@ -29,6 +29,7 @@ mod same_as_direct;
 mod service;
 mod settings;
 mod shares;
+mod shortcuts;
 mod shutdown;
 mod startup;
 pub(crate) mod status;

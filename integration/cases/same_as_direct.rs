@@ -16,6 +16,14 @@ const STATEMENTS: &[&str] = &[
     "insert into things select n, 'row ' || n from generate_series(2, 500) n",
     "insert into things values (3, 'twice')",
     "insert into things (id) values (1000)",
+    "select 1",
+    "begin; -- nothing happens in it",
+    ";",
+    "commit and no chain",
+    "start transaction isolation level repeatable read, read only",
+    "show transaction_isolation",
+    "begin",
+    "rollback",
     "select * from things where id = 1",
     "select * from things order by id",
     "update things set name = upper(name) where id < 10 returning id, name",
@@ -146,6 +154,8 @@ fn odd_batches() -> Vec<(&'static str, Batch)> {
         ("bad copy", Batch::new().query(copy).copy_data(b"x\ty\n").copy_done()),
         ("failed copy", Batch::new().query(copy).copy_data(b"1\ta\n").copy_fail("no more")),
         ("no row lost", Batch::new().query("select * from copied order by a")),
+        ("ping", Batch::new().statement("", &[])),
+        ("half a ping", Batch::new().parse("", "").bind("", &[]).sync()),
         ("pipeline", Batch::new().parse("", "select 1").bind("", &[]).execute().execute().sync()),
         ("unknown statement", Batch::new().bind("unknown", &[]).execute().sync()),
         ("unknown portal", Batch::new().execute_rows("unknown", 0).sync()),
@@ -164,10 +174,21 @@ fn odd_batches() -> Vec<(&'static str, Batch)> {
 
 #[test]
 fn a_broad_script_gets_the_same_bytes_as_from_postgres() {
-    run(async {
+    check(&Settings::new());
+}
+
+/// What is answered without a server looks the same as well.
+#[test]
+fn a_broad_script_gets_the_same_bytes_with_every_shortcut_taken() {
+    check(&Settings::new().set("defer_begin", true).set("answer_pings", "select"));
+}
+
+fn check(settings: &Settings) {
+    let settings = settings.clone().pool_size(1);
+    run(async move {
         // Not the same Postgres: the first run leaves oids and cached plans behind.
         let (direct, behind) = (Postgres::start().await, Postgres::start().await);
-        let proxy = Proxy::start(&Settings::new().pool_size(1), &behind.address()).await;
+        let proxy = Proxy::start(&settings, &behind.address()).await;
         let login = |address: &Address| Login::to(address).with("application_name", "script");
         let mut straight = login(&direct.address()).connect().await;
         let mut through = login(&proxy.address).connect().await;

@@ -8,15 +8,22 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Options that PgBouncer does not have.
-const OWN_OPTIONS: &[&str] = &["http_addr", "server_down_hold"];
+const OWN_OPTIONS: &[&str] = &["http_addr", "server_down_hold", "defer_begin", "answer_pings"];
 
 #[derive(Clone)]
 pub(crate) enum Value {
+    Boolean(bool),
     List(Vec<String>),
     Number(u32),
     Real(f64),
     Text(String),
     Time(Duration),
+}
+
+impl From<bool> for Value {
+    fn from(is_on: bool) -> Self {
+        Self::Boolean(is_on)
+    }
 }
 
 impl From<u32> for Value {
@@ -210,6 +217,7 @@ impl Settings {
 fn write_toml(text: &mut String, section: &Section) {
     for (name, value) in section {
         let value = match value {
+            Value::Boolean(is_on) => is_on.to_string(),
             Value::List(texts) => format!("{texts:?}"),
             Value::Number(number) => number.to_string(),
             Value::Real(number) => number.to_string(),
@@ -227,6 +235,7 @@ fn joined(section: &Section, except: &[&str]) -> String {
 
 fn plain(value: &Value) -> String {
     match value {
+        Value::Boolean(is_on) => u8::from(*is_on).to_string(),
         Value::List(texts) => texts.join(","),
         Value::Number(number) => number.to_string(),
         Value::Real(number) => number.to_string(),

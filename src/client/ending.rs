@@ -28,10 +28,11 @@ impl Client {
         let front = Head::parse(self.up.unseen(), u32::MAX);
         let is_simple = matches!(front, Ok(Some(head))
             if matches!(head.tag, from_client::QUERY | from_client::FUNCTION_CALL));
+        let status = self.fail_begun();
         self.down.slip_in(|out| {
             encode::error(out, &fields);
             if is_simple {
-                encode::ready(out, b'I');
+                encode::ready(out, status);
             }
         });
         if is_simple {
@@ -137,7 +138,7 @@ impl Client {
         // The rest of a request whose beginning went to the server goes to nobody.
         self.to_swallow = self.up.cut_short();
         self.pins.lease_ended();
-        if self.is_preparing {
+        if self.preparing > 0 {
             // Not with the next server: settings may be what this one died of.
             self.refuse(&end);
         } else {

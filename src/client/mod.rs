@@ -24,11 +24,13 @@ mod relay;
 mod replies;
 mod requests;
 mod serve;
+mod shortcuts;
 mod terms;
 mod trial;
 
 use self::aborted::Aborted;
 use self::deadline::Deadline;
+use self::shortcuts::Begun;
 use crate::control::roster::Here;
 use crate::end::ErrorFields;
 use crate::net::flow::Flow;
@@ -47,7 +49,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A client that is logged in.
-#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Client {
     /// What others see of it, and what they tell it.
     here: Here,
@@ -77,8 +78,11 @@ pub struct Client {
     is_leaving: bool,
     /// The scheduler was told that it is idle in its transaction.
     is_known_idle: bool,
-    /// The server is being given the client's settings; nothing of the client's has gone to it.
-    is_preparing: bool,
+    /// Queries of the proxy's own that make the server fit for this client's, and are not answered so far:
+    /// nothing of the client's has gone to it.
+    preparing: u8,
+    /// A transaction that no server knows of so far.
+    begun: Option<Box<Begun>>,
     /// A transaction whose server was lost.
     aborted: Option<Box<Aborted>>,
     /// What the requests under way do to the transaction.
@@ -132,7 +136,7 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 392, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 400, "{}", size_of::<Client>());
         assert!(size_of::<About>() <= 64, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
         assert!(task <= 512, "{task}");

@@ -20,6 +20,7 @@ impl Client {
     pub(super) fn move_if_movable(&self) -> Result<Obeyed, End> {
         let is_movable = self.lease.is_none()
             && self.aborted.is_none()
+            && self.begun.is_none()
             && !self.is_leaving
             && !self.up.is_pending()
             && !self.up.is_mid_message()

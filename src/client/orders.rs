@@ -48,6 +48,7 @@ impl Client {
     fn is_at_boundary(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.conn.ledger.is_settled())
             && self.aborted.is_none()
+            && self.begun.is_none()
             && !self.is_skipping
             && self.to_swallow == 0
             && self.up.unseen().is_empty()

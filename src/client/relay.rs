@@ -27,15 +27,20 @@ impl Client {
     pub(super) fn begin_lease(&mut self) {
         let lease = self.lease.as_mut().expect("a lease has just begun");
         let server = &mut lease.conn;
-        self.is_preparing = false;
+        self.preparing = 0;
         server.is_to_be_reset = self.terms.resets_always;
         if !same(&server.applied, &self.settings) {
             if let Some(sql) = server.applied.change_to(&self.settings) {
                 server.ledger.sent(Request::Query, Origin::Proxy);
                 self.up.slip_in(|out| encode::query(out, &sql));
-                self.is_preparing = true;
+                self.preparing = 1;
             }
             server.applied = Arc::clone(&self.settings);
+        }
+        if let Some(begun) = &self.begun {
+            server.ledger.sent(Request::Query, Origin::Proxy);
+            self.up.slip_in(|out| encode::query(out, &begun.sql));
+            self.preparing += 1;
         }
         let now = self.worker.now();
         (self.times.request, self.times.xact) = (now, now);
@@ -54,7 +59,7 @@ impl Client {
             let rests = self.obey()? == Obeyed::Rests;
             self.take_requests()?;
             self.poll_to_server(cx);
-            if self.is_leaving && !self.up.is_pending() && !self.is_preparing {
+            if self.is_leaving && !self.up.is_pending() && self.preparing == 0 {
                 return Poll::Ready(Err(EndReason::ClientTerminated.into()));
             }
             if rests && self.is_flushed() {
@@ -62,7 +67,7 @@ impl Client {
                 self.here.halts();
                 return Poll::Pending;
             }
-            let was_preparing = self.is_preparing;
+            let was_preparing = self.preparing > 0;
             match self.poll_from_server(cx)? {
                 Moved::Lost => return Poll::Ready(Ok(())),
                 Moved::Some => {
@@ -161,7 +166,7 @@ impl Client {
                 }
                 Ok(true)
             }
-            Poll::Ready(Ok(0) | Err(_)) if self.is_preparing && self.said_goodbye() => {
+            Poll::Ready(Ok(0) | Err(_)) if self.preparing > 0 && self.said_goodbye() => {
                 self.is_leaving = true;
                 Ok(false)
             }

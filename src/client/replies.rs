@@ -157,7 +157,7 @@ impl Client {
         let statement_mode = self.terms.pool_mode == PoolMode::Statement;
         let reply = self.lease_mut().conn.ledger.ready(status)?;
         if reply.origin == Origin::Proxy {
-            self.is_preparing = false;
+            self.prepared(status);
             return Ok(Look::Swallow);
         }
         if status != Status::Idle && statement_mode {
@@ -195,7 +195,7 @@ impl Client {
             _ => {}
         });
         match origin {
-            Some(Origin::Proxy) if self.is_preparing => Err(self.unprepared(fields)),
+            Some(Origin::Proxy) if self.preparing > 0 => Err(self.unprepared(fields)),
             // A probe is answered by an error as well as by anything.
             Some(Origin::Proxy) if is_probing => Ok(Look::Swallow),
             // Of the proxy's own, only a `Close` among the client's requests is left: they fail with
@@ -205,10 +205,22 @@ impl Client {
         }
     }
 
-    /// The server has not got the settings that it was taken to have.
+    /// A query that prepares the server is through; the transaction is the last.
+    #[inline]
+    fn prepared(&mut self, status: Status) {
+        self.preparing = self.preparing.saturating_sub(1);
+        if status != Status::Idle {
+            self.begun = None;
+        }
+    }
+
+    /// The server has not got the settings that it was taken to have, or does not begin a transaction.
     fn unprepared(&mut self, fields: &ErrorFields) -> Fault {
-        self.lease_mut().conn.is_dirty = true;
         let is_canceled = fields.code == QUERY_CANCELED;
+        if !is_canceled && self.begun.is_some() && self.preparing == 1 {
+            return Fault::Unprepared(End::from(EndReason::ServerRefused).verbatim(fields.clone()));
+        }
+        self.lease_mut().conn.is_dirty = true;
         let reason =
             if is_canceled { EndReason::CanceledInQueue } else { EndReason::SettingRefused };
         let end = End::from(reason).verbatim(fields.clone());

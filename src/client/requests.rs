@@ -34,7 +34,7 @@ impl Client {
     /// Looks at everything the client has sent. What may go is marked so.
     #[inline]
     pub(super) fn take_requests(&mut self) -> Result<(), End> {
-        if self.is_preparing {
+        if self.preparing > 0 {
             return Ok(());
         }
         while self.up.forward_rest() {

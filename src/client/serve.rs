@@ -128,6 +128,8 @@ impl Client {
     fn watch_idle(&mut self, cx: &Context<'_>) -> Result<(), End> {
         let (limit, reason) = if self.down.is_pending() {
             (self.terms.timeouts.client_write_timeout, EndReason::WriteTimeout)
+        } else if self.begun.is_some() {
+            (self.terms.timeouts.idle_transaction_timeout, EndReason::IdleInTransaction)
         } else {
             (self.terms.timeouts.client_idle_timeout, EndReason::ClientIdle)
         };
@@ -164,12 +166,15 @@ impl Client {
                 tags::SYNC => {
                     self.swallow_front();
                     self.is_skipping = false;
-                    self.down.slip_in(|out| encode::ready(out, b'I'));
+                    let status = self.idle_status();
+                    self.down.slip_in(|out| encode::ready(out, status));
                 }
                 tags::TERMINATE => return Err(EndReason::ClientTerminated.into()),
                 _ if self.is_skipping => {
                     self.swallow_front();
                 }
+                tags::QUERY if self.answer_query(head) => {}
+                tags::PARSE if self.answer_batch() => {}
                 tags::QUERY
                 | tags::PARSE
                 | tags::BIND

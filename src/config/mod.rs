@@ -83,6 +83,7 @@ pub struct Config {
     /// What holds for a user that no section names.
     pub pool_defaults: PoolSettings,
     pub timeouts: ClientTimeouts,
+    pub shortcuts: Shortcuts,
     /// In the file's order: the first whose rule holds is a client's.
     pub classes: Vec<Arc<Class>>,
     /// What holds for who is in none of them.
@@ -226,6 +227,23 @@ pub struct PoolSettings {
     pub max_user_connections: u32,
 }
 
+/// What a client is answered without a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Shortcuts {
+    /// A `BEGIN` goes to Postgres with the first statement behind it.
+    pub defers_begin: bool,
+    pub pings: Pings,
+}
+
+/// Which pings are answered without a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pings {
+    Empty,
+    /// Empty queries, and a plain `SELECT 1`.
+    EmptyAndSelect,
+    None,
+}
+
 /// How long a client may do what. `None`: for ever.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientTimeouts {
@@ -333,6 +351,16 @@ impl Config {
             user.overrides.apply_to_client(&mut timeouts);
         }
         timeouts
+    }
+
+    /// What is done for a client of `database` and `user` without a server.
+    pub fn client_shortcuts(&self, database: &Database, user: Option<&User>) -> Shortcuts {
+        let mut shortcuts = self.shortcuts;
+        database.overrides.apply_to_shortcuts(&mut shortcuts);
+        if let Some(user) = user {
+            user.overrides.apply_to_shortcuts(&mut shortcuts);
+        }
+        shortcuts
     }
 
     /// The options of the process, with their values and defaults as the console shows them.

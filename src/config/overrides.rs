@@ -1,12 +1,14 @@
 //! What one database or user has otherwise than all.
 
-use super::{ClientTimeouts, PoolMode, PoolSettings};
+use super::{ClientTimeouts, Pings, PoolMode, PoolSettings, Shortcuts};
 use std::time::Duration;
 
 /// What a `[databases]` or `[users]` section says beside the defaults. `None`: nothing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PoolOverrides {
     pub pool_mode: Option<PoolMode>,
+    pub defers_begin: Option<bool>,
+    pub pings: Option<Pings>,
     pub pool_size: Option<u32>,
     pub min_pool_size: Option<u32>,
     pub reserve_pool_size: Option<u32>,
@@ -31,6 +33,11 @@ impl PoolOverrides {
         set(&mut settings.max_db_connections, self.max_db_connections);
         set(&mut settings.max_user_connections, self.max_user_connections);
         settings.server_lifetime = self.server_lifetime.unwrap_or(settings.server_lifetime);
+    }
+
+    pub(super) fn apply_to_shortcuts(&self, shortcuts: &mut Shortcuts) {
+        shortcuts.defers_begin = self.defers_begin.unwrap_or(shortcuts.defers_begin);
+        shortcuts.pings = self.pings.unwrap_or(shortcuts.pings);
     }
 
     pub(super) fn apply_to_client(&self, timeouts: &mut ClientTimeouts) {

@@ -166,6 +166,11 @@ impl<'a> Reader<'a> {
         self.is_written(name).then_some(asked)
     }
 
+    pub(super) fn own_boolean(&mut self, name: &str) -> Option<bool> {
+        let asked = self.boolean(name);
+        self.is_written(name).then_some(asked)
+    }
+
     pub(super) fn own_count(&mut self, name: &str) -> Option<u32> {
         let asked = self.count(name);
         self.is_written(name).then_some(asked)

@@ -4,7 +4,7 @@ use super::Pool;
 use super::registry::{Gate, Pass};
 use crate::base::ids::ClassId;
 use crate::config::overload::ErrorCompat;
-use crate::config::{ClientTimeouts, PoolMode};
+use crate::config::{ClientTimeouts, PoolMode, Shortcuts};
 use crate::end::EndReason;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ pub struct Terms {
     /// A server is reset after each lease.
     pub resets_always: bool,
     pub timeouts: ClientTimeouts,
+    pub shortcuts: Shortcuts,
     pub max_packet_size: u32,
     pub log_disconnections: bool,
     pub log_pooler_errors: bool,

@@ -2,3 +2,4 @@
 
 pub mod ending;
 mod tokens;
+pub mod trivial;

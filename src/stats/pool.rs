@@ -26,6 +26,8 @@ pub struct PoolCells {
     pub query_time: TimeCells,
     /// Of those who got a server.
     pub wait_time: TimeCells,
+    /// Requests that were answered without a server.
+    pub shortcuts: Counter,
     pub parses: Counter,
     pub binds: Counter,
     /// Clients that a pin made keep their server beyond their transaction, by cause.
@@ -58,6 +60,7 @@ pub struct PoolTotals {
     pub xact_time: u64,
     pub query_time: u64,
     pub wait_time: u64,
+    pub shortcuts: u64,
     pub parses: u64,
     pub binds: u64,
     pub pins: [u64; PIN_CAUSES],
@@ -121,6 +124,7 @@ impl PoolCells {
             xact_time: micros(&self.xact_time),
             query_time: micros(&self.query_time),
             wait_time: micros(&self.wait_time),
+            shortcuts: self.shortcuts.value(),
             parses: self.parses.value(),
             binds: self.binds.value(),
             pins: self.pins.each_ref().map(Counter::value),
@@ -147,6 +151,7 @@ impl PoolTotals {
             xact_time: self.xact_time.saturating_sub(before.xact_time),
             query_time: self.query_time.saturating_sub(before.query_time),
             wait_time: self.wait_time.saturating_sub(before.wait_time),
+            shortcuts: self.shortcuts.saturating_sub(before.shortcuts),
             parses: self.parses.saturating_sub(before.parses),
             binds: self.binds.saturating_sub(before.binds),
             pins: differences(self.pins, before.pins),
@@ -187,6 +192,7 @@ impl AddAssign for PoolTotals {
         self.xact_time += other.xact_time;
         self.query_time += other.query_time;
         self.wait_time += other.wait_time;
+        self.shortcuts += other.shortcuts;
         self.parses += other.parses;
         self.binds += other.binds;
         self.pins = sums(self.pins, other.pins);

@@ -12,6 +12,23 @@ pub(super) const POOLS: &[Opt] = &[
     )
     .not_as_in_pgbouncer("\"session\""),
     option(
+        "defer_begin",
+        Kind::Boolean,
+        "false",
+        "In transaction mode, answer a plain `BEGIN` at once and take a server only with the first \
+         statement behind it: a client that begins and then thinks holds none. Its transaction begins \
+         with that statement, and so does what `now()` says in it.",
+    )
+    .ours(),
+    option(
+        "answer_pings",
+        Kind::Choice(&["empty", "select", "off"]),
+        "\"empty\"",
+        "Answer what drivers send to see whether a connection is alive without a server, while the \
+         pool has Postgres to offer: empty queries such as `;`, or a plain `SELECT 1` as well.",
+    )
+    .ours(),
+    option(
         "default_pool_size",
         POOL,
         "20",

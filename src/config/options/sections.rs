@@ -41,6 +41,8 @@ pub(super) const DATABASE: &[Opt] = &[
     option("reserve_pool_size", EXTRA, "", "Servers beyond `pool_size`, for emergencies.")
         .as_in_proxy("reserve_pool_size"),
     POOL_MODE,
+    DEFER_BEGIN,
+    ANSWER_PINGS,
     option("max_db_connections", COUNT, "", "Servers of this database at most, over all users.")
         .as_in_proxy("max_db_connections"),
     option("max_db_client_connections", COUNT, "", "Clients of this database at most.")
@@ -78,6 +80,8 @@ pub(super) const USER: &[Opt] = &[
     option("reserve_pool_size", EXTRA, "", "Servers beyond `pool_size`, for emergencies.")
         .as_in_proxy("reserve_pool_size"),
     POOL_MODE,
+    DEFER_BEGIN,
+    ANSWER_PINGS,
     option(
         "max_user_connections",
         COUNT,
@@ -125,6 +129,24 @@ const POOL_MODE: Opt = option(
     "When a server goes back to its pool.",
 )
 .as_in_proxy("pool_mode");
+
+const DEFER_BEGIN: Opt = option(
+    "defer_begin",
+    Kind::Boolean,
+    "",
+    "Take a server only with the first statement behind a `BEGIN`.",
+)
+.as_in_proxy("defer_begin")
+.ours();
+
+const ANSWER_PINGS: Opt = option(
+    "answer_pings",
+    Kind::Choice(&["empty", "select", "off"]),
+    "",
+    "Which pings are answered without a server.",
+)
+.as_in_proxy("answer_pings")
+.ours();
 
 const QUERY_WAIT_TIMEOUT: Opt =
     option("query_wait_timeout", SECONDS, "", "How long a query waits for a server. 0: for ever.")

@@ -9,8 +9,8 @@ use crate::config::options::Section;
 use crate::config::reader::Reader;
 use crate::config::users_file;
 use crate::config::{
-    Auth, AuthType, ClientLimits, ClientTimeouts, Listen, LogFormat, PoolMode, PoolSettings,
-    Process, ReloadOn, Shown, Sockets,
+    Auth, AuthType, ClientLimits, ClientTimeouts, Listen, LogFormat, Pings, PoolMode, PoolSettings,
+    Process, ReloadOn, Shortcuts, Shown, Sockets,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,6 +27,7 @@ pub(super) struct Proxy {
     pub(super) sockets: Sockets,
     pub(super) pool_defaults: PoolSettings,
     pub(super) timeouts: ClientTimeouts,
+    pub(super) shortcuts: Shortcuts,
     pub(super) server_connect_timeout: Option<Duration>,
     pub(super) server_login_retry: Duration,
     pub(super) server_down_hold: Duration,
@@ -46,6 +47,10 @@ pub(super) fn resolve(table: &RawTable, files: Files<'_>, findings: &mut Finding
         sockets: sockets(reader),
         pool_defaults: pool(reader),
         timeouts: timeouts(reader),
+        shortcuts: Shortcuts {
+            defers_begin: reader.boolean("defer_begin"),
+            pings: pings(reader.choice("answer_pings")),
+        },
         server_connect_timeout: reader.timeout("server_connect_timeout"),
         server_login_retry: reader.duration("server_login_retry"),
         server_down_hold: reader.duration("server_down_hold"),
@@ -63,6 +68,14 @@ pub(super) fn pool_mode(word: &str) -> PoolMode {
         "session" => PoolMode::Session,
         "statement" => PoolMode::Statement,
         _ => PoolMode::Transaction,
+    }
+}
+
+pub(super) fn pings(word: &str) -> Pings {
+    match word {
+        "select" => Pings::EmptyAndSelect,
+        "off" => Pings::None,
+        _ => Pings::Empty,
     }
 }
 

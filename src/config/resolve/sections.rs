@@ -1,6 +1,6 @@
 //! The sections `[hosts.NAME]`, `[databases.NAME]` and `[users.NAME]`.
 
-use super::proxy::{Proxy, pool_mode};
+use super::proxy::{Proxy, pings, pool_mode};
 use crate::base::secret::Secret;
 use crate::config::classes::{ClassChoice, ClassLimits};
 use crate::config::file::RawTable;
@@ -69,6 +69,7 @@ pub(super) fn resolve(
         users: found_users.into_iter().map(|(name, user)| (name, Arc::new(user))).collect(),
         pool_defaults: proxy.pool_defaults,
         timeouts: proxy.timeouts,
+        shortcuts: proxy.shortcuts,
         classes: Vec::new(),
         default_class: ClassLimits::default(),
         own_classes: BTreeMap::new(),
@@ -222,6 +223,8 @@ fn class_choice(names: Vec<String>) -> ClassChoice {
 fn shared_overrides(reader: &mut Reader<'_>) -> PoolOverrides {
     PoolOverrides {
         pool_mode: reader.own_choice("pool_mode").map(pool_mode),
+        defers_begin: reader.own_boolean("defer_begin"),
+        pings: reader.own_choice("answer_pings").map(pings),
         pool_size: reader.own_count("pool_size"),
         reserve_pool_size: reader.own_count("reserve_pool_size"),
         query_wait_timeout: reader.own_timeout("query_wait_timeout"),

@@ -171,6 +171,11 @@ impl Subject for Pool {
             Count(|pool| pool.view.totals.queries),
         ),
         metric(
+            "pgweir_pool_shortcuts",
+            "Requests that were answered without a server: pings, and what a deferred `BEGIN` saved.",
+            Count(|pool| pool.view.totals.shortcuts),
+        ),
+        metric(
             "pgweir_pool_parses",
             "Statements that clients prepared.",
             Count(|pool| pool.view.totals.parses),
