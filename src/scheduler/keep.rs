@@ -111,7 +111,7 @@ impl<S: Site> Scheduler<S> {
     pub(super) fn may_keep(&self, pool: PoolId) -> bool {
         let lines = self.queue.lines_of(pool);
         let mut absences = lines.iter().map(|line| &self.queue.line(*line).flow.absence);
-        lines.len() > 1 && absences.any(|absence| absence.is_brief(self.paced_at))
+        self.queue.peopled(pool) > 1 && absences.any(|absence| absence.is_brief(self.paced_at))
     }
 
     /// How many idle servers this line may have.
@@ -130,7 +130,7 @@ impl<S: Site> Scheduler<S> {
     pub(super) fn keep(&mut self, now: Instant, member: Member) {
         let Member { class, line, .. } = member;
         let pool = self.queue.line(line).pool;
-        if self.queue.lines_of(pool).len() < 2 {
+        if self.queue.peopled(pool) < 2 {
             // There is nobody to keep it from.
             return;
         }

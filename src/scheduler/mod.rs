@@ -102,6 +102,7 @@ use self::slots::Slots;
 use self::turn::PassedOver;
 use crate::base::ids::{ClassId, PoolId};
 use crate::config::classes::ClassLimits;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -129,6 +130,8 @@ pub struct Scheduler<S: Site> {
     actions: VecDeque<Action<S>>,
     classes: Classes,
     epoch: Instant,
+    /// The last `now`, and what it is since `epoch`.
+    moment: Cell<(Instant, Moment)>,
     host: Reach<S::Error>,
     is_draining: bool,
     limits: HostLimits,
@@ -151,6 +154,7 @@ impl<S: Site> Scheduler<S> {
             actions: VecDeque::new(),
             classes: Classes::new(),
             epoch: now,
+            moment: Cell::new((now, Moment::new(now, now))),
             is_draining: false,
             host: Reach::new(limits.login_retry),
             limits,
@@ -231,11 +235,13 @@ impl<S: Site> Scheduler<S> {
             self.classes.of_mut(class).lines.push(line);
             line
         });
+        self.queue.join(line);
         Member { class, line, source }
     }
 
     /// A client has gone: once for each that joined, when it neither waits nor holds anything.
     pub fn part(&mut self, member: Member) {
+        self.queue.part(member.line);
         self.classes.part(member);
     }
 
@@ -245,9 +251,16 @@ impl<S: Site> Scheduler<S> {
         self.actions.pop_front()
     }
 
+    /// Asked several times of one `now` by each lease: working it out is what is dear.
     #[inline]
     fn moment(&self, now: Instant) -> Moment {
-        Moment::new(self.epoch, now)
+        let (known, moment) = self.moment.get();
+        if known == now {
+            return moment;
+        }
+        let moment = Moment::new(self.epoch, now);
+        self.moment.set((now, moment));
+        moment
     }
 
     fn of(&self, pool: PoolId) -> &Pool<S::Error> {

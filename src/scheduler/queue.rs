@@ -51,6 +51,8 @@ pub(super) struct Line {
     pub(super) pool: PoolId,
     pub(super) class: ClassId,
     pub(super) flow: Flow,
+    /// Clients of this class in this pool.
+    members: u32,
     list: List<LINE>,
     /// When the first in it came, as `fronts` knows it.
     front: Option<u64>,
@@ -59,8 +61,10 @@ pub(super) struct Line {
 }
 
 struct Pool {
-    /// One for each class that has clients here.
+    /// One for each class that has or had clients here.
     lines: Vec<u32>,
+    /// How many of them have clients.
+    peopled: u32,
     /// Lines with somebody in them.
     hungry: Vec<u32>,
     /// Where in the queue's `hungry` this pool is.
@@ -104,17 +108,49 @@ impl<H> Queue<H> {
     }
 
     pub(super) fn add_pool(&mut self) {
-        self.pools.push(Pool { lines: Vec::new(), hungry: Vec::new(), hungry_at: 0, waiting: 0 });
+        self.pools.push(Pool {
+            lines: Vec::new(),
+            peopled: 0,
+            hungry: Vec::new(),
+            hungry_at: 0,
+            waiting: 0,
+        });
     }
 
     pub(super) fn add_line(&mut self, now: Instant, pool: PoolId, class: ClassId) -> u32 {
         let flow = Flow::new(now);
         let others = self.lines.iter().zip(0..).filter(|(other, _)| other.class == class);
         self.fronts.add_line(class, others.filter_map(|(other, line)| Some((other.front?, line))));
-        self.lines.push(Line { pool, class, flow, list: List::new(), front: None, hungry_at: 0 });
+        self.lines.push(Line {
+            pool,
+            class,
+            flow,
+            members: 0,
+            list: List::new(),
+            front: None,
+            hungry_at: 0,
+        });
         let line = u32::try_from(self.lines.len() - 1).expect("fewer lines than memory");
         self.pools[pool.0 as usize].lines.push(line);
         line
+    }
+
+    /// A client comes into the class and pool of a line.
+    pub(super) fn join(&mut self, line: u32) {
+        let line = &mut self.lines[line as usize];
+        line.members += 1;
+        if line.members == 1 {
+            self.pools[line.pool.0 as usize].peopled += 1;
+        }
+    }
+
+    /// One has gone.
+    pub(super) fn part(&mut self, line: u32) {
+        let line = &mut self.lines[line as usize];
+        line.members -= 1;
+        if line.members == 0 {
+            self.pools[line.pool.0 as usize].peopled -= 1;
+        }
     }
 
     /// `aside`: its address is at its quota.
@@ -448,6 +484,12 @@ impl<H> Queue<H> {
     /// All lines of a pool.
     pub(super) fn lines_of(&self, pool: PoolId) -> &[u32] {
         &self.pools[pool.0 as usize].lines
+    }
+
+    /// How many lines of a pool have clients, waiting or not.
+    #[inline]
+    pub(super) fn peopled(&self, pool: PoolId) -> u32 {
+        self.pools[pool.0 as usize].peopled
     }
 
     /// The lines of a pool with somebody in them, in no order.
