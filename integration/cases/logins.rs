@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::http::metric;
+use crate::harness::console::{Console, with_console};
 use crate::harness::login::Login;
 use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
@@ -151,4 +152,65 @@ fn a_login_that_vanishes_while_it_waits_leaves() {
         drop(vanishes);
         are_waiting(0.0).await;
     });
+}
+
+/// One tries what they want to be set, and the others wait for its answer.
+#[test]
+fn the_first_logins_of_a_cold_pool_need_one_server() {
+    run(async {
+        let rig = Rig::start(settings().pool_size(20)).await;
+        let login = Login::to(rig.address()).with("TimeZone", "Europe/Rome");
+        let mut tasks = JoinSet::new();
+        for _ in 0..20 {
+            let login = login.clone();
+            tasks.spawn(async move { login.connect().await });
+        }
+        for client in &tasks.join_all().await {
+            assert_eq!(client.parameters["TimeZone"], "Europe/Rome");
+        }
+        let servers = "select count(*) from pg_stat_activity where usename = 'app'";
+        assert_eq!(rig.postgres.value(servers).await, "1");
+
+        let wrong = login.with("TimeZone", "Nowhere");
+        let mut tasks = JoinSet::new();
+        for _ in 0..20 {
+            let wrong = wrong.clone();
+            tasks.spawn(async move { wrong.error().await });
+        }
+        for error in tasks.join_all().await {
+            assert_eq!(error.shown(), "E(FATAL 22023)");
+        }
+    });
+}
+
+/// What one waits for in vain, others may get; and who leaves takes nobody along.
+#[test]
+fn a_login_that_waits_for_anothers_trial_outlives_it() {
+    run(async {
+        let rig = Rig::start(with_console(Settings::new())).await;
+        let mut console = Console::open(&rig).await;
+        console.order("pause app").await;
+        let login = Login::to(rig.address()).with("TimeZone", "Europe/Rome");
+        let mut logins = Vec::new();
+        for waiting in ["1", "2"] {
+            let mut wire = Wire::connect(rig.address()).await;
+            wire.send(&login.message()).await;
+            logins.push(wire);
+            wait_for(&mut console, waiting).await;
+        }
+        let login = tokio::spawn(async move { login.connect().await });
+        drop(logins);
+        wait_for(&mut console, "1").await;
+        console.order("resume app").await;
+        let client = login.await.expect("it does not fail");
+        assert_eq!(client.parameters["TimeZone"], "Europe/Rome");
+    });
+}
+
+async fn wait_for(console: &mut Console, waiting: &str) {
+    eventually("so many wait", async || {
+        let pool = console.row("show pools", "app").await?;
+        (pool["cl_waiting"] == waiting).then_some(())
+    })
+    .await;
 }

@@ -19,6 +19,7 @@ mod lost_servers;
 mod operating;
 mod overload;
 mod overload_seen;
+mod password_work;
 mod pools;
 mod protocol;
 mod quotas;

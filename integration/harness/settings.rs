@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Options that PgBouncer does not have.
-const OWN_OPTIONS: &[&str] = &["http_addr", "server_down_hold", "defer_begin", "answer_pings"];
+const OWN_OPTIONS: &[&str] =
+    &["http_addr", "server_down_hold", "defer_begin", "answer_pings", "workers"];
 
 #[derive(Clone)]
 pub(crate) enum Value {
@@ -76,7 +77,7 @@ pub(crate) struct Places<'a> {
 }
 
 impl Settings {
-    /// Transaction pooling, five servers, no passwords asked for, two workers.
+    /// Transaction pooling, five servers, no passwords asked for, two workers (`workers` may say otherwise).
     pub(crate) fn new() -> Self {
         let empty = Self {
             proxy: Section::new(),
@@ -149,10 +150,13 @@ impl Settings {
 
     pub(crate) fn toml(&self, places: &Places<'_>) -> String {
         let mut text = format!(
-            "[proxy]\nlisten_port = {}\nunix_socket_dir = \"{}\"\nworkers = 2\n",
+            "[proxy]\nlisten_port = {}\nunix_socket_dir = \"{}\"\n",
             places.listen_port,
             places.directory.display()
         );
+        if !self.proxy.contains_key("workers") {
+            text.push_str("workers = 2\n");
+        }
         if !self.proxy.contains_key("listen_addr") {
             text.push_str("listen_addr = \"127.0.0.1\"\n");
         }

@@ -6,6 +6,7 @@
 mod accept;
 pub mod demo;
 pub mod descriptors;
+mod handover;
 pub mod log;
 mod pid_file;
 mod signals;
@@ -16,11 +17,12 @@ mod takeover;
 mod worker;
 
 use self::accept::{Accepting, Reception};
+use self::handover::{Handed, Handover};
 use self::log::Levels;
 use self::pid_file::{PidFile, PidFileError};
 use self::succession::Succession;
 use self::successor::Successor;
-use self::takeover::{Handed, Handover, Predecessor, TakeoverError};
+use self::takeover::{Predecessor, TakeoverError};
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
 use crate::base::ids::WorkerId;

@@ -20,7 +20,6 @@ use crate::pool::registry::{Pass, Registry};
 use crate::pool::welcome::{APPLICATION_NAME, Welcome};
 use crate::pool::{Account, Terms};
 use crate::scheduler::{ClassFull, Scope};
-use crate::server::upkeep::UpkeepError;
 use crate::session::pins::Pins;
 use crate::session::settings::{SETTINGS_MAX, Settings};
 use crate::sql::ending::Outlook;
@@ -370,15 +369,5 @@ fn class_full(full: ClassFull) -> End {
             end.with_message("sorry, too many clients already (per_address.max_clients)")
         }
         _ => end,
-    }
-}
-
-/// A setting that Postgres refuses ends the login, with Postgres' own words.
-pub(super) fn refused(error: &UpkeepError) -> End {
-    match error {
-        UpkeepError::Refused(fields) => {
-            End::from(EndReason::SettingRefused).verbatim((**fields).clone())
-        }
-        _ => EndReason::ServerLost.into(),
     }
 }

@@ -1,20 +1,26 @@
 //! Tries a client's settings on a server while it logs in.
 //!
 //! Postgres alone knows whether a setting exists, may be set, and what it is reported as. The first
-//! client with certain settings waits for a server to ask it; those after it need none.
+//! client with certain settings waits for a server to ask it; those after it need none, and those who
+//! come meanwhile wait for its answer.
 
-use super::login::refused;
 use crate::base::ids::ClientId;
-use crate::end::{End, EndReason};
-use crate::net::worker::Worker;
+use crate::end::{End, EndReason, ErrorFields};
+use crate::net::worker::{Late, Worker};
 use crate::pool::mailbox::{Mailbox, Outcome};
-use crate::pool::welcome::Welcome;
+use crate::pool::welcome::{Look, Trial, Verdict, Welcome};
 use crate::pool::{Lease, Pool, Refusal, Terms};
 use crate::scheduler::{Member, WaitCause};
 use crate::server::exchange::Inbox;
+use crate::server::upkeep::UpkeepError;
 use crate::session::settings::Settings;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a login waits for another's trial before it asks for a server itself. Longer than any trial
+/// takes that has its server; whoever waits for one in vain shall not hold up others who might get it.
+const FOLLOW_MAX: Duration = Duration::from_secs(1);
 
 /// A lease that is cleaned or closed if the login is broken off.
 struct Borrowed<'a> {
@@ -31,7 +37,7 @@ impl Drop for Borrowed<'_> {
     }
 }
 
-/// Takes a server, gives it the settings, and keeps what it reports.
+/// Finds out what clients with these settings are told.
 ///
 /// # Errors
 ///
@@ -42,11 +48,62 @@ pub(super) async fn try_settings(
     terms: &Terms,
     settings: &Settings,
 ) -> Result<Arc<Welcome>, End> {
+    let catalog = &terms.pool.catalog;
+    let limit = terms.timeouts.query_wait_timeout;
+    let deadline = limit.map(|limit| worker.now() + limit);
+    let follows_until = worker.now() + limit.map_or(FOLLOW_MAX, |limit| limit.min(FOLLOW_MAX));
+    loop {
+        let trying = match catalog.look(settings) {
+            Look::Known(welcome) => return Ok(welcome),
+            Look::Untried(trial) => {
+                let verdict = ask_server(worker, client, terms, settings, deadline).await?;
+                tell(trial, &verdict);
+                return verdict.map_err(in_its_words);
+            }
+            Look::Tried(trying) => trying,
+        };
+        let left = follows_until.saturating_duration_since(worker.now());
+        match worker.within(Some(left), trying.ended()).await {
+            Ok(Some(verdict)) => return verdict.map_err(in_its_words),
+            // Broken off: perhaps it is this one's turn.
+            Ok(None) => {}
+            Err(Late) => {
+                let verdict = ask_server(worker, client, terms, settings, deadline).await?;
+                return verdict.map_err(in_its_words);
+            }
+        }
+    }
+}
+
+/// Others wait for what holds for them as well: not that the server has gone.
+fn tell(trial: Trial<'_>, verdict: &Verdict) {
+    if verdict.as_ref().err().is_none_or(|error| error.severity == "ERROR") {
+        trial.end(verdict.clone());
+    }
+}
+
+fn in_its_words(error: Arc<ErrorFields>) -> End {
+    End::from(EndReason::SettingRefused).verbatim(Arc::unwrap_or_clone(error))
+}
+
+/// Takes a server, gives it the settings, and keeps what it reports.
+async fn ask_server(
+    worker: &Rc<Worker>,
+    client: (ClientId, Member),
+    terms: &Terms,
+    settings: &Settings,
+    deadline: Option<Instant>,
+) -> Result<Verdict, End> {
     let pool = &terms.pool;
     let lease = match pool.try_lease(worker, client.0, client.1) {
         Some(lease) => lease,
-        None => wait(worker, client, terms).await?,
+        None => wait(worker, client, terms, deadline).await?,
     };
+    if let Some(welcome) = pool.catalog.find(settings) {
+        // Somebody else has found out.
+        pool.give_back(worker, lease);
+        return Ok(Ok(welcome));
+    }
     let mut borrowed = Borrowed { pool, worker, lease: Some(lease) };
     let server = &mut borrowed.lease.as_mut().expect("it was just lent").conn;
     server.is_to_be_reset = terms.resets_always;
@@ -57,15 +114,17 @@ pub(super) async fn try_settings(
         .await;
     worker.wake();
     let lease = borrowed.lease.take().expect("it was not given back so far");
-    match applied {
+    let error = match applied {
         Ok(()) => {
             pool.give_back(worker, lease);
-            Ok(pool.catalog.learn(settings.clone(), &changes))
+            return Ok(Ok(pool.catalog.learn(settings.clone(), &changes)));
         }
-        Err(error) => {
-            pool.clean(worker, lease, Inbox::default(), true);
-            Err(refused(&error))
-        }
+        Err(error) => error,
+    };
+    pool.clean(worker, lease, Inbox::default(), true);
+    match error {
+        UpkeepError::Refused(fields) => Ok(Err(Arc::new(*fields))),
+        _ => Err(EndReason::ServerLost.into()),
     }
 }
 
@@ -73,8 +132,8 @@ async fn wait(
     worker: &Rc<Worker>,
     client: (ClientId, Member),
     terms: &Terms,
+    deadline: Option<Instant>,
 ) -> Result<Lease, End> {
-    let deadline = terms.timeouts.query_wait_timeout.map(|limit| worker.now() + limit);
     let mailbox = Arc::new(Mailbox::default());
     let waiting = terms.pool.wait(worker, client, &mailbox, deadline);
     let mut waiting = waiting.map_err(told_at_login)?;

@@ -6,6 +6,7 @@ mod classes;
 mod overload;
 mod proxy;
 mod quota_checks;
+mod reserve_checks;
 mod sections;
 
 pub(super) use checks::may_be_about_lost_lines;

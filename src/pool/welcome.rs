@@ -2,13 +2,15 @@
 //!
 //! Postgres reports parameters at login, and which values depends on what the client asked for. So
 //! the first client with certain settings tries them on a server; what that reports is kept, and
-//! every later one is welcomed from here without a server.
+//! every later one is welcomed from here without a server. Those who come in between wait for its answer.
 
 use crate::base::shared::Shared;
+use crate::end::ErrorFields;
 use crate::session::settings::Settings;
 use crate::wire::encode;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use tokio::sync::watch;
 
 /// Reported, but so often different that it is left out of what is kept: its value is known anyhow.
 pub const APPLICATION_NAME: &str = "application_name";
@@ -36,7 +38,34 @@ struct Kept {
     /// What a server of this pool reports before anybody has set anything.
     base: Option<Vec<(String, String)>>,
     welcomes: HashMap<Settings, Arc<Welcome>>,
+    /// Settings that somebody tries just now.
+    trials: HashMap<Settings, watch::Receiver<Option<Verdict>>>,
 }
+
+/// What a server said to settings: Postgres' own words if it refused them.
+pub type Verdict = Result<Arc<Welcome>, Arc<ErrorFields>>;
+
+/// What is known of settings.
+#[derive(Debug)]
+pub enum Look<'a> {
+    Known(Arc<Welcome>),
+    /// Nothing, and nobody tries them: whoever asked is to.
+    Untried(Trial<'a>),
+    /// Nothing, but somebody tries them.
+    Tried(Trying),
+}
+
+/// The right, and the duty, to try settings. Dropped, the trial is broken off: the next one may try.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    catalog: &'a Catalog,
+    settings: &'a Settings,
+    verdict: watch::Sender<Option<Verdict>>,
+}
+
+/// Somebody else's trial.
+#[derive(Debug)]
+pub struct Trying(watch::Receiver<Option<Verdict>>);
 
 impl Catalog {
     /// A server logged in and reported these.
@@ -62,11 +91,21 @@ impl Catalog {
 
     /// The welcome for clients with these settings, if it is known; without `application_name`.
     pub fn find(&self, settings: &Settings) -> Option<Arc<Welcome>> {
+        self.0.with(|kept| kept.find(settings))
+    }
+
+    /// The welcome for clients with these settings, or who finds out.
+    pub fn look<'a>(&'a self, settings: &'a Settings) -> Look<'a> {
         self.0.with(|kept| {
-            if let Some(welcome) = kept.welcomes.get(settings) {
-                return Some(Arc::clone(welcome));
+            if let Some(welcome) = kept.find(settings) {
+                return Look::Known(welcome);
             }
-            (settings.is_empty() && kept.base.is_some()).then(|| kept.add(settings.clone(), &[]))
+            if let Some(trying) = kept.trials.get(settings) {
+                return Look::Tried(Trying(trying.clone()));
+            }
+            let (verdict, trying) = watch::channel(None);
+            kept.trials.insert(settings.clone(), trying);
+            Look::Untried(Trial { catalog: self, settings, verdict })
         })
     }
 
@@ -76,7 +115,40 @@ impl Catalog {
     }
 }
 
+impl Trial<'_> {
+    /// Tells those who wait for it.
+    pub fn end(self, verdict: Verdict) {
+        self.verdict.send_replace(Some(verdict));
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        self.catalog.0.with(|kept| {
+            // The catalog may have forgotten everything meanwhile, and somebody else may try.
+            let own = self.verdict.subscribe();
+            if kept.trials.get(self.settings).is_some_and(|trying| trying.same_channel(&own)) {
+                kept.trials.remove(self.settings);
+            }
+        });
+    }
+}
+
+impl Trying {
+    /// How it ends. `None`: it was broken off.
+    pub async fn ended(mut self) -> Option<Verdict> {
+        self.0.wait_for(Option::is_some).await.ok().and_then(|verdict| verdict.clone())
+    }
+}
+
 impl Kept {
+    fn find(&mut self, settings: &Settings) -> Option<Arc<Welcome>> {
+        if let Some(welcome) = self.welcomes.get(settings) {
+            return Some(Arc::clone(welcome));
+        }
+        (settings.is_empty() && self.base.is_some()).then(|| self.add(settings.clone(), &[]))
+    }
+
     fn add(&mut self, settings: Settings, changes: &[(String, String)]) -> Arc<Welcome> {
         if self.welcomes.len() >= KEPT_MAX {
             self.welcomes.retain(|_, welcome| welcome.is_used());
@@ -129,9 +201,11 @@ impl Welcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{Catalog, KEPT_MAX};
+    use super::{Catalog, KEPT_MAX, Look, Trial, Trying};
     use crate::session::settings::Settings;
+    use std::pin::pin;
     use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
 
     fn pair(name: &str, value: &str) -> (String, String) {
         (name.to_owned(), value.to_owned())
@@ -171,5 +245,61 @@ mod tests {
         }
         assert!(welcome.named.with(|named| named.len()) <= KEPT_MAX);
         assert!(catalog.0.with(|kept| kept.welcomes.len()) <= KEPT_MAX);
+    }
+
+    fn untried<'a>(catalog: &'a Catalog, settings: &'a Settings) -> Trial<'a> {
+        let Look::Untried(trial) = catalog.look(settings) else { panic!("somebody tries them") };
+        trial
+    }
+
+    fn tried(catalog: &Catalog, settings: &Settings) -> Trying {
+        let Look::Tried(trying) = catalog.look(settings) else { panic!("nobody tries them") };
+        trying
+    }
+
+    #[test]
+    fn one_tries_and_the_others_get_its_answer() {
+        let (catalog, rome) = (Catalog::default(), zone("Europe/Rome"));
+        catalog.learn_base(vec![pair("TimeZone", "UTC")]);
+        let cx = &mut Context::from_waker(Waker::noop());
+
+        let trial = untried(&catalog, &rome);
+        // Who tries something else is not concerned.
+        drop(untried(&catalog, &zone("GMT")));
+        let mut waits = pin!(tried(&catalog, &rome).ended());
+        assert!(waits.as_mut().poll(cx).is_pending());
+        let welcome = catalog.learn(rome.clone(), &[pair("TimeZone", "Europe/Rome")]);
+        trial.end(Ok(Arc::clone(&welcome)));
+        let Poll::Ready(Some(Ok(told))) = waits.poll(cx) else { panic!("it has ended") };
+        assert!(Arc::ptr_eq(&told, &welcome));
+        assert!(matches!(catalog.look(&rome), Look::Known(_)));
+    }
+
+    #[test]
+    fn a_refusal_is_told_and_the_next_one_tries_again() {
+        let (catalog, wrong) = (Catalog::default(), zone("nowhere"));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let trial = untried(&catalog, &wrong);
+        let waits = pin!(tried(&catalog, &wrong).ended());
+        trial.end(Err(Arc::default()));
+        assert!(matches!(waits.poll(cx), Poll::Ready(Some(Err(_)))));
+        untried(&catalog, &wrong);
+    }
+
+    #[test]
+    fn a_trial_that_is_broken_off_is_the_next_ones() {
+        let (catalog, rome) = (Catalog::default(), zone("Europe/Rome"));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let trial = untried(&catalog, &rome);
+        let waits = pin!(tried(&catalog, &rome).ended());
+        drop(trial);
+        assert!(matches!(waits.poll(cx), Poll::Ready(None)));
+        // Another's trial, since everything was forgotten, is not ended by this one's end.
+        let early = untried(&catalog, &rome);
+        catalog.forget();
+        let late = untried(&catalog, &rome);
+        drop(early);
+        tried(&catalog, &rome);
+        drop(late);
     }
 }

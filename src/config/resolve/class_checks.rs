@@ -2,7 +2,7 @@
 
 use super::checks::Tables;
 use super::classes::Placed;
-use super::quota_checks;
+use super::{quota_checks, reserve_checks};
 use crate::base::glob::Glob;
 use crate::config::classes::{ClassChoice, Rule};
 use crate::config::findings::{Findings, Problem};
@@ -21,6 +21,7 @@ pub(super) fn check(
     choices(config, tables, findings);
     for host in config.hosts.values() {
         reserves(config, host, classes, findings);
+        reserve_checks::check(config, host, classes, findings);
     }
     for placed in classes.iter().filter(|placed| placed.is_sound) {
         quota_checks::check(config, placed, findings);
@@ -64,22 +65,12 @@ fn shadows(config: &Config, classes: &[Placed<'_>], findings: &mut Findings) {
     }
 }
 
-/// So many of those that shadow a class are named.
+/// So many classes are named.
 const NAMED_MAX: usize = 4;
 
 fn shadowed(config: &Config, placed: &Placed<'_>, by: &[&Placed<'_>]) -> Problem {
     let name = &placed.class.name;
-    let named =
-        |other: &&Placed<'_>| format!("`{}` on line {}", other.class.name, other.table.line);
-    let mut others: Vec<_> = by.iter().take(NAMED_MAX).map(named).collect();
-    if by.len() > NAMED_MAX {
-        others.push(format!("{} more", by.len() - NAMED_MAX));
-    }
-    let last = others.pop().unwrap_or_default();
-    let others = match others.as_slice() {
-        [] => last,
-        _ => format!("{} and {last}", others.join(", ")),
-    };
+    let others = listed(by);
     let (holds, them, their_match) = match by {
         [one] => {
             let other = &one.class.name;
@@ -99,6 +90,21 @@ fn shadowed(config: &Config, placed: &Placed<'_>, by: &[&Placed<'_>]) -> Problem
         )
     };
     Problem::new("shadowed-class", format!("{nobody}: {others} {holds} them all before."), action)
+}
+
+/// Classes, by name and line.
+pub(super) fn listed(classes: &[&Placed<'_>]) -> String {
+    let named =
+        |other: &&Placed<'_>| format!("`{}` on line {}", other.class.name, other.table.line);
+    let mut others: Vec<_> = classes.iter().take(NAMED_MAX).map(named).collect();
+    if classes.len() > NAMED_MAX {
+        others.push(format!("{} more", classes.len() - NAMED_MAX));
+    }
+    let last = others.pop().unwrap_or_default();
+    match others.as_slice() {
+        [] => last,
+        _ => format!("{} and {last}", others.join(", ")),
+    }
 }
 
 /// Classes that users may choose, and that are not there.

@@ -6,6 +6,7 @@ use crate::config::classes::{Quota, Rule, ServerTime};
 use crate::config::findings::{Findings, Problem};
 use crate::config::options::Section;
 use crate::config::{AuthType, Config, Database, Host, User};
+use std::collections::BTreeSet;
 
 pub(super) fn check(config: &Config, placed: &Placed<'_>, findings: &mut Findings) {
     let limits = &placed.class.limits;
@@ -136,7 +137,7 @@ fn largest<'a>(config: &'a Config, placed: &Placed<'_>, wanted: u32) -> Option<(
 }
 
 /// Pools that a class may use: each of these databases with each of these users.
-struct Pools<'a> {
+pub(super) struct Pools<'a> {
     databases: Vec<&'a Database>,
     /// `None`: somebody whom no section names.
     users: Vec<Option<&'a User>>,
@@ -145,7 +146,7 @@ struct Pools<'a> {
 }
 
 impl<'a> Pools<'a> {
-    fn matched(config: &'a Config, rule: &Rule) -> Self {
+    pub(super) fn matched(config: &'a Config, rule: &Rule) -> Self {
         let has = |globs: &[Glob], name: &str| {
             globs.is_empty() || globs.iter().any(|glob| glob.matches(name))
         };
@@ -170,7 +171,7 @@ impl<'a> Pools<'a> {
     }
 
     /// Those of the users who may choose the class, if there are any.
-    fn chosen(config: &'a Config, name: &str) -> Option<Self> {
+    pub(super) fn chosen(config: &'a Config, name: &str) -> Option<Self> {
         let users = config.users.values().filter(|user| user.choose_class.has(name));
         let users: Vec<_> = users.map(|user| Some(&**user)).collect();
         let databases = config.databases.values().map(|database| &**database).collect();
@@ -186,8 +187,26 @@ impl<'a> Pools<'a> {
         !self.users.is_empty() && self.on(host).next().is_some()
     }
 
+    /// Those on a host, by database and user. `None`: more than `most`, or somebody has another name.
+    pub(super) fn named_on(
+        &self,
+        host: &Host,
+        most: usize,
+    ) -> Option<BTreeSet<(&'a str, &'a str)>> {
+        if self.and_more || self.databases.len().saturating_mul(self.users.len()) > most {
+            return None;
+        }
+        let mut named = BTreeSet::new();
+        for database in self.on(host) {
+            for user in &self.users {
+                named.insert((database.name.as_str(), user.as_ref()?.name.as_str()));
+            }
+        }
+        (!named.iter().any(|(database, _)| *database == "*")).then_some(named)
+    }
+
     /// How many servers they have on a host; counted no further than to `wanted`.
-    fn size(&self, config: &Config, host: &Host, wanted: u32) -> u32 {
+    pub(super) fn size(&self, config: &Config, host: &Host, wanted: u32) -> u32 {
         if self.and_more && self.are_on(host) {
             return u32::MAX;
         }

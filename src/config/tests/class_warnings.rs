@@ -94,6 +94,67 @@ fn who_reserves_a_whole_pool_starves_the_rest_of_it() {
     fine(&all("", 5));
 }
 
+/// Classes of `app`, with these parts of their matches and so many servers reserved, from line 6 on, four
+/// lines each, in a pool of five servers.
+fn reserving(classes: &[(&str, u32)], more: &str) -> String {
+    let class = |(index, (part, reserved)): (usize, &(&str, u32))| {
+        let name = char::from(b'a' + u8::try_from(index).unwrap());
+        format!(
+            "[[classes]]\nname = '{name}'\nmatch = {{ user = 'app'{part} }}\nreserved = {reserved}\n"
+        )
+    };
+    let classes: String = classes.iter().enumerate().map(class).collect();
+    with(&format!("{classes}[proxy]\ndefault_pool_size = 5\n{more}"))
+}
+
+#[test]
+fn several_classes_may_reserve_a_whole_pool_together() {
+    let [x, y, z] = ["x", "y", "z"].map(|name| format!(", application_name = '{name}*'"));
+    let found = reserving(&[(&x, 2), (&y, 3)], "");
+    one_warning(&found, 13, "reserves-all");
+    let words =
+        "with `a` on line 6 this reserves 5 servers, and their pools hold 5 on `[hosts.main]`";
+    assert!(warnings(&found)[0].contains(words), "{:#?}", warnings(&found));
+    fine(&reserving(&[(&x, 2), (&y, 2)], ""));
+    one_warning(&reserving(&[(&x, 2), (&y, 2), (&z, 2)], ""), 17, "reserves-all");
+    // One of them alone is told so, once.
+    one_warning(&reserving(&[(&x, 5), (&y, 2)], ""), 9, "reserves-all");
+    // Not more than it has clients.
+    let few = reserving(&[(&x, 2), (&y, 4)], "").replace("= 4", "= 4\nmax_clients = 2");
+    one_warning(&few, 13, "never-reached");
+    // There is nobody else.
+    fine(&reserving(&[(&x, 2), ("", 3)], ""));
+    fine(&reserving(&[(", client = 'unix'", 2), (", client = ['0.0.0.0/0', '::/0']", 3)], ""));
+}
+
+#[test]
+fn where_a_class_has_other_pools_its_reserve_need_not_come_from_one() {
+    let [x, y] = ["x", "y"].map(|name| format!(", application_name = '{name}*'"));
+    let other = "[databases.b]\nhost = 'main'\n";
+    fine(&reserving(&[(&x, 2), (&y, 3)], other));
+    one_warning(&reserving(&[(&x, 4), (&y, 6)], other), 13, "reserves-all");
+    // What the first reserves may come from either, what the second does from one.
+    let one = format!("{y}, database = 'b'");
+    fine(&reserving(&[(&x, 5), (&one, 4)], other));
+    one_warning(&reserving(&[(&x, 6), (&one, 4)], other), 13, "reserves-all");
+    // Names that nobody knows.
+    fine(&reserving(&[(&x, 2), (&y, 3)], "[databases.'*']\nhost = 'main'\n"));
+    fine(&reserving(&[(&x, 2), (&y, 3)], "auth_type = 'trust'\n").replace("user = 'app', ", ""));
+}
+
+#[test]
+fn several_classes_may_reserve_a_whole_host_together() {
+    let app = ", application_name = 'x*'";
+    let hosts = |most: u32| {
+        let more = "[users.b]\npassword = 'b'\n[users.c]\npassword = 'c'\n";
+        let text = reserving(&[(app, 3), (app, 4)], more);
+        let text = text.replacen("user = 'app'", "user = 'b'", 1);
+        text.replace("[hosts.main]\n", &format!("[hosts.main]\nmax_connections = {most}\n"))
+    };
+    one_warning(&hosts(7), 14, "reserves-all");
+    fine(&hosts(8));
+}
+
 #[test]
 fn more_servers_than_a_classs_pools_have_are_no_quota() {
     let pool = "[proxy]\ndefault_pool_size = 5\nreserve_pool_size = 1\n";
