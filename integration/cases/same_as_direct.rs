@@ -1,8 +1,10 @@
 //! A broad script of statements gets the same bytes through the proxy as from Postgres itself.
 
+use super::http::{metric, settings as http_at};
 use crate::harness::Address;
 use crate::harness::frames::{Batch, Frame};
 use crate::harness::login::Login;
+use crate::harness::ports::Port;
 use crate::harness::postgres::Postgres;
 use crate::harness::proxy::Proxy;
 use crate::harness::settings::Settings;
@@ -174,16 +176,22 @@ fn odd_batches() -> Vec<(&'static str, Batch)> {
 
 #[test]
 fn a_broad_script_gets_the_same_bytes_as_from_postgres() {
-    check(&Settings::new());
+    check_and(&Settings::new(), async || {});
 }
 
 /// What is answered without a server looks the same as well.
 #[test]
 fn a_broad_script_gets_the_same_bytes_with_every_shortcut_taken() {
-    check(&Settings::new().set("defer_begin", true).set("answer_pings", "select"));
+    let http = Port::take();
+    let settings = http_at(&http).set("defer_begin", true).set("answer_pings", "select");
+    check_and(&settings, async || {
+        let taken = r#"pgweir_pool_shortcuts_total{database="app",user="app"}"#;
+        let taken = metric(&http, taken).await;
+        assert!(taken >= 10.0, "few were taken: {taken}");
+    });
 }
 
-fn check(settings: &Settings) {
+fn check_and(settings: &Settings, then: impl AsyncFnOnce()) {
     let settings = settings.clone().pool_size(1);
     run(async move {
         // Not the same Postgres: the first run leaves oids and cached plans behind.
@@ -197,6 +205,7 @@ fn check(settings: &Settings) {
         for ((what, expected), (_, got)) in expected.into_iter().zip(got) {
             assert_eq!(without_pids(&got), without_pids(&expected), "{what}");
         }
+        then().await;
     });
 }
 

@@ -1,10 +1,13 @@
 //! Pings, and a `BEGIN` that nothing follows, need no server.
 
+use super::http::{metric, settings as http_at};
+use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
+use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
-use crate::harness::time::{eventually, run};
+use crate::harness::time::{eventually, run, within};
 use crate::harness::wire::Client;
 use std::time::Duration;
 
@@ -49,7 +52,10 @@ fn without_the_option_a_client_that_has_begun_holds_its_server() {
 #[test]
 fn a_deferred_begin_is_one_in_a_pipeline_too() {
     run(async {
-        let rig = Rig::start(deferring().set("answer_pings", "select")).await;
+        let http = Port::take();
+        let settings = http_at(&http).pool_size(1).set("query_wait_timeout", SHORT);
+        let settings = settings.set("defer_begin", true).set("answer_pings", "select");
+        let rig = Rig::start(settings).await;
         let (mut direct, mut through) =
             (Client::connect(&rig.postgres.address()).await, rig.client().await);
         let pipelines = [
@@ -64,6 +70,29 @@ fn a_deferred_begin_is_one_in_a_pipeline_too() {
             Batch::new().query("begin").query("commit and chain").query("rollback"),
             Batch::new().query("begin").query("savepoint a").query("rollback to a").query("end"),
             Batch::new().query("begin isolation level serializable; select 1").query("end"),
+            Batch::new().query("select 1 /* open").query("begin /* open").query("select 5"),
+            Batch::new().query("begin").query("commit /* open").query("commit"),
+            Batch::new().raw(b'Q', b"; -- \xff\0").raw(b'Q', b"select 1 -- \xff\0"),
+            Batch::new().query("begin").raw(b'Q', b"commit -- \xff\0").query("rollback"),
+            // What a ping leaves behind.
+            Batch::new()
+                .query("begin")
+                .statement("", &[])
+                .bind("", &[])
+                .execute()
+                .sync()
+                .query("end"),
+            Batch::new().query("begin").statement(";", &[]).describe_portal("").sync().query("end"),
+            // Not quite pings.
+            Batch::new().raw(b'P', b"\0--\0xyz\0\0\0").bind("", &[]).execute().sync(),
+            Batch::new().raw(b'P', b"\0--\0\0\x01\0\0\0\0").bind("", &[]).execute().sync(),
+            Batch::new()
+                .parse("", "select 1")
+                .describe_statement("")
+                .bind("", &[])
+                .execute()
+                .sync(),
+            Batch::new().parse("", "select 1").bind("", &[]).describe_portal("").execute().sync(),
         ];
         for pipeline in pipelines {
             assert_eq!(
@@ -71,8 +100,13 @@ fn a_deferred_begin_is_one_in_a_pipeline_too() {
                 answers(&mut direct, pipeline).await
             );
         }
+        // Those that can be.
+        let taken = metric(&http, SHORTCUTS).await;
+        assert!(taken >= 15.0, "few were taken: {taken}");
     });
 }
+
+const SHORTCUTS: &str = r#"pgweir_pool_shortcuts_total{database="app",user="app"}"#;
 
 /// All answers up to one that nothing else looks like.
 async fn answers(client: &mut Client, batch: Batch) -> Vec<String> {
@@ -83,6 +117,47 @@ async fn answers(client: &mut Client, batch: Batch) -> Vec<String> {
     }
     client.wire.until_ready().await;
     answers
+}
+
+/// What a transaction is to be, it is from its `BEGIN`.
+#[test]
+fn a_reload_changes_no_transaction_that_has_begun() {
+    run(async {
+        let settings = with_console(deferring());
+        let rig = Rig::start(settings.clone()).await;
+        let mut console = Console::open(&rig).await;
+        let mut client = rig.client().await;
+        client.query("begin").await;
+        rig.configure(&settings.pool_mode("statement"));
+        console.order("RELOAD").await;
+        assert_eq!(client.query("select 1").await.last().unwrap(), "Z(T)");
+        assert_eq!(client.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        client.send(Batch::new().query("begin")).await;
+        let last = client.wire.until_closed().await.pop().expect("an answer");
+        assert_eq!(last.shown(), "E(FATAL 0A000)", "the next is under new terms");
+    });
+}
+
+/// Postgres tells of a setting that has changed with the next answer, which is that to the `BEGIN`.
+#[test]
+fn news_that_come_with_a_deferred_begin_reach_the_client() {
+    run(async {
+        let rig = Rig::start(deferring()).await;
+        let mut client = rig.client().await;
+        client.query("select 1").await;
+        rig.postgres.sql("alter system set timezone = 'Asia/Tokyo'").await;
+        rig.postgres.sql("select pg_reload_conf()").await;
+        eventually("the client hears of it", async || {
+            client.query("begin").await;
+            let answer = client.query("select current_setting('timezone')").await;
+            client.query("commit").await;
+            let is_set = answer.contains(&"D(Asia/Tokyo)".to_owned());
+            let is_told = answer.contains(&"S(TimeZone=Asia/Tokyo)".to_owned());
+            assert_eq!(is_set, is_told, "{answer:?}");
+            is_told.then_some(())
+        })
+        .await;
+    });
 }
 
 #[test]
@@ -148,6 +223,22 @@ fn which_pings_are_answered_can_be_chosen() {
         assert_eq!(app.error("select 2").await.code(), "57014");
         let mut other = Login::to(rig.address()).user("other", "other-secret").connect().await;
         assert_eq!(other.error(";").await.code(), "57014");
+    });
+}
+
+#[test]
+fn a_ping_tells_that_postgres_answers_nothing() {
+    run(async {
+        let rig = Rig::start(one_server()).await;
+        let mut client = rig.client().await;
+        assert_eq!(client.value("select 1").await, "1");
+        rig.postgres.freeze();
+        eventually("a ping is not answered", async || {
+            let answer = within(SHORT, client.query(";")).await;
+            answer.is_none().then_some(())
+        })
+        .await;
+        rig.postgres.thaw();
     });
 }
 

@@ -230,7 +230,9 @@ impl Client {
     /// `ParameterStatus`: a setting of this session has changed.
     fn reported(&mut self, head: Head) -> Look {
         let next = self.lease_mut().conn.ledger.next_origin();
-        if next == Some(Origin::Proxy) {
+        // What is reported with a `BEGIN` is not its doing but news that the client waits for.
+        let is_with_begin = self.begun.is_some() && self.preparing == 1;
+        if next == Some(Origin::Proxy) && !is_with_begin {
             return Look::Swallow;
         }
         if let Some((name, value)) = parameter(&self.down.unseen()[5..head.total])

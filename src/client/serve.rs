@@ -76,7 +76,12 @@ impl Client {
 
     /// Waits for a request, and takes a server at once if one is free.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        self.take_up_terms();
+        if self.begun.is_some() {
+            // A transaction ends under the terms that it has begun under.
+            self.take_up_timeouts();
+        } else {
+            self.take_up_terms();
+        }
         loop {
             if self.down.is_pending() && !self.poll_take_results(cx)? {
                 break;

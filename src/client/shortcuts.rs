@@ -2,7 +2,7 @@
 //!
 //! Pools of drivers send an empty query, or `SELECT 1`, each time that they hand a connection out. It
 //! asks whether the proxy is there, and Postgres behind it; so it is answered here only while the
-//! pool has a server open, and otherwise goes the way of any query.
+//! pool has a server open and Postgres was heard of within seconds, and otherwise goes the way of any query.
 //!
 //! With `defer_begin`, a plain `BEGIN` is answered here and kept. It goes to the server that the first
 //! statement behind it gets, and is answered there before anything else goes: behind a `BEGIN` that
@@ -50,7 +50,9 @@ impl Client {
         let text = &self.up.unseen()[HEAD_LEN..head.total];
         let Some((sql, [])) = split_text(text) else { return false };
         let status = self.idle_status();
-        match (trivial(sql), ending(sql)) {
+        // What is not ASCII may be no text at all in the client's encoding.
+        let ends = || ending(sql).filter(|_| sql.is_ascii());
+        match (trivial(sql), self.begun.as_ref().and_then(|_| ends())) {
             (Some(Trivial::Empty), _) if self.answers_pings() => {
                 self.down.slip_in(|out| {
                     encode::message(out, from_server::EMPTY_QUERY, |_| {});
@@ -73,7 +75,8 @@ impl Client {
                     encode::ready(out, b'T');
                 });
             }
-            (_, Some(ending)) if self.begun.take().is_some() => {
+            (_, Some(ending)) => {
+                self.begun = None;
                 let tag = if ending == Ending::Commit { "COMMIT" } else { "ROLLBACK" };
                 self.down.slip_in(|out| {
                     command_complete(out, tag);
@@ -93,21 +96,25 @@ impl Client {
     pub(super) fn answer_batch(&mut self) -> bool {
         // A `Parse` of the unnamed statement, without a text or with a short one.
         let is_short = matches!(self.up.unseen().get(..=HEAD_LEN), Some([_, 0, 0, 0, ..=64, 0]));
-        is_short && self.terms.shortcuts.pings != Pings::None && self.answer_ping_batch()
+        is_short
+            && self.terms.shortcuts.pings != Pings::None
+            // Its portal would live on within a transaction, its statement on a server that is kept.
+            && self.begun.is_none()
+            && self.terms.pool_mode != PoolMode::Session
+            && self.answer_ping_batch()
     }
 
     fn answer_ping_batch(&mut self) -> bool {
         let Some(ping) = Ping::read(self.up.unseen()) else { return false };
         let is_answered = match ping.asks_for {
             Trivial::Empty => self.answers_pings(),
-            Trivial::SelectOne => self.begun.is_none() && self.answers_select(),
+            Trivial::SelectOne => self.answers_select(),
             Trivial::Begin | Trivial::Start => false,
         };
         if is_answered {
-            let status = self.idle_status();
             self.down.slip_in(|out| {
                 out.extend(&ping.answer);
-                encode::ready(out, status);
+                encode::ready(out, b'I');
             });
             self.pool.stats.of(self.worker.id).shortcuts.add(1);
             self.pins.query_sent();
@@ -140,11 +147,11 @@ impl Client {
     }
 
     fn answers_pings(&self) -> bool {
-        self.terms.shortcuts.pings != Pings::None && self.pool.offers_servers()
+        self.terms.shortcuts.pings != Pings::None && self.pool.is_alive(self.worker.now())
     }
 
     fn answers_select(&self) -> bool {
-        self.terms.shortcuts.pings == Pings::EmptyAndSelect && self.pool.offers_servers()
+        self.terms.shortcuts.pings == Pings::EmptyAndSelect && self.pool.is_alive(self.worker.now())
     }
 }
 
@@ -166,8 +173,8 @@ impl Ping {
     fn read(unseen: &[u8]) -> Option<Self> {
         let mut batch = Batch(unseen.get(..PING_MAX).unwrap_or(unseen));
         // Names, text, and no types of parameters.
-        let sql = batch.next(from_client::PARSE)?.strip_prefix(b"\0")?.strip_suffix(b"\0\0\0")?;
-        let asks_for = trivial(sql)?;
+        let (sql, types) = split_text(batch.next(from_client::PARSE)?.strip_prefix(b"\0")?)?;
+        let asks_for = trivial(sql).filter(|_| types == [0, 0])?;
         let mut ping = Self { asks_for, messages: 4, answer: Vec::new() };
         ping.says(from_server::PARSE_COMPLETE);
         if batch.next_if(from_client::DESCRIBE, b"S\0") {

@@ -8,7 +8,7 @@ use super::registry::Registry;
 use crate::base::ids::ClientId;
 use crate::base::shared::Shared;
 use crate::net::worker::Worker;
-use crate::scheduler::{Scheduler, State};
+use crate::scheduler::Scheduler;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -211,14 +211,6 @@ impl Pool {
     /// Whether nothing is lent until an operator says so.
     pub fn is_paused(&self) -> bool {
         self.host.scheduler.with(|scheduler| scheduler.is_paused(self.id))
-    }
-
-    /// Whether it has a server open and lends what it has.
-    pub fn offers_servers(&self) -> bool {
-        self.host.scheduler.with(|scheduler| {
-            let counts = scheduler.counts(self.id);
-            counts.idle + counts.leased > 0 && scheduler.condition(self.id).state <= State::Shedding
-        })
     }
 
     /// Does what its scheduler says.

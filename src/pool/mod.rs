@@ -43,7 +43,7 @@ use crate::end::ErrorFields;
 use crate::net::worker::Worker;
 use crate::scheduler::{
     self, Action, Cancel, Holder, HostLimits, Member, PoolLimits, PoolSpec, Scheduler, Site,
-    SlotRef,
+    SlotRef, State,
 };
 use crate::server::connect::Target;
 use crate::server::exchange::Inbox;
@@ -99,6 +99,10 @@ pub struct HostSetup {
     /// Over all pools; `None`: no limit.
     pub max_connections: Option<u32>,
 }
+
+/// After an answer Postgres counts as alive for so long. Frozen, or behind a network that is gone, it shows
+/// in nothing else than that answers do not come.
+const NEWS_MAX: Duration = Duration::from_secs(5);
 
 /// The pools of a host. One that is gone keeps its id, for when it comes back.
 #[derive(Default)]
@@ -260,6 +264,17 @@ fn limits_of(settings: &PoolSettings) -> PoolLimits {
 impl Pool {
     pub fn setup(&self) -> Arc<Setup> {
         self.setup.load_full()
+    }
+
+    /// Whether Postgres would answer, as far as is known: the pool has a server open, lends what it has,
+    /// and had an answer within seconds.
+    pub fn is_alive(&self, now: Instant) -> bool {
+        self.host.scheduler.with(|scheduler| {
+            let counts = scheduler.counts(self.id);
+            counts.idle + counts.leased > 0
+                && scheduler.condition(self.id).state <= State::Shedding
+                && scheduler.has_answered(self.id, now, NEWS_MAX)
+        })
     }
 
     /// A server at once, or not at all.

@@ -137,6 +137,7 @@ impl<S: Site> Scheduler<S> {
 
     /// A lease ends, and the server is as clean as it was. `home`: the worker that knows its socket.
     pub fn give_back(&mut self, now: Instant, lease: Lease<S::Conn>, home: WorkerId) {
+        self.of_mut(lease.slot.pool).answered_at = Some(now);
         self.shelve(now, lease, home);
     }
 

@@ -146,6 +146,12 @@ impl<S: Site> Scheduler<S> {
         self.of(pool).login.health()
     }
 
+    /// Whether a client of this pool had all its answers no longer ago than `within`.
+    pub fn has_answered(&self, pool: PoolId, now: Instant, within: Duration) -> bool {
+        let answered = self.of(pool).answered_at;
+        answered.is_some_and(|at| now.saturating_duration_since(at) <= within)
+    }
+
     pub fn condition(&self, pool: PoolId) -> Condition {
         self.of(pool).condition
     }

@@ -114,6 +114,8 @@ struct Pool<E> {
     wanted_at: Option<Instant>,
     /// When a server of it was last lent.
     lent_at: Option<Instant>,
+    /// When a server came back with everything answered that its client had asked.
+    answered_at: Option<Instant>,
     login: Reach<E>,
     /// By priority, where the last line that was served in turn stood: see [`flow::Share`].
     virtual_time: [f64; 3],
@@ -179,6 +181,7 @@ impl<S: Site> Scheduler<S> {
             limits: spec.limits.clone(),
             wanted_at: None,
             lent_at: None,
+            answered_at: None,
             login,
             virtual_time: [0.0; 3],
             passed_over: PassedOver::default(),

@@ -30,6 +30,8 @@ impl<'a> Iterator for Tokens<'a> {
         self.0 = after_space(self.0);
         let rest = match *self.0 {
             [] => return None,
+            // A comment that is not closed. It is no space: Postgres refuses the text.
+            [b'/', b'*', ..] => &[],
             [quote @ (b'\'' | b'"'), ref rest @ ..] => after_quote(rest, quote),
             [b'e' | b'E', b'\'', ref rest @ ..] => after_escapes(rest),
             [b'$', ref rest @ ..] => after_dollars(rest).unwrap_or(rest),
@@ -55,18 +57,21 @@ fn after_space(mut bytes: &[u8]) -> &[u8] {
     loop {
         bytes = match after(bytes, is_space) {
             [b'-', b'-', comment @ ..] => after(comment, |byte| !matches!(byte, b'\n' | b'\r')),
-            [b'/', b'*', comment @ ..] => after_comment(comment),
+            rest @ [b'/', b'*', comment @ ..] => match after_comment(comment) {
+                Some(after) => after,
+                None => return rest,
+            },
             rest => return rest,
         };
     }
 }
 
-/// What follows a block comment whose opening was read. They nest, in Postgres.
-fn after_comment(mut rest: &[u8]) -> &[u8] {
+/// What follows a block comment whose opening was read. They nest, in Postgres. `None`: it is not closed.
+fn after_comment(mut rest: &[u8]) -> Option<&[u8]> {
     let mut depth = 1_usize;
     while depth > 0 {
         rest = match rest {
-            [] => return rest,
+            [] => return None,
             [b'/', b'*', after @ ..] => {
                 depth = depth.saturating_add(1);
                 after
@@ -78,7 +83,7 @@ fn after_comment(mut rest: &[u8]) -> &[u8] {
             [_, after @ ..] => after,
         };
     }
-    rest
+    Some(rest)
 }
 
 /// What follows a string or a quoted name whose opening was read. A quote that is doubled ends it,
@@ -164,7 +169,7 @@ mod tests {
     fn comments_are_no_tokens() {
         check("a -- ';\nb /* ' /* ; */ $$ */ c", &["a", "b", "c"]);
         check("a--", &["a"]);
-        check("/* not closed ; */ /* ; ", &[]);
+        check("/* closed ; */ /* not ; ", &["/* not ; "]);
         check("a\u{b}b-/c", &["a", "b", "-", "/", "c"]);
     }
 

@@ -20,14 +20,14 @@ pub enum Trivial {
 
 /// What a text is, if it is one trivial statement and nothing else.
 pub fn trivial(sql: &[u8]) -> Option<Trivial> {
-    if sql.len() > LEN_MAX {
+    // What is not ASCII may be no text at all in the client's encoding.
+    if sql.len() > LEN_MAX || !sql.is_ascii() {
         return None;
     }
     let mut tokens = Tokens(sql).peekable();
     let begins = |found, mut rest: Rest<'_>| rest.is_modes().then_some(found);
     match tokens.find(|token| *token != b";") {
-        // A comment or a quotation that is not closed is an error, and Postgres' to report.
-        None => is_closed(sql).then_some(Trivial::Empty),
+        None => Some(Trivial::Empty),
         Some(word) if is(word, "begin") => {
             tokens.next_if(|word| is(word, "work") || is(word, "transaction"));
             begins(Trivial::Begin, Rest(tokens))
@@ -51,13 +51,6 @@ pub fn may_be_empty(sql: &[u8]) -> bool {
         None | Some(b';' | b'-' | b'/' | 0 | 0x0b) => true,
         Some(first) => first.is_ascii_whitespace(),
     }
-}
-
-/// Whether every block comment in a text without tokens comes to its end.
-fn is_closed(sql: &[u8]) -> bool {
-    // A comment that ends takes what follows for a token; one that does not swallows it.
-    let probe = [sql, b"\n;x"].concat();
-    Tokens(&probe).any(|token| token == b"x")
 }
 
 /// What follows the words that begin a transaction.
@@ -157,6 +150,9 @@ mod tests {
             "/* not closed",
             "/* ; /* */",
             "'not closed",
+            "select 1 /* not closed",
+            "begin; /* not closed",
+            "; -- \u{fc}",
             "commit",
         ] {
             assert_eq!(trivial(sql.as_bytes()), None, "{sql}");
@@ -176,6 +172,14 @@ mod tests {
             prop_assert_eq!(trivial(sql.as_bytes()), Some(Trivial::Begin));
             let sql = format!("{before}{after}");
             prop_assert_eq!(trivial(sql.as_bytes()), Some(Trivial::Empty));
+        }
+
+        /// Whatever is trivial is an error with an open comment behind it.
+        #[test]
+        fn an_open_comment_makes_it_an_error(sql in "(begin|;|select 1|-- x\n|/\\*|\\*/| ){0,6}") {
+            if trivial(sql.as_bytes()).is_some() {
+                prop_assert_eq!(trivial(format!("{sql}\n/*").as_bytes()), None);
+            }
         }
 
         #[test]

@@ -24,8 +24,9 @@ pub(super) const POOLS: &[Opt] = &[
         "answer_pings",
         Kind::Choice(&["empty", "select", "off"]),
         "\"empty\"",
-        "Answer what drivers send to see whether a connection is alive without a server, while the \
-         pool has Postgres to offer: empty queries such as `;`, or a plain `SELECT 1` as well.",
+        "Answer what drivers send to see whether a connection is alive without a server: empty queries \
+         such as `;`, or a plain `SELECT 1` as well. Only while the pool has a server open and had an \
+         answer from Postgres within 5 s; otherwise a ping is a query like any other.",
     )
     .ours(),
     option(
