@@ -30,6 +30,7 @@ mod same_as_direct;
 mod service;
 mod session_script;
 mod settings;
+mod settings_model;
 mod shares;
 mod shortcuts;
 mod shutdown;

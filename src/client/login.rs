@@ -293,6 +293,7 @@ impl Frontend {
         let Admitted { here, place, settings, passes, early } = admitted;
         let Place { account, terms, membership, in_pool } = place;
         let pool = Arc::clone(&terms.pool);
+        let initial = Arc::clone(&settings);
         Client {
             here,
             worker: Rc::clone(worker),
@@ -319,7 +320,7 @@ impl Frontend {
             aborted: None,
             outlook: Outlook::default(),
             last_words: None,
-            about: Box::new(About { pinned: false, _passes: passes, in_pool, membership }),
+            about: Box::new(About { pinned: false, initial, _passes: passes, in_pool, membership }),
         }
     }
 }

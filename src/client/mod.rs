@@ -26,6 +26,7 @@ mod requests;
 mod serve;
 mod shortcuts;
 mod terms;
+mod tracking;
 mod trial;
 
 use self::aborted::Aborted;
@@ -108,6 +109,8 @@ struct Times {
 /// What is needed rarely.
 struct About {
     pinned: bool,
+    /// The settings that it came with: what a `RESET` goes back to.
+    initial: Arc<Settings>,
     _passes: [Pass; 3],
     in_pool: Pass,
     membership: Membership,
@@ -138,9 +141,9 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 400, "{}", size_of::<Client>());
-        assert!(size_of::<About>() <= 64, "{}", size_of::<About>());
+        assert!(size_of::<Client>() <= 416, "{}", size_of::<Client>());
+        assert!(size_of::<About>() <= 72, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
-        assert!(task <= 512, "{task}");
+        assert!(task <= 528, "{task}");
     }
 }

@@ -5,7 +5,7 @@ use super::login::{Admitted, Arrival, Frontend, Place};
 use super::orders::Obeyed;
 use crate::config::classes::Who;
 use crate::control::roster::{Key, Presence};
-use crate::control::takeover::{Moved, Parcel, listed};
+use crate::control::takeover::{Moved, Parcel, listed, settings_of};
 use crate::end::{End, EndReason};
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::Worker;
@@ -47,6 +47,7 @@ impl Client {
                 Peer::Unix => None,
             },
             settings: listed(&self.settings),
+            initial: listed(&self.about.initial),
             age: self.worker.now().saturating_duration_since(self.here.connected_at),
             is_skipping: self.is_skipping,
             to_swallow: self.to_swallow,
@@ -78,6 +79,9 @@ impl Frontend {
                 let mut client = Self::client(worker, stream, admitted);
                 client.is_skipping = moved.is_skipping;
                 client.to_swallow = moved.to_swallow;
+                if moved.initial != moved.settings {
+                    client.about.initial = Arc::new(settings_of(&moved.initial));
+                }
                 Arrival::Client(client)
             }
             // The configuration has no place for it any more.

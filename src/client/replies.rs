@@ -118,7 +118,9 @@ impl Client {
             tags::PARAMETER_STATUS => Ok(self.reported(head)),
             tags::NOTICE | tags::NOTIFICATION => {
                 let next = self.lease_mut().conn.ledger.next_origin();
-                Ok(if next == Some(Origin::Proxy) { Look::Swallow } else { Look::Forward })
+                // A question comes when the client's requests are done: what comes meanwhile is its own.
+                let is_ours = next == Some(Origin::Proxy) && self.script.inquiry().is_none();
+                Ok(if is_ours { Look::Swallow } else { Look::Forward })
             }
             _ => self.replied(head),
         }
@@ -132,6 +134,11 @@ impl Client {
         let is_followed = is_completed && server.ledger.is_followed();
         let reply = server.ledger.replied(head.tag)?;
         if reply.origin == Origin::Proxy {
+            if head.tag == tags::DATA_ROW
+                && let Some(inquiry) = script.inquiry()
+            {
+                inquiry.row(&down.unseen()[5..head.total]);
+            }
             return Ok(Look::Swallow);
         }
         match reply.settled {
@@ -144,10 +151,6 @@ impl Client {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
             pins.completed(tag);
             script.completed(tag, is_followed);
-            // Somebody else's next query must not run with this client's settings; and what was
-            // reset is not what `applied` says any more.
-            server.is_dirty |=
-                matches!(tag, b"SET" | b"RESET" | b"DISCARD ALL" | b"LOAD" | b"DECLARE CURSOR");
         }
         if reply.settled == Some(Request::ExecuteFollowed) {
             script.settled();
@@ -163,6 +166,9 @@ impl Client {
         let statement_mode = self.terms.pool_mode == PoolMode::Statement;
         let reply = self.lease_mut().conn.ledger.ready(status)?;
         if reply.origin == Origin::Proxy {
+            if self.script.inquiry().is_some() {
+                self.answered();
+            }
             self.prepared(status);
             return Ok(Look::Swallow);
         }
@@ -170,6 +176,7 @@ impl Client {
             self.script.settled();
         }
         self.script.ready(status == Status::Idle);
+        self.take_changes(status);
         if status != Status::Idle && statement_mode {
             return Err(Fault::Client(EndReason::StatementMode.into()));
         }
@@ -208,8 +215,14 @@ impl Client {
             Request::ExecuteFollowed | Request::QueryFollowed => script.skipped(),
             _ => {}
         });
-        if origin.is_some() {
+        if origin == Some(Origin::Client) {
             script.failed();
+        }
+        if origin == Some(Origin::Proxy)
+            && let Some(inquiry) = script.inquiry()
+        {
+            inquiry.failed();
+            return Ok(Look::Swallow);
         }
         match origin {
             Some(Origin::Proxy) if self.preparing > 0 => Err(self.unprepared(fields)),
@@ -233,7 +246,10 @@ impl Client {
 
     /// The server has not got the settings that it was taken to have, or does not begin a transaction.
     fn unprepared(&mut self, fields: &ErrorFields) -> Fault {
-        let is_canceled = fields.code == QUERY_CANCELED;
+        let is_kept = self.pins.cause().is_some()
+            || self.terms.pool_mode == PoolMode::Session
+            || self.lease_mut().conn.ledger.status() != Status::Idle;
+        let is_canceled = fields.code == QUERY_CANCELED && !is_kept;
         if !is_canceled && self.begun.is_some() && self.preparing == 1 {
             return Fault::Unprepared(End::from(EndReason::ServerRefused).verbatim(fields.clone()));
         }
@@ -252,19 +268,17 @@ impl Client {
         if next == Some(Origin::Proxy) && !is_with_begin {
             return Look::Swallow;
         }
-        if let Some((name, value)) = parameter(&self.down.unseen()[5..head.total])
-            && let Some(settings) = self.settings.reported(name, value)
-        {
-            let before = std::mem::replace(&mut self.settings, Arc::new(settings));
-            self.here.set_settings(&self.settings);
-            let settings = Arc::clone(&self.settings);
-            let Self { down, lease, .. } = self;
-            let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
-            if Arc::ptr_eq(&before, &server.applied) {
-                server.applied = settings;
-            } else if let Some((name, value)) = parameter(&down.unseen()[5..head.total])
-                && let Some(applied) = server.applied.reported(name, value)
-            {
+        let Self { down, lease, settings, here, .. } = self;
+        let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
+        if let Some((name, value)) = parameter(&down.unseen()[5..head.total]) {
+            let was_same = Arc::ptr_eq(settings, &server.applied);
+            if let Some(changed) = settings.reported(name, value) {
+                *settings = Arc::new(changed);
+                here.set_settings(settings);
+            }
+            if was_same {
+                server.applied = Arc::clone(settings);
+            } else if let Some(applied) = server.applied.reported(name, value) {
                 server.applied = Arc::new(applied);
             }
         }

@@ -4,7 +4,7 @@
 use super::Client;
 use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
-use crate::session::script::Text;
+use crate::session::text::Text;
 use crate::sql::ending::{may_be_several, may_commit};
 use crate::wire::encode;
 use crate::wire::frame::{Head, Run, run_of, split_text};

@@ -97,6 +97,9 @@ pub struct Moved {
     /// `None`: over the unix socket.
     pub address: Option<SocketAddr>,
     pub settings: Vec<(String, String)>,
+    /// Those that it came with, to which a `RESET` goes back.
+    #[serde(default)]
+    pub initial: Vec<(String, String)>,
     pub age: Duration,
     /// Everything up to the next `Sync` is thrown away.
     pub is_skipping: bool,
@@ -144,14 +147,10 @@ impl Moved {
 
 /// Settings as they travel.
 pub fn listed(settings: &Settings) -> Vec<(String, String)> {
-    settings.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    settings.listed()
 }
 
 /// The same, arrived.
 pub fn settings_of(listed: &[(String, String)]) -> Settings {
-    let mut settings = Settings::default();
-    for (name, value) in listed {
-        settings.set(name, value);
-    }
-    settings
+    Settings::from_listed(listed)
 }

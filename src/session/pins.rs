@@ -7,28 +7,53 @@
 //! The unnamed statement of a server may be another client's. So a client that refers to it without
 //! having made it on this lease gets the answer of a fresh connection ([`Pins::is_missing`]).
 
+use super::inquiry::Kept;
+use crate::sql::hidden::Hidden;
 use crate::stats::pool::PIN_CAUSES;
 use std::collections::{HashSet, VecDeque};
 
 /// What keeps the server. Alphabetical.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
+    /// Of the session.
+    AdvisoryLock,
+    /// Declared `WITH HOLD`.
+    Cursor,
+    /// Loaded with `LOAD`.
+    Library,
     Listen,
     NamedStatement,
+    /// Of which nobody knows the name.
+    Setting,
     SqlPrepare,
+    TempTable,
     UnnamedStatement,
 }
 
 impl Cause {
-    pub const ALL: [Self; PIN_CAUSES] =
-        [Self::Listen, Self::NamedStatement, Self::SqlPrepare, Self::UnnamedStatement];
+    pub const ALL: [Self; PIN_CAUSES] = [
+        Self::AdvisoryLock,
+        Self::Cursor,
+        Self::Library,
+        Self::Listen,
+        Self::NamedStatement,
+        Self::Setting,
+        Self::SqlPrepare,
+        Self::TempTable,
+        Self::UnnamedStatement,
+    ];
 
     /// Metric label and log field.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::AdvisoryLock => "advisory_lock",
+            Self::Cursor => "cursor",
+            Self::Library => "library",
             Self::Listen => "listen",
             Self::NamedStatement => "named_statement",
+            Self::Setting => "setting",
             Self::SqlPrepare => "sql_prepare",
+            Self::TempTable => "temp_table",
             Self::UnnamedStatement => "unnamed_statement",
         }
     }
@@ -58,6 +83,7 @@ pub struct Pins {
     synced: bool,
     sql_prepared: bool,
     listening: bool,
+    kept: Kept,
     /// Set only by clients that use named statements, so that the others stay small.
     named: Option<Box<Named>>,
 }
@@ -163,10 +189,37 @@ impl Pins {
             b"DEALLOCATE ALL" => self.deallocated_all(),
             b"DISCARD ALL" => {
                 self.listening = false;
+                // A library stays.
+                self.kept = Kept { library: self.kept.library, ..Kept::default() };
                 self.deallocated_all();
             }
             _ => {}
         }
+    }
+
+    /// The server was asked: of what `asked` names, it has this.
+    pub fn found(&mut self, found: Kept, asked: &Hidden) {
+        if asked.locks {
+            self.kept.locks = found.locks;
+        }
+        if asked.holds {
+            self.kept.cursors = found.cursors;
+        }
+        if asked.temp {
+            self.kept.temp = found.temp;
+        }
+        self.kept.library |= found.library;
+        self.kept.settings |= found.settings;
+    }
+
+    /// The client has settings that cannot follow it.
+    pub fn keeps_settings(&mut self) {
+        self.kept.settings = true;
+    }
+
+    /// What keeps the server and cannot follow the client.
+    pub fn kept(&self) -> Kept {
+        self.kept
     }
 
     fn deallocated_all(&mut self) {
@@ -188,14 +241,26 @@ impl Pins {
         } else if self.listening {
             Some(Cause::Listen)
         } else {
-            None
+            self.kept_cause()
         }
+    }
+
+    fn kept_cause(&self) -> Option<Cause> {
+        let Kept { locks, cursors, library, settings, temp } = self.kept;
+        let causes = [
+            (temp, Cause::TempTable),
+            (locks, Cause::AdvisoryLock),
+            (cursors, Cause::Cursor),
+            (settings, Cause::Setting),
+            (library, Cause::Library),
+        ];
+        causes.iter().find(|(is_kept, _)| *is_kept).map(|(_, cause)| *cause)
     }
 
     /// Whether the server has something of this client's that the next one would meet. The unnamed
     /// statement is no trace: everybody makes it anew.
     pub fn leaves_traces(&self) -> bool {
-        self.sql_prepared || self.listening || self.named_len() > 0
+        self.sql_prepared || self.listening || self.named_len() > 0 || self.kept != Kept::default()
     }
 
     /// How many named statements the client has.
@@ -208,6 +273,7 @@ impl Pins {
     pub fn lease_ended(&mut self) {
         self.unnamed = Unnamed::Missing;
         self.unnamed_pending = 0;
+        self.kept = Kept::default();
         self.named = None;
     }
 }

@@ -13,14 +13,13 @@
 //! - Nothing is reported as [`Change`] that was not committed.
 //! - A client whose texts do nothing to the session has no memory here.
 
-use crate::sql::glance::{Glance, glance};
+use super::inquiry::{Found, Inquiry};
+use super::settings::Settings;
+use super::text::Text;
 use crate::sql::hidden::Hidden;
-use crate::sql::statement::{Kind, identifier, plain_value, statements, tells, variable};
+use crate::sql::statement::{Kind, identifier, plain_value, tells, variable};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-
-/// Statements of one text that are followed; a dump has thousands.
-const STATEMENTS_MAX: usize = 1_000;
 
 /// What is remembered of one transaction.
 const LOG_MAX: usize = 1_000;
@@ -47,76 +46,6 @@ pub enum Change {
     UnlistenAll,
 }
 
-/// A text that may do something to the session.
-#[derive(Clone, Debug, Default)]
-pub struct Text {
-    /// Its statements, if one of them matters: those that do not are empty.
-    steps: Rc<[Box<[u8]>]>,
-    /// What does not show when a statement is completed.
-    hidden: Hidden,
-}
-
-impl Text {
-    /// Reads a text; of one that is not whole, what is here. `None`: it does nothing to the session.
-    #[inline]
-    pub fn read(sql: &[u8], is_several: bool, functions: &[Box<str>]) -> Option<Self> {
-        if glance(sql, is_several, functions) == Glance::Skip {
-            return None;
-        }
-        Self::read_on(sql, functions)
-    }
-
-    #[cold]
-    fn read_on(sql: &[u8], functions: &[Box<str>]) -> Option<Self> {
-        let mut text = Self::default();
-        let mut steps: Vec<Box<[u8]>> = Vec::new();
-        let mut matters = false;
-        for (kind, statement) in statements(sql).take(STATEMENTS_MAX) {
-            text.hidden.add(Hidden::of(kind, statement, functions));
-            matters |= shows(kind);
-            steps.push(if shows(kind) { statement.into() } else { Box::default() });
-        }
-        if matters {
-            text.steps = steps.into();
-        }
-        (matters || !text.hidden.is_empty()).then_some(text)
-    }
-
-    /// Whether its request must be marked in the ledger.
-    pub fn is_followed(&self) -> bool {
-        !self.steps.is_empty()
-    }
-
-    /// What does not show when a statement is completed.
-    pub fn hidden(&self) -> &Hidden {
-        &self.hidden
-    }
-
-    /// What its statements are.
-    pub fn kinds(&self) -> impl Iterator<Item = Kind<'_>> {
-        self.steps.iter().map(|step| Kind::of(step))
-    }
-}
-
-/// Whether what such a statement does shows when it is completed.
-fn shows(kind: Kind<'_>) -> bool {
-    matches!(
-        kind,
-        Kind::DiscardAll
-            | Kind::Listen(_)
-            | Kind::Release(_)
-            | Kind::Reset(_)
-            | Kind::ResetAll
-            | Kind::RollbackTo(_)
-            | Kind::Savepoint(_)
-            | Kind::Set { .. }
-            | Kind::SetLocal
-            | Kind::SetOther
-            | Kind::Unlisten(_)
-            | Kind::UnlistenAll
-    )
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Script(Option<Box<Pages>>);
@@ -132,9 +61,13 @@ struct Pages {
     /// What was done in the transaction so far.
     log: Vec<Entry>,
     committed: Vec<Change>,
+    /// Settings that were reset since somebody asked, and all of them.
+    resets: Vec<String>,
+    resets_all: bool,
     /// A request has failed since the last `ReadyForQuery`.
     has_failed: bool,
     asks: Hidden,
+    inquiry: Inquiry,
 }
 
 #[derive(Debug)]
@@ -210,7 +143,7 @@ impl Script {
     /// A statement is done. `is_followed`: the request has its mark.
     #[inline]
     pub fn completed(&mut self, tag: &[u8], is_followed: bool) {
-        if self.0.is_some() || is_followed || tells(tag) {
+        if self.0.is_some() || is_followed || tells(tag) || tag == b"LOAD" {
             self.pages().completed(tag, is_followed);
         }
     }
@@ -259,12 +192,50 @@ impl Script {
         self.0.as_ref().map(|pages| &pages.asks).filter(|asks| asks.must_be_asked())
     }
 
-    /// The server was asked, or is lost.
-    pub fn is_answered(&mut self) {
-        if let Some(pages) = &mut self.0 {
+    /// What the texts have done is not known for sure.
+    pub fn is_unsure(&mut self) {
+        self.pages().is_unsure();
+    }
+
+    /// Which of these settings were reset in the open transaction, since it was asked last.
+    #[inline]
+    pub fn take_resets(&mut self, initial: &Settings) -> Option<Settings> {
+        let pages = self.0.as_mut()?;
+        (pages.resets_all || !pages.resets.is_empty()).then(|| pages.take_resets(initial))
+    }
+
+    /// Whether something was done that is not known to be committed, or not known at all: whoever gets the
+    /// server must not meet it.
+    pub fn leaves_traces(&self) -> bool {
+        self.0.as_ref().is_some_and(|pages| {
+            pages.asks.must_be_asked()
+                || pages.inquiry.is_under_way()
+                || !(pages.log.is_empty() && pages.under_way.is_empty())
+        })
+    }
+
+    /// The text of a question for all that must be asked; `names` are those of settings that Postgres may
+    /// not list.
+    pub fn inquire<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> String {
+        let pages = self.pages();
+        pages.inquiry.ask(&pages.asks, names)
+    }
+
+    /// The question under way.
+    #[inline]
+    pub fn inquiry(&mut self) -> Option<&mut Inquiry> {
+        let inquiry = self.0.as_mut().map(|pages| &mut pages.inquiry);
+        inquiry.filter(|inquiry| inquiry.is_under_way())
+    }
+
+    /// The question was answered. `None`: not as it should be, and it must be asked again.
+    pub fn answered(&mut self) -> Option<Found> {
+        let pages = self.pages();
+        let found = pages.inquiry.answered();
+        if found.is_some() {
             pages.asks = Hidden::default();
-            pages.committed.clear();
         }
+        found
     }
 
     /// The lease is over. Statements stay, wherever they are.
@@ -348,6 +319,7 @@ impl Pages {
         }
         match tag {
             b"COMMIT" | b"PREPARE TRANSACTION" => self.commit(),
+            b"LOAD" => self.asks.loads = true,
             b"ROLLBACK" if !matches!(kind, Kind::RollbackTo(_)) => self.log.clear(),
             _ => self.did(kind),
         }
@@ -361,9 +333,13 @@ impl Pages {
             Kind::Release(name) => return self.released(name, false),
             Kind::Reset(name) => variable(name).map(|name| {
                 self.knows(&name);
+                self.resets.push(name.clone());
                 Entry::Change(Change::Reset(name))
             }),
-            Kind::ResetAll => Some(Entry::Change(Change::ResetAll)),
+            Kind::ResetAll => {
+                self.resets_all = true;
+                Some(Entry::Change(Change::ResetAll))
+            }
             Kind::RollbackTo(name) => return self.released(name, true),
             Kind::Savepoint(name) => identifier(name).map(Entry::Savepoint),
             Kind::Set { name, value } => variable(name).and_then(|name| {
@@ -407,6 +383,18 @@ impl Pages {
         }
     }
 
+    fn take_resets(&mut self, initial: &Settings) -> Settings {
+        if std::mem::take(&mut self.resets_all) {
+            self.resets.clear();
+            return initial.clone();
+        }
+        let mut settings = Settings::default();
+        for name in self.resets.drain(..) {
+            settings.take_from(initial, &name);
+        }
+        settings
+    }
+
     fn commit(&mut self) {
         let changes = self.log.drain(..).filter_map(|entry| match entry {
             Entry::Change(change) => Some(change),
@@ -423,6 +411,8 @@ impl Pages {
                 self.commit();
             }
             self.portals.clear();
+            self.resets.clear();
+            self.resets_all = false;
         }
         self.has_failed = false;
     }
@@ -434,6 +424,7 @@ impl Pages {
         self.committed.clear();
         self.has_failed = false;
         self.asks = Hidden::default();
+        self.inquiry = Inquiry::default();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scripts against what Postgres answers, and against a small model of a session.
 
-use super::{Change, Script, Text};
+use super::{Change, Script};
+use crate::session::text::Text;
 use proptest::prelude::*;
 
 fn text(sql: &str) -> Option<Text> {

@@ -1,7 +1,7 @@
 //! What a statement does to the session through functions that it calls, and where its text shows
 //! that it does something but not what.
 
-use super::statement::Kind;
+use super::statement::{Kind, variable};
 use super::tokens::{Tokens, is};
 
 /// How deep strings within strings are read: `DO $$ … execute 'select set_config(…)' … $$`.
@@ -61,7 +61,6 @@ impl Hidden {
             Kind::CreateTemp => Self { temp: true, ..Self::default() },
             Kind::DeclareHold => Self { holds: true, ..Self::default() },
             Kind::Do => Self::anything(),
-            Kind::Load => Self { loads: true, ..Self::default() },
             Kind::SetOther => Self { settings: true, ..Self::default() },
             _ => Self::default(),
         };
@@ -81,6 +80,9 @@ impl Hidden {
             }
             let word = unquoted(token);
             let next = tokens.clone().next().unwrap_or_default();
+            if self.settings && is(word, "set") {
+                self.set(tokens.clone());
+            }
             if next == b"(" {
                 if is(word, "set_config") {
                     self.set_config(tokens.clone());
@@ -96,6 +98,24 @@ impl Hidden {
             } else if explains || depth > 0 {
                 self.temp |= is(word, "temp") || is(word, "temporary") || is(word, "pg_temp");
             }
+        }
+    }
+
+    /// Reads the name of a setting, if it is one that Postgres may not list.
+    fn set(&mut self, tokens: Tokens<'_>) {
+        let is_over = |token: &[u8]| is(token, "to") || is(token, "from") || token == b"=";
+        let mut name = Vec::new();
+        for token in tokens.take_while(|token| !is_over(token)).take(8) {
+            match token {
+                word if is(word, "session") && name.is_empty() => {}
+                word if is(word, "local") && name.is_empty() => return,
+                token => name.extend(token),
+            }
+        }
+        if name.contains(&b'.')
+            && let Some(name) = variable(&name)
+        {
+            self.names.push(name.into());
         }
     }
 
@@ -230,6 +250,9 @@ mod tests {
         let deeper =
             hidden("do $x$ begin execute 'select set_config(''a.b'', '''', false)'; end $x$");
         assert!(deeper.others || !deeper.names.is_empty());
+        let set = hidden("do $x$ begin set app.one = 1; set local app.two = 1; end $x$");
+        assert_eq!(set.names, ["app.one".into()]);
+        assert_eq!(hidden("set app.one from current").names, ["app.one".into()]);
         assert!(hidden("select app_login(1)").settings);
         assert!(hidden("set session authorization bob").settings);
     }
