@@ -29,6 +29,7 @@ mod reload;
 mod same_as_direct;
 mod service;
 mod session_script;
+mod session_state;
 mod settings;
 mod settings_model;
 mod shares;

@@ -7,6 +7,7 @@ use crate::end::ErrorFields;
 use crate::end::{End, EndReason};
 use crate::pool::Lease;
 use crate::server::exchange::parameter;
+use crate::session::inquiry::Kept;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
 use crate::sql::ending::Outlook;
 use crate::wire::error_fields;
@@ -151,6 +152,10 @@ impl Client {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
             pins.completed(tag);
             script.completed(tag, is_followed);
+            let kept = pins.kept();
+            if kept != Kept::default() {
+                script.may_have_ended(kept, tag);
+            }
         }
         if reply.settled == Some(Request::ExecuteFollowed) {
             script.settled();

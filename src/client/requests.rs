@@ -2,6 +2,7 @@
 //! passes it on as it is.
 
 use super::Client;
+use super::tracking::REFUSAL;
 use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
 use crate::session::text::Text;
@@ -81,9 +82,15 @@ impl Client {
                 let text = &unseen[5..head.total.min(unseen.len())];
                 let text = text.strip_suffix(b"\0").unwrap_or(text);
                 let is_several = may_be_several(text);
-                let read = Text::read(text, is_several, &[]);
+                let read = Text::read(text, is_several, &self.terms.sessions.functions);
                 let is_followed = read.as_ref().is_some_and(Text::is_followed);
                 let request = if is_followed { Request::QueryFollowed } else { Request::Query };
+                if unseen.len() >= head.total && Self::is_refused(&self.terms, read.as_ref()) {
+                    ledger.sent(Request::Query, Origin::Client);
+                    self.pins.query_sent();
+                    self.up.slip_in(|out| encode::query(out, REFUSAL));
+                    return Ok(Look::Swallow);
+                }
                 if ledger.sent(request, Origin::Client) {
                     self.pins.query_sent();
                     if self.outlook.commits || is_several || may_commit(text) {
@@ -151,7 +158,7 @@ impl Client {
 
     /// Messages with a name in front, which decides what becomes of them.
     fn look_inside(&mut self, head: Head) -> Result<Look, End> {
-        let Self { up, pins, lease, pool, worker, outlook, script, .. } = self;
+        let Self { up, pins, lease, pool, worker, outlook, script, terms, .. } = self;
         let unseen = up.unseen();
         let body = &unseen[5..head.total.min(unseen.len())];
         let Some(named) = Named::read(head.tag, body) else {
@@ -173,7 +180,13 @@ impl Client {
                     if outlook.commits || may_commit(text) {
                         outlook.add(text);
                     }
-                    script.parse_sent(name, Text::read(text, false, &[]));
+                    let read = Text::read(text, false, &terms.sessions.functions);
+                    if unseen.len() >= head.total && Self::is_refused(terms, read.as_ref()) {
+                        let name = name.to_vec();
+                        up.slip_in(|out| encode::parse(out, &name, REFUSAL));
+                        return Ok(Look::Swallow);
+                    }
+                    script.parse_sent(name, read);
                 }
             }
             Named::Bind(portal, name) => {

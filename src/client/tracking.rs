@@ -1,13 +1,24 @@
 //! What the client's texts have done to its session: remembered for its next server, or asked for.
 
 use super::Client;
+use crate::config::{PoolMode, SessionState};
+use crate::pool::Terms;
 use crate::server::Server;
 use crate::session::inquiry::{Found, SETTINGS_MAX};
 use crate::session::ledger::{Origin, Request, Status};
 use crate::session::script::Change;
 use crate::session::settings::Settings;
+use crate::session::text::Text;
 use crate::wire::encode;
 use std::sync::Arc;
+
+/// What goes to Postgres in place of a text that is refused: it fails by itself, with its place in the
+/// pipeline and in the transaction.
+pub(super) const REFUSAL: &str = "DO $pgweir$BEGIN RAISE EXCEPTION USING ERRCODE='0A000',\
+    MESSAGE='temporary tables, cursors WITH HOLD, advisory locks of the session and LOAD are refused \
+    here: another transaction may get another server',\
+    HINT='Use ON COMMIT DROP or pg_advisory_xact_lock(), or set session_state or pool_mode for this \
+    database.';END$pgweir$";
 
 impl Client {
     /// Remembers what was committed, once the server is ready.
@@ -96,6 +107,13 @@ impl Client {
         server.is_dirty |= is_dirty;
     }
 
+    /// Whether a text is refused for what it would leave on its server.
+    pub(super) fn is_refused(terms: &Terms, text: Option<&Text>) -> bool {
+        text.is_some_and(Text::keeps)
+            && terms.sessions.state == SessionState::Refuse
+            && terms.pool_mode != PoolMode::Session
+    }
+
     fn server(&mut self) -> &mut Server {
         &mut self.lease.as_mut().expect("a session is followed during a lease").conn
     }
@@ -103,6 +121,9 @@ impl Client {
     /// Asks the server what the client has left there, if its texts did not tell. Nothing of the client's
     /// goes before it has answered.
     pub(super) fn inquire(&mut self) -> bool {
+        if self.terms.sessions.state == SessionState::Ignore {
+            self.script.ignores_what_stays();
+        }
         if self.script.asks().is_none() {
             return false;
         }

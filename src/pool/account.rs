@@ -4,7 +4,7 @@ use super::Pool;
 use super::registry::{Gate, Pass};
 use crate::base::ids::ClassId;
 use crate::config::overload::ErrorCompat;
-use crate::config::{ClientTimeouts, PoolMode, Shortcuts};
+use crate::config::{ClientTimeouts, PoolMode, Sessions, Shortcuts};
 use crate::end::EndReason;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ pub struct Terms {
     pub resets_always: bool,
     pub timeouts: ClientTimeouts,
     pub shortcuts: Shortcuts,
+    pub sessions: Sessions,
     pub max_packet_size: u32,
     pub log_disconnections: bool,
     pub log_pooler_errors: bool,

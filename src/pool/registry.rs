@@ -331,6 +331,7 @@ impl Registry {
                 && (settings.server_reset_query_always || pool_mode == PoolMode::Session),
             timeouts: config.client_timeouts(database, of_user),
             shortcuts: config.client_shortcuts(database, of_user),
+            sessions: config.sessions(database, of_user),
             max_packet_size: config.clients.max_packet_size,
             log_disconnections: config.process.log_disconnections,
             log_pooler_errors: config.process.log_pooler_errors,

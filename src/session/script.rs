@@ -13,7 +13,7 @@
 //! - Nothing is reported as [`Change`] that was not committed.
 //! - A client whose texts do nothing to the session has no memory here.
 
-use super::inquiry::{Found, Inquiry};
+use super::inquiry::{Found, Inquiry, Kept};
 use super::settings::Settings;
 use super::text::Text;
 use crate::sql::hidden::Hidden;
@@ -202,6 +202,21 @@ impl Script {
     pub fn take_resets(&mut self, initial: &Settings) -> Option<Settings> {
         let pages = self.0.as_mut()?;
         (pages.resets_all || !pages.resets.is_empty()).then(|| pages.take_resets(initial))
+    }
+
+    /// A statement is done that may have ended something of what keeps the server: ask again.
+    pub fn may_have_ended(&mut self, kept: Kept, tag: &[u8]) {
+        let asks = &mut self.pages().asks;
+        asks.temp |= kept.temp && (tag.starts_with(b"DROP ") || tag == b"DISCARD TEMP");
+        asks.holds |= kept.cursors && tag.starts_with(b"CLOSE CURSOR");
+    }
+
+    /// Nobody minds what stays on the server, but for settings.
+    pub fn ignores_what_stays(&mut self) {
+        if let Some(pages) = &mut self.0 {
+            let asks = &mut pages.asks;
+            (asks.locks, asks.temp, asks.holds, asks.loads) = (false, false, false, false);
+        }
     }
 
     /// Whether something was done that is not known to be committed, or not known at all: whoever gets the

@@ -15,6 +15,8 @@ pub struct Text {
     pub(super) steps: Rc<[Box<[u8]>]>,
     /// What does not show when a statement is completed.
     pub(super) hidden: Hidden,
+    /// It leaves something that cannot follow its client, for sure.
+    pub(super) keeps: bool,
 }
 
 impl Text {
@@ -33,19 +35,27 @@ impl Text {
         let mut steps: Vec<Box<[u8]>> = Vec::new();
         let mut matters = false;
         for (kind, statement) in statements(sql).take(STATEMENTS_MAX) {
-            text.hidden.add(Hidden::of(kind, statement, functions));
+            let hidden = Hidden::of(kind, statement, functions);
+            text.keeps |= hidden.locks && !hidden.settings
+                || matches!(kind, Kind::CreateTemp | Kind::DeclareHold | Kind::Load);
+            text.hidden.add(hidden);
             matters |= shows(kind);
             steps.push(if shows(kind) { statement.into() } else { Box::default() });
         }
         if matters {
             text.steps = steps.into();
         }
-        (matters || !text.hidden.is_empty()).then_some(text)
+        (matters || text.keeps || !text.hidden.is_empty()).then_some(text)
     }
 
     /// Whether its request must be marked in the ledger.
     pub fn is_followed(&self) -> bool {
         !self.steps.is_empty()
+    }
+
+    /// Whether it leaves something on its server that cannot follow its client.
+    pub fn keeps(&self) -> bool {
+        self.keeps
     }
 
     /// What does not show when a statement is completed.

@@ -116,6 +116,16 @@ pub fn query(out: &mut Vec<u8>, sql: &str) {
     message(out, from_client::QUERY, |out| text(out, sql));
 }
 
+/// `Parse` of a statement, without types.
+pub fn parse(out: &mut Vec<u8>, name: &[u8], sql: &str) {
+    message(out, from_client::PARSE, |out| {
+        out.extend(name);
+        out.push(0);
+        text(out, sql);
+        out.extend([0, 0]);
+    });
+}
+
 /// `Close` of a prepared statement; an empty name closes the unnamed one.
 pub fn close_statement(out: &mut Vec<u8>, name: &str) {
     message(out, from_client::CLOSE, |out| {

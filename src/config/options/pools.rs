@@ -30,6 +30,25 @@ pub(super) const POOLS: &[Opt] = &[
     )
     .ours(),
     option(
+        "session_state",
+        Kind::Choice(&["pin", "refuse", "ignore"]),
+        "\"pin\"",
+        "What becomes of what cannot follow a client to another server: temporary tables that outlive \
+         their transaction, cursors `WITH HOLD`, advisory locks of the session, `LOAD`. `pin`: the \
+         client keeps its server while it has any. `refuse`: an error, 0A000. `ignore`: the next \
+         client may meet it, as in PgBouncer.",
+    )
+    .ours(),
+    option(
+        "session_functions",
+        Kind::List,
+        "[]",
+        "Names of your own functions that set something for the session, lock or make temporary tables. \
+         After a text that names one the server is asked what it has. What is called in the text \
+         itself (`set_config`, `pg_advisory_lock`) is known.",
+    )
+    .ours(),
+    option(
         "default_pool_size",
         POOL,
         "20",
