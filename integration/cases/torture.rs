@@ -111,6 +111,19 @@ fn a_time_zone_set_by_one_client_stays_its_own() {
 }
 
 #[test]
+fn a_search_path_set_by_one_client_stays_its_own() {
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(1)).await;
+        let (mut a, mut b) = (rig.client().await, rig.client().await);
+        let before = b.value("show search_path").await;
+        assert_eq!(a.query("set search_path = foo").await, ["C(SET)", "Z(I)"]);
+        assert_eq!(b.value("show search_path").await, before);
+        assert_eq!(a.value("show search_path").await, "foo");
+        assert_eq!(b.value("show search_path").await, before);
+    });
+}
+
+#[test]
 fn a_notification_reaches_an_idle_listener_in_session_mode() {
     run(async {
         let rig = Rig::start(Settings::new().pool_mode("session")).await;
