@@ -22,7 +22,7 @@ use self::log::Levels;
 use self::pid_file::{PidFile, PidFileError};
 use self::succession::Succession;
 use self::successor::Successor;
-use self::takeover::{Predecessor, TakeoverError};
+use self::takeover::{Fate, Predecessor, TakeoverError};
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
 use crate::base::ids::WorkerId;
@@ -146,6 +146,8 @@ struct Proxy {
     serving_http: Option<JoinHandle<()>>,
     succession: Succession,
     seats: Arc<[Seat]>,
+    /// What becomes of the process before.
+    fate: Option<Fate>,
 }
 
 impl Proxy {
@@ -190,6 +192,7 @@ impl Proxy {
         let seats = open(&shared, &config, listeners, &accepting)?;
         let mut proxy = Self {
             seats: Arc::clone(&seats),
+            fate: before.as_ref().map(|before| before.fate.clone()),
             metrics: Metrics::new(&frontend.registry, &frontend.roster),
             // Behind everything that can fail: its file is that of the process before.
             succession: Succession::open(&config),
@@ -239,8 +242,13 @@ impl Proxy {
         let ticking = tick(Rc::clone(&self.main), Arc::clone(&self.shared), metrics);
         let ticking = tokio::task::spawn_local(ticking);
         let shared = Arc::clone(&self.shared);
+        let fate = self.fate.take();
         loop {
             tokio::select! {
+                () = goes_on(fate.as_ref()) => {
+                    self.stand_down().await;
+                    break;
+                }
                 how = shared.shutdown.asked(None) => {
                     self.stop(how).await;
                     break;
@@ -279,9 +287,26 @@ impl Proxy {
         // First whoever sends clients here is to stop.
         self.metrics.stop();
         systemd::stopping();
+        self.shared.frontend.roster.end_before(how == How::Now);
+        self.see_out(how).await;
+    }
+
+    /// The process before has given this one up, and serves. Everything is its, but for those who were taken:
+    /// they are seen out when they hold no server, and come back to it.
+    async fn stand_down(&mut self) {
+        tracing::error!("the process before goes on: this one ends");
+        self.accepting.send_replace(Accepting::Over);
+        if let Some(serving) = self.serving_http.take() {
+            serving.abort();
+        }
+        self.files.give_up();
+        self.succession.give_up();
+        self.see_out(How::WaitForServers).await;
+    }
+
+    async fn see_out(&self, how: How) {
         let frontend = &self.shared.frontend;
         tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
-        frontend.roster.end_before(how == How::Now);
         frontend.registry.hosts().for_each(|host| host.set_draining(&self.main, true));
         let patience = Patience::of(&frontend.registry.config().process);
         let clock = || self.main.wake();
@@ -308,9 +333,9 @@ impl Proxy {
             _ = shared.shutdown.asked(None) => return Handed::Back,
             offered = handover.offer(&passage, &self.sockets) => offered,
         };
-        match offered {
-            Ok(true) => {}
-            Ok(false) => {
+        let fate = match offered {
+            Ok(Some(fate)) => fate,
+            Ok(None) => {
                 tracing::warn!("the other process did not take over");
                 return Handed::Back;
             }
@@ -318,19 +343,29 @@ impl Proxy {
                 tracing::warn!("the other process did not take over: {error}");
                 return Handed::Back;
             }
-        }
+        };
         // The files are the other one's from here on: it has sockets of the same names.
         self.files.give_up();
         self.succession.give_up();
         if let Some(serving) = self.serving_http.take() {
             serving.abort();
         }
-        let handed = handover.hand_over(passage).await;
+        let handed = handover.hand_over(passage, fate).await;
         if handed == Handed::Back {
             self.succession = Succession::open(&shared.frontend.registry.config());
             self.serve_http();
+            // The other one may have said that it is.
+            systemd::ready();
         }
         handed
+    }
+}
+
+/// Waits until the process before goes on after all: for ever, if there is none.
+async fn goes_on(before: Option<&Fate>) {
+    match before {
+        Some(fate) => fate.until_it_goes_on().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -21,8 +21,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 
 /// How long either side waits for an answer that takes no work.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -45,6 +48,7 @@ pub enum TakeoverError {
 pub(super) struct Predecessor {
     passage: Rc<Passage>,
     pub(super) offer: Offer,
+    pub(super) fate: Fate,
 }
 
 impl Predecessor {
@@ -72,11 +76,13 @@ impl Predecessor {
         let answer = within(Some(ANSWER_MAX), passage.receive::<ToNew>()).await;
         let answer = answer.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
         match answer.map_err(failed)? {
-            Some(Passed { head: ToNew::Offer(offer), files, .. }) => {
+            Some(Passed { head: ToNew::Offer(offer), mut files, .. }) => {
                 let passage = Rc::new(passage);
+                let pipe = files.pop().ok_or(io::ErrorKind::InvalidData).map_err(io::Error::from);
+                let fate = Fate::told_by(pipe.map_err(failed)?).map_err(failed)?;
                 let mut inherited = Inherited::new(files);
                 inherited.is_activated = offer.is_activated;
-                Ok(Some((Self { passage, offer }, inherited)))
+                Ok(Some((Self { passage, offer, fate }, inherited)))
             }
             Some(Passed { head: ToNew::Refused { why }, .. }) => Err(TakeoverError::Refused(why)),
             _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
@@ -85,20 +91,16 @@ impl Predecessor {
 
     /// Says that the clients may come, and takes them in until the last one has.
     pub(super) async fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
-        let (sender, mut to_say) = unbounded_channel();
+        let (sender, to_say) = unbounded_channel();
         let roster = &shared.frontend.roster;
         roster.ask_before(Some(sender));
         let registry = &shared.frontend.registry;
         registry.hosts().for_each(|host| host.heirlooms.open());
-        let passage = Rc::clone(&self.passage);
-        let asking = tokio::task::spawn_local(async move {
-            let mut sent = passage.send(&ToOld::Ready, &[], &[]).await;
-            while let (Ok(()), Some(message)) = (&sent, to_say.recv().await) {
-                sent = passage.send(&message, &[], &[]).await;
-            }
-        });
+        let (arrivals, arrived) = unbounded_channel();
+        let reception =
+            Reception { passage: Rc::clone(&self.passage), fate: self.fate.clone(), seats };
+        let settling = tokio::task::spawn_local(reception.settle(arrived, to_say));
         let mut known = HashSet::new();
-        let mut moved = 0_usize;
         loop {
             match self.passage.receive::<ToNew>().await {
                 Ok(Some(Passed { head: ToNew::Client(client), body, files })) => {
@@ -106,10 +108,12 @@ impl Predecessor {
                     let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else {
                         // The kernel drops what there are no descriptors for.
                         tracing::warn!(client = client.id, "a client came without its socket");
+                        drop(arrivals.send(None));
                         continue;
                     };
                     let parcel = Parcel { moved: client, sent: body, socket };
-                    moved += usize::from(settle_in(&seats, parcel, settings));
+                    // Its receiver ends when this is dropped.
+                    drop(arrivals.send(Some((parcel, settings))));
                 }
                 Ok(Some(Passed { head: ToNew::Server(bequest), files, .. })) => {
                     let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else { continue };
@@ -123,8 +127,9 @@ impl Predecessor {
                 }
             }
         }
+        drop(arrivals);
+        let moved = settling.await.unwrap_or(0);
         roster.ask_before(None);
-        asking.abort();
         let settled_by = main.wake() + SETTLE_MAX;
         loop {
             let are_left: Vec<_> = registry.hosts().map(|host| host.take_in(&main)).collect();
@@ -136,6 +141,78 @@ impl Predecessor {
         registry.hosts().for_each(|host| host.heirlooms.close());
         registry.halts.look_again();
         tracing::info!(clients = moved, "took over");
+    }
+}
+
+/// Somebody who has come. `None`: what came of it was no client.
+type Arrived = Option<(Parcel, Arc<Settings>)>;
+
+/// Whoever receives those who come, and says so.
+struct Reception {
+    passage: Rc<Passage>,
+    fate: Fate,
+    seats: Arc<[Seat]>,
+}
+
+impl Reception {
+    /// Answers with how many have come when nobody comes any more. All that is said is said here: one
+    /// message at a time.
+    async fn settle(
+        self,
+        mut arrived: UnboundedReceiver<Arrived>,
+        mut to_say: UnboundedReceiver<ToOld>,
+    ) -> usize {
+        let mut moved = 0;
+        // What cannot be said is for a process that has gone, and shows when that is looked for.
+        drop(self.passage.send(&ToOld::Ready, &[], &[]).await);
+        loop {
+            tokio::select! {
+                biased;
+                arrival = arrived.recv() => {
+                    let Some(arrival) = arrival else { return moved };
+                    // Said before it is served, or it might be served in two places.
+                    let is_said = self.passage.send(&ToOld::Taken, &[], &[]).await.is_ok();
+                    if (is_said || !self.fate.goes_on().await)
+                        && let Some((parcel, settings)) = arrival
+                    {
+                        moved += usize::from(settle_in(&self.seats, parcel, settings));
+                    }
+                }
+                Some(message) = to_say.recv() => {
+                    drop(self.passage.send(&message, &[], &[]).await);
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of the process before: whether it goes on after all, or is gone.
+#[derive(Clone)]
+pub(super) struct Fate(watch::Receiver<Option<bool>>);
+
+impl Fate {
+    fn told_by(pipe: OwnedFd) -> io::Result<Self> {
+        let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
+        let (sender, told) = watch::channel(None);
+        tokio::task::spawn_local(async move {
+            let goes_on = matches!(pipe.read(&mut [0]).await, Ok(1));
+            sender.send_replace(Some(goes_on));
+        });
+        Ok(Self(told))
+    }
+
+    /// Waits until it is known.
+    async fn goes_on(&self) -> bool {
+        let mut told = self.0.clone();
+        let told = told.wait_for(Option::is_some).await;
+        told.is_ok_and(|goes_on| *goes_on == Some(true))
+    }
+
+    /// Waits until it goes on: for ever, if it is gone.
+    pub(super) async fn until_it_goes_on(&self) {
+        if !self.goes_on().await {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

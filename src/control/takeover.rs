@@ -6,6 +6,7 @@
 //!    |  --------- Offer, listeners ------>  |  it builds everything; it may still fail
 //!    |  <-------- Ready ------------------  |  it accepts; from here on there is no way back
 //!    |  --------- Client, its socket ---->  |  each at its transaction boundary
+//!    |  <-------- Taken -----------------  |  before it is served there
 //!    |  <-------- Cancel -----------------  |  for somebody who has not moved yet
 //!    |  <-------- End -------------------  |  it was told to end itself, with somebody left in the old one
 //!    |  --------- Done ------------------>  |  nobody is left
@@ -13,6 +14,13 @@
 //!
 //! Until `Ready` the old one serves as if nothing had happened, and a new one that fails changes
 //! nothing. Who cannot move (a client that keeps its server) stays with the old process until it leaves.
+//!
+//! A client is the old one's until it is taken, and then the new one's: it is served once, whatever
+//! becomes of either. The old one gives up if the new one ends, or does not take what it is sent. Then it
+//! first shuts its side to what comes, so that nothing is taken any more without its knowledge; reads what
+//! came before; and writes a byte to a pipe whose other end came with the offer. A new one that cannot say
+//! that it has taken somebody looks there: a byte means that the old one goes on, with this client as well;
+//! the end of the pipe that it is gone, and that nobody else has the client.
 
 use crate::base::ids::ClientId;
 use crate::net::stream::Peer;
@@ -24,7 +32,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 1;
+pub const FORM: u32 = 2;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -38,6 +46,8 @@ pub enum ToOld {
         pid: u32,
     },
     Ready,
+    /// The client that came first of those not told of so far is here, and will be served.
+    Taken,
     Cancel(CancelRequest),
     /// The new one ends, as it was told: whoever is left is to be seen out, at once or when they can.
     End {
@@ -59,7 +69,7 @@ pub enum ToNew {
     Refused {
         why: String,
     },
-    /// The sockets that listen are with it.
+    /// The sockets that listen are with it; the last file is the pipe that tells whether it goes on.
     Offer(Offer),
     /// The socket is with it; the body is what the client has sent.
     Client(Moved),
