@@ -20,7 +20,7 @@ use crate::harness::time::{eventually, run, throughout};
 use crate::harness::wire::{Client, Wire};
 
 /// Where the next process asks.
-fn takeover_socket(rig: &Rig) -> PathBuf {
+pub(super) fn takeover_socket(rig: &Rig) -> PathBuf {
     let (Address::Unix(path), Address::Tcp(own)) = (&rig.proxy.unix, rig.address()) else {
         panic!("it listens on both")
     };

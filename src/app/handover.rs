@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
-/// How long the new process may take from the offer until it accepts.
+/// How long the new process may take from the offer until it could accept.
 const READY_MAX: Duration = Duration::from_mins(1);
 
 /// How long the new process may take to read what it is sent, and to take a client. It has nothing else
@@ -92,6 +92,9 @@ impl Handover<'_> {
         roster.move_all(removal);
         self.set_draining(true);
         let mut others = Others::new(passage, fate, parcels);
+        if send(&others.passage, &ToNew::Go, &[], &[]).await.is_err() {
+            return self.take_back(others).await;
+        }
         let moves_until = main.wake() + registry.config().process.takeover_timeout;
         let mut look = tokio::time::interval(TICK / 10);
         while self.is_anybody_left() || others.are_on_their_way() {

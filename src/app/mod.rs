@@ -134,6 +134,7 @@ struct Proxy {
     http: Option<std::net::TcpListener>,
     serving_http: Option<JoinHandle<()>>,
     succession: Succession,
+    pid_file: Option<PidFile>,
     seats: Arc<[Seat]>,
     /// What becomes of the process before.
     fate: Option<Fate>,
@@ -176,15 +177,17 @@ impl Proxy {
         let changed = Arc::new(Notify::new());
         let (shared, orders) = share(&main, &frontend, source, &changed);
         signals::obey(&main, &shared, orders, successor).map_err(AppError::Runtime)?;
-        let accepting = watch::Sender::new(Accepting::Yes);
-        let (files, _pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
+        let accepting = watch::Sender::new(Accepting::Paused);
+        let (mut files, pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
         let seats = open(&shared, &config, listeners, &accepting)?;
+        begin(before.as_ref(), &mut files, pid_file.as_ref()).await?;
         let mut proxy = Self {
             seats: Arc::clone(&seats),
             fate: before.as_ref().map(|before| before.fate.clone()),
             metrics: Metrics::new(&frontend.registry, &frontend.roster),
             // Behind everything that can fail: its file is that of the process before.
             succession: Succession::open(&config),
+            pid_file,
             serving_http: None,
             main,
             shared,
@@ -199,12 +202,9 @@ impl Proxy {
         };
         proxy.serve_http();
         if let Some(before) = before {
-            tokio::task::spawn_local(before.take_over(
-                Rc::clone(&proxy.main),
-                Arc::clone(&proxy.shared),
-                seats,
-            ));
+            before.take_over(Rc::clone(&proxy.main), Arc::clone(&proxy.shared), seats);
         }
+        proxy.accepting.send_replace(Accepting::Yes);
         systemd::ready();
         proxy.work().await;
         Ok(())
@@ -343,6 +343,9 @@ impl Proxy {
         if handed == Handed::Back {
             self.succession = Succession::open(&shared.frontend.registry.config());
             self.serve_http();
+            if let Some(Err(error)) = self.pid_file.as_ref().map(PidFile::put_back) {
+                tracing::warn!("{error}");
+            }
             // The other one may have said that it is.
             systemd::ready();
         }
@@ -367,12 +370,33 @@ fn claim(
 ) -> Result<(SocketFiles, Option<PidFile>), PidFileError> {
     let mut files = SocketFiles::of(listeners);
     let path = config.process.pid_file.as_deref();
-    let pid_file = path.map(|path| PidFile::write(path, takes_over)).transpose();
+    let pid_file = path.map(|path| PidFile::prepare(path, takes_over)).transpose();
     if pid_file.is_err() && is_there_another {
         // It goes on, with the sockets that are at these paths.
         files.give_up();
     }
     Ok((files, pid_file?))
+}
+
+/// Waits until the process before lets this one go on, and makes what was claimed its own.
+async fn begin(
+    before: Option<&Predecessor>,
+    files: &mut SocketFiles,
+    pid_file: Option<&PidFile>,
+) -> Result<(), AppError> {
+    if let Some(before) = before
+        && let Err(error) = before.begin().await
+    {
+        // It goes on, with the sockets that are at these paths.
+        files.give_up();
+        return Err(error.into());
+    }
+    match pid_file.map_or(Ok(()), PidFile::put) {
+        // There is no way back.
+        Err(error) if before.is_some() => tracing::warn!("{error}"),
+        put => put?,
+    }
+    Ok(())
 }
 
 /// What all workers serve connections with; and how to change what holds, which is begun here.

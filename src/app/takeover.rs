@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 /// How long either side waits for an answer that takes no work.
@@ -42,6 +42,8 @@ pub enum TakeoverError {
     Refused(String),
     #[error("cannot take over: `takeover_socket` is turned off")]
     Off,
+    #[error("the process that runs goes on: it did not wait until this one was ready")]
+    Late,
 }
 
 /// The process that runs, seen by the one that takes over.
@@ -89,17 +91,37 @@ impl Predecessor {
         }
     }
 
-    /// Says that the clients may come, and takes them in until the last one has.
-    pub(super) async fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
+    /// Says that this process could accept, and waits until it is to.
+    pub(super) async fn begin(&self) -> Result<(), TakeoverError> {
+        let asked = async {
+            self.passage.send(&ToOld::Ready, &[], &[]).await?;
+            self.passage.receive::<ToNew>().await
+        };
+        match within(Some(ANSWER_MAX), asked).await {
+            Ok(Ok(Some(Passed { head: ToNew::Go, .. }))) => Ok(()),
+            _ => Err(TakeoverError::Late),
+        }
+    }
+
+    /// Takes the clients in until the last one has come. It is known when this returns that they come.
+    pub(super) fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
         let (sender, to_say) = unbounded_channel();
-        let roster = &shared.frontend.roster;
-        roster.ask_before(Some(sender));
-        let registry = &shared.frontend.registry;
-        registry.hosts().for_each(|host| host.heirlooms.open());
+        shared.frontend.roster.ask_before(Some(sender));
+        shared.frontend.registry.hosts().for_each(|host| host.heirlooms.open());
         let (arrivals, arrived) = unbounded_channel();
         let reception =
             Reception { passage: Rc::clone(&self.passage), fate: self.fate.clone(), seats };
         let settling = tokio::task::spawn_local(reception.settle(arrived, to_say));
+        tokio::task::spawn_local(async move {
+            self.receive(&main, &shared, arrivals).await;
+            let moved = settling.await.unwrap_or(0);
+            finish(&main, &shared).await;
+            tracing::info!(clients = moved, "took over");
+        });
+    }
+
+    /// Receives until nothing more can come.
+    async fn receive(self, main: &Rc<Worker>, shared: &Shared, arrivals: UnboundedSender<Arrived>) {
         let mut known = HashSet::new();
         loop {
             match self.passage.receive::<ToNew>().await {
@@ -117,7 +139,7 @@ impl Predecessor {
                 }
                 Ok(Some(Passed { head: ToNew::Server(bequest), files, .. })) => {
                     let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else { continue };
-                    inherit(&main, registry, bequest, socket);
+                    inherit(main, &shared.frontend.registry, bequest, socket);
                 }
                 Ok(Some(Passed { head: ToNew::Done, .. })) => break,
                 Ok(Some(_)) => {}
@@ -127,21 +149,23 @@ impl Predecessor {
                 }
             }
         }
-        drop(arrivals);
-        let moved = settling.await.unwrap_or(0);
-        roster.ask_before(None);
-        let settled_by = main.wake() + SETTLE_MAX;
-        loop {
-            let are_left: Vec<_> = registry.hosts().map(|host| host.take_in(&main)).collect();
-            if !are_left.contains(&true) || main.wake() >= settled_by {
-                break;
-            }
-            tokio::time::sleep(TICK / 10).await;
-        }
-        registry.hosts().for_each(|host| host.heirlooms.close());
-        registry.halts.look_again();
-        tracing::info!(clients = moved, "took over");
     }
+}
+
+/// Nobody is left in the process before, and nothing more comes from there.
+async fn finish(main: &Rc<Worker>, shared: &Shared) {
+    let registry = &shared.frontend.registry;
+    shared.frontend.roster.ask_before(None);
+    let settled_by = main.wake() + SETTLE_MAX;
+    loop {
+        let are_left: Vec<_> = registry.hosts().map(|host| host.take_in(main)).collect();
+        if !are_left.contains(&true) || main.wake() >= settled_by {
+            break;
+        }
+        tokio::time::sleep(TICK / 10).await;
+    }
+    registry.hosts().for_each(|host| host.heirlooms.close());
+    registry.halts.look_again();
 }
 
 /// Somebody who has come. `None`: what came of it was no client.
@@ -163,8 +187,6 @@ impl Reception {
         mut to_say: UnboundedReceiver<ToOld>,
     ) -> usize {
         let mut moved = 0;
-        // What cannot be said is for a process that has gone, and shows when that is looked for.
-        drop(self.passage.send(&ToOld::Ready, &[], &[]).await);
         loop {
             tokio::select! {
                 biased;
@@ -179,6 +201,7 @@ impl Reception {
                     }
                 }
                 Some(message) = to_say.recv() => {
+                    // Fails when that process has gone, which shows elsewhere.
                     drop(self.passage.send(&message, &[], &[]).await);
                 }
             }

@@ -4,7 +4,8 @@
 //!   old                                    new
 //!    |  <-------- Hello ------------------  |  it has checked its configuration
 //!    |  --------- Offer, listeners ------>  |  it builds everything; it may still fail
-//!    |  <-------- Ready ------------------  |  it accepts; from here on there is no way back
+//!    |  <-------- Ready ------------------  |  it could accept
+//!    |  --------- Go -------------------->  |  it does, and the old one does not any more
 //!    |  --------- Client, its socket ---->  |  each at its transaction boundary
 //!    |  <-------- Taken -----------------  |  before it is served there
 //!    |  <-------- Cancel -----------------  |  for somebody who has not moved yet
@@ -12,8 +13,9 @@
 //!    |  --------- Done ------------------>  |  nobody is left
 //! ```
 //!
-//! Until `Ready` the old one serves as if nothing had happened, and a new one that fails changes
-//! nothing. Who cannot move (a client that keeps its server) stays with the old process until it leaves.
+//! Until `Go` the old one serves as if nothing had happened, and a new one that fails, or is ready too late,
+//! changes nothing: neither accepts while the other does, and files that are found by name are the old
+//! one's. Who cannot move (a client that keeps its server) stays with the old process until it leaves.
 //!
 //! A client is the old one's until it is taken, and then the new one's: it is served once, whatever
 //! becomes of either. The old one gives up if the new one ends, or does not take what it is sent. Then it
@@ -71,6 +73,8 @@ pub enum ToNew {
     },
     /// The sockets that listen are with it; the last file is the pipe that tells whether it goes on.
     Offer(Offer),
+    /// It is to accept now, and what is found by name is its own.
+    Go,
     /// The socket is with it; the body is what the client has sent.
     Client(Moved),
     /// A server that nobody uses in the old process any more, and its socket.
