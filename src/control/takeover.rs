@@ -169,3 +169,78 @@ pub fn settings_of(listed: &[(String, String)]) -> Settings {
     }
     settings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Bequest, CancelRequest, FORM, Moved, Offer, ToNew, ToOld};
+    use std::time::Duration;
+
+    /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
+    /// the other one would misunderstand.
+    const SAID: (u32, &str) = (
+        2,
+        r#"{"Hello":{"form":1,"version":"v","pid":2}}
+"Ready"
+"Taken"
+{"Cancel":{"pid":3,"secret":[4]}}
+{"End":{"at_once":true}}
+{"Refused":{"why":"w"}}
+{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"halts":{"is_paused":false,"paused":[],"disabled":[]}}}
+"Go"
+{"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5}}
+{"Server":{"host":"h","lineage":"l","is_unix":true,"pid":1,"secret":[2],"applied":[],"params":[],"age":{"secs":3,"nanos":0}}}
+"Done"
+"#,
+    );
+
+    #[test]
+    fn whoever_changes_a_message_raises_the_form() {
+        let hello = ToOld::Hello { form: 1, version: "v".to_owned(), pid: 2 };
+        let cancel = ToOld::Cancel(CancelRequest { pid: 3, secret: vec![4] });
+        let to_old = [hello, ToOld::Ready, ToOld::Taken, cancel, ToOld::End { at_once: true }];
+        let moved = Moved {
+            id: 1,
+            secret: vec![2],
+            database: "d".to_owned(),
+            user: "u".to_owned(),
+            class: "c".to_owned(),
+            address: Some(([127, 0, 0, 1], 3).into()),
+            settings: vec![("n".to_owned(), "v".to_owned())],
+            age: Duration::from_secs(4),
+            is_skipping: true,
+            to_swallow: 5,
+        };
+        let bequest = Bequest {
+            host: "h".to_owned(),
+            lineage: "l".to_owned(),
+            is_unix: true,
+            pid: 1,
+            secret: vec![2],
+            applied: vec![],
+            params: vec![],
+            age: Duration::from_secs(3),
+        };
+        let client_keys = vec![("u".to_owned(), [1; 32])];
+        let offer = Offer { client_keys, ..Offer::default() };
+        let to_new = [
+            ToNew::Refused { why: "w".to_owned() },
+            ToNew::Offer(offer),
+            ToNew::Go,
+            ToNew::Client(moved),
+            ToNew::Server(bequest),
+            ToNew::Done,
+        ];
+        let mut said = String::new();
+        for message in to_old.iter().map(serde_json::to_string) {
+            said.push_str(&message.unwrap());
+            said.push('\n');
+        }
+        for message in to_new.iter().map(serde_json::to_string) {
+            said.push_str(&message.unwrap());
+            said.push('\n');
+        }
+        // Thirty-two times the same.
+        let said = said.replace(&["0"; 32].join(","), "0...").replace(&["1"; 32].join(","), "1...");
+        assert_eq!((FORM, said.as_str()), SAID);
+    }
+}
