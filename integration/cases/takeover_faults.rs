@@ -334,6 +334,32 @@ fn a_pause_waits_for_the_process_before() {
     });
 }
 
+/// Whoever orders `RECONNECT` means the servers of both processes.
+#[test]
+fn servers_that_come_after_a_reconnect_are_not_used() {
+    run(async {
+        let mut rig = Rig::start(with_console(Settings::new())).await;
+        let mut kept = rig.client().await;
+        kept.query("begin").await;
+        let before = kept.value("select pg_backend_pid()").await;
+        let old = rig.proxy.replace();
+        runs(&rig).await;
+        let mut console = eventually("newcomers are in the next one", async || {
+            let mut console = Console::open(&rig).await;
+            let clients = console.rows("SHOW CLIENTS").await;
+            clients.iter().all(|client| client["database"] != "app").then_some(console)
+        })
+        .await;
+        console.order("RECONNECT").await;
+        console.begin("WAIT_CLOSE").await;
+        assert_eq!(kept.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        console.answered().await;
+        assert_eq!(rig.postgres.servers(&format!("pid = {before}")).await, 0);
+        end_of(old).await;
+        assert_ne!(kept.value("select pg_backend_pid()").await, before);
+    });
+}
+
 /// What a configuration does to new servers, it does to all of them.
 #[test]
 fn servers_that_another_connect_query_made_are_not_used() {

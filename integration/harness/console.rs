@@ -37,6 +37,11 @@ impl Console {
         self.0.send(Batch::new().query(command)).await;
     }
 
+    /// Waits for the answer to such a command.
+    pub(crate) async fn answered(&mut self) {
+        self.0.answer().await;
+    }
+
     /// Gives a command that must work. Answers with the notices.
     pub(crate) async fn order(&mut self, command: &str) -> Vec<String> {
         let frames = self.0.ask_frames(Batch::new().query(command)).await;

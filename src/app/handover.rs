@@ -181,6 +181,7 @@ impl Handover<'_> {
                 let bequest = Bequest {
                     host: host.name.clone(),
                     lineage: pool.setup().lineage(),
+                    database: pool.database.clone(),
                     is_unix: matches!(server.stream(), Stream::Unix(_)),
                     pid: server.key.pid,
                     secret: server.key.secret.to_vec(),

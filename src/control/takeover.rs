@@ -125,6 +125,7 @@ pub struct Bequest {
     pub host: String,
     /// See [`crate::pool::Setup::lineage`].
     pub lineage: String,
+    pub database: String,
     pub is_unix: bool,
     pub pid: u32,
     pub secret: Vec<u8>,
@@ -188,7 +189,7 @@ mod tests {
 {"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"halts":{"is_paused":false,"paused":[],"disabled":[]}}}
 "Go"
 {"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5}}
-{"Server":{"host":"h","lineage":"l","is_unix":true,"pid":1,"secret":[2],"applied":[],"params":[],"age":{"secs":3,"nanos":0}}}
+{"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"params":[],"age":{"secs":3,"nanos":0}}}
 "Done"
 "#,
     );
@@ -213,6 +214,7 @@ mod tests {
         let bequest = Bequest {
             host: "h".to_owned(),
             lineage: "l".to_owned(),
+            database: "d".to_owned(),
             is_unix: true,
             pid: 1,
             secret: vec![2],
