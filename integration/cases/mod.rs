@@ -37,6 +37,7 @@ pub(crate) mod status;
 mod suspending;
 mod takeover;
 mod takeover_faults;
+mod takeover_start;
 mod top;
 mod torture;
 mod under_pressure;

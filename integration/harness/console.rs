@@ -32,6 +32,16 @@ impl Console {
         Some(columns.into_iter().zip(found).collect())
     }
 
+    /// Gives a command, and does not wait for its answer.
+    pub(crate) async fn begin(&mut self, command: &str) {
+        self.0.send(Batch::new().query(command)).await;
+    }
+
+    /// Waits for the answer to such a command.
+    pub(crate) async fn answered(&mut self) {
+        self.0.answer().await;
+    }
+
     /// Gives a command that must work. Answers with the notices.
     pub(crate) async fn order(&mut self, command: &str) -> Vec<String> {
         let frames = self.0.ask_frames(Batch::new().query(command)).await;

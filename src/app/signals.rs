@@ -52,6 +52,7 @@ pub(super) fn obey(
                 _ = pause.recv() => {
                     main.wake();
                     let is_news = registry.pause(&main, None);
+                    shared.frontend.roster.wake_leaving();
                     tracing::info!(is_news, "SIGUSR1 received: paused");
                     continue;
                 }

@@ -465,6 +465,13 @@ impl Roster {
         });
     }
 
+    /// Has those who were told to leave look again: what they wait for may not come any more.
+    pub fn wake_leaving(&self) {
+        for client in self.clients().iter().filter(|client| client.is_leaving()) {
+            client.wake();
+        }
+    }
+
     /// Takes back [`Order::Halt`] and [`Order::Move`].
     pub fn resume_all(&self) {
         self.expect(None);

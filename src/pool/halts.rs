@@ -133,6 +133,7 @@ impl Registry {
 
     /// Has every server of a database replaced, as soon as nobody has it; with `None` of all of them.
     pub fn reconnect(&self, worker: &Rc<Worker>, database: Option<&str>) {
+        self.hosts().for_each(|host| host.heirlooms.retire(worker.now(), database));
         for pool in self.pools_of(database) {
             pool.host.scheduler.with(|scheduler| scheduler.retire(worker.now(), pool.id));
             pool.obey(worker);
@@ -183,7 +184,11 @@ impl Registry {
         let is_new = |pool: &Arc<Pool>| {
             pool.host.scheduler.with(|scheduler| scheduler.retired(pool.id)) == 0
         };
-        self.until(|| self.pools_of(database).iter().all(is_new).then_some(())).await;
+        self.until(|| {
+            let are_before = self.hosts().any(|host| host.heirlooms.are_retired(database));
+            (!are_before && self.pools_of(database).iter().all(is_new)).then_some(())
+        })
+        .await;
     }
 
     /// Looks now, and whenever something has changed.

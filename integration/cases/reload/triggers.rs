@@ -2,7 +2,9 @@
 
 use rustix::process::Signal;
 
+use crate::cases::http::metric;
 use crate::harness::console::{Console, with_console};
+use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run};
@@ -119,5 +121,31 @@ fn what_is_set_holds_until_the_file_is_read_again() {
         }
         console.order("RELOAD").await;
         assert_eq!(console.setting("reserve_pool_size").await, pair("0", "default"));
+    });
+}
+
+/// An alert asks for these numbers.
+#[test]
+fn metrics_tell_of_a_reload_that_failed_until_one_succeeds() {
+    run(async {
+        let http = Port::take();
+        let address = format!("127.0.0.1:{}", http.number);
+        let settings = with_console(Settings::new()).set("http_addr", address.as_str());
+        let rig = Rig::start(settings.clone()).await;
+        let mut console = Console::open(&rig).await;
+        let is_successful = async || metric(&http, "pgweir_config_last_reload_successful").await;
+        let succeeded_at =
+            async || metric(&http, "pgweir_config_last_reload_success_timestamp_seconds").await;
+        let (started_at, right) = (succeeded_at().await, rig.proxy.written());
+        assert_eq!(is_successful().await.to_bits(), 1_f64.to_bits());
+        assert!(started_at > 0.0);
+        rig.proxy.rewrite("[proxy]\nhalf = ");
+        console.error("RELOAD").await;
+        assert_eq!(is_successful().await.to_bits(), 0_f64.to_bits());
+        assert_eq!(succeeded_at().await.to_bits(), started_at.to_bits(), "it is not as of now");
+        rig.proxy.rewrite(&right);
+        console.order("RELOAD").await;
+        assert_eq!(is_successful().await.to_bits(), 1_f64.to_bits());
+        assert!(succeeded_at().await >= started_at);
     });
 }
