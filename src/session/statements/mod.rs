@@ -1,0 +1,266 @@
+//! Prepared statements that follow their client from server to server.
+//!
+//! A client's names lead to [statements](Statement) that all clients share; a server has statements
+//! under names of the proxy's own ([`Prepared`]). What a client refers to is prepared on the server that
+//! it happens to have, in the same write, if it is not there.
+//!
+//! ```text
+//!   client              proxy                                       server
+//!   Parse a  ─────────▶ a is statement 5, under way as 1 ─────────▶ Parse pgweir_1
+//!            ◀───────── statement 5 is there as 1 ◀──────────────── ParseComplete
+//!   Bind a   ─────────▶ a is statement 5, is there as 1 ──────────▶ Bind pgweir_1
+//!   ...                                                  another server
+//!   Bind a   ─────────▶ a is statement 5, not there: as 1 ────────▶ Parse pgweir_1, Bind pgweir_1
+//! ```
+//!
+//! # Invariants
+//!
+//! - What a server has is entered on its `ParseComplete`, never when the `Parse` is sent.
+//! - A client's name has, as far as requests are under way, the value that Postgres will find when it
+//!   gets there. Requests under way may yet be skipped; then so is everything up to the `Sync`. So
+//!   whoever depends on one in another batch waits until it is answered.
+//! - Where the client must get an error, Postgres fails: at that place of the pipeline.
+//! - A client's names never reach a server that others will use, but in messages that fail there.
+
+mod interner;
+mod names;
+mod prepared;
+mod sent;
+mod settled;
+#[cfg(test)]
+mod tests;
+mod unnamed;
+
+pub use self::interner::{Interner, Statement};
+pub use self::names::{ESCAPE, ServerName, looks_like_ours, mentioned, unescape};
+pub use self::prepared::Prepared;
+pub use self::settled::Failure;
+use self::prepared::Serial;
+use self::unnamed::Unnamed;
+use crate::session::settings::Settings;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The longest `Parse` that is remembered. A longer one keeps its server.
+pub const PARSE_MAX: usize = 48 << 10;
+
+/// What holds for all requests of a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Now<'a> {
+    pub at: Instant,
+    pub settings: &'a Settings,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Statements on one server (`max_prepared_statements`). 0: statements keep their server.
+    pub of_server: u32,
+    /// Names of one client (`max_client_prepared_statements`).
+    pub of_client: u32,
+}
+
+/// A request that names a statement.
+#[derive(Clone, Copy, Debug)]
+pub enum Message<'a> {
+    Bind(&'a [u8]),
+    Close(&'a [u8]),
+    Describe(&'a [u8]),
+    /// A name, and what is behind it: `None` if that is too long to be looked at.
+    Parse(&'a [u8], Option<&'a [u8]>),
+}
+
+/// How a request goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// A `Close` goes in its place, whose answer is told as that to a `Parse`.
+    Acknowledge,
+    /// As it is, but for a name that [looks like ours](looks_like_ours).
+    AsIs,
+    /// A `Parse` goes in its place that Postgres refuses.
+    Refuse,
+    /// With this name instead.
+    Under(Serial),
+    /// Not before more is answered.
+    Wait,
+}
+
+/// What goes before a request.
+#[derive(Clone, Debug)]
+pub enum Slip {
+    Close(Serial),
+    CloseUnnamed,
+    /// An empty statement under a client's own name.
+    Empty(Box<[u8]>),
+    /// The statement 0, whose name is taken for good.
+    Occupy,
+    Parse(Serial, Arc<Statement>),
+    ParseUnnamed,
+}
+
+/// Why a statement is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// `prepared_statement_memory`
+    Memory,
+    /// `max_client_prepared_statements`
+    TooMany,
+}
+
+/// `None`: under the client's own name, on the one server that it keeps.
+type Held = Option<Arc<Statement>>;
+
+/// A request under way that changes what a name or a server has.
+#[derive(Debug)]
+struct Pending {
+    batch: u32,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A name that is new leads to what a server has.
+    Acknowledged { name: Box<[u8]> },
+    /// A name is given up.
+    Close { name: Box<[u8]>, before: Option<Held> },
+    /// The proxy closes what it does not need.
+    Drop { serial: Serial },
+    /// A name that the client has already: this will fail.
+    Duplicate { name: Box<[u8]> },
+    /// The proxy takes a name of the client's for a statement that is to be dropped.
+    Empty,
+    /// A name that is new, on this server alone.
+    Local { name: Box<[u8]> },
+    Occupy,
+    /// A name that is new leads to what the server is told just now.
+    Parse { name: Box<[u8]>, statement: Arc<Statement>, serial: Serial },
+    /// This will fail, too.
+    Refuse(Refusal),
+    /// The proxy prepares what is missing.
+    Slip { statement: Arc<Statement>, serial: Serial },
+}
+
+/// What one client has prepared. Made when it first sends a request that names a statement.
+#[derive(Debug)]
+pub struct Statements {
+    names: HashMap<Box<[u8]>, Held>,
+    /// How many names lead to the kept server.
+    locals: usize,
+    pending: VecDeque<Pending>,
+    /// Which of the stretches between two `Sync` is being sent.
+    batch: u32,
+    /// In this batch a text was sent that may drop statements.
+    barrier: Option<u32>,
+    /// A text under way drops this name.
+    dropping: Option<Box<[u8]>>,
+    unnamed: Unnamed,
+    interner: Arc<Interner>,
+}
+
+impl Statements {
+    pub fn new(interner: &Arc<Interner>) -> Self {
+        Self {
+            names: HashMap::new(),
+            locals: 0,
+            pending: VecDeque::new(),
+            batch: 0,
+            barrier: None,
+            dropping: None,
+            unnamed: Unnamed::new(Arc::clone(interner)),
+            interner: Arc::clone(interner),
+        }
+    }
+
+    /// How many names the client has.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.unnamed.body().is_none()
+    }
+
+    /// Whether the client must keep its server for statements with a name.
+    #[inline]
+    pub fn is_local(&self) -> bool {
+        self.locals > 0
+    }
+
+    /// Whether the client must keep its server for the unnamed one.
+    #[inline]
+    pub fn is_unnamed_pinning(&self) -> bool {
+        self.unnamed.is_pinning()
+    }
+
+    /// Whether the server has something that the next client could meet, or that is not known of it.
+    pub fn leaves_traces(&self) -> bool {
+        self.locals > 0 || self.dropping.is_some() || !self.pending.is_empty()
+    }
+
+    /// The text of a statement with a name.
+    pub fn text(&self, name: &[u8]) -> Option<&[u8]> {
+        self.statement(name).map(|statement| statement.text())
+    }
+
+    /// The statement that a name leads to, as far as is known now.
+    #[inline]
+    pub fn statement(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.names.get(names::cut(name))?.as_ref()
+    }
+
+    /// The text of the unnamed one and what belongs to it, as in `Parse`.
+    pub fn unnamed_body(&self) -> Option<&[u8]> {
+        self.unnamed.body()
+    }
+
+    /// What it takes to have the same elsewhere: names with their texts, and the unnamed one. `None`: it
+    /// cannot be had elsewhere.
+    #[expect(clippy::type_complexity, reason = "two lists, for one caller")]
+    pub fn packed(&self) -> Option<(Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>)> {
+        let packed = |(name, held): (&Box<[u8]>, &Held)| {
+            held.as_ref().map(|statement| (name.to_vec(), statement.body.to_vec()))
+        };
+        let names = self.names.iter().map(packed).collect::<Option<Vec<_>>>()?;
+        Some((names, self.unnamed.body().map(<[u8]>::to_vec)))
+    }
+
+    /// What was [packed](Self::packed), unpacked. What there is no room for is not there.
+    pub fn restore(
+        &mut self,
+        names: Vec<(Vec<u8>, Vec<u8>)>,
+        unnamed: Option<&[u8]>,
+        settings: &Settings,
+    ) {
+        let digest = self.interner.digest(settings);
+        for (name, body) in names {
+            if let Ok(statement) = self.interner.intern(&body, digest) {
+                self.names.insert(name.into(), Some(statement));
+            }
+        }
+        if let Some(body) = unnamed {
+            self.unnamed.restore(body);
+        }
+    }
+
+    /// The lease ended: whatever comes next is on another server.
+    #[inline]
+    pub fn lease_ended(&mut self) {
+        if !self.pending.is_empty() {
+            self.undo(self.pending.len(), None);
+        }
+        if self.locals > 0 {
+            self.names.retain(|_, held| held.is_some());
+            self.locals = 0;
+        }
+        (self.batch, self.barrier, self.dropping) = (0, None, None);
+        self.unnamed.lease_ended();
+    }
+
+    /// A request of a transaction whose server is lost drops a name.
+    pub fn forget(&mut self, name: &[u8]) {
+        if matches!(self.names.remove(names::cut(name)), Some(None)) {
+            self.locals -= 1;
+        }
+    }
+}
