@@ -40,7 +40,8 @@ impl Client {
         if here < head.total && here < LOOK_MAX {
             return false;
         }
-        let body = &unseen[5..here];
+        let prepared = self.look_at_prepared(head);
+        let body = &self.up.unseen()[5..here];
         let is_ending = here == head.total
             && match head.tag {
                 from_client::QUERY => {
@@ -85,7 +86,11 @@ impl Client {
                 self.answer(from_server::PARSE_COMPLETE);
             }
             from_client::CLOSE => self.answer(from_server::CLOSE_COMPLETE),
-            from_client::BIND if aborted.is_ending_parsed => {
+            from_client::BIND if prepared == Some(true) => {
+                aborted.is_ending_parsed = true;
+                self.answer(from_server::BIND_COMPLETE);
+            }
+            from_client::BIND if prepared.is_none() && aborted.is_ending_parsed => {
                 self.answer(from_server::BIND_COMPLETE);
             }
             from_client::DESCRIBE if aborted.is_ending_parsed => {
@@ -105,6 +110,25 @@ impl Client {
         }
         self.swallow_front();
         true
+    }
+
+    /// The statement with a name that the message at the front is about: whether it ends the
+    /// transaction. One that is closed is forgotten.
+    fn look_at_prepared(&mut self, head: Head) -> Option<bool> {
+        let statements = self.statements.as_mut().filter(|_| !self.is_skipping)?;
+        let body = self.up.unseen().get(5..head.total)?;
+        match head.tag {
+            from_client::CLOSE => {
+                let name = split_text(body.strip_prefix(b"S")?)?.0;
+                statements.forget(name);
+                None
+            }
+            from_client::BIND => {
+                let name = split_text(split_text(body)?.1)?.0;
+                Some(ending(statements.text(name)?).is_some())
+            }
+            _ => None,
+        }
     }
 
     fn answer(&mut self, tag: u8) {

@@ -2,6 +2,7 @@
 
 use crate::session::settings::Settings;
 use crate::sql::ending::may_commit;
+use crate::sql::prepared::prepared_use;
 use crate::wire::frame::split_text;
 use dashmap::DashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -39,6 +40,8 @@ pub struct Statement {
     pub digest: u64,
     /// It may be a `COMMIT`: see [`crate::sql::ending`].
     pub may_commit: bool,
+    /// It may drop prepared statements: see [`crate::sql::prepared`].
+    pub uses_prepared: bool,
     key: u64,
     home: Arc<Interner>,
 }
@@ -109,6 +112,7 @@ impl Interner {
             body: body.into(),
             digest,
             may_commit: may_commit(body),
+            uses_prepared: prepared_use(split_text(body).map_or(body, |(text, _)| text)).is_some(),
             key,
             home: Arc::clone(self),
         });

@@ -22,6 +22,7 @@
 //! - Where the client must get an error, Postgres fails: at that place of the pipeline.
 //! - A client's names never reach a server that others will use, but in messages that fail there.
 
+mod by_sql;
 mod interner;
 mod names;
 mod prepared;
@@ -38,6 +39,7 @@ pub use self::settled::Failure;
 use self::prepared::Serial;
 use self::unnamed::Unnamed;
 use crate::session::settings::Settings;
+use crate::wire::frame::split_text;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,6 +53,8 @@ pub struct Now<'a> {
     pub at: Instant,
     pub settings: &'a Settings,
     pub limits: Limits,
+    /// Statements with a name follow the client. Else it keeps its server for those that are new.
+    pub maps: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,8 +99,11 @@ pub enum Slip {
     Empty(Box<[u8]>),
     /// The statement 0, whose name is taken for good.
     Occupy,
+    /// A statement under the client's own name.
+    Own(Box<[u8]>, Arc<Statement>),
     Parse(Serial, Arc<Statement>),
     ParseUnnamed,
+    Sync,
 }
 
 /// Why a statement is refused.
@@ -128,11 +135,13 @@ enum What {
     Drop { serial: Serial },
     /// A name that the client has already: this will fail.
     Duplicate { name: Box<[u8]> },
-    /// The proxy takes a name of the client's for a statement that is to be dropped.
-    Empty,
+    /// The proxy takes a name of the client's for a statement that is to be dropped, perhaps by a query.
+    Empty { is_query: bool },
     /// A name that is new, on this server alone.
     Local { name: Box<[u8]> },
     Occupy,
+    /// The proxy gives the server the client's, under its own name.
+    Own { name: Box<[u8]>, statement: Arc<Statement>, is_query: bool },
     /// A name that is new leads to what the server is told just now.
     Parse { name: Box<[u8]>, statement: Arc<Statement>, serial: Serial },
     /// This will fail, too.
@@ -155,6 +164,10 @@ pub struct Statements {
     /// A text under way drops this name.
     dropping: Option<Box<[u8]>>,
     unnamed: Unnamed,
+    /// The last `Bind` was of a statement that may be a `COMMIT`.
+    may_commit: bool,
+    /// The last request was for a statement that has to do with prepared ones.
+    uses_prepared: bool,
     interner: Arc<Interner>,
 }
 
@@ -168,6 +181,8 @@ impl Statements {
             barrier: None,
             dropping: None,
             unnamed: Unnamed::new(Arc::clone(interner)),
+            may_commit: false,
+            uses_prepared: false,
             interner: Arc::clone(interner),
         }
     }
@@ -207,6 +222,20 @@ impl Statements {
     #[inline]
     pub fn statement(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         self.names.get(names::cut(name))?.as_ref()
+    }
+
+    /// The text that the last `Bind` was of, if it may be a `COMMIT`.
+    #[inline]
+    pub fn text_that_may_commit(&self, name: &[u8]) -> Option<&[u8]> {
+        if !self.may_commit {
+            return None;
+        }
+        if name.is_empty() { self.unnamed_text() } else { self.text(name) }
+    }
+
+    /// The SQL of the unnamed one.
+    pub fn unnamed_text(&self) -> Option<&[u8]> {
+        Some(split_text(self.unnamed_body()?)?.0)
     }
 
     /// The text of the unnamed one and what belongs to it, as in `Parse`.

@@ -32,6 +32,10 @@ impl ServerName {
         Self { bytes, len: u8::try_from(PREFIX.len() + digits.len()).expect("at most 17") }
     }
 
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(self.as_bytes()).expect("ASCII")
+    }
+
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]

@@ -6,6 +6,7 @@ use super::prepared::Found;
 use super::unnamed::Need;
 use super::{Message, Now, Pending, Prepared, Refusal, Route, Slip, Statements, What};
 use crate::session::ledger::{Ledger, Origin, Request, Status};
+use crate::sql::ending::may_commit;
 use std::sync::Arc;
 
 /// Requests that change names, under way in another batch, at most: whoever has more waits. They are
@@ -30,6 +31,7 @@ impl Statements {
         if ledger.is_skipping() {
             return Route::AsIs;
         }
+        (self.may_commit, self.uses_prepared) = (false, false);
         let mut sending = Sending { statements: self, server, ledger, now, slips };
         match message {
             Message::Bind(name) => sending.refer(name, Request::Bind),
@@ -61,7 +63,7 @@ impl Statements {
 
     /// Whether what becomes of a name is still to be seen.
     #[inline]
-    fn is_uncertain(&mut self, name: &[u8], ledger: &Ledger) -> bool {
+    pub(super) fn is_uncertain(&mut self, name: &[u8], ledger: &Ledger) -> bool {
         if let Some(batch) = self.barrier {
             if ledger.is_empty() {
                 self.barrier = None;
@@ -89,10 +91,11 @@ impl Pending {
             What::Acknowledged { name }
             | What::Close { name, .. }
             | What::Local { name }
+            | What::Own { name, .. }
             | What::Parse { name, .. } => **name == *wanted,
             What::Drop { .. }
             | What::Duplicate { .. }
-            | What::Empty
+            | What::Empty { .. }
             | What::Occupy
             | What::Refuse(_)
             | What::Slip { .. } => false,
@@ -134,6 +137,9 @@ impl Sending<'_, '_> {
             if name.is_empty() { self.refer_to_unnamed(request) } else { self.find(cut(name)) };
         if route != Route::Wait {
             self.client(request);
+            if self.statements.uses_prepared && request == Request::Bind {
+                self.statements.barrier_sent(false);
+            }
         }
         route
     }
@@ -152,6 +158,7 @@ impl Sending<'_, '_> {
         }
         if request == Request::Bind {
             self.statements.unnamed.bind_sent();
+            self.statements.may_commit = self.statements.unnamed.body().is_some_and(may_commit);
         }
         Route::AsIs
     }
@@ -165,6 +172,8 @@ impl Sending<'_, '_> {
         let Some(Some(statement)) = self.statements.names.get(name) else {
             return Route::AsIs;
         };
+        self.statements.may_commit = statement.may_commit;
+        self.statements.uses_prepared = statement.uses_prepared;
         match self.server.find(statement.id) {
             Found::There(serial) => Route::Under(serial),
             Found::Coming { serial, batch } if batch == self.statements.batch => {
@@ -279,7 +288,7 @@ impl Sending<'_, '_> {
     }
 
     fn is_kept(&self) -> bool {
-        self.now.limits.of_server == 0 || self.statements.locals > 0
+        !self.now.maps || self.now.limits.of_server == 0 || self.statements.locals > 0
     }
 
     fn parse_new(&mut self, name: &[u8], statement: Arc<Statement>) -> Route {

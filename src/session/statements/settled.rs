@@ -12,6 +12,8 @@ pub struct Failure {
     pub origin: Origin,
     /// It is not Postgres' but ours.
     pub refusal: Option<Refusal>,
+    /// It is of what was slipped in before a simple query, which will say so itself.
+    pub is_swallowed: bool,
     /// The name that the client used, if Postgres mentions one of ours.
     pub name: Option<Box<[u8]>>,
 }
@@ -78,10 +80,13 @@ impl Statements {
                 _ => {}
             }
         })?;
-        let mut failure = Failure { origin, refusal: None, name: None };
+        let mut failure = Failure { origin, refusal: None, is_swallowed: false, name: None };
         let is_named = matches!(first, Some((Request::ParseNamed, _)));
         if is_named && let Some(Pending { what, .. }) = self.pending.front() {
             match what {
+                What::Empty { is_query } | What::Own { is_query, .. } => {
+                    failure.is_swallowed = *is_query;
+                }
                 What::Refuse(refusal) => failure.refusal = Some(*refusal),
                 What::Duplicate { name } | What::Parse { name, .. } => {
                     failure.name = Some(name.clone());
@@ -151,6 +156,10 @@ impl Statements {
                         server.give_up(statement.id, serial);
                     }
                 }
+                What::Own { name, statement, .. } => {
+                    self.names.insert(name, Some(statement));
+                    self.locals -= 1;
+                }
                 What::Drop { serial } => {
                     if let Some(server) = &mut server {
                         server.garbage.push(serial);
@@ -158,7 +167,7 @@ impl Statements {
                 }
                 What::Close { before: None, .. }
                 | What::Duplicate { .. }
-                | What::Empty
+                | What::Empty { .. }
                 | What::Occupy
                 | What::Refuse(_) => {}
             }
