@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::harness::Address;
 use crate::harness::frames::{Batch, shown};
 use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
@@ -113,10 +114,12 @@ fn a_statement_that_was_skipped_is_nobodys() {
     run(async {
         let rig = one_server().await;
         let (mut a, mut b) = (rig.client().await, rig.client().await);
-        let both = Batch::new().parse("x", "select 1 / (random() * 0)::int").bind("x", &[]).execute();
+        let both =
+            Batch::new().parse("x", "select 1 / (random() * 0)::int").bind("x", &[]).execute();
         let both = both.parse("y", "select 2").bind("y", &[]).execute().sync();
         assert_eq!(a.ask(both).await, ["1", "2", "E(ERROR 22012)", "Z(I)"]);
-        let parsed = b.ask(Batch::new().parse("z", "select 2").bind("z", &[]).execute().sync()).await;
+        let parsed =
+            b.ask(Batch::new().parse("z", "select 2").bind("z", &[]).execute().sync()).await;
         assert_eq!(parsed, ["1", "2", "D(2)", "C(SELECT 1)", "Z(I)"]);
         let frames = a.ask_frames(bound("y")).await;
         assert_eq!(shown(&frames), ["E(ERROR 26000)", "Z(I)"]);
@@ -249,7 +252,8 @@ fn too_many_statements_are_refused_in_the_middle_of_a_batch() {
         let settings = Settings::new().pool_size(1).set("max_client_prepared_statements", 2);
         let rig = Rig::start(settings).await;
         let mut client = rig.client().await;
-        let batch = Batch::new().parse("a", "select 1").parse("b", "select 2").parse("c", "select 3");
+        let batch =
+            Batch::new().parse("a", "select 1").parse("b", "select 2").parse("c", "select 3");
         let frames = client.ask_frames(batch.bind("a", &[]).execute().sync()).await;
         assert_eq!(shown(&frames), ["1", "1", "E(ERROR 53400)", "Z(I)"]);
         assert_eq!(client.ask(bound("a")).await, row("1"));
@@ -299,10 +303,14 @@ fn statements_outlive_their_server() {
         let mut client = rig.client().await;
         let parse = Batch::new().parse("s", "select 42").parse("c", "commit").sync();
         assert_eq!(client.ask(parse).await, ["1", "1", "Z(I)"]);
-        rig.postgres.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'").await;
+        rig.postgres
+            .sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+            .await;
         assert_eq!(client.ask(bound("s")).await, row("42"));
         assert_eq!(client.query("begin").await, ["C(BEGIN)", "Z(T)"]);
-        rig.postgres.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'").await;
+        rig.postgres
+            .sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+            .await;
         let lost = client.ask(bound("s")).await;
         assert!(lost[0].starts_with("E(ERROR") && lost[1] == "Z(E)", "{lost:?}");
         // What ends the transaction may have been prepared before.
@@ -318,21 +326,22 @@ fn many_clients_share_few_servers() {
         let rig = Rig::start(Settings::new().pool_size(2)).await;
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..12 {
-            let address = rig.address().clone();
-            tasks.spawn(async move {
-                let mut client = Client::connect(&address).await;
-                for round in 0..30 {
-                    let (name, value) = (format!("P_{}", round % 7), number * 100 + round % 7);
-                    if round < 7 {
-                        let batch = Batch::new().parse(&name, &format!("select {value}")).sync();
-                        assert_eq!(client.ask(batch).await, ["1", "Z(I)"], "{name}");
-                    }
-                    assert_eq!(client.ask(bound(&name)).await, row(&value.to_string()), "{name}");
-                }
-            });
+            tasks.spawn(use_again_and_again(rig.address().clone(), number));
         }
         while let Some(ended) = tasks.join_next().await {
             ended.expect("a client does not fail");
         }
     });
+}
+
+async fn use_again_and_again(address: Address, number: u32) {
+    let mut client = Client::connect(&address).await;
+    for round in 0..30 {
+        let (name, value) = (format!("P_{}", round % 7), number * 100 + round % 7);
+        if round < 7 {
+            let batch = Batch::new().parse(&name, &format!("select {value}")).sync();
+            assert_eq!(client.ask(batch).await, ["1", "Z(I)"], "{name}");
+        }
+        assert_eq!(client.ask(bound(&name)).await, row(&value.to_string()), "{name}");
+    }
 }

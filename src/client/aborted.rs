@@ -35,23 +35,13 @@ impl Aborted {
 impl Client {
     /// Answers the message at the front in place of the lost server. `false`: more of it must come.
     pub(super) fn answer_aborted(&mut self, head: Head) -> bool {
-        let unseen = self.up.unseen();
-        let here = head.total.min(unseen.len());
+        let here = head.total.min(self.up.unseen().len());
         if here < head.total && here < LOOK_MAX {
             return false;
         }
         let prepared = self.look_at_prepared(head);
         let body = &self.up.unseen()[5..here];
-        let is_ending = here == head.total
-            && match head.tag {
-                from_client::QUERY => {
-                    split_text(body).is_some_and(|(sql, _)| ending(sql).is_some())
-                }
-                from_client::PARSE => split_text(body)
-                    .and_then(|(_, rest)| split_text(rest))
-                    .is_some_and(|(sql, _)| ending(sql).is_some()),
-                _ => false,
-            };
+        let is_ending = here == head.total && is_ending(head.tag, body);
         let Some(aborted) = &mut self.aborted else { return true };
         match head.tag {
             // Of the copy that was lost, or without a meaning here.
@@ -143,6 +133,16 @@ impl Client {
         );
         self.down.slip_in(|out| encode::error(out, &fields));
     }
+}
+
+/// Whether a message has a text that ends a transaction.
+fn is_ending(tag: u8, body: &[u8]) -> bool {
+    let text = match tag {
+        from_client::QUERY => split_text(body),
+        from_client::PARSE => split_text(body).and_then(|(_, rest)| split_text(rest)),
+        _ => None,
+    };
+    text.is_some_and(|(sql, _)| ending(sql).is_some())
 }
 
 fn rolled_back(out: &mut Vec<u8>) {

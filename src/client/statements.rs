@@ -22,6 +22,12 @@ const SHORT: usize = 160;
 /// An empty text, without parameters.
 const EMPTY: &[u8] = b"\0\0\0";
 
+/// A `Close` of a statement that there is not: no client's name gets to a server like this.
+const CLOSE_NONE: &[u8] = b"C\0\0\0\x0eSpgweir_x\0";
+
+/// A `Parse` that fails at once, in a failed transaction as well.
+const PARSE_NONSENSE: &[u8] = b"P\0\0\0\x11pgweir_x\0!\0\0\0";
+
 /// A message that names a statement or portal.
 #[derive(Clone, Copy, Debug)]
 enum Named<'a> {
@@ -62,96 +68,93 @@ impl<'a> Named<'a> {
 
 impl Client {
     /// Messages with a name in front, which decides what becomes of them.
+    #[inline]
     pub(super) fn look_inside(&mut self, head: Head) -> Result<Look, End> {
-        if head.tag == tags::PARSE
-            && let Some((name, text)) = self.up.unseen().get(HEAD_LEN..).and_then(split_text)
-            && name.is_empty()
-            && may_use_prepared(text)
-            && self.up.unseen().len() >= head.total
-            && !self.look_at_sql(HEAD_LEN + 1, head, false)
-        {
-            return Ok(Look::Wait);
-        }
-        let Self { up, pins, statements, lease, pool, worker, outlook, terms, settings, .. } = self;
-        let unseen = up.unseen();
+        let unseen = self.up.unseen();
         let here = head.total.min(unseen.len());
         let is_whole = here == head.total && here <= PARSE_MAX;
         if head.tag == tags::PARSE && !is_whole && head.total <= PARSE_MAX {
             return Ok(Look::Incomplete);
         }
-        let body = &unseen[HEAD_LEN..here];
-        let Some(named) = Named::read(head.tag, body, is_whole) else {
-            if here < head.total && body.len() < NAME_MAX {
+        let Some(named) = Named::read(head.tag, &unseen[HEAD_LEN..here], is_whole) else {
+            if here < head.total && here < NAME_MAX {
                 return Ok(Look::Incomplete);
             }
             return Err(End::protocol("a statement or portal name is missing or too long"));
         };
+        if let Named::Statement(Message::Parse(b"", Some(body)), _) = named
+            && may_use_prepared(body)
+            && !self.look_at_sql(HEAD_LEN + 1, head, false)
+        {
+            return Ok(Look::Wait);
+        }
+        Ok(self.pass(head, is_whole))
+    }
+
+    /// Sends the message at the front, which was found to have a name, as it has to go.
+    #[inline]
+    fn pass(&mut self, head: Head, is_whole: bool) -> Look {
+        let Self { up, pins, statements, lease, pool, worker, outlook, terms, settings, .. } = self;
+        let unseen = up.unseen();
+        let body = &unseen[HEAD_LEN..head.total.min(unseen.len())];
         let server = &mut lease.as_mut().expect("requests are looked at during a lease").conn;
-        let (message, name_at) = match named {
-            Named::ClosePortal => {
-                server.ledger.sent(Request::Close, Origin::Client);
-                return Ok(Look::Forward);
+        let (message, name_at) = match Named::read(head.tag, body, is_whole) {
+            Some(Named::Statement(message, name_at)) => (message, HEAD_LEN + name_at),
+            portal => {
+                let is_close = matches!(portal, Some(Named::ClosePortal));
+                let request = if is_close { Request::Close } else { Request::Describe };
+                server.ledger.sent(request, Origin::Client);
+                return Look::Forward;
             }
-            Named::DescribePortal => {
-                server.ledger.sent(Request::Describe, Origin::Client);
-                return Ok(Look::Forward);
-            }
-            Named::Statement(message, name_at) => (message, name_at),
         };
-        let statements = statements
-            .get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
+        let statements =
+            statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         let maps = maps(terms.pool_mode) && !pins.has_sql_prepared();
         let now = Now { at: worker.now(), settings, limits: terms.prepared, maps };
         // Mostly nothing is slipped in, and nothing is made for it.
         let mut slips = Vec::new();
-        let route =
-            statements.look(message, &mut server.prepared, &mut server.ledger, &now, &mut slips);
+        let (prepared, ledger) = (&mut server.prepared, &mut server.ledger);
+        let route = statements.look(message, prepared, ledger, &now, &mut slips);
         if route == Route::Wait {
-            return Ok(Look::Wait);
+            return Look::Wait;
         }
         let cells = pool.stats.of(worker.id);
-        let name = match message {
+        let (name, text) = match message {
             Message::Parse(name, _) => {
                 cells.parses.add(1);
                 let text = &body[name.len() + 1..];
-                if outlook.commits || may_commit(text) {
-                    read_on(outlook, text);
-                }
-                name
+                (name, (outlook.commits || may_commit(text)).then_some(text))
             }
             Message::Bind(name) => {
                 cells.binds.add(1);
-                if let Some(text) = statements.text_that_may_commit(name) {
-                    read_on(outlook, text);
-                }
-                name
+                (name, statements.text_that_may_commit(name))
             }
-            Message::Close(name) | Message::Describe(name) => name,
+            Message::Close(name) | Message::Describe(name) => (name, None),
         };
-        let name_at = HEAD_LEN + name_at;
-        let (is_escaped, name_end) = (looks_like_ours(name), name_at + name.len());
+        if let Some(text) = text {
+            read_on(outlook, text);
+        }
+        let (is_escaped, name_at) = (looks_like_ours(name), name_at..name_at + name.len());
         for slip in slips {
             up.slip_in(|out| write_slip(out, &slip, statements));
         }
         match route {
-            Route::AsIs if !is_escaped => return Ok(Look::Forward),
-            Route::AsIs => up.put(name_at, ESCAPE),
+            Route::AsIs if is_escaped => up.put(name_at.start, ESCAPE),
+            Route::AsIs | Route::Wait => {}
             Route::Under(serial) => {
-                self.rename(head, name_at..name_end, &ServerName::new(serial));
-                return Ok(Look::Passed);
+                self.rename(head, name_at, &ServerName::new(serial));
+                return Look::Passed;
             }
             Route::Acknowledge => {
-                // No statement has this name, so nothing is closed.
-                up.rewrite(head.total, b"C\0\0\0\x0eSpgweir_x\0", 0, 0);
-                return Ok(Look::Passed);
+                up.rewrite(head.total, CLOSE_NONE, 0, 0);
+                return Look::Passed;
             }
             Route::Refuse => {
-                up.rewrite(head.total, b"P\0\0\0\x11pgweir_x\0!\0\0\0", 0, 0);
-                return Ok(Look::Passed);
+                up.rewrite(head.total, PARSE_NONSENSE, 0, 0);
+                return Look::Passed;
             }
-            Route::Wait => unreachable!("that waits"),
         }
-        Ok(Look::Forward)
+        Look::Forward
     }
 
     /// Sends the message at the front with another name in the place of its own.
@@ -192,10 +195,13 @@ impl Client {
             let places = text.0.windows(7).enumerate();
             let ours = places.filter(|(_, word)| looks_like_ours(&word.to_ascii_lowercase()));
             let places: Vec<_> = ours.map(|(at, _)| text_at + at).collect();
-            places.iter().for_each(|at| up.put(*at, ESCAPE));
+            for at in places {
+                up.put(at, ESCAPE);
+            }
             return true;
         }
-        let ledger = &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
         if ledger.is_skipping() {
             return true;
         }

@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 1;
+pub const FORM: u32 = 2;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -61,7 +61,7 @@ pub enum ToNew {
     },
     /// The sockets that listen are with it.
     Offer(Offer),
-    /// The socket is with it; the body is what the client has sent.
+    /// The socket is with it; the body is what the client has sent and prepared.
     Client(Moved),
     /// A server that nobody uses in the old process any more, and its socket.
     Server(Bequest),
@@ -102,6 +102,8 @@ pub struct Moved {
     pub is_skipping: bool,
     /// Bytes still to come of a message that is thrown away.
     pub to_swallow: u32,
+    /// How many bytes behind what it has sent are its prepared statements.
+    pub prepared: usize,
 }
 
 /// A server between two processes: idle, clean, and owing nothing.
@@ -115,12 +117,14 @@ pub struct Bequest {
     pub pid: u32,
     pub secret: Vec<u8>,
     pub applied: Vec<(String, String)>,
+    /// It has statements that the next process knows nothing of.
+    pub has_statements: bool,
     /// What it reported when it let us in.
     pub params: Vec<(String, String)>,
     pub age: Duration,
 }
 
-/// A [`Moved`] client with its socket and what it has sent.
+/// A [`Moved`] client with its socket, and what it has sent and prepared.
 #[derive(Debug)]
 pub struct Parcel {
     pub moved: Moved,

@@ -169,10 +169,7 @@ impl Bench {
                 assert_eq!(flow.cut_short() as usize, std::mem::take(&mut model.to_come));
                 model.out.truncate(peer.taken.len());
             }
-            Step::Fill(_)
-            | Step::Forward { .. }
-            | Step::Rewrite { .. }
-            | Step::Swallow(_) => {}
+            Step::Fill(_) | Step::Forward { .. } | Step::Rewrite { .. } | Step::Swallow(_) => {}
         }
     }
 

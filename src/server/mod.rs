@@ -53,6 +53,8 @@ pub struct Server {
     pub is_to_be_reset: bool,
     /// What it has prepared for clients.
     pub prepared: Prepared,
+    /// Another process has prepared something on it: that must go before its first use.
+    pub has_strange_statements: bool,
     pub key: BackendKey,
     pub connected_at: Instant,
 }
@@ -68,6 +70,7 @@ impl Server {
             is_dirty: false,
             is_to_be_reset: false,
             prepared: Prepared::default(),
+            has_strange_statements: false,
             key,
             connected_at: now,
         }

@@ -22,6 +22,8 @@
 //! - Where the client must get an error, Postgres fails: at that place of the pipeline.
 //! - A client's names never reach a server that others will use, but in messages that fail there.
 
+#[cfg(test)]
+mod backend;
 mod by_sql;
 mod interner;
 mod names;
@@ -35,8 +37,8 @@ mod unnamed;
 pub use self::interner::{Interner, Statement};
 pub use self::names::{ESCAPE, ServerName, looks_like_ours, mentioned, unescape};
 pub use self::prepared::Prepared;
-pub use self::settled::Failure;
 use self::prepared::Serial;
+pub use self::settled::Failure;
 use self::unnamed::Unnamed;
 use crate::session::settings::Settings;
 use crate::wire::frame::split_text;
@@ -128,26 +130,50 @@ struct Pending {
 #[derive(Debug)]
 enum What {
     /// A name that is new leads to what a server has.
-    Acknowledged { name: Box<[u8]> },
+    Acknowledged {
+        name: Box<[u8]>,
+    },
     /// A name is given up.
-    Close { name: Box<[u8]>, before: Option<Held> },
+    Close {
+        name: Box<[u8]>,
+        before: Option<Held>,
+    },
     /// The proxy closes what it does not need.
-    Drop { serial: Serial },
+    Drop {
+        serial: Serial,
+    },
     /// A name that the client has already: this will fail.
-    Duplicate { name: Box<[u8]> },
+    Duplicate {
+        name: Box<[u8]>,
+    },
     /// The proxy takes a name of the client's for a statement that is to be dropped, perhaps by a query.
-    Empty { is_query: bool },
+    Empty {
+        is_query: bool,
+    },
     /// A name that is new, on this server alone.
-    Local { name: Box<[u8]> },
+    Local {
+        name: Box<[u8]>,
+    },
     Occupy,
     /// The proxy gives the server the client's, under its own name.
-    Own { name: Box<[u8]>, statement: Arc<Statement>, is_query: bool },
+    Own {
+        name: Box<[u8]>,
+        statement: Arc<Statement>,
+        is_query: bool,
+    },
     /// A name that is new leads to what the server is told just now.
-    Parse { name: Box<[u8]>, statement: Arc<Statement>, serial: Serial },
+    Parse {
+        name: Box<[u8]>,
+        statement: Arc<Statement>,
+        serial: Serial,
+    },
     /// This will fail, too.
     Refuse(Refusal),
     /// The proxy prepares what is missing.
-    Slip { statement: Arc<Statement>, serial: Serial },
+    Slip {
+        statement: Arc<Statement>,
+        serial: Serial,
+    },
 }
 
 /// What one client has prepared. Made when it first sends a request that names a statement.
@@ -243,32 +269,36 @@ impl Statements {
         self.unnamed.body()
     }
 
-    /// What it takes to have the same elsewhere: names with their texts, and the unnamed one. `None`: it
-    /// cannot be had elsewhere.
-    #[expect(clippy::type_complexity, reason = "two lists, for one caller")]
-    pub fn packed(&self) -> Option<(Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>)> {
-        let packed = |(name, held): (&Box<[u8]>, &Held)| {
-            held.as_ref().map(|statement| (name.to_vec(), statement.body.to_vec()))
-        };
-        let names = self.names.iter().map(packed).collect::<Option<Vec<_>>>()?;
-        Some((names, self.unnamed.body().map(<[u8]>::to_vec)))
+    /// What it takes to have the same elsewhere: names with their texts; the unnamed one has no name.
+    /// `None`: it cannot be had elsewhere, or takes more than `bytes_max`.
+    pub fn packed(&self, bytes_max: usize) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let unnamed = self.unnamed_body().map(|body| (&b""[..], Some(body)));
+        let named =
+            self.names.iter().map(|(name, held)| (&**name, held.as_ref().map(|it| &*it.body)));
+        for (name, body) in named.chain(unnamed) {
+            for part in [name, body?] {
+                out.extend(u32::try_from(part.len()).ok()?.to_be_bytes());
+                out.extend(part);
+            }
+            if out.len() > bytes_max {
+                return None;
+            }
+        }
+        Some(out)
     }
 
     /// What was [packed](Self::packed), unpacked. What there is no room for is not there.
-    pub fn restore(
-        &mut self,
-        names: Vec<(Vec<u8>, Vec<u8>)>,
-        unnamed: Option<&[u8]>,
-        settings: &Settings,
-    ) {
+    pub fn restore(&mut self, mut packed: &[u8], settings: &Settings) {
         let digest = self.interner.digest(settings);
-        for (name, body) in names {
-            if let Ok(statement) = self.interner.intern(&body, digest) {
+        while let Some(name) = take_part(&mut packed)
+            && let Some(body) = take_part(&mut packed)
+        {
+            if name.is_empty() {
+                self.unnamed.restore(body);
+            } else if let Ok(statement) = self.interner.intern(body, digest) {
                 self.names.insert(name.into(), Some(statement));
             }
-        }
-        if let Some(body) = unnamed {
-            self.unnamed.restore(body);
         }
     }
 
@@ -292,4 +322,11 @@ impl Statements {
             self.locals -= 1;
         }
     }
+}
+
+fn take_part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (part, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    *bytes = rest;
+    Some(part)
 }

@@ -38,8 +38,12 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// Its `Parse` is under way, in this batch.
-    Coming { batch: u32 },
-    There { parsed_at: Instant },
+    Coming {
+        batch: u32,
+    },
+    There {
+        parsed_at: Instant,
+    },
 }
 
 /// What the server has of a statement.
@@ -156,8 +160,8 @@ impl Prepared {
 
 #[cfg(test)]
 mod tests {
-    use crate::session::statements::Interner;
     use super::{Found, Prepared};
+    use crate::session::statements::Interner;
     use std::time::{Duration, Instant};
 
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]

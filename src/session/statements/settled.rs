@@ -71,7 +71,9 @@ impl Statements {
         let origin = ledger.failed(|request, origin| {
             first.get_or_insert((request, origin));
             match request {
-                Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed => named += 1,
+                Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed => {
+                    named += 1;
+                }
                 Request::Parse => {
                     makers += 1;
                     parses += usize::from(origin == Origin::Client);

@@ -1,11 +1,11 @@
 //! Random clients with few servers get the same answers as with a server each, of a made-up Postgres.
 
+use super::backend::{Backend, Sent};
 use super::prepared::Serial;
 use super::{Interner, Limits, Message, Now, Prepared, Route, ServerName, Slip, Statements};
 use crate::session::ledger::{Ledger, Origin, Request, Status};
 use crate::session::settings::Settings;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,127 +23,6 @@ enum Op {
     Parse(&'static str, &'static str),
     Query,
     Sync,
-}
-
-/// What reaches a server.
-#[derive(Clone, Debug)]
-enum Sent {
-    Bind(String),
-    Close(String),
-    Describe(String),
-    Fail,
-    Parse(String, String),
-    Query(&'static str),
-    Sync,
-}
-
-/// As much of Postgres as there is to statements.
-#[derive(Debug, Default)]
-struct Backend {
-    named: BTreeMap<String, String>,
-    unnamed: Option<String>,
-    is_skipping: bool,
-    status: u8,
-    input: VecDeque<Sent>,
-}
-
-impl Backend {
-    fn new() -> Self {
-        Self { status: b'I', ..Self::default() }
-    }
-
-    fn statement(&self, name: &str) -> Option<&String> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
-    }
-
-    /// Takes one message, and answers.
-    fn step(&mut self) -> Option<String> {
-        let sent = self.input.pop_front()?;
-        if self.is_skipping && !matches!(sent, Sent::Sync) {
-            return None;
-        }
-        let answer = match sent {
-            Sent::Sync => {
-                self.is_skipping = false;
-                Ok(self.ready())
-            }
-            Sent::Query(sql) => return Some(self.query(sql)),
-            Sent::Parse(name, text) => self.parse(name, text),
-            Sent::Bind(name) | Sent::Describe(name) => match self.statement(&name) {
-                None => Err("26000"),
-                Some(_) if self.status == b'E' => Err("25P02"),
-                Some(text) => Ok(format!("2 {text}")),
-            },
-            Sent::Close(name) => {
-                self.named.remove(&name);
-                if name.is_empty() {
-                    self.unnamed = None;
-                }
-                Ok("3".to_owned())
-            }
-            Sent::Fail => Err("22012"),
-        };
-        Some(answer.unwrap_or_else(|code| {
-            self.is_skipping = true;
-            if self.status == b'T' {
-                self.status = b'E';
-            }
-            format!("E {code}")
-        }))
-    }
-
-    fn ready(&self) -> String {
-        format!("Z {}", char::from(self.status))
-    }
-
-    fn parse(&mut self, name: String, text: String) -> Result<String, &'static str> {
-        if name.is_empty() {
-            self.unnamed = None;
-        }
-        if text == "!" {
-            return Err("42601");
-        }
-        if self.status == b'E' && !text.is_empty() {
-            return Err("25P02");
-        }
-        if name.is_empty() {
-            self.unnamed = Some(text);
-        } else if self.named.contains_key(&name) {
-            return Err("42P05");
-        } else {
-            self.named.insert(name, text);
-        }
-        Ok("1".to_owned())
-    }
-
-    /// An error and what follows it are one answer here.
-    fn query(&mut self, sql: &str) -> String {
-        self.unnamed = None;
-        let error = match (sql, self.status) {
-            ("commit", _) => {
-                self.status = b'I';
-                None
-            }
-            (_, b'E') => Some("25P02"),
-            ("begin", _) => {
-                self.status = b'T';
-                None
-            }
-            ("discard", b'T') => {
-                self.status = b'E';
-                Some("25001")
-            }
-            ("discard", _) => {
-                self.named.clear();
-                None
-            }
-            _ => None,
-        };
-        error.map_or_else(
-            || format!("Q {sql} {}", self.ready()),
-            |code| format!("QE {code} {}", self.ready()),
-        )
-    }
 }
 
 /// What a client gets that has a server for itself.
@@ -234,7 +113,7 @@ impl World {
             0 | 1 => self.send(index, usize::from(choice >> 8)),
             _ => self.answer(index),
         }
-        if choice % 97 == 0 {
+        if choice.is_multiple_of(97) {
             self.now += Duration::from_secs(11);
         }
     }
@@ -411,7 +290,7 @@ fn slipped(slip: &Slip, statements: &Statements) -> Sent {
     match slip {
         Slip::Close(serial) => Sent::Close(named(*serial)),
         Slip::CloseUnnamed => Sent::Close(String::new()),
-        Slip::Empty(_) => unreachable!("for texts alone"),
+        Slip::Empty(_) | Slip::Own(..) | Slip::Sync => unreachable!("for texts alone"),
         Slip::Occupy => Sent::Parse(named(0), String::new()),
         Slip::Parse(serial, statement) => Sent::Parse(named(*serial), text(&statement.body)),
         Slip::ParseUnnamed => Sent::Parse(String::new(), text(statements.unnamed_body().unwrap())),
@@ -505,7 +384,8 @@ fn a_thousand_statements_cost_little() {
     }
     assert_eq!(all[0].1, all[1].1, "they share the texts");
     let one = &all[0].0.names;
-    let table = (one.capacity() * 8 / 7).next_power_of_two() * (size_of::<(Box<[u8]>, super::Held)>() + 1);
+    let table =
+        (one.capacity() * 8 / 7).next_power_of_two() * (size_of::<(Box<[u8]>, super::Held)>() + 1);
     let names: usize = one.keys().map(|name| name.len().next_multiple_of(16) + 8).sum();
     assert!(table + names <= 100_000, "{table} + {names}");
     let next = Message::Parse(b"one more", Some(b"x\0\0\0"));

@@ -29,7 +29,9 @@ enum Here {
     #[default]
     No,
     /// It will be, unless what makes it, in this batch, fails.
-    UnderWay { batch: u32 },
+    UnderWay {
+        batch: u32,
+    },
     Yes,
 }
 
