@@ -193,6 +193,57 @@ fn sql_and_protocol_share_the_names() {
     });
 }
 
+#[test]
+fn sql_executes_what_the_protocol_has_prepared() {
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(2)).await;
+        let mut direct = Login::to(&rig.postgres.address()).connect().await;
+        let mut client = rig.client().await;
+        for client in [&mut direct, &mut client] {
+            let parse = Batch::new().parse("n", "select $1::int + 1").parse("m", "select 2").sync();
+            assert_eq!(client.ask(parse).await, ["1", "1", "Z(I)"]);
+            assert_eq!(client.value("execute n(4)").await, "5");
+            assert_eq!(client.query("prepare m as select 3").await, ["E(ERROR 42P05)", "Z(I)"]);
+            let executed = Batch::new().statement("EXECUTE n(6)", &[]);
+            assert_eq!(client.ask(executed).await[2], "D(7)");
+            assert_eq!(client.query("prepare p as select 8").await, ["C(PREPARE)", "Z(I)"]);
+            assert_eq!(client.ask(bound("p")).await, row("8"));
+            let twice = client.ask(Batch::new().parse("p", "select 9").sync()).await;
+            assert_eq!(twice, ["E(ERROR 42P05)", "Z(I)"]);
+            assert_eq!(client.ask(Batch::new().parse("q", "select 9").sync()).await, ["1", "Z(I)"]);
+            assert_eq!(client.value("execute q").await, "9");
+            assert_eq!(client.ask(bound("m")).await, row("2"));
+            assert_eq!(client.query("discard all").await, ["C(DISCARD ALL)", "Z(I)"]);
+            for name in ["n", "m", "p", "q"] {
+                assert_eq!(client.ask(bound(name)).await, ["E(ERROR 26000)", "Z(I)"], "{name}");
+            }
+        }
+    });
+}
+
+/// After a change of a table a driver prepares again, and gets what it has asked for.
+#[test]
+fn who_prepares_after_a_change_gets_the_new_shape() {
+    run(async {
+        let rig = one_server().await;
+        let (mut a, mut b) = (rig.client().await, rig.client().await);
+        a.query("create table shapes (x int); insert into shapes values (1)").await;
+        let describe = |name| {
+            let parse = Batch::new().parse(name, "select * from shapes");
+            parse.describe_statement(name).sync()
+        };
+        assert_eq!(a.ask(describe("a")).await, ["1", "t", "T(x)", "Z(I)"]);
+        assert_eq!(b.query("alter table shapes add y int").await, ["C(ALTER TABLE)", "Z(I)"]);
+        assert_eq!(b.ask(describe("b")).await, ["1", "t", "T(x,y)", "Z(I)"]);
+        assert_eq!(b.ask(bound("b")).await[1], "D(1,null)");
+        assert_eq!(a.ask(bound("a")).await, ["E(ERROR 0A000)", "Z(I)"], "as from Postgres");
+        let again = a.ask(Batch::new().close_statement("a").sync()).await;
+        assert_eq!(again, ["3", "Z(I)"]);
+        assert_eq!(a.ask(describe("a")).await, ["1", "t", "T(x,y)", "Z(I)"]);
+        assert_eq!(a.ask(bound("a")).await[1], "D(1,null)");
+    });
+}
+
 /// What a client calls its statements is its own business.
 #[test]
 fn a_client_that_uses_our_names_meets_nothing_of_others() {

@@ -7,6 +7,7 @@
 
 use super::Client;
 use crate::end::{End, EndReason, ErrorFields, Phase};
+use crate::session::ledger::Origin;
 use crate::sql::ending::ending;
 use crate::wire::encode;
 use crate::wire::frame::{Head, split_text};
@@ -108,6 +109,12 @@ impl Client {
         let statements = self.statements.as_mut().filter(|_| !self.is_skipping)?;
         let body = self.up.unseen().get(5..head.total)?;
         match head.tag {
+            // Postgres drops the unnamed one, if only to refuse what comes then.
+            from_client::QUERY => {
+                statements.queried(Origin::Client);
+                statements.lease_ended();
+                None
+            }
             from_client::CLOSE => {
                 let name = split_text(body.strip_prefix(b"S")?)?.0;
                 statements.forget(name);

@@ -94,7 +94,8 @@ impl Frontend {
                 client.to_swallow = moved.to_swallow;
                 if !prepared.is_empty() {
                     let mut statements = Statements::new(&client.terms.statements);
-                    statements.restore(&prepared, &client.settings);
+                    let epoch = client.pool.host.schema_epoch();
+                    statements.restore(&prepared, &client.settings, epoch);
                     client.statements = Some(Box::new(statements));
                 }
                 Arrival::Client(client)

@@ -8,6 +8,7 @@ use crate::end::{End, EndReason};
 use crate::pool::Lease;
 use crate::server::exchange::parameter;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
+use crate::session::pins::alters;
 use crate::sql::ending::Outlook;
 use crate::wire::error_fields;
 use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
@@ -20,6 +21,9 @@ const LOOK_MAX: usize = 16_384;
 
 /// What Postgres says of a query that was cancelled, or took too long.
 const QUERY_CANCELED: &str = "57014";
+
+/// Where Postgres says "cached plan must not change result type".
+const PLAN_CHANGED: &str = "RevalidateCachedQuery";
 
 /// Why a server's bytes cannot be passed on.
 pub(super) enum Fault {
@@ -126,7 +130,7 @@ impl Client {
 
     #[inline]
     fn replied(&mut self, head: Head) -> Result<Look, Fault> {
-        let Self { down, pins, lease, statements, worker, .. } = self;
+        let Self { down, pins, lease, pool, statements, worker, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         let reply = server.ledger.replied(head.tag)?;
         if let Some(request) = reply.settled
@@ -143,6 +147,11 @@ impl Client {
         if head.tag == tags::COMMAND_COMPLETE {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
             pins.completed(tag);
+            if alters(tag) {
+                // Those who prepare now, and those who do when it is committed.
+                pins.altered();
+                pool.host.schema_changed();
+            }
             match (tag, statements) {
                 (b"DEALLOCATE ALL" | b"DISCARD ALL", Some(statements)) => {
                     statements.dropped_all(&mut server.prepared);
@@ -183,6 +192,9 @@ impl Client {
         cells.queries.add(1);
         cells.query_time.record(now.saturating_duration_since(self.times.request));
         if status == Status::Idle {
+            if self.pins.take_altered() {
+                self.pool.host.schema_changed();
+            }
             cells.xacts.add(1);
             cells.xact_time.record(now.saturating_duration_since(self.times.xact));
             self.times.xact = now;
@@ -197,7 +209,7 @@ impl Client {
     /// `ErrorResponse`: a request failed, or the server says goodbye.
     /// It has `total` bytes; 0 if it is not looked into.
     fn failed(&mut self, fields: &ErrorFields, total: usize) -> Result<Look, Fault> {
-        let Self { statements, lease, .. } = self;
+        let Self { statements, lease, pool, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         if fields.is_fatal() {
             // What to tell the client depends on what is lost with the server: see `server_lost`.
@@ -205,6 +217,9 @@ impl Client {
             return Ok(Look::Swallow);
         }
         let is_probing = server.ledger.wants_probe();
+        if fields.routine.as_deref() == Some(PLAN_CHANGED) {
+            pool.host.schema_changed();
+        }
         let mut failure = None;
         let origin = if let Some(statements) = statements {
             let said = (fields.code.as_str(), fields.message.as_bytes());

@@ -110,7 +110,13 @@ impl Client {
         let statements =
             statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         let maps = maps(terms.pool_mode) && !pins.has_sql_prepared();
-        let now = Now { at: worker.now(), settings, limits: terms.prepared, maps };
+        let now = Now {
+            at: worker.now(),
+            settings,
+            epoch: pool.host.schema_epoch(),
+            limits: terms.prepared,
+            maps,
+        };
         // Mostly nothing is slipped in, and nothing is made for it.
         let mut slips = Vec::new();
         let (prepared, ledger) = (&mut server.prepared, &mut server.ledger);
@@ -119,6 +125,7 @@ impl Client {
             return Look::Wait;
         }
         let cells = pool.stats.of(worker.id);
+        cells.parses_saved.add(u64::from(route == Route::Acknowledge));
         let (name, text) = match message {
             Message::Parse(name, _) => {
                 cells.parses.add(1);
@@ -136,6 +143,7 @@ impl Client {
         }
         let (is_escaped, name_at) = (looks_like_ours(name), name_at..name_at + name.len());
         for slip in slips {
+            cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
             up.slip_in(|out| write_slip(out, &slip, statements));
         }
         match route {
@@ -239,6 +247,7 @@ impl Client {
         self.is_waiting = false;
         if let Some(statements) = &mut self.statements {
             statements.lease_ended();
+            self.here.has_prepared(statements.len());
         }
     }
 

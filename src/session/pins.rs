@@ -34,6 +34,8 @@ impl Cause {
 pub struct Pins {
     sql_prepared: bool,
     listening: bool,
+    /// The transaction has changed something that statements depend on.
+    altered: bool,
 }
 
 impl Pins {
@@ -44,9 +46,20 @@ impl Pins {
             b"PREPARE" => self.sql_prepared = true,
             b"LISTEN" => self.listening = true,
             b"DEALLOCATE ALL" => self.sql_prepared = false,
-            b"DISCARD ALL" => *self = Self::default(),
+            b"DISCARD ALL" => (self.sql_prepared, self.listening) = (false, false),
             _ => {}
         }
+    }
+
+    /// A command was completed that changed something statements depend on.
+    pub fn altered(&mut self) {
+        self.altered = true;
+    }
+
+    /// The transaction is over. Answers whether it has changed such a thing, which others see from now on.
+    #[inline]
+    pub fn take_altered(&mut self) -> bool {
+        std::mem::take(&mut self.altered)
     }
 
     /// Whether there are statements on the server that only it knows.
@@ -68,9 +81,41 @@ impl Pins {
     }
 }
 
+/// Whether a command tag says that something was changed which statements may depend on. Tables that
+/// are new change nothing that was prepared before.
+#[inline]
+pub fn alters(tag: &[u8]) -> bool {
+    let what = match tag {
+        [b'A', rest @ ..] => rest.strip_prefix(b"LTER "),
+        [b'C', rest @ ..] => rest.strip_prefix(b"REATE "),
+        [b'D', rest @ ..] => rest.strip_prefix(b"ROP "),
+        _ => None,
+    };
+    let is_new = tag.first() == Some(&b'C');
+    what.is_some_and(|what| match what {
+        b"AGGREGATE" | b"CAST" | b"FUNCTION" | b"OPERATOR" | b"ROUTINE" | b"RULE" | b"VIEW" => true,
+        b"DOMAIN" | b"FOREIGN TABLE" | b"MATERIALIZED VIEW" | b"SCHEMA" | b"TABLE" | b"TYPE" => {
+            !is_new
+        }
+        _ => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Pins};
+    use super::{Cause, Pins, alters};
+
+    #[test]
+    fn tags_tell_what_statements_may_depend_on() {
+        for tag in ["ALTER TABLE", "DROP TABLE", "CREATE VIEW", "CREATE FUNCTION", "ALTER TYPE"] {
+            assert!(alters(tag.as_bytes()), "{tag}");
+        }
+        for tag in
+            ["CREATE TABLE", "CREATE INDEX", "COMMIT", "DISCARD ALL", "SELECT 1", "ALTER ROLE"]
+        {
+            assert!(!alters(tag.as_bytes()), "{tag}");
+        }
+    }
 
     #[test]
     fn sql_leaves_pins_behind() {

@@ -30,8 +30,7 @@ struct Step {
 const QUERY: &str = "select 'answered by backend ' || pg_backend_pid() || \
                      ' of Postgres ' || current_setting('server_version')";
 
-/// More clients than servers, but for `-M prepared`: a client with statements prepared keeps its
-/// server, so there are as many servers as clients there.
+/// More clients than servers.
 const STEPS: &[Step] = &[
     Step { name: "psql", program: "psql", arguments: &["-X", "-A", "-t", "-c", QUERY] },
     Step {
@@ -52,7 +51,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "pgbench -M prepared",
         program: "pgbench",
-        arguments: &["-M", "prepared", "-c", "8", "-T", "2", "-n"],
+        arguments: &["-M", "prepared", "-c", "20", "-T", "2", "-n"],
     },
     Step {
         name: "pgbench -C",

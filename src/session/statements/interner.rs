@@ -121,9 +121,10 @@ impl Interner {
         Ok(statement)
     }
 
-    /// What of the settings decides the meaning of a text.
-    pub fn digest(&self, settings: &Settings) -> u64 {
+    /// What decides the meaning of a text beside itself: some settings, and the state of the schemas.
+    pub fn digest(&self, settings: &Settings, epoch: u64) -> u64 {
         let mut state = self.hasher.build_hasher();
+        epoch.hash(&mut state);
         for (name, value) in settings.iter() {
             if !HARMLESS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless)) {
                 name.to_ascii_lowercase().hash(&mut state);
@@ -218,7 +219,7 @@ mod tests {
             for (name, value) in pairs {
                 settings.set(name, value);
             }
-            interner.digest(&settings)
+            interner.digest(&settings, 0)
         };
         assert_eq!(digest(&[]), digest(&[("application_name", "x"), ("Work_Mem", "1MB")]));
         assert_eq!(digest(&[("TimeZone", "UTC")]), digest(&[("timezone", "UTC")]));

@@ -54,6 +54,9 @@ pub const PARSE_MAX: usize = 48 << 10;
 pub struct Now<'a> {
     pub at: Instant,
     pub settings: &'a Settings,
+    /// Rises when tables and the like are changed: what was prepared before is not shared with those who
+    /// prepare after.
+    pub epoch: u64,
     pub limits: Limits,
     /// Statements with a name follow the client. Else it keeps its server for those that are new.
     pub maps: bool,
@@ -289,8 +292,8 @@ impl Statements {
     }
 
     /// What was [packed](Self::packed), unpacked. What there is no room for is not there.
-    pub fn restore(&mut self, mut packed: &[u8], settings: &Settings) {
-        let digest = self.interner.digest(settings);
+    pub fn restore(&mut self, mut packed: &[u8], settings: &Settings, epoch: u64) {
+        let digest = self.interner.digest(settings, epoch);
         while let Some(name) = take_part(&mut packed)
             && let Some(body) = take_part(&mut packed)
         {

@@ -190,7 +190,7 @@ impl Sending<'_, '_> {
     /// The server lacks what the client refers to.
     #[cold]
     fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>) -> Route {
-        let digest = self.statements.interner.digest(self.now.settings);
+        let digest = self.statements.interner.digest(self.now.settings, self.now.epoch);
         // Postgres reads it now, under the settings of now: it is not what others mean by it.
         let Ok(statement) = statement.under(digest) else { return Route::AsIs };
         if let Some(held) = self.statements.names.get_mut(name) {
@@ -280,7 +280,7 @@ impl Sending<'_, '_> {
         if self.statements.names.len() >= self.now.limits.of_client as usize {
             return self.refuse(Refusal::TooMany);
         }
-        let digest = self.statements.interner.digest(self.now.settings);
+        let digest = self.statements.interner.digest(self.now.settings, self.now.epoch);
         match self.statements.interner.intern(body, digest) {
             Ok(statement) => self.parse_new(name, statement),
             Err(_) => self.refuse(Refusal::Memory),

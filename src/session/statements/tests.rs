@@ -167,7 +167,7 @@ impl World {
                 return true;
             }
         };
-        let (mut slips, now) = (vec![], Now { at, settings, limits, maps: true });
+        let (mut slips, now) = (vec![], Now { at, settings, epoch: 0, limits, maps: true });
         let route = client.statements.look(message, prepared, ledger, &now, &mut slips);
         for slip in slips {
             backend.input.push_back(slipped(&slip, &client.statements));
@@ -371,7 +371,7 @@ fn a_thousand_statements_cost_little() {
     let (mut prepared, mut ledger) = (Prepared::default(), Ledger::default());
     let settings = Settings::default();
     let limits = Limits { of_server: 200, of_client: 1_000 };
-    let now = Now { at: epoch(), settings: &settings, limits, maps: true };
+    let now = Now { at: epoch(), settings: &settings, epoch: 0, limits, maps: true };
     let mut all = vec![];
     for _ in 0..2 {
         let mut client = Statements::new(&interner);
