@@ -316,6 +316,7 @@ impl Frontend {
             preparing: 0,
             begun: None,
             is_waiting: false,
+            is_held_back: false,
             aborted: None,
             outlook: Outlook::default(),
             last_words: None,

@@ -51,6 +51,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A client that is logged in.
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Client {
     /// What others see of it, and what they tell it.
     here: Here,
@@ -89,6 +90,8 @@ pub struct Client {
     begun: Option<Box<Begun>>,
     /// The request at the front waits for what is under way.
     is_waiting: bool,
+    /// There is more to look at once what was slipped in has been sent.
+    is_held_back: bool,
     /// A transaction whose server was lost.
     aborted: Option<Box<Aborted>>,
     /// What the requests under way do to the transaction.

@@ -59,6 +59,9 @@ impl Client {
             let rests = self.obey()? == Obeyed::Rests;
             self.take_requests()?;
             self.poll_to_server(cx);
+            if std::mem::take(&mut self.is_held_back) && !self.up.is_pending() {
+                continue;
+            }
             let is_held_up = self.preparing > 0 || self.is_waiting;
             if self.is_leaving && !self.up.is_pending() && !is_held_up {
                 return Poll::Ready(Err(EndReason::ClientTerminated.into()));

@@ -15,6 +15,10 @@ use crate::wire::tags::from_client as tags;
 /// 8 KiB are full. So waiting for answers here cannot wait for ever.
 pub(super) const UNDER_WAY_MAX: usize = 16_384;
 
+/// So many bytes of the proxy's own are sent before more requests are looked at: a few bytes may ask
+/// for a long text to be prepared, again and again.
+const SLIPPED_MAX: usize = 128 << 10;
+
 /// The longest name of a statement or portal. Postgres cuts them at 63 bytes.
 pub(super) const NAME_MAX: usize = 8_192;
 
@@ -43,6 +47,10 @@ impl Client {
         }
         self.is_waiting = false;
         while self.up.forward_rest() {
+            if self.up.own_len() > SLIPPED_MAX {
+                self.is_held_back = true;
+                break;
+            }
             let Some(head) = self.front()? else { break };
             match self.look_at(head)? {
                 Look::Incomplete => break,

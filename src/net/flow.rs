@@ -311,6 +311,12 @@ impl Flow {
         self.tidy(worker);
     }
 
+    /// How much is kept that did not come, or was moved for what did not.
+    #[inline]
+    pub fn own_len(&self) -> usize {
+        self.own.len()
+    }
+
     /// Bytes that came and have not gone.
     pub fn len(&self) -> usize {
         index(self.filled - self.sent) + self.own.len()
