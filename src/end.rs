@@ -93,6 +93,8 @@ pub enum EndReason {
     SettingRefused,
     Shed,
     Shutdown,
+    StatementLimit,
+    StatementMemory,
     StatementMode,
     TransactionAborted,
     TransactionTimeout,
@@ -142,7 +144,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -184,6 +186,8 @@ impl EndReason {
         Self::SettingRefused,
         Self::Shed,
         Self::Shutdown,
+        Self::StatementLimit,
+        Self::StatementMemory,
         Self::StatementMode,
         Self::TransactionAborted,
         Self::TransactionTimeout,
@@ -291,6 +295,12 @@ impl EndReason {
                 .routine("pooler_shed").hint(RETRY),
             Self::Shutdown => plain(Operator, "shutdown", "57P01",
                 "terminating connection due to administrator command"),
+            Self::StatementLimit => plain(Client, "max_client_prepared_statements", "53400",
+                "too many prepared statements (max_client_prepared_statements)")
+                .routine("pooler_statement_limit"),
+            Self::StatementMemory => plain(Proxy, "prepared_statement_memory", "53200",
+                "no memory for another prepared statement (prepared_statement_memory)")
+                .routine("pooler_statement_memory"),
             Self::StatementMode => plain(Client, "statement_mode", "0A000",
                 "transaction blocks not allowed in statement pooling mode"),
             Self::TransactionAborted => plain(Server, "transaction_aborted", "25P02",

@@ -21,6 +21,7 @@ mod overload;
 mod overload_seen;
 mod password_work;
 mod pools;
+mod prepared;
 mod protocol;
 mod quotas;
 mod refusals;

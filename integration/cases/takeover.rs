@@ -135,7 +135,10 @@ fn who_keeps_its_server_stays_until_it_leaves() {
         let settings = Settings::new().set("takeover_timeout", Duration::from_mins(5));
         let mut rig = Rig::start(settings).await;
         let mut pinned = rig.client().await;
-        pinned.ask(Batch::new().parse("kept", "select 'of ' || $1").sync()).await;
+        assert_eq!(
+            pinned.query("prepare kept as select 'of ' || $1").await,
+            ["C(PREPARE)", "Z(I)"]
+        );
         let mut other = rig.client().await;
         let mut old = rig.proxy.replace();
         eventually("the other has moved", async || {
@@ -148,6 +151,25 @@ fn who_keeps_its_server_stays_until_it_leaves() {
         assert!(old.ended().is_none());
         drop(pinned);
         end_of(old).await;
+    });
+}
+
+/// The next process knows the texts, and nothing is left of what the old one prepared on its servers.
+#[test]
+fn prepared_statements_move_with_their_client() {
+    run(async {
+        let mut rig = Rig::start(Settings::new().set("default_pool_size", 1)).await;
+        let (mut first, mut second) = (rig.client().await, rig.client().await);
+        let parse = Batch::new().parse("named", "select 'named'").parse("", "select 'unnamed'");
+        assert_eq!(first.ask(parse.sync()).await, ["1", "1", "Z(I)"]);
+        second.ask(Batch::new().parse("other", "select 'other'").sync()).await;
+        let old = rig.proxy.replace();
+        end_of(old).await;
+        let bound = |name| Batch::new().bind(name, &[]).execute().sync();
+        assert_eq!(second.ask(bound("other")).await[1], "D(other)");
+        assert_eq!(first.ask(bound("")).await[1], "D(unnamed)");
+        assert_eq!(first.ask(bound("named")).await[1], "D(named)");
+        assert_eq!(second.ask(bound("other")).await[1], "D(other)");
     });
 }
 

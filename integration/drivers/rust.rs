@@ -28,8 +28,7 @@ fn tokio_postgres_prepares_and_pipelines() {
     run_within(LIMIT, async {
         let rig = rig().await;
         let mut tasks = JoinSet::new();
-        // Each may keep its server.
-        for number in 0..i64::from(POOL_SIZE) {
+        for number in 0..i64::from(POOL_SIZE * 4) {
             let address = rig.address().clone();
             tasks.spawn(async move {
                 let client = connect(&address).await;

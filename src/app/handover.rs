@@ -186,6 +186,7 @@ impl Handover<'_> {
                     pid: server.key.pid,
                     secret: server.key.secret.to_vec(),
                     applied: listed(&server.applied),
+                    has_statements: !server.prepared.is_empty(),
                     params: pool.catalog.base().unwrap_or_default(),
                     age: now.saturating_duration_since(server.connected_at),
                 };

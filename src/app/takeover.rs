@@ -269,7 +269,18 @@ pub(super) fn settle_in(seats: &[Seat], parcel: Parcel, settings: Arc<Settings>)
 /// A server that has come: some pool will want it, or nobody.
 fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: OwnedFd) {
     let Some(host) = registry.hosts().find(|host| host.name == bequest.host) else { return };
-    let Bequest { lineage, database, is_unix, pid, secret, applied, params, age, .. } = bequest;
+    let Bequest {
+        lineage,
+        database,
+        is_unix,
+        pid,
+        secret,
+        applied,
+        has_statements,
+        params,
+        age,
+        ..
+    } = bequest;
     let Ok(socket) = Detached::inherited(socket, is_unix) else { return };
     let now = read_clock();
     // Whoever takes it leads there, or its lineage would be another.
@@ -281,6 +292,7 @@ fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: Own
         socket,
         key: BackendKey { pid, secret: secret.into(), place, ends: None },
         applied: settings_of(&applied),
+        has_statements,
         params,
         connected_at: now.checked_sub(age).unwrap_or(now),
     });

@@ -5,7 +5,7 @@ use super::Client;
 use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
 use crate::sql::ending::{Outlook, may_be_several, may_commit};
-use crate::wire::encode;
+use crate::sql::prepared::may_use_prepared;
 use crate::wire::frame::{Head, Run, run_of, split_text};
 use crate::wire::tags::from_client as tags;
 
@@ -15,19 +15,27 @@ use crate::wire::tags::from_client as tags;
 /// 8 KiB are full. So waiting for answers here cannot wait for ever.
 pub(super) const UNDER_WAY_MAX: usize = 16_384;
 
+/// So many bytes of the proxy's own are sent before more requests are looked at: a few bytes may ask
+/// for a long text to be prepared, again and again.
+const SLIPPED_MAX: usize = 128 << 10;
+
 /// The longest name of a statement or portal. Postgres cuts them at 63 bytes.
-const NAME_MAX: usize = 8_192;
+pub(super) const NAME_MAX: usize = 8_192;
 
 /// What a look at a message said.
-enum Look {
+pub(super) enum Look {
     /// Not enough of it is here.
     Incomplete,
     /// It may go, what is here of it and what will come.
     Forward,
+    /// It is on its way already, as something else.
+    Passed,
     /// It may go, with others like it.
     Run(Run),
     /// It is not passed on.
     Swallow,
+    /// It goes when more is answered of what is under way.
+    Wait,
 }
 
 impl Client {
@@ -37,10 +45,20 @@ impl Client {
         if self.preparing > 0 {
             return Ok(());
         }
+        self.is_waiting = false;
         while self.up.forward_rest() {
+            if self.up.own_len() > SLIPPED_MAX {
+                self.is_held_back = true;
+                break;
+            }
             let Some(head) = self.front()? else { break };
             match self.look_at(head)? {
                 Look::Incomplete => break,
+                Look::Wait => {
+                    self.is_waiting = true;
+                    break;
+                }
+                Look::Passed => {}
                 Look::Run(run) => self.up.forward(run.here, run.to_come),
                 Look::Forward => {
                     let here = head.total.min(self.up.unseen().len());
@@ -76,19 +94,34 @@ impl Client {
         }
         match head.tag {
             tags::QUERY => {
+                let unseen = self.up.unseen();
+                let text = &unseen[5..head.total.min(unseen.len())];
+                let is_several = may_be_several(text);
+                if self.statements.is_some()
+                    && (is_several || may_use_prepared(text))
+                    && !self.look_at_sql(5, head, true)
+                {
+                    return Ok(Look::Wait);
+                }
+                let Self { up, lease, outlook, statements, .. } = self;
+                let ledger = &mut lease.as_mut().expect("as above").conn.ledger;
                 if ledger.sent(Request::Query, Origin::Client) {
-                    self.pins.query_sent();
-                    let unseen = self.up.unseen();
+                    if let Some(statements) = statements {
+                        statements.query_sent();
+                    }
+                    let unseen = up.unseen();
                     let text = &unseen[5..head.total.min(unseen.len())];
-                    if self.outlook.commits || may_commit(text) || may_be_several(text) {
-                        read_on(&mut self.outlook, text);
+                    if outlook.commits || is_several || may_commit(text) {
+                        read_on(outlook, text);
                     }
                 }
             }
             tags::EXECUTE => drop(ledger.sent(Request::Execute, Origin::Client)),
             tags::SYNC | tags::FLUSH if ledger.is_copying_in() => return Ok(Look::Swallow),
             tags::SYNC => {
-                self.pins.sync_sent();
+                if let Some(statements) = &mut self.statements {
+                    statements.sync_sent();
+                }
                 ledger.sent(Request::Sync, Origin::Client);
             }
             tags::FLUSH => ledger.flushed(),
@@ -115,61 +148,6 @@ impl Client {
         Ok(Look::Forward)
     }
 
-    /// Messages with a name in front, which decides what becomes of them.
-    fn look_inside(&mut self, head: Head) -> Result<Look, End> {
-        let Self { up, pins, lease, pool, worker, outlook, .. } = self;
-        let unseen = up.unseen();
-        let body = &unseen[5..head.total.min(unseen.len())];
-        let Some(named) = Named::read(head.tag, body) else {
-            if body.len() + 5 < head.total && body.len() < NAME_MAX {
-                return Ok(Look::Incomplete);
-            }
-            return Err(End::protocol("a statement or portal name is missing or too long"));
-        };
-        let ledger =
-            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
-        let cells = pool.stats.of(worker.id);
-        // The unnamed statement on this server may be another client's. Closing it first makes
-        // Postgres itself say that there is none, with the right error at the right place.
-        let mut is_missing = false;
-        match named {
-            Named::Parse(name) => {
-                cells.parses.add(1);
-                let request = if name.is_empty() { Request::Parse } else { Request::ParseNamed };
-                if ledger.sent(request, Origin::Client) {
-                    pins.parse_sent(name);
-                    let text = &body[name.len() + 1..];
-                    if outlook.commits || may_commit(text) {
-                        read_on(outlook, text);
-                    }
-                }
-            }
-            Named::Bind(name) => {
-                cells.binds.add(1);
-                is_missing = pins.is_missing(name) && ledger.sent(Request::Close, Origin::Proxy);
-                if ledger.sent(Request::Bind, Origin::Client) {
-                    pins.bind_sent(name);
-                }
-            }
-            Named::DescribeStatement(name) => {
-                is_missing = pins.is_missing(name) && ledger.sent(Request::Close, Origin::Proxy);
-                ledger.sent(Request::Describe, Origin::Client);
-            }
-            Named::DescribePortal => drop(ledger.sent(Request::Describe, Origin::Client)),
-            Named::CloseStatement(name) => {
-                let request = if name.is_empty() { Request::Close } else { Request::CloseNamed };
-                if ledger.sent(request, Origin::Client) {
-                    pins.close_sent(name);
-                }
-            }
-            Named::ClosePortal => drop(ledger.sent(Request::Close, Origin::Client)),
-        }
-        if is_missing {
-            up.slip_in(|out| encode::close_statement(out, ""));
-        }
-        Ok(Look::Forward)
-    }
-
     /// Drops the message at the front, as far as it is here. Answers whether it is through.
     pub(super) fn swallow_front(&mut self) -> bool {
         if self.to_swallow == 0
@@ -186,46 +164,11 @@ impl Client {
 
 /// Reads what a text does to the transaction it is sent in; of one that is not whole, what is here.
 #[cold]
-fn read_on(outlook: &mut Outlook, text: &[u8]) {
+pub(super) fn read_on(outlook: &mut Outlook, text: &[u8]) {
     outlook.add(split_text(text).map_or(text, |(sql, _)| sql));
 }
 
 /// The client sent a message that has no place in a session.
 pub(super) fn unexpected(tag: u8) -> End {
     End::protocol(format!("invalid frontend message type {tag}"))
-}
-
-/// What a message names.
-enum Named<'a> {
-    Bind(&'a [u8]),
-    ClosePortal,
-    CloseStatement(&'a [u8]),
-    DescribePortal,
-    DescribeStatement(&'a [u8]),
-    Parse(&'a [u8]),
-}
-
-impl<'a> Named<'a> {
-    /// `None`: the name is not whole, or the kind is unknown.
-    #[inline]
-    fn read(tag: u8, body: &'a [u8]) -> Option<Self> {
-        match tag {
-            tags::PARSE => Some(Self::Parse(split_text(body)?.0)),
-            tags::BIND => {
-                let (_portal, rest) = split_text(body)?;
-                Some(Self::Bind(split_text(rest)?.0))
-            }
-            tag => {
-                let (kind, rest) = body.split_first()?;
-                let (name, _) = split_text(rest)?;
-                match (tag, kind) {
-                    (tags::CLOSE, b'P') => Some(Self::ClosePortal),
-                    (tags::CLOSE, b'S') => Some(Self::CloseStatement(name)),
-                    (tags::DESCRIBE, b'P') => Some(Self::DescribePortal),
-                    (tags::DESCRIBE, b'S') => Some(Self::DescribeStatement(name)),
-                    _ => None,
-                }
-            }
-        }
-    }
 }

@@ -86,7 +86,7 @@ impl Client {
             _ => return false,
         }
         self.pool.stats.of(self.worker.id).shortcuts.add(1);
-        self.pins.query_sent();
+        self.drop_unnamed();
         self.swallow_front();
         true
     }
@@ -117,7 +117,7 @@ impl Client {
                 encode::ready(out, b'I');
             });
             self.pool.stats.of(self.worker.id).shortcuts.add(1);
-            self.pins.query_sent();
+            self.drop_unnamed();
             for _ in 0..ping.messages {
                 self.swallow_front();
             }

@@ -159,6 +159,12 @@ pub struct ClientLimits {
     pub max_cancels: u32,
     /// The longest message that is relayed, in bytes, head included.
     pub max_packet_size: u32,
+    /// Statements on one server. 0: clients with statements keep theirs.
+    pub max_prepared_statements: u32,
+    /// Statements of one client.
+    pub max_client_prepared_statements: u32,
+    /// Bytes of their texts, over all clients.
+    pub prepared_statement_memory: u32,
     pub client_login_timeout: Option<Duration>,
     pub cancel_wait_timeout: Option<Duration>,
     /// Startup parameters that are accepted and dropped.

@@ -34,7 +34,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 2;
+pub const FORM: u32 = 3;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -75,7 +75,7 @@ pub enum ToNew {
     Offer(Offer),
     /// It is to accept now, and what is found by name is its own.
     Go,
-    /// The socket is with it; the body is what the client has sent.
+    /// The socket is with it; the body is what the client has sent and prepared.
     Client(Moved),
     /// A server that nobody uses in the old process any more, and its socket.
     Server(Bequest),
@@ -116,6 +116,8 @@ pub struct Moved {
     pub is_skipping: bool,
     /// Bytes still to come of a message that is thrown away.
     pub to_swallow: u32,
+    /// How many bytes behind what it has sent are its prepared statements.
+    pub prepared: usize,
 }
 
 /// A server between two processes: idle, clean, and owing nothing.
@@ -130,12 +132,14 @@ pub struct Bequest {
     pub pid: u32,
     pub secret: Vec<u8>,
     pub applied: Vec<(String, String)>,
+    /// It has statements that the next process knows nothing of.
+    pub has_statements: bool,
     /// What it reported when it let us in.
     pub params: Vec<(String, String)>,
     pub age: Duration,
 }
 
-/// A [`Moved`] client with its socket and what it has sent.
+/// A [`Moved`] client with its socket, and what it has sent and prepared.
 #[derive(Debug)]
 pub struct Parcel {
     pub moved: Moved,
@@ -179,7 +183,7 @@ mod tests {
     /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
     /// the other one would misunderstand.
     const SAID: (u32, &str) = (
-        2,
+        3,
         r#"{"Hello":{"form":1,"version":"v","pid":2}}
 "Ready"
 "Taken"
@@ -188,8 +192,8 @@ mod tests {
 {"Refused":{"why":"w"}}
 {"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"halts":{"is_paused":false,"paused":[],"disabled":[]}}}
 "Go"
-{"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5}}
-{"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"params":[],"age":{"secs":3,"nanos":0}}}
+{"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"prepared":6}}
+{"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"has_statements":true,"params":[],"age":{"secs":3,"nanos":0}}}
 "Done"
 "#,
     );
@@ -210,6 +214,7 @@ mod tests {
             age: Duration::from_secs(4),
             is_skipping: true,
             to_swallow: 5,
+            prepared: 6,
         };
         let bequest = Bequest {
             host: "h".to_owned(),
@@ -219,6 +224,7 @@ mod tests {
             pid: 1,
             secret: vec![2],
             applied: vec![],
+            has_statements: true,
             params: vec![],
             age: Duration::from_secs(3),
         };

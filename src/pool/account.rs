@@ -6,6 +6,7 @@ use crate::base::ids::ClassId;
 use crate::config::overload::ErrorCompat;
 use crate::config::{ClientTimeouts, PoolMode, Shortcuts};
 use crate::end::EndReason;
+use crate::session::statements::{Interner, Limits};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,9 @@ pub struct Terms {
     pub timeouts: ClientTimeouts,
     pub shortcuts: Shortcuts,
     pub max_packet_size: u32,
+    pub prepared: Limits,
+    /// All statements that clients have.
+    pub statements: Arc<Interner>,
     pub log_disconnections: bool,
     pub log_pooler_errors: bool,
     pub error_compat: ErrorCompat,

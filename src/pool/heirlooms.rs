@@ -31,6 +31,8 @@ pub struct Heirloom {
     pub socket: Detached,
     pub key: BackendKey,
     pub applied: Settings,
+    /// It has statements that nobody here knows.
+    pub has_statements: bool,
     /// What it reported when it let us in.
     pub params: Vec<(String, String)>,
     pub connected_at: Instant,
@@ -171,6 +173,7 @@ impl Heirloom {
         let stream = self.socket.attach().ok()?;
         let mut server = Server::new(stream, worker.id, self.key, self.connected_at);
         server.applied = Arc::new(self.applied);
+        server.has_strange_statements = self.has_statements;
         if server.stream().has_input() && !server.read_unasked() {
             return None;
         }
@@ -216,6 +219,7 @@ mod tests {
             socket: Detached::Unix(socket),
             key: BackendKey { pid, secret: [1, 2, 3, 4].into(), place: place(), ends: None },
             applied: Settings::default(),
+            has_statements: false,
             params: vec![],
             connected_at: read_clock(),
         };

@@ -31,7 +31,6 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Says goodbye and closes. What Postgres did not take at once is lost: closing says the same.
-#[expect(clippy::boxed_local, reason = "it is what the scheduler hands out")]
 pub(super) fn close(mut server: Box<Server>) {
     let mut message = Vec::with_capacity(5);
     encode::terminate(&mut message);
@@ -261,7 +260,7 @@ impl Pool {
     async fn open(self: Arc<Self>, worker: Rc<Worker>, slot: SlotRef) {
         let guard = SlotGuard::new(&self, &worker, slot);
         let setup = self.setup();
-        let connected = match self.host.heirlooms.next(&setup.lineage(), &worker).await {
+        let connected = match self.inherit(&setup, &worker).await {
             Some(inherited) => Ok(inherited),
             None => self.connect(&setup, &worker).await,
         };
@@ -295,6 +294,17 @@ impl Pool {
             }
         };
         self.host.act(&worker, action);
+    }
+
+    /// A server that another process has given up, without what that has prepared on it.
+    async fn inherit(&self, setup: &Setup, worker: &Worker) -> Option<Connected> {
+        let mut inherited = self.host.heirlooms.next(&setup.lineage(), worker).await?;
+        if !inherited.server.has_strange_statements {
+            return Some(inherited);
+        }
+        let dropped = within(Some(UPKEEP_MAX), inherited.server.deallocate_all()).await;
+        dropped.ok()?.ok()?;
+        self.run_connect_query(setup, inherited).await.ok()
     }
 
     async fn connect(&self, setup: &Setup, worker: &Worker) -> Result<Connected, ConnectError> {

@@ -13,6 +13,8 @@ pub struct ProcessView {
     pub workers: Vec<WorkerView>,
     /// Cancel requests under way.
     pub cancels: u32,
+    /// Memory for texts of prepared statements.
+    pub statement_bytes: usize,
     /// Of databases and of users, where clients are limited.
     pub limits: [Vec<LimitView>; 2],
     pub ends: Ends,
@@ -75,6 +77,7 @@ impl Registry {
             began: self.began.1,
             workers: workers.collect(),
             cancels: self.cancels.used(),
+            statement_bytes: self.statements.bytes(),
             limits: self.limits(),
             ends: self.ends(),
             config: self.loaded(),

@@ -17,6 +17,7 @@ use crate::base::shared::Shared;
 use crate::config::classes::Who;
 use crate::config::{Config, Database, PoolMode, User};
 use crate::end::{End, EndReason};
+use crate::session::statements::{Interner, Limits};
 use crate::stats::worker::WorkerCells;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -121,6 +122,8 @@ pub struct Registry {
     pub(super) user_gates: DashMap<String, Arc<Gate>>,
     /// How many terms were made: each has a number of its own.
     generations: AtomicU64,
+    /// All that clients have prepared.
+    pub statements: Arc<Interner>,
     pub(super) tasks: TaskTracker,
 }
 
@@ -153,6 +156,7 @@ impl Registry {
             database_gates: DashMap::new(),
             user_gates: DashMap::new(),
             generations: AtomicU64::new(0),
+            statements: Interner::new(config.clients.prepared_statement_memory as usize),
             tasks: tasks.clone(),
             book: ArcSwap::from_pointee(book),
         }
@@ -332,6 +336,11 @@ impl Registry {
             timeouts: config.client_timeouts(database, of_user),
             shortcuts: config.client_shortcuts(database, of_user),
             max_packet_size: config.clients.max_packet_size,
+            prepared: Limits {
+                of_server: config.clients.max_prepared_statements,
+                of_client: config.clients.max_client_prepared_statements,
+            },
+            statements: Arc::clone(&self.statements),
             log_disconnections: config.process.log_disconnections,
             log_pooler_errors: config.process.log_pooler_errors,
             error_compat: config.overload.error_compat,

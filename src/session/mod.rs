@@ -3,3 +3,4 @@
 pub mod ledger;
 pub mod pins;
 pub mod settings;
+pub mod statements;

@@ -1,5 +1,6 @@
 //! As much SQL as a pooler needs: a lexer, no tree.
 
 pub mod ending;
+pub mod prepared;
 mod tokens;
 pub mod trivial;

@@ -16,6 +16,7 @@ pub(in crate::metrics) struct Process {
     clients: u32,
     consoles: u32,
     cancels: u32,
+    statement_bytes: u64,
     workers: u16,
     max_client_conn: u32,
     max_logins: u32,
@@ -35,6 +36,7 @@ impl Process {
             clients: snapshot.clients,
             consoles: snapshot.consoles,
             cancels: process.cancels,
+            statement_bytes: process.statement_bytes as u64,
             workers: config.process.workers,
             max_client_conn: config.clients.max_client_conn,
             max_logins: config.overload.logins.max_at_once,
@@ -126,6 +128,11 @@ impl Subject for Process {
             "pgweir_cancels_under_way_max",
             "How many cancel requests may be under way: max_cancels. +Inf: no limit.",
             Gauge(|process| limit(process.max_cancels)),
+        ),
+        metric(
+            "pgweir_prepared_statement_bytes",
+            "Memory for the texts of prepared statements; prepared_statement_memory bounds it.",
+            Gauge(|process| number(process.statement_bytes)),
         ),
         metric(
             "pgweir_cancels",
