@@ -16,6 +16,7 @@ mod http_peers;
 mod limits;
 mod logins;
 mod lost_servers;
+mod model;
 mod operating;
 mod overload;
 mod overload_seen;
