@@ -221,7 +221,7 @@ impl Actor {
     /// Transactions end some time.
     fn follow(&mut self, sql: &str, random: &mut StdRng) {
         match sql {
-            "begin" => self.in_transaction = true,
+            "begin" | "start transaction" => self.in_transaction = true,
             "commit" | "rollback" => self.in_transaction = false,
             "discard all" | "deallocate all" => self.statements.clear(),
             _ => {}

@@ -48,6 +48,8 @@ struct Trial {
     profile: Profile,
     servers: u32,
     pace: Pace,
+    /// What can be is answered without a server.
+    has_shortcuts: bool,
 }
 
 const EVERYTHING: Profile = Profile {
@@ -100,16 +102,20 @@ fn sides(postgres: &Postgres, through: &Address, patience: Duration) -> Sides {
     Sides { direct, through: Login::to(through), patience }
 }
 
-fn settings(servers: u32) -> Settings {
+fn settings(trial: Trial) -> Settings {
     // Clients may wait for as long as others are in the middle of something.
-    Settings::new().pool_size(servers).set("query_wait_timeout", PATIENCE)
+    let settings = Settings::new().pool_size(trial.servers).set("query_wait_timeout", PATIENCE);
+    if trial.has_shortcuts {
+        return settings.set("defer_begin", true).set("answer_pings", "select");
+    }
+    settings
 }
 
 /// Plays scripts until as many messages were sent as are wanted, or one fails.
 async fn check(trial: Trial) {
     let seed = Seed::of_run();
     let (postgres, watch) = (postgres().await, Watch::start());
-    let proxy = Proxy::start(&settings(trial.servers), &postgres.address()).await;
+    let proxy = Proxy::start(&settings(trial), &postgres.address()).await;
     let sides = sides(&postgres, &proxy.address, PATIENCE);
     let (mut played, mut senseless) = (0, 0);
     for round in 0.. {
@@ -152,7 +158,7 @@ async fn fail(trial: Trial, postgres: &Postgres, script: Script, kind: &str) {
 /// Plays a script before a proxy that has served nobody. Answers with what differs.
 async fn replay(trial: Trial, postgres: &Postgres, script: &Script) -> Option<Difference> {
     lay_out(postgres, &script.clients()).await;
-    let proxy = Proxy::start(&settings(trial.servers), &postgres.address()).await;
+    let proxy = Proxy::start(&settings(trial), &postgres.address()).await;
     let sides = sides(postgres, &proxy.address, PATIENCE_SHRINKING);
     match play(script, trial.pace, &sides).await {
         Outcome::Different(found) => Some(*found),
@@ -173,13 +179,19 @@ const PINNED: Profile =
 #[test]
 fn clients_with_servers_for_all_are_answered_as_by_postgres() {
     let pace = Pace::LockStep { holders_max: 4 };
-    check_trial(Trial { profile: PINNED, servers: 4, pace });
+    check_trial(Trial { profile: PINNED, servers: 4, pace, has_shortcuts: false });
 }
 
 #[test]
 fn clients_that_wait_for_each_other_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, messages: 2 * ROUND, ..PINNED };
-    check_trial(Trial { profile, servers: 2, pace: Pace::Free });
+    check_trial(Trial { profile, servers: 2, pace: Pace::Free, has_shortcuts: false });
+}
+
+#[test]
+fn shortcuts_are_answered_as_by_postgres() {
+    let profile = Profile { clients: 8, messages: 2 * ROUND, ..PINNED };
+    check_trial(Trial { profile, servers: 2, pace: Pace::Free, has_shortcuts: true });
 }
 
 #[test]
@@ -187,27 +199,42 @@ fn clients_that_wait_for_each_other_are_answered_as_by_postgres() {
 fn the_unnamed_statement_is_there_until_it_is_replaced() {
     let parts = &[Part::Altering, Part::Settings, Part::UnnamedLater];
     let profile = Profile { parts, ..EVERYTHING };
-    check_trial(Trial { profile, servers: 1, pace: Pace::LockStep { holders_max: 1 } });
+    check_trial(Trial {
+        profile,
+        servers: 1,
+        pace: Pace::LockStep { holders_max: 1 },
+        has_shortcuts: false,
+    });
 }
 
 #[test]
 #[ignore = "needs named statements to follow their clients"]
 fn clients_that_take_turns_at_one_server_are_answered_as_by_postgres() {
-    check_trial(Trial { profile: SHARED, servers: 1, pace: Pace::LockStep { holders_max: 1 } });
+    check_trial(Trial {
+        profile: SHARED,
+        servers: 1,
+        pace: Pace::LockStep { holders_max: 1 },
+        has_shortcuts: false,
+    });
 }
 
 #[test]
 #[ignore = "needs named statements to follow their clients"]
 fn clients_that_take_turns_at_three_servers_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, ..SHARED };
-    check_trial(Trial { profile, servers: 3, pace: Pace::LockStep { holders_max: 3 } });
+    check_trial(Trial {
+        profile,
+        servers: 3,
+        pace: Pace::LockStep { holders_max: 3 },
+        has_shortcuts: false,
+    });
 }
 
 #[test]
 #[ignore = "needs named and unnamed statements to follow their clients"]
 fn clients_that_share_few_servers_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, messages: 2 * ROUND, ..EVERYTHING };
-    check_trial(Trial { profile, servers: 2, pace: Pace::Free });
+    check_trial(Trial { profile, servers: 2, pace: Pace::Free, has_shortcuts: false });
 }
 
 /// The test of the test.

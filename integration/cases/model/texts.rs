@@ -35,6 +35,7 @@ const READING: &[(&str, &[u32])] = &[
     ("select client_only from own_CLIENT", &[]),
     ("copy shared to stdout", &[]),
     ("show timezone", &[]),
+    ("show transaction_isolation", &[]),
 ];
 const WRITING: &[(&str, &[u32])] = &[
     ("insert into own_CLIENT (body) values ($1) returning id", &[TEXT]),
@@ -47,7 +48,10 @@ const FAILING: &[&str] =
 const TRANSACTIONS: &[&str] = &[
     "begin",
     "begin",
+    "begin isolation level repeatable read read only",
+    "start transaction",
     "commit",
+    "commit and chain",
     "rollback",
     "savepoint s",
     "rollback to s",
@@ -85,7 +89,9 @@ const SCRIPTS: &[&str] = &[
     "select 4; commit",
     "select 5; select 1/0; select 6",
     "insert into own_CLIENT (body) values ('a'); insert into own_CLIENT (body) values ('b')",
-    ";;",
+    ";",
+    "; select 7",
+    "begin; commit",
 ];
 
 fn own(sql: &str, client: usize) -> String {
