@@ -40,4 +40,5 @@ mod takeover;
 mod takeover_faults;
 mod top;
 mod torture;
+mod torture_table;
 mod under_pressure;
