@@ -39,7 +39,7 @@ const ROUND: usize = 600;
 /// Longer than a slow machine makes anybody wait; an answer that never comes is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// While a failure is made short, much is tried that ends in silence.
-const PATIENCE_SHRINKING: Duration = Duration::from_secs(3);
+const PATIENCE_SHRINKING: Duration = Duration::from_secs(2);
 const SHRINKING_MAX: Duration = Duration::from_mins(2);
 
 /// A kind of run.
@@ -103,8 +103,9 @@ fn sides(postgres: &Postgres, through: &Address, patience: Duration) -> Sides {
 }
 
 fn settings(trial: Trial) -> Settings {
-    // Clients may wait for as long as others are in the middle of something.
-    let settings = Settings::new().pool_size(trial.servers).set("query_wait_timeout", PATIENCE);
+    // Clients may wait, untold, for as long as others are in the middle of something.
+    let settings = Settings::new().pool_size(trial.servers);
+    let settings = settings.set("query_wait_timeout", PATIENCE).set("query_wait_notify", 0);
     if trial.has_shortcuts {
         return settings.set("defer_begin", true).set("answer_pings", "select");
     }

@@ -27,6 +27,8 @@ pub(super) struct Owed {
     is_copying: bool,
     /// After an error, everything is skipped up to the next Sync.
     is_skipping: bool,
+    /// Something was sent that no Sync has ended, answered or not.
+    is_open: bool,
 }
 
 impl Owed {
@@ -61,6 +63,7 @@ impl Owed {
     }
 
     fn push(&mut self, sent: Sent, step: usize) {
+        self.is_open = true;
         if self.is_skipping && sent != Sent::Sync {
             return;
         }
@@ -101,9 +104,10 @@ impl Owed {
         self.is_copying = false;
         while let Some((sent, _)) = self.sent.pop_front() {
             if matches!(sent, Sent::Alone | Sent::Sync) {
-                return;
+                break;
             }
         }
+        self.is_open = self.sent.iter().any(|(sent, _)| *sent != Sent::CopyEnd);
     }
 
     /// A Sync amid the data has gone with it.
@@ -126,8 +130,8 @@ impl Owed {
         asked.into_iter().any(|(sent, _)| !matches!(sent, Sent::CopyEnd | Sent::Flush))
     }
 
-    /// Nothing is under way, asked for or not.
+    /// Nothing is under way, and nothing is left open.
     pub(super) fn is_settled(&self) -> bool {
-        self.sent.iter().all(|(sent, _)| matches!(sent, Sent::CopyEnd | Sent::Flush))
+        !self.is_open
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct Session {
     owed: Owed,
     batch: Batch,
     status: u8,
+    is_holding: bool,
     /// The values that a driver would know, and those that it knew at the last `ReadyForQuery`.
     parameters: BTreeMap<String, String>,
     told: BTreeMap<String, String>,
@@ -39,6 +40,7 @@ impl Session {
             owed: Owed::default(),
             batch: Batch::new(),
             status: b'I',
+            is_holding: false,
             told: parameters.clone(),
             parameters,
             answers: Vec::new(),
@@ -69,6 +71,7 @@ impl Session {
                 Some(Ok(Some(frame))) => self.take(frame),
             }
         }
+        self.is_holding = self.status != b'I' || !self.owed.is_settled();
     }
 
     fn take(&mut self, frame: Frame) {
@@ -103,9 +106,10 @@ impl Session {
         self.told.clone_from(&self.parameters);
     }
 
-    /// In a transaction, or in the middle of something: it may not let go of its server.
+    /// By what was written so far it is in a transaction, or in the middle of something, and keeps its
+    /// server.
     pub(super) fn holds(&self) -> bool {
-        self.end.is_none() && (self.status != b'I' || !self.owed.is_settled())
+        self.end.is_none() && self.is_holding
     }
 }
 
