@@ -151,7 +151,12 @@ impl Actor {
         if !name.is_empty() && self.statements.contains_key(name) && !one_in(random, 3) {
             self.say(Message::CloseStatement(name.to_owned()));
         }
-        let text = texts::extended(self.client, self.profile, self.in_transaction, random);
+        let (client, profile) = (self.client, self.profile);
+        let mut text = texts::extended(client, profile, self.in_transaction, random);
+        // Postgres 15 ends the session when EXECUTE runs SAVEPOINT outside a transaction.
+        while profile.has(Part::Prepare) && texts::is_executed(name) && text.is_control() {
+            text = texts::extended(client, profile, self.in_transaction, random);
+        }
         let mut types = text.types.to_vec();
         if one_in(random, 4) {
             // Postgres finds out itself.

@@ -32,8 +32,8 @@ use generate::{Part, Profile};
 use message::{Message, Script};
 use play::{Difference, Outcome, Pace, Sides, play};
 
-/// About 20 s each in a debug build.
-const STEPS_DEFAULT: usize = 150_000;
+/// About 15 s each in a debug build.
+const STEPS_DEFAULT: usize = 80_000;
 /// Messages of one script: its clients connect anew for the next.
 const ROUND: usize = 600;
 /// Longer than a slow machine makes anybody wait; an answer that never comes is a failure.

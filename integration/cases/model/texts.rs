@@ -19,6 +19,18 @@ pub(super) struct Text {
     pub(super) types: &'static [u32],
 }
 
+impl Text {
+    /// It begins, ends or divides a transaction, or may.
+    pub(super) fn is_control(&self) -> bool {
+        TRANSACTIONS.contains(&self.sql.as_str())
+    }
+}
+
+/// Whether there is SQL that executes the statement with this name.
+pub(super) fn is_executed(name: &str) -> bool {
+    matches!(name, "a" | "b")
+}
+
 const READING: &[(&str, &[u32])] = &[
     ("select 1", &[]),
     ("select 'two' as b, 2 as n", &[]),
