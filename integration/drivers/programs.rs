@@ -61,7 +61,7 @@ fn psql_says_the_same_as_without_a_proxy() {
 }
 
 /// Runs pgbench and checks that it did all its transactions, and that they add up.
-async fn pgbench(rig: &Rig, clients: u32, arguments: &[&str]) {
+pub(super) async fn pgbench(rig: &Rig, clients: u32, arguments: &[&str]) {
     let mut command = Command::new(binary("pgbench"));
     command.args(["--no-vacuum", "--jobs=2", "--transactions=20"]);
     command.arg(format!("--client={clients}")).args(arguments);
