@@ -99,7 +99,9 @@ fn pgbench_prepares_with_fewer_servers_than_clients() {
         output_of(initialise).await;
         for script in ["tpcb-like", "simple-update", "select-only"] {
             let builtin = format!("--builtin={script}");
-            pgbench(&rig, 20, &["--protocol=prepared", &builtin]).await;
+            // A thread for each: it prepares with a call that blocks all clients of its thread, those
+            // in a transaction included.
+            pgbench(&rig, 20, &["--protocol=prepared", "--jobs=20", &builtin]).await;
         }
     });
 }

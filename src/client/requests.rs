@@ -45,7 +45,7 @@ impl Client {
         if self.preparing > 0 {
             return Ok(());
         }
-        self.is_waiting = false;
+        let mut is_flushed = std::mem::take(&mut self.is_waiting);
         while self.up.forward_rest() {
             if self.up.own_len() > SLIPPED_MAX {
                 self.is_held_back = true;
@@ -56,11 +56,15 @@ impl Client {
                 Look::Incomplete => break,
                 Look::Wait => {
                     self.is_waiting = true;
+                    if !is_flushed {
+                        self.have_answered();
+                    }
                     break;
                 }
-                Look::Passed => {}
+                Look::Passed => is_flushed = false,
                 Look::Run(run) => self.up.forward(run.here, run.to_come),
                 Look::Forward => {
+                    is_flushed = false;
                     let here = head.total.min(self.up.unseen().len());
                     self.up.forward(here, head.total - here);
                 }

@@ -220,6 +220,15 @@ impl Client {
         true
     }
 
+    /// A request waits for the answers to those before it. Without a `Sync` behind them Postgres keeps
+    /// these back until it is asked for them.
+    pub(super) fn have_answered(&mut self) {
+        let lease = self.lease.as_mut().expect("whoever waits for answers has a lease");
+        if lease.conn.ledger.is_open() && !lease.conn.ledger.is_copying_in() {
+            self.up.slip_in(encode::flush);
+        }
+    }
+
     /// Why it keeps the server although its transaction is over.
     #[inline]
     pub(super) fn pin(&self) -> Option<Cause> {
@@ -256,6 +265,17 @@ impl Client {
         if let Some(statements) = &mut self.statements {
             statements.queried(Origin::Client);
             statements.lease_ended();
+        }
+    }
+
+    /// A ping in the extended protocol was answered without a server: its statement is the unnamed one now.
+    pub(super) fn keep_unnamed(&mut self, body: &[u8]) {
+        self.drop_unnamed();
+        if maps(self.terms.pool_mode) && self.terms.prepared.of_server > 0 {
+            let interner = &self.terms.statements;
+            let statements =
+                self.statements.get_or_insert_with(|| Box::new(Statements::new(interner)));
+            statements.restore_unnamed(body);
         }
     }
 

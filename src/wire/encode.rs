@@ -137,6 +137,10 @@ pub fn sync(out: &mut Vec<u8>) {
     message(out, from_client::SYNC, |_| {});
 }
 
+pub fn flush(out: &mut Vec<u8>) {
+    message(out, from_client::FLUSH, |_| {});
+}
+
 pub fn copy_fail(out: &mut Vec<u8>, why: &str) {
     message(out, from_client::COPY_FAIL, |out| text(out, why));
 }

@@ -120,8 +120,8 @@ fn comparable(mut frame: Frame) -> Frame {
         b'A' => frame.body.iter_mut().take(4).for_each(|byte| *byte = 0),
         b'E' | b'N' => {
             let fields = frame.body.split(|&byte| byte == 0).filter(|field| !field.is_empty());
-            let kept = fields.filter(|field| !b"FLR".contains(&field[0]));
-            frame.body = kept.flat_map(|field| field.iter().copied().chain([0])).collect();
+            let kept = fields.filter(|field| !b"FLR".contains(&field[0])).map(with_names_cut);
+            frame.body = kept.flat_map(|field| field.into_iter().chain([0])).collect();
             frame.body.push(0);
         }
         b'T' => mask_tables(&mut frame.body),
@@ -129,6 +129,20 @@ fn comparable(mut frame: Frame) -> Frame {
     }
     frame
 }
+
+/// Postgres says a name as it was given, a proxy as much of it as counts.
+fn with_names_cut(field: &[u8]) -> Vec<u8> {
+    let parts = field.split_inclusive(|&byte| byte == b'"');
+    parts
+        .flat_map(|part| match part.split_last() {
+            Some((b'"', name)) if name.len() > NAME_MAX => [&name[..NAME_MAX], b"\""].concat(),
+            _ => part.to_vec(),
+        })
+        .collect()
+}
+
+/// `NAMEDATALEN`, less its zero byte.
+const NAME_MAX: usize = 63;
 
 /// OIDs from here on are of objects that tests have made.
 const FIRST_OWN_OID: u32 = 16_384;

@@ -60,7 +60,8 @@ const FAILING: &[&str] =
 const TRANSACTIONS: &[&str] = &[
     "begin",
     "begin",
-    "begin isolation level repeatable read read only",
+    // No isolation level: behind a statement that was prepared anew in the same batch, it comes too late.
+    "begin read only",
     "start transaction",
     "commit",
     "commit and chain",

@@ -49,6 +49,9 @@ use std::time::Instant;
 /// The longest `Parse` that is remembered. A longer one keeps its server.
 pub const PARSE_MAX: usize = 48 << 10;
 
+/// Memory that is kept for so many `Bind` under way; pipelines may have thousands.
+const BOUND_KEPT: usize = 64;
+
 /// What holds for all requests of a moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Now<'a> {
@@ -186,10 +189,12 @@ pub struct Statements {
     /// How many names lead to the kept server.
     locals: usize,
     pending: VecDeque<Pending>,
+    /// For each `Bind` under way what tells its name from the others', for what Postgres says of it.
+    bound: VecDeque<u32>,
     /// Which of the stretches between two `Sync` is being sent.
     batch: u32,
-    /// In this batch a text was sent that may drop statements.
-    barrier: Option<u32>,
+    /// A text is under way that may drop statements or make some.
+    is_barred: bool,
     /// A text under way drops this name.
     dropping: Option<Box<[u8]>>,
     unnamed: Unnamed,
@@ -206,8 +211,9 @@ impl Statements {
             names: HashMap::new(),
             locals: 0,
             pending: VecDeque::new(),
+            bound: VecDeque::new(),
             batch: 0,
-            barrier: None,
+            is_barred: false,
             dropping: None,
             unnamed: Unnamed::new(Arc::clone(interner)),
             may_commit: false,
@@ -291,6 +297,11 @@ impl Statements {
         Some(out)
     }
 
+    /// The unnamed statement is this, as in a `Parse`, though no server has it.
+    pub fn restore_unnamed(&mut self, body: &[u8]) {
+        self.unnamed.restore(body);
+    }
+
     /// What was [packed](Self::packed), unpacked. What there is no room for is not there.
     pub fn restore(&mut self, mut packed: &[u8], settings: &Settings, epoch: u64) {
         let digest = self.interner.digest(settings, epoch);
@@ -315,7 +326,9 @@ impl Statements {
             self.names.retain(|_, held| held.is_some());
             self.locals = 0;
         }
-        (self.batch, self.barrier, self.dropping) = (0, None, None);
+        self.bound.clear();
+        self.bound.shrink_to(BOUND_KEPT);
+        (self.batch, self.is_barred, self.dropping) = (0, false, None);
         self.unnamed.lease_ended();
     }
 

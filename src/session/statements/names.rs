@@ -48,6 +48,12 @@ pub(super) fn cut(name: &[u8]) -> &[u8] {
     &name[..name.len().min(LENGTH_MAX)]
 }
 
+/// Tells names apart, in 32 bits: FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>).
+#[inline]
+pub(super) fn mark(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
 /// Whether a client's name could be taken for one of ours.
 #[inline]
 pub fn looks_like_ours(name: &[u8]) -> bool {

@@ -1,12 +1,14 @@
 //! Requests on their way to a server: what becomes of each, and what must go before it.
 
 use super::interner::Statement;
-use super::names::cut;
+use super::names::{cut, mark};
 use super::prepared::Found;
 use super::unnamed::Need;
 use super::{Message, Now, Pending, Prepared, Refusal, Route, Slip, Statements, What};
 use crate::session::ledger::{Ledger, Origin, Request, Status};
 use crate::sql::ending::may_commit;
+use crate::sql::prepared::{may_use_prepared, prepared_use};
+use crate::wire::frame::split_text;
 use std::sync::Arc;
 
 /// Requests that change names, under way in another batch, at most: whoever has more waits. They are
@@ -55,7 +57,7 @@ impl Statements {
 
     /// A text is sent that may drop statements or make some. With a `Query`, it is a batch by itself.
     pub fn barrier_sent(&mut self, is_query: bool) {
-        self.barrier = Some(self.batch);
+        self.is_barred = true;
         if is_query {
             self.batch = self.batch.wrapping_add(1);
         }
@@ -64,12 +66,11 @@ impl Statements {
     /// Whether what becomes of a name is still to be seen.
     #[inline]
     pub(super) fn is_uncertain(&mut self, name: &[u8], ledger: &Ledger) -> bool {
-        if let Some(batch) = self.barrier {
-            if ledger.is_empty() {
-                self.barrier = None;
-            } else if batch != self.batch {
+        if self.is_barred {
+            if !ledger.is_empty() {
                 return true;
             }
+            self.is_barred = false;
         }
         match self.pending.front() {
             None => false,
@@ -137,6 +138,9 @@ impl Sending<'_, '_> {
             if name.is_empty() { self.refer_to_unnamed(request) } else { self.find(cut(name)) };
         if route != Route::Wait {
             self.client(request);
+            if request == Request::Bind {
+                self.statements.bound.push_back(mark(cut(name)));
+            }
             if self.statements.uses_prepared && request == Request::Bind {
                 self.statements.barrier_sent(false);
             }
@@ -158,7 +162,9 @@ impl Sending<'_, '_> {
         }
         if request == Request::Bind {
             self.statements.unnamed.bind_sent();
-            self.statements.may_commit = self.statements.unnamed.body().is_some_and(may_commit);
+            let body = self.statements.unnamed.body();
+            self.statements.may_commit = body.is_some_and(may_commit);
+            self.statements.uses_prepared = body.is_some_and(uses_prepared);
         }
         Route::AsIs
     }
@@ -253,15 +259,16 @@ impl Sending<'_, '_> {
             self.client(Request::Parse);
             return Route::AsIs;
         }
-        self.parse_named(cut(name), body)
+        self.parse_named(name, body)
     }
 
-    fn parse_named(&mut self, name: &[u8], body: Option<&[u8]>) -> Route {
+    fn parse_named(&mut self, whole: &[u8], body: Option<&[u8]>) -> Route {
+        let name = cut(whole);
         if self.statements.is_uncertain(name, self.ledger) {
             return Route::Wait;
         }
         match self.statements.names.get(name) {
-            Some(Some(_)) => return self.parse_again(name),
+            Some(Some(_)) => return self.parse_again(whole),
             Some(None) => {
                 self.client(Request::ParseNamed);
                 self.pend(What::Duplicate { name: name.into() });
@@ -328,4 +335,10 @@ impl Sending<'_, '_> {
         self.pend(What::Refuse(refusal));
         Route::Refuse
     }
+}
+
+/// Whether a text, with what is behind it in a `Parse`, has to do with prepared statements.
+#[inline]
+fn uses_prepared(body: &[u8]) -> bool {
+    may_use_prepared(body) && split_text(body).is_some_and(|(sql, _)| prepared_use(sql).is_some())
 }

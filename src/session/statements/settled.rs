@@ -1,9 +1,10 @@
 //! What Postgres has answered, and what becomes of names by it.
 
-use super::names::mentioned;
+use super::names::{cut, mark, mentioned};
 use super::prepared::Serial;
 use super::{Pending, Prepared, Refusal, Statements, What};
 use crate::session::ledger::{Ledger, Origin, Request};
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 /// What an error answers, and what has to be done to it.
@@ -32,6 +33,7 @@ impl Statements {
             (Request::Parse, Origin::Client) => self.unnamed.parsed(),
             (Request::Parse, Origin::Proxy) => self.unnamed.made(),
             (Request::CloseUnnamed, _) => self.unnamed.closed(),
+            (Request::Bind, Origin::Client) => drop(self.bound.pop_front()),
             (Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed, _) => {
                 self.named_settled(server, now);
             }
@@ -45,6 +47,13 @@ impl Statements {
                 server.enter(statement, serial, now);
             }
             Some(What::Occupy) => server.is_occupied = true,
+            // A text in front of it has dropped the name that was taken.
+            Some(What::Duplicate { name }) => {
+                if let Entry::Vacant(free) = self.names.entry(cut(&name).into()) {
+                    free.insert(None);
+                    self.locals += 1;
+                }
+            }
             _ => {}
         }
     }
@@ -67,7 +76,7 @@ impl Statements {
         (code, message): (&str, &[u8]),
     ) -> Option<Failure> {
         let mut first = None;
-        let (mut named, mut makers, mut parses) = (0_usize, 0_u32, 0_usize);
+        let (mut named, mut makers, mut parses, mut binds) = (0_usize, 0_u32, 0_usize, 0_usize);
         let origin = ledger.failed(|request, origin| {
             first.get_or_insert((request, origin));
             match request {
@@ -79,9 +88,11 @@ impl Statements {
                     parses += usize::from(origin == Origin::Client);
                 }
                 Request::CloseUnnamed => makers += 1,
+                Request::Bind => binds += usize::from(origin == Origin::Client),
                 _ => {}
             }
         })?;
+        let bound = self.bound.drain(..binds.min(self.bound.len())).next();
         let mut failure = Failure { origin, refusal: None, is_swallowed: false, name: None };
         let is_named = matches!(first, Some((Request::ParseNamed, _)));
         if is_named && let Some(Pending { what, .. }) = self.pending.front() {
@@ -98,7 +109,9 @@ impl Statements {
         }
         let is_ours = matches!(code, "26000" | "42P05" | "08P01");
         if let Some((serial, _)) = mentioned(message).filter(|_| is_ours) {
-            failure.name = failure.name.or_else(|| self.name_of(serial, server));
+            let bound = bound.filter(|_| matches!(first, Some((Request::Bind, _))));
+            let named = || bound.and_then(|mark| self.name_marked(mark));
+            failure.name = failure.name.or_else(named).or_else(|| self.name_of(serial, server));
             if code == "26000" {
                 server.lost(serial);
             }
@@ -114,6 +127,15 @@ impl Statements {
             }
         }
         Some(failure)
+    }
+
+    /// The name with this mark, also if a request under way gives it up.
+    fn name_marked(&self, marked: u32) -> Option<Box<[u8]>> {
+        let closed = self.pending.iter().filter_map(|pending| match &pending.what {
+            What::Close { name, .. } => Some(name),
+            _ => None,
+        });
+        self.names.keys().chain(closed).find(|name| mark(name) == marked).cloned()
     }
 
     /// The client's name of a statement that Postgres knows by this number.
