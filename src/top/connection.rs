@@ -3,6 +3,7 @@
 use super::owner_of;
 use super::place::{Owner, Place};
 use super::table::Table;
+use super::words;
 use crate::auth::{Credential, Stored};
 use crate::config::Sockets;
 use crate::end::ErrorFields;
@@ -40,13 +41,13 @@ pub enum Trouble {
     Unreachable(io::Error),
     #[error("another user answers at this socket: if that is right, name it (host=DIRECTORY)")]
     Foreign,
-    #[error("refused: {}", .0.message)]
+    #[error("refused: {}", words::safe(&.0.message))]
     Refused(Box<ErrorFields>),
     #[error("it asks for a password: put one into PGPASSWORD, into ~/.pgpass or into the DSN")]
     NoPassword,
-    #[error("login failed: {0}")]
+    #[error("login failed: {}", words::safe(.0))]
     Login(String),
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: {}", words::safe(&.0.to_string()))]
     Lost(#[from] ExchangeError),
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Late,
@@ -156,5 +157,29 @@ impl Connection {
         encode::message(&mut message, from_client::TERMINATE, |_| {});
         // Whoever does not hear it notices by itself.
         drop(within(Some(PATIENCE), self.server.stream().send(&message)).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Trouble;
+    use crate::end::ErrorFields;
+    use crate::server::connect::ConnectError;
+    use crate::server::exchange::ExchangeError;
+
+    #[test]
+    fn what_a_peer_says_of_itself_cannot_write_elsewhere() {
+        let fields = || {
+            let message = "no\x1b]0;x\x07 entry\x1b[2J".to_owned();
+            Box::new(ErrorFields { message, ..ErrorFields::default() })
+        };
+        for trouble in [
+            Trouble::from(ConnectError::Refused(fields())),
+            Trouble::from(ConnectError::Strange("a\x1b[2J".to_owned())),
+            Trouble::from(ExchangeError::Fatal(fields())),
+        ] {
+            let told = trouble.to_string();
+            assert!(!told.contains(char::is_control), "{told:?}");
+        }
     }
 }
