@@ -13,6 +13,8 @@
 mod columns;
 mod connection;
 mod draw;
+#[cfg(test)]
+mod hostile;
 mod listing;
 mod lists;
 mod look;
