@@ -21,7 +21,7 @@ pub(super) fn settings(port: &Port) -> Settings {
 
 /// The status and the body of an answer.
 pub(super) async fn get(port: &Port, path: &str) -> (u16, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let answer = exchange(port, &request);
     let answer = within(WAIT_MAX, answer).await.expect("an answer in time");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
