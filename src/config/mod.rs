@@ -9,6 +9,7 @@ mod compare;
 mod file;
 mod findings;
 mod load;
+mod lockout;
 pub mod options;
 pub mod overlay;
 pub mod overload;

@@ -177,10 +177,12 @@ impl Reloader {
                 Some(self.source.clone())
             }
         };
+        let running = self.registry.config();
         let resolve = move || {
             let mut source = known.map_or_else(|| Source::read(&path), Ok)?;
             let loaded = source.resolve(&overlay)?;
-            Ok((source, overlay, loaded))
+            let lockouts = loaded.config.lockouts(&running, &path);
+            if lockouts.is_empty() { Ok((source, overlay, loaded)) } else { Err(lockouts) }
         };
         match tokio::task::spawn_blocking(resolve).await {
             Ok(resolved) => resolved.map_err(refused),

@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use crate::cases::http::metric;
 use crate::harness::console::{Console, with_console};
 use crate::harness::ports::Port;
+use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run};
@@ -147,5 +148,61 @@ fn metrics_tell_of_a_reload_that_failed_until_one_succeeds() {
         console.order("RELOAD").await;
         assert_eq!(is_successful().await.to_bits(), 1_f64.to_bits());
         assert!(succeeded_at().await >= started_at);
+    });
+}
+
+/// An editor, a full disk or a template that failed leaves such a file: it would put everybody out, and
+/// nobody could log in to the console to bring them back.
+#[test]
+fn an_empty_file_or_half_a_file_puts_nobody_out() {
+    run(async {
+        let settings = super::with_passwords().set("reload", "watch");
+        let rig = Rig::start(settings).await;
+        let root = Login::to(rig.address()).user("root", "root-secret").database("pgweir");
+        let mut console = Console::log_in(&root).await;
+        let app = Login::to(rig.address()).user("app", "app-secret");
+        let mut client = app.connect().await;
+        let text = rig.proxy.written();
+        let before = |section: &str| text.split_once(section).expect("it is there").0.to_owned();
+        for (cut, code) in [
+            (String::new(), "no-databases"),
+            (before("[databases."), "no-databases"),
+            (before("[users."), "no-users"),
+            (before("[users.root]"), "no-admin"),
+            (text.replace("admin_users", "stats_users"), "no-admin"),
+        ] {
+            rig.proxy.rewrite(&cut);
+            let error = console.error("RELOAD").await;
+            assert_eq!(error.shown(), "E(ERROR F0000)");
+            assert!(error.message().contains(&format!("error [{code}]")), "{}", error.message());
+            rig.proxy.process().signal(Signal::HUP);
+            // Once by the order, and once by the signal or because the file has changed.
+            eventually("both were refused", async || {
+                let log = rig.proxy.process().log();
+                (log.matches(&format!("error [{code}]")).count() >= 2).then_some(())
+            })
+            .await;
+            assert_eq!(client.value("select 1").await, "1");
+            assert_eq!(app.connect().await.value("select 1").await, "1");
+        }
+        let error = console.error("SET admin_users = '[]'").await;
+        assert!(error.field(b'D').expect("why").contains("no-admin"));
+        rig.proxy.rewrite(&text);
+        assert_eq!(console.order("RELOAD").await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_empty_file_that_is_watched_is_refused() {
+    run(async {
+        let rig = Rig::start(with_console(Settings::new().set("reload", "watch"))).await;
+        let mut client = rig.client().await;
+        rig.proxy.rewrite("");
+        eventually("it was looked at", async || {
+            rig.proxy.process().log().contains("nothing has changed").then_some(())
+        })
+        .await;
+        assert_eq!(client.value("select 1").await, "1");
+        assert_eq!(Console::open(&rig).await.setting("default_pool_size").await.0, "5");
     });
 }
