@@ -15,7 +15,7 @@ use crate::harness::process::run_to_end;
 use crate::harness::proxy::Rig;
 use crate::harness::random::Seed;
 use crate::harness::settings::Settings;
-use crate::harness::time::run;
+use crate::harness::time::{eventually, run};
 use crate::harness::wire::{Client, Wire, cancel};
 
 fn settings() -> Settings {
@@ -176,6 +176,29 @@ fn only_those_who_may_come_in() {
             assert_eq!(error.shown(), "E(ERROR 42501)", "{command}");
             assert_eq!(error.message(), "admin access needed", "{command}");
         }
+    });
+}
+
+#[test]
+fn who_only_looks_keeps_no_admin_out() {
+    run(async {
+        let settings = Settings::new().set("admin_users", "app").set("stats_users", "other");
+        let rig = Rig::start(settings).await;
+        let console = |user| Login::to(rig.address()).user(user, "").database("pgweir");
+        let mut sessions = Vec::new();
+        for _ in 0..24 {
+            sessions.push(console("other").connect().await);
+        }
+        assert_eq!(console("other").error().await.code(), "53300");
+        for _ in 0..8 {
+            sessions.push(console("app").connect().await);
+        }
+        assert_eq!(console("app").error().await.code(), "53300");
+        // Who could end the process may as well tell it something.
+        let own = Login::to(&rig.proxy.unix).user("pgweir", "").database("pgweir");
+        assert_eq!(own.connect().await.query("RELOAD").await, ["C(RELOAD)", "Z(I)"]);
+        drop(sessions.pop());
+        eventually("there is room for one", async || console("app").attempt().await.ok()).await;
     });
 }
 

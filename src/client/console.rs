@@ -7,7 +7,7 @@ use crate::base::ids::ClientId;
 use crate::config::{Auth, CONSOLE_DATABASES};
 use crate::end::{End, EndReason};
 use crate::net::stream::{Peer, Stream};
-use crate::pool::registry::Pass;
+use crate::pool::registry::{Pass, Visitor};
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::wire::encode;
 
@@ -71,8 +71,14 @@ impl Frontend {
         mut exchange: Exchange<'_>,
         wanted: Wanted,
     ) -> Result<Admitted, End> {
-        let pass = self.registry.admit_to_console()?;
-        let role = if is_own(exchange.stream, &wanted.user) {
+        let is_own = is_own(exchange.stream, &wanted.user);
+        let visitor = match role(&self.registry.config().auth, &wanted.user) {
+            _ if is_own => Visitor::Own,
+            Some(Role::Admin) => Visitor::Admin,
+            _ => Visitor::Other,
+        };
+        let pass = self.registry.admit_to_console(visitor)?;
+        let role = if is_own {
             Role::Admin
         } else {
             let credential = self.registry.credential(&wanted.user);

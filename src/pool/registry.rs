@@ -30,6 +30,19 @@ use tokio_util::task::TaskTracker;
 /// used up theirs, and takes no client's place.
 pub const CONSOLES_MAX: u32 = 32;
 
+/// Of these, for admins only: whoever looks, or tries to get in, must not keep out who can do something.
+const CONSOLES_OF_ADMINS: u32 = 8;
+
+/// Who comes to the console, as far as is known before anything was proved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Visitor {
+    /// A process of the proxy's own user: who could end the proxy always gets in.
+    Own,
+    /// Has the name of an admin.
+    Admin,
+    Other,
+}
+
 /// Pools at most, over all hosts. Each costs memory, and a moment under its host's lock ten times a
 /// second; no real setup has nearly as many.
 const POOLS_MAX: usize = 2_000;
@@ -63,7 +76,12 @@ impl Gate {
     }
 
     pub fn enter(self: &Arc<Self>) -> Option<Pass> {
-        let max = self.max.load(Ordering::Relaxed);
+        self.enter_but(0)
+    }
+
+    /// Counts one more, if so many places are left free for others.
+    pub fn enter_but(self: &Arc<Self>, kept: u32) -> Option<Pass> {
+        let max = self.max.load(Ordering::Relaxed).saturating_sub(kept);
         let one_more = |used: u32| (used < max).then(|| used + 1);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Pass(Arc::clone(self)))
@@ -269,8 +287,13 @@ impl Registry {
     /// # Errors
     ///
     /// When there are too many.
-    pub fn admit_to_console(&self) -> Result<Pass, EndReason> {
-        self.consoles.enter().ok_or(EndReason::ConsoleLimit)
+    pub fn admit_to_console(&self, visitor: Visitor) -> Result<Pass, EndReason> {
+        let pass = match visitor {
+            Visitor::Own => Some(self.consoles.count()),
+            Visitor::Admin => self.consoles.enter(),
+            Visitor::Other => self.consoles.enter_but(CONSOLES_OF_ADMINS),
+        };
+        pass.ok_or(EndReason::ConsoleLimit)
     }
 
     /// What the clients of this database and user have in common, by the names in their DSN.
