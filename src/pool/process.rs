@@ -1,5 +1,6 @@
 //! What the process as a whole does, may do, and has been told, at one moment.
 
+use super::halts::HaltsView;
 use super::registry::Registry;
 use crate::end::EndReason;
 use crate::net::worker::BUFFER_SIZE;
@@ -19,6 +20,7 @@ pub struct ProcessView {
     pub limits: [Vec<LimitView>; 2],
     pub ends: Ends,
     pub config: ConfigView,
+    pub halts: HaltsView,
 }
 
 #[derive(Clone, Debug)]
@@ -65,8 +67,8 @@ pub struct ConfigView {
 }
 
 impl Registry {
-    /// Looks at the process. No lock of a host is taken.
-    pub fn process(&self) -> ProcessView {
+    /// Looks at the process. No lock of a host is taken. Whether everybody is suspended is known above.
+    pub fn process(&self, is_suspended: bool) -> ProcessView {
         let workers = self.workers().enumerate().map(|(place, cells)| WorkerView {
             name: place.to_string(),
             connections: cells.connections(),
@@ -81,7 +83,13 @@ impl Registry {
             limits: self.limits(),
             ends: self.ends(),
             config: self.loaded(),
+            halts: self.halts(is_suspended),
         }
+    }
+
+    /// What operators have stopped.
+    pub fn halts(&self, is_suspended: bool) -> HaltsView {
+        self.halts.view(self.config().databases.keys(), is_suspended)
     }
 
     pub fn ends(&self) -> Ends {
