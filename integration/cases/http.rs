@@ -236,6 +236,8 @@ fn what_an_operator_has_stopped_shows() {
                 console.order(command).await;
             }
             assert_eq!(shown().await, expected, "{commands:?}");
+            let (_, status) = get(&port, "/api/status.json").await;
+            assert!(status.contains("an operator has "), "{commands:?}: {status}");
             if commands == ["SUSPEND"] {
                 let row = console.row("SHOW OVERLOAD", "app").await.expect("a pool");
                 assert_eq!(row["state"], "suspended");
