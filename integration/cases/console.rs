@@ -203,6 +203,35 @@ fn who_only_looks_keeps_no_admin_out() {
 }
 
 #[test]
+fn what_drivers_do_with_any_connection_is_answered() {
+    run(async {
+        let rig = Rig::start(settings()).await;
+        let mut console = console(&rig).await;
+        assert_eq!(console.query("-- a\nBEGIN").await, ["C(BEGIN)", "Z(T)"]);
+        assert_eq!(console.error("SHOW nosuch").await.code(), "42601");
+        assert_eq!(console.query("SET shed = off").await, ["C(SET shed=off)", "Z(T)"]);
+        assert_eq!(console.query("ROLLBACK /* b */").await, ["C(ROLLBACK)", "Z(I)"]);
+        let reset = "SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;";
+        let tags = console.query(reset).await;
+        let tags: Vec<_> = tags.iter().filter(|it| it.starts_with("C(")).collect();
+        assert_eq!(tags, ["C(SELECT 1)", "C(CLOSE CURSOR ALL)", "C(UNLISTEN)", "C(RESET)"]);
+        // A portal stays for as long as its transaction.
+        assert_eq!(console.query("START TRANSACTION").await, ["C(START TRANSACTION)", "Z(T)"]);
+        let batch = Batch::new().parse("s", "SHOW LISTS").bind_to("p", "s", &[]);
+        console.ask(batch.sync()).await;
+        let take = || Batch::new().execute_rows("p", 0).sync();
+        let rows = console.ask(take()).await;
+        assert!(rows.len() > 2 && rows.last().is_some_and(|it| it == "Z(T)"), "{rows:?}");
+        assert_eq!(console.query("COMMIT").await, ["C(COMMIT)", "Z(I)"]);
+        let gone = console.ask(take()).await;
+        assert_eq!(gone, ["E(ERROR 34000)", "Z(I)"]);
+        assert_eq!(console.query("DISCARD ALL").await, ["C(DISCARD ALL)", "Z(I)"]);
+        let gone = console.ask(Batch::new().bind("s", &[]).sync()).await;
+        assert_eq!(gone, ["E(ERROR 26000)", "Z(I)"]);
+    });
+}
+
+#[test]
 fn the_proxys_own_user_needs_no_password_on_the_unix_socket() {
     run(async {
         let rig = Rig::start(settings()).await;
@@ -256,7 +285,7 @@ fn portals_are_read_in_parts_and_errors_skip_to_the_sync() {
         // The portal ends with the Sync, the statement does not.
         let batch = Batch::new().sync().execute_rows("p", 0).parse("", "SHOW STATE").sync();
         assert_eq!(console.ask(batch).await, ["Z(I)"]);
-        assert_eq!(console.answer().await, ["E(ERROR 08P01)", "Z(I)"]);
+        assert_eq!(console.answer().await, ["E(ERROR 34000)", "Z(I)"]);
         let batch = Batch::new().bind("state", &[]).close_statement("state").sync();
         assert_eq!(console.ask(batch).await, ["2", "3", "Z(I)"]);
         let batch = Batch::new().statement("foo", &[]);

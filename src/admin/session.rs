@@ -2,8 +2,9 @@
 
 use super::Console;
 use super::extended::{Extended, Work};
-use super::parse::{Command, Verb};
+use super::parse::{Command, Routine, Verb};
 use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
+use super::table::text;
 use crate::client::console::{ConsoleLogin, Role};
 use crate::control::operator::Operator;
 use crate::control::roster::{AtConsole, Key, pid_of};
@@ -43,6 +44,8 @@ pub(super) struct Session<'a> {
     pub(super) extended: Extended,
     /// After an error in an extended request: up to the next `Sync`.
     is_skipping: bool,
+    /// Between `BEGIN` and `COMMIT`, because drivers ask: nothing depends on it but portals.
+    is_in_transaction: bool,
     pub(super) here: AtConsole,
     _pass: Pass,
 }
@@ -80,6 +83,7 @@ impl<'a> Session<'a> {
             out,
             extended: Extended::default(),
             is_skipping: false,
+            is_in_transaction: false,
             here,
             _pass: pass,
         }
@@ -138,18 +142,16 @@ impl<'a> Session<'a> {
         match tag {
             from_client::QUERY => {
                 self.is_skipping = false;
-                // A portal without a name ends with its transaction, and so do all others here.
-                self.extended.end_portals();
+                self.extended.end_unnamed();
                 if let Err(end) = self.query(body).await {
                     self.refuse(end)?;
                 }
-                encode::ready(&mut self.out, b'I');
+                self.ready();
                 Ok(true)
             }
             from_client::SYNC => {
                 self.is_skipping = false;
-                self.extended.end_portals();
-                encode::ready(&mut self.out, b'I');
+                self.ready();
                 Ok(true)
             }
             from_client::FLUSH => Ok(true),
@@ -172,6 +174,23 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Says whether there is a transaction: outside of one, portals have ended with it.
+    fn ready(&mut self) {
+        if !self.is_in_transaction {
+            self.extended.end_portals();
+        }
+        encode::ready(&mut self.out, if self.is_in_transaction { b'T' } else { b'I' });
+    }
+
+    fn routine(&mut self, routine: Routine) {
+        match routine {
+            Routine::Begin | Routine::Start => self.is_in_transaction = true,
+            Routine::Commit | Routine::Rollback => self.is_in_transaction = false,
+            Routine::DeallocateAll | Routine::DiscardAll => self.extended.end_statements(),
+            Routine::CloseAll | Routine::ResetAll | Routine::Unlisten => {}
+        }
+    }
+
     /// Tells what went wrong. `Err`: it ends the session.
     fn refuse(&mut self, end: End) -> Result<(), End> {
         if !end.is_told() {
@@ -182,13 +201,14 @@ impl<'a> Session<'a> {
     }
 
     async fn query(&mut self, body: &[u8]) -> Result<(), End> {
-        let command = command_in(body)?;
-        self.authorize(&command)?;
-        let work = self.begin(&command).await?;
-        if let Some(columns) = columns_of(&command) {
-            rows::row_description(&mut self.out, columns, &Formats::Text);
+        for command in Command::parse_all(text_in(body)?)? {
+            self.authorize(&command)?;
+            let work = self.begin(&command).await?;
+            if let Some(columns) = columns_of(&command) {
+                rows::row_description(&mut self.out, columns, &Formats::Text);
+            }
+            self.work_off(work, &Formats::Text, usize::MAX);
         }
-        self.work_off(work, &Formats::Text, usize::MAX);
         Ok(())
     }
 
@@ -207,6 +227,11 @@ impl<'a> Session<'a> {
         let mut said = None;
         let rows = match command {
             Command::Empty | Command::SetIgnored => vec![],
+            Command::Routine(routine) => {
+                self.routine(*routine);
+                vec![]
+            }
+            Command::Unlock => vec![vec!["".into()]],
             Command::Show(show) => {
                 let rows;
                 (rows, said) = show.answer(self.console, self.worker.now());
@@ -307,17 +332,19 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The command in a message that starts with it.
-pub(super) fn command_in(body: &[u8]) -> Result<Command, End> {
+/// The text in a message that starts with it.
+pub(super) fn text_in(body: &[u8]) -> Result<&str, End> {
     let (text, _) = split_text(body).ok_or_else(|| End::protocol("invalid message format"))?;
-    let text = std::str::from_utf8(text)
-        .map_err(|_| End::protocol("invalid byte sequence for encoding \"UTF8\""))?;
-    Command::parse(text)
+    std::str::from_utf8(text)
+        .map_err(|_| End::protocol("invalid byte sequence for encoding \"UTF8\""))
 }
+
+const UNLOCKED: &[rows::Column] = &[text("pg_advisory_unlock_all")];
 
 pub(super) fn columns_of(command: &Command) -> Option<&'static [rows::Column]> {
     match command {
         Command::Show(show) => show.columns(),
+        Command::Unlock => Some(UNLOCKED),
         _ => None,
     }
 }
