@@ -1,7 +1,7 @@
 //! Two configurations side by side: what differs, and what of it only a restart takes up.
 
-use super::Config;
 use super::options::{self, Change, Section};
+use super::{Config, Shown};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,10 +19,11 @@ impl Config {
             else {
                 continue;
             };
-            if new.value != old.value {
+            let pending = (new.value != old.value).then(|| std::mem::take(&mut new.value));
+            if pending.is_some() {
                 differ.push(option.name);
             }
-            *new = old.clone();
+            *new = Shown { pending, ..old.clone() };
         }
         self.listen = running.listen.clone();
         self.process.workers = running.process.workers;

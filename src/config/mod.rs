@@ -306,6 +306,8 @@ pub struct Setting<'a> {
     pub value: &'a str,
     pub default: Option<String>,
     pub origin: Origin,
+    /// What the file says by now, which holds after a restart. `None`: the same.
+    pub pending: Option<&'a str>,
     /// The header of its section.
     pub section: &'static str,
     /// Whether a reload takes a change up.
@@ -318,12 +320,16 @@ pub struct Setting<'a> {
 pub struct Shown {
     pub value: String,
     pub origin: Origin,
+    /// What it will be after a restart, if that is something else.
+    pub pending: Option<String>,
 }
 
 /// Who says what an option is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
     Default,
+    /// A variable of the process' environment.
+    Environment,
     File,
     /// An operator, on the console.
     Set,
@@ -333,6 +339,7 @@ impl Origin {
     pub fn label(self) -> &'static str {
         match self {
             Self::Default => "default",
+            Self::Environment => "PGWEIR_LOG",
             Self::File => "file",
             Self::Set => "SET",
         }
@@ -380,6 +387,7 @@ impl Config {
                     value: shown.map_or("", |shown| &shown.value),
                     default: reader::shown_default(option),
                     origin: shown.map_or(Origin::Default, |shown| shown.origin),
+                    pending: shown.and_then(|shown| shown.pending.as_deref()),
                     section: section.header(),
                     is_live: option.change == options::Change::Live,
                     doc: option.doc,
