@@ -7,6 +7,7 @@ use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
 use super::table::text;
 use crate::client::console::{ConsoleLogin, Role};
 use crate::control::operator::Operator;
+use crate::control::reload::Author;
 use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::stream::{Link, Stream};
@@ -257,9 +258,15 @@ impl<'a> Session<'a> {
         &self.worker
     }
 
+    /// Of a change, for the log.
+    pub(super) fn author(&self) -> Author {
+        Author { client: self.here.operator.id.0, user: self.user.clone() }
+    }
+
     pub(super) fn log(&self, verb: Verb, argument: Option<&str>) {
         let (client, user) = (self.here.operator.id.0, &self.user);
-        tracing::info!(client, user, "console: {} {}", verb.name(), argument.unwrap_or_default());
+        let argument = argument.map(|argument| format!(" {argument}")).unwrap_or_default();
+        tracing::info!(client, user, "console: {}{argument}", verb.name());
     }
 
     /// Waits for something that takes its time.

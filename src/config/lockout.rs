@@ -4,6 +4,7 @@
 
 use super::{AuthType, Config, User};
 use crate::base::finding::{Finding, Place, Severity};
+use crate::base::secret::Secret;
 use std::path::Path;
 
 const IS_IT_WHOLE: &str = "Is all of the file there? A restart takes it up as it is.";
@@ -51,7 +52,7 @@ impl Config {
 
     /// Whether there is a password that `auth_type` can check.
     fn can_prove(&self, user: &User) -> bool {
-        let secret = user.password.as_ref().map(|password| password.reveal());
+        let secret = user.password.as_ref().map(Secret::reveal);
         match secret {
             None | Some("") => false,
             Some(secret) => self.auth.kind != AuthType::ScramSha256 || !is_md5(secret),

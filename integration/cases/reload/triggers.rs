@@ -4,8 +4,8 @@ use rustix::process::Signal;
 
 use crate::cases::http::metric;
 use crate::harness::console::{Console, with_console};
-use crate::harness::ports::Port;
 use crate::harness::login::Login;
+use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run};
@@ -87,6 +87,13 @@ fn what_needs_a_restart_is_named() {
         assert!(notices[0].starts_with("`listen_backlog` was changed"), "{notices:?}");
         assert_eq!(console.setting("listen_backlog").await.0, "128");
         assert_eq!(console.setting("default_pool_size").await.0, "6", "the rest is taken up");
+        let pending = async |console: &mut Console| {
+            let row = console.row("SHOW SETTINGS", "listen_backlog").await.expect("an option");
+            row["pending"].clone()
+        };
+        assert_eq!(pending(&mut console).await, "7");
+        console.order("SET shed = off").await;
+        assert_eq!(pending(&mut console).await, "7", "it still waits");
         let error = console.error("SET listen_backlog = 9").await;
         assert_eq!((error.message().as_str(), error.code().as_str()), ("SET failed", "42704"));
         assert!(error.field(b'D').expect("why").contains("process"));
@@ -111,13 +118,14 @@ fn what_is_set_holds_until_the_file_is_read_again() {
         assert_eq!((row["value"].as_str(), row["changeable"].as_str()), ("9", "yes"));
         console.order("SET default_pool_size = DEFAULT").await;
         assert_eq!(console.setting("default_pool_size").await, pair("5", "file"));
-        for (command, why) in [
-            ("SET default_pool_size = many", "wrong-type"),
-            ("SET nosuch = 1", "nosuch"),
-            ("SET CLASS nosuch weight = 2", "SHOW CLASSES"),
+        for (command, why, code) in [
+            ("SET default_pool_size = many", "wrong-type", "22023"),
+            ("SET nosuch = 1", "nosuch", "42704"),
+            ("SET CLASS nosuch weight = 2", "SHOW CLASSES", "42704"),
         ] {
             let error = console.error(command).await;
             assert_eq!(error.message(), "SET failed", "{command}");
+            assert_eq!(error.code(), code, "{command}");
             assert!(error.field(b'D').expect("why").contains(why), "{command}");
         }
         console.order("RELOAD").await;
@@ -204,5 +212,54 @@ fn an_empty_file_that_is_watched_is_refused() {
         .await;
         assert_eq!(client.value("select 1").await, "1");
         assert_eq!(Console::open(&rig).await.setting("default_pool_size").await.0, "5");
+    });
+}
+
+#[test]
+fn the_log_says_who_changed_what_from_what_to_what() {
+    run(async {
+        let batch = "match = { application_name = 'etl' }\nmax_in_flight = 4";
+        let rig = Rig::start(with_console(Settings::new().class("batch", batch))).await;
+        let mut console = Console::open(&rig).await;
+        let _client = rig.client().await;
+        for (command, change) in [
+            ("SET default_pool_size = 7", "default_pool_size 5 -> 7"),
+            ("SET CLASS batch max_in_flight = 3", "classes.batch max_in_flight 4 -> 3"),
+            ("SET CLASS batch per_address.max_queued = 2", "per_address.max_queued none -> 2"),
+            ("SET CLASS 'app/app' weight = 9", "classes.app/app weight 1 -> 9"),
+            ("SET CLASS batch max_in_flight = DEFAULT", "classes.batch max_in_flight 3 -> 4"),
+        ] {
+            console.order(command).await;
+            let log = rig.proxy.process().log();
+            let line = log.lines().rfind(|line| line.contains(change));
+            let line = line.unwrap_or_else(|| panic!("no {change} in {log}"));
+            assert!(line.contains("user=\"app\"") && line.contains("client="), "{line}");
+            assert!(line.contains(&command.replace('\'', "")), "{line}");
+        }
+        console.error("SET default_pool_size = many").await;
+        let log = rig.proxy.process().log();
+        let refused = log.lines().rfind(|line| line.contains("refused, nothing has changed"));
+        assert!(refused.is_some_and(|line| line.contains("user=\"app\"")), "{log}");
+        console.order("PAUSE").await;
+        console.order("RESUME").await;
+        let log = rig.proxy.process().log();
+        assert!(log.lines().any(|line| line.contains("console: PAUSE client=")), "{log}");
+    });
+}
+
+#[test]
+fn a_level_of_the_log_that_the_environment_decides_cannot_be_set() {
+    run(async {
+        let mut rig = Rig::start(with_console(Settings::new())).await;
+        rig.proxy.restart_with(&[("PGWEIR_LOG", "info,pgweir::pool=debug")]).await;
+        let mut console = Console::open(&rig).await;
+        let pair = |value: &str, source: &str| (value.to_owned(), source.to_owned());
+        let given = pair("info,pgweir::pool=debug", "PGWEIR_LOG");
+        assert_eq!(console.setting("log_level").await, given);
+        let error = console.error("SET log_level = debug").await;
+        assert_eq!((error.message().as_str(), error.code().as_str()), ("SET failed", "42704"));
+        assert!(error.field(b'D').expect("why").contains("PGWEIR_LOG"));
+        console.order("RELOAD").await;
+        assert_eq!(console.setting("log_level").await, given);
     });
 }
