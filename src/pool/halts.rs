@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -21,6 +22,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Halts {
     said: Shared<Said>,
+    /// Another process said some of it before.
+    is_inherited: AtomicBool,
     /// Told when anything said here changes, and when servers are gone that somebody waits for.
     pub(super) changed: Arc<Notify>,
 }
@@ -62,6 +65,12 @@ impl Halts {
     /// Goes on where another process was, before there is any pool.
     pub fn inherit(&self, said: &Said) {
         self.said.with(|own| own.clone_from(said));
+        self.is_inherited.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this process goes on where another was.
+    pub(super) fn are_inherited(&self) -> bool {
+        self.is_inherited.load(Ordering::Relaxed)
     }
 
     /// Whether one database was paused by its name, or with `None` all of them together.
@@ -72,6 +81,11 @@ impl Halts {
     /// Whether the clients of a database wait, however that came about.
     pub fn pauses(&self, database: &str) -> bool {
         self.said.with(|said| said.pauses(database))
+    }
+
+    /// The databases that were paused each by its name.
+    pub fn paused_by_name(&self) -> Vec<String> {
+        self.said.with(|said| said.paused.iter().cloned().collect())
     }
 
     /// Whether nobody new is let in to a database.

@@ -20,6 +20,8 @@ pub struct ProcessView {
     pub limits: [Vec<LimitView>; 2],
     pub ends: Ends,
     pub config: ConfigView,
+    /// It took over from another process, and was not started anew.
+    pub has_taken_over: bool,
     pub halts: HaltsView,
 }
 
@@ -83,6 +85,7 @@ impl Registry {
             limits: self.limits(),
             ends: self.ends(),
             config: self.loaded(),
+            has_taken_over: self.halts.are_inherited(),
             halts: self.halts(is_suspended),
         }
     }

@@ -24,6 +24,7 @@ pub(in crate::metrics) struct Process {
     max_cancels: u32,
     max_queued: u32,
     is_suspended: bool,
+    has_taken_over: bool,
     logins: LoginsView,
     ends: Ends,
 }
@@ -45,6 +46,7 @@ impl Process {
             max_cancels: config.clients.max_cancels,
             max_queued: config.overload.max_queued,
             is_suspended: process.halts.is_suspended,
+            has_taken_over: process.has_taken_over,
             logins: snapshot.logins,
             ends: process.ends.clone(),
         }
@@ -152,6 +154,11 @@ impl Subject for Process {
             "pgweir_console_sessions_max",
             "How many sessions of the console there may be.",
             Gauge(|_| CONSOLES_MAX.into()),
+        ),
+        metric(
+            "pgweir_has_taken_over",
+            "Whether the process took over from another one (1), or was started by itself (0).",
+            Gauge(|process| flag(process.has_taken_over)),
         ),
         metric(
             "pgweir_suspended",
