@@ -360,6 +360,8 @@ struct Known {
     /// Instead of the reason's own text.
     message: Option<String>,
     detail: Option<String>,
+    /// Instead of the reason's own.
+    hint: Option<String>,
     /// What the server said: forwarded as it is, but for its severity.
     verbatim: Option<ErrorFields>,
 }
@@ -380,6 +382,12 @@ impl End {
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.known.get_or_insert_default().detail = Some(detail.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.known.get_or_insert_default().hint = Some(hint.into());
         self
     }
 
@@ -446,12 +454,14 @@ impl End {
             (Phase::Login, EndReason::Shutdown) => ("57P03", "the pooler is shutting down"),
             _ => (account.sqlstate, account.message),
         };
+        let own_hint = self.known.as_ref().and_then(|known| known.hint.clone());
+        let hint = || account.hint.filter(|_| phase == Phase::Session).map(str::to_owned);
         ErrorFields {
             severity,
             code: sqlstate.to_owned(),
             message: self.message().unwrap_or(message).to_owned(),
             detail: self.detail().map(str::to_owned),
-            hint: account.hint.filter(|_| phase == Phase::Session).map(str::to_owned),
+            hint: own_hint.or_else(hint),
             routine: account.routine.map(str::to_owned),
         }
     }

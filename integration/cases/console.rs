@@ -232,6 +232,20 @@ fn what_drivers_do_with_any_connection_is_answered() {
 }
 
 #[test]
+fn a_resume_of_all_says_what_is_paused_by_its_name() {
+    run(async {
+        let rig = Rig::start(settings()).await;
+        let mut console = console(&rig).await;
+        let error = console.error("RESUME").await;
+        assert_eq!((error.code().as_str(), error.field(b'H')), ("55000", None));
+        console.query("PAUSE app").await;
+        let hint = console.error("RESUME").await.field(b'H').expect("a hint");
+        assert_eq!(hint, "Paused by name: app. RESUME app");
+        assert_eq!(console.query("RESUME app").await, ["C(RESUME)", "Z(I)"]);
+    });
+}
+
+#[test]
 fn the_proxys_own_user_needs_no_password_on_the_unix_socket() {
     run(async {
         let rig = Rig::start(settings()).await;

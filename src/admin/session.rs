@@ -117,11 +117,21 @@ impl<'a> Session<'a> {
                         self.flush().await?;
                     }
                 }
-                _ => match self.stream.receive(&mut self.input).await {
-                    Ok(1..) => {}
-                    Ok(0) | Err(_) => return Err(EndReason::ClientGone.into()),
-                },
+                _ => self.receive().await?,
             }
+        }
+    }
+
+    /// Waits for more, or for the process to end.
+    async fn receive(&mut self) -> Result<(), End> {
+        let operator = Arc::clone(&self.here.operator);
+        tokio::select! {
+            biased;
+            received = self.stream.receive(&mut self.input) => match received {
+                Ok(1..) => Ok(()),
+                Ok(0) | Err(_) => Err(EndReason::ClientGone.into()),
+            },
+            () = operator.dismissed.notified() => Err(EndReason::Shutdown.into()),
         }
     }
 
@@ -283,6 +293,7 @@ impl<'a> Session<'a> {
             biased;
             done = &mut work => Ok(done),
             () = &mut canceled => Err(EndReason::ConsoleCanceled.into()),
+            () = operator.dismissed.notified() => Err(EndReason::Shutdown.into()),
             end = self.hear() => Err(end),
         };
         self.worker.wake();

@@ -31,7 +31,7 @@ use crate::base::ids::WorkerId;
 use crate::client::login::{Frontend, Heritage};
 use crate::config::{Config, Sockets, Source};
 use crate::control::reload::{Orders, Reloader};
-use crate::control::shutdown::{How, Patience, see_out};
+use crate::control::shutdown::{How, Patience, dismiss_operators, see_out};
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
 use crate::net::options::tune_anew;
@@ -256,6 +256,8 @@ impl Proxy {
         for host in self.shared.frontend.registry.hosts() {
             host.close_idle_servers(&self.main);
         }
+        dismiss_operators(&self.shared.frontend.roster).await;
+        tracing::info!("the process ends");
     }
 
     /// What a reload brings about beside the registry: clients that come from now on get sockets as they
@@ -295,7 +297,7 @@ impl Proxy {
 
     async fn see_out(&self, how: How) {
         let frontend = &self.shared.frontend;
-        tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
+        tracing::info!(how = how.label(), clients = frontend.registry.clients(), "stopping");
         frontend.registry.hosts().for_each(|host| host.set_draining(&self.main, true));
         let patience = Patience::of(&frontend.registry.config().process);
         let clock = || self.main.wake();

@@ -24,6 +24,16 @@ pub enum Role {
     Stats,
 }
 
+impl Role {
+    /// As the log calls it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Stats => "stats",
+        }
+    }
+}
+
 /// Somebody who may use the console.
 pub struct ConsoleLogin {
     pub client: ClientId,

@@ -34,6 +34,7 @@ use crate::base::secret::Secret;
 use classes::{Class, ClassChoice, ClassLimits};
 use overload::Overload;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +67,16 @@ pub enum HostAddress {
     Tcp { host: String, port: u16 },
     /// The path of the socket itself: `/dir/.s.PGSQL.5432`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for HostAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Everything, resolved. Durations of zero that mean "off" are `None` here.
