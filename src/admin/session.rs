@@ -12,7 +12,7 @@ use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::stream::{Link, Stream};
 use crate::net::worker::{Worker, within};
-use crate::pool::registry::Pass;
+use crate::pool::gate::Pass;
 use crate::wire::encode;
 use crate::wire::frame::{Head, split_text};
 use crate::wire::rows::{self, Formats};

@@ -7,7 +7,8 @@ use crate::base::ids::ClientId;
 use crate::config::{Auth, CONSOLE_DATABASES};
 use crate::end::{End, EndReason};
 use crate::net::stream::{Peer, Stream};
-use crate::pool::registry::{Pass, Visitor};
+use crate::pool::gate::Pass;
+use crate::pool::registry::Visitor;
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::wire::encode;
 
