@@ -9,7 +9,7 @@ use super::roster::{Order, Roster};
 use super::watch::Watch;
 use crate::base::finding::{Finding, Severity};
 use crate::config::options;
-use crate::config::overlay::{ClassValue, Overlay, find};
+use crate::config::overlay::{ClassValue, Overlay, SetOption, find};
 use crate::config::{Config, Loaded, Origin, ReloadOn, Source};
 use crate::end::EndReason;
 use crate::net::worker::Worker;
@@ -107,18 +107,54 @@ impl Orders {
     }
 }
 
+/// What an operator has set in the process before, resolved with what the files say now; what does not fit
+/// them any more is named, and left out.
+pub fn inherit(
+    source: &mut Source,
+    config: Arc<Config>,
+    set: &[SetOption],
+) -> (Arc<Config>, Overlay) {
+    let (mut config, mut overlay) = (config, Overlay::default());
+    if set.is_empty() {
+        return (config, overlay);
+    }
+    let mut resolved = |overlay: &Overlay| match source.resolve(overlay) {
+        Ok(loaded) => Ok(Arc::new(loaded.config)),
+        Err(findings) => Err(refused(findings, true).reason),
+    };
+    let mut all = Overlay::default();
+    if set.iter().all(|set| all.inherit(set))
+        && let Ok(config) = resolved(&all)
+    {
+        for set in set {
+            tracing::info!("{set}: holds as in the process before");
+        }
+        return (config, all);
+    }
+    for set in set {
+        let mut with = overlay.clone();
+        let is_known = with.inherit(set);
+        match resolved(&with) {
+            Ok(new) if is_known => (config, overlay) = (new, with),
+            Ok(_) => tracing::warn!("{set} is forgotten: there is no such option"),
+            Err(reason) => tracing::warn!("{set} is forgotten: {reason}"),
+        }
+    }
+    (config, overlay)
+}
+
 impl Reloader {
     /// `source` is what the registry's configuration was made of. `changed` is notified after each change.
     pub fn new(
         registry: Arc<Registry>,
         roster: Arc<Roster>,
-        source: Source,
+        (source, overlay): (Source, Overlay),
         changed: Arc<Notify>,
     ) -> (Self, Orders) {
         let (sender, orders) = mpsc::channel(WAITING_MAX);
         let mut watch = Watch::default();
         watch.reads(&files(&source, &registry.config()));
-        let overlay = Overlay::default();
+        registry.note_loaded(ConfigView { overlay: overlay.clone(), ..registry.loaded() });
         (Self { registry, roster, source, overlay, watch, orders, changed }, Orders(sender))
     }
 
@@ -172,6 +208,7 @@ impl Reloader {
             hash: self.registry.config().hash(),
             loaded_at: if reads_anew && is_ok { now } else { before.loaded_at },
             is_last_load_ok: if reads_anew { is_ok } else { before.is_last_load_ok },
+            overlay: self.overlay.clone(),
         });
         made
     }

@@ -2,6 +2,7 @@
 
 use super::halts::HaltsView;
 use super::registry::Registry;
+use crate::config::overlay::Overlay;
 use crate::end::EndReason;
 use crate::net::worker::BUFFER_SIZE;
 use crate::stats::worker::{CancelOutcome, Reasons, WorkerCells};
@@ -66,6 +67,8 @@ pub struct ConfigView {
     pub hash: String,
     pub loaded_at: SystemTime,
     pub is_last_load_ok: bool,
+    /// What operators have set beside the files.
+    pub overlay: Overlay,
 }
 
 impl Registry {

@@ -16,6 +16,7 @@ use crate::auth::scram::ClientKey;
 use crate::base::ids::{ClassId, WorkerId};
 use crate::base::shared::Shared;
 use crate::config::classes::Who;
+use crate::config::overlay::Overlay;
 use crate::config::{Config, Database, PoolMode, User};
 use crate::end::{End, EndReason};
 use crate::session::statements::{Interner, Limits};
@@ -95,7 +96,8 @@ impl Registry {
             |user, stored| Arc::new(Credential::new(&user.name, stored)),
         );
         let (hash, loaded_at) = (config.hash(), SystemTime::now());
-        let loaded = ConfigView { hash, loaded_at, is_last_load_ok: true };
+        let loaded =
+            ConfigView { hash, loaded_at, is_last_load_ok: true, overlay: Overlay::default() };
         Self {
             loaded: Shared::new(loaded),
             door: Door::new(now, config.overload.logins.clone()),
