@@ -215,6 +215,15 @@ fn an_empty_file_that_is_watched_is_refused() {
     });
 }
 
+/// The last line of the log that has these words, as soon as there is one.
+async fn logged(rig: &Rig, words: &str) -> String {
+    eventually(words, async || {
+        let log = rig.proxy.process().log();
+        log.lines().rfind(|line| line.contains(words)).map(str::to_owned)
+    })
+    .await
+}
+
 #[test]
 fn the_log_says_who_changed_what_from_what_to_what() {
     run(async {
@@ -230,20 +239,15 @@ fn the_log_says_who_changed_what_from_what_to_what() {
             ("SET CLASS batch max_in_flight = DEFAULT", "classes.batch max_in_flight 3 -> 4"),
         ] {
             console.order(command).await;
-            let log = rig.proxy.process().log();
-            let line = log.lines().rfind(|line| line.contains(change));
-            let line = line.unwrap_or_else(|| panic!("no {change} in {log}"));
+            let line = logged(&rig, change).await;
             assert!(line.contains("user=\"app\"") && line.contains("client="), "{line}");
             assert!(line.contains(&command.replace('\'', "")), "{line}");
         }
         console.error("SET default_pool_size = many").await;
-        let log = rig.proxy.process().log();
-        let refused = log.lines().rfind(|line| line.contains("refused, nothing has changed"));
-        assert!(refused.is_some_and(|line| line.contains("user=\"app\"")), "{log}");
+        assert!(logged(&rig, "refused, nothing has changed").await.contains("user=\"app\""));
         console.order("PAUSE").await;
         console.order("RESUME").await;
-        let log = rig.proxy.process().log();
-        assert!(log.lines().any(|line| line.contains("console: PAUSE client=")), "{log}");
+        logged(&rig, "console: PAUSE client=").await;
     });
 }
 
