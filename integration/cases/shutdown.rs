@@ -231,3 +231,33 @@ fn who_waits_at_a_shutdown_leaves_at_a_pause() {
         assert!(end_of(&mut rig).await);
     });
 }
+
+#[test]
+fn sessions_of_the_console_are_told_at_the_end() {
+    run(async {
+        let mut rig = Rig::start(with_console(Settings::new())).await;
+        let mut console = Login::to(rig.address()).database("pgweir").connect().await;
+        let mut waiting = Login::to(rig.address()).database("pgweir").connect().await;
+        let mut busy = rig.client().await;
+        busy.query("begin").await;
+        waiting.send(Batch::new().query("PAUSE")).await;
+        eventually("it is paused", async || {
+            let state = console.query("SHOW STATE").await;
+            state.contains(&"D(paused,yes)".to_owned()).then_some(())
+        })
+        .await;
+        rig.proxy.process().signal(Signal::INT);
+        assert_eq!(busy.value("select 1").await, "1");
+        assert!(console.query("SHOW LISTS").await.len() > 2, "it is there until the end");
+        busy.query("commit").await;
+        assert_eq!(last_words(&mut busy).await, TOLD);
+        assert_eq!(last_words(&mut console).await, TOLD);
+        assert!(end_of(&mut rig).await);
+        let log = rig.proxy.process().log();
+        assert!(log.lines().any(|line| line.ends_with("the process ends")), "{log}");
+        assert!(
+            log.contains("role=\"admin\"") && log.contains("how=\"wait_for_servers\""),
+            "{log}"
+        );
+    });
+}

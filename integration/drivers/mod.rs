@@ -26,7 +26,8 @@ const LIMIT: std::time::Duration = std::time::Duration::from_mins(5);
 const POOL_SIZE: u32 = 6;
 
 async fn rig() -> Rig {
-    Rig::start(Settings::new().pool_size(POOL_SIZE).set("auth_type", "scram-sha-256")).await
+    let settings = Settings::new().pool_size(POOL_SIZE).set("auth_type", "scram-sha-256");
+    Rig::start(settings.set("admin_users", "app")).await
 }
 
 /// Runs a program off the test's thread, because the harness' tasks go on meanwhile.
@@ -127,6 +128,11 @@ fn psycopg_works_with_its_pool() {
 #[test]
 fn asyncpg_works_with_its_pool() {
     check_script(|| python_script("python/asyncpg_pool_workload.py"));
+}
+
+#[test]
+fn psycopg_and_asyncpg_work_with_the_console() {
+    check_script(|| python_script("python/console.py"));
 }
 
 #[test]

@@ -18,7 +18,12 @@ pub(crate) fn with_console(settings: Settings) -> Settings {
 
 impl Console {
     pub(crate) async fn open(rig: &Rig) -> Self {
-        Self(Login::to(rig.address()).database("pgweir").connect().await)
+        Self::log_in(&Login::to(rig.address()).database("pgweir")).await
+    }
+
+    /// Of somebody in particular.
+    pub(crate) async fn log_in(login: &Login) -> Self {
+        Self(login.connect().await)
     }
 
     /// A row of an answer, by the names of its columns. `None`: in none is this the first value.

@@ -123,7 +123,13 @@ impl Session<'_> {
         let is_news = registry.resume(self.worker(), database) || is_unsuspended;
         match database {
             _ if is_news => Ok(()),
-            None => Err(state("pooler is not paused/suspended")),
+            None => {
+                let end = state("pooler is not paused/suspended");
+                let paused = registry.halts.paused_by_name();
+                let Some(first) = paused.first() else { return Err(end) };
+                let hint = format!("Paused by name: {}. RESUME {first}", paused.join(", "));
+                Err(end.with_hint(hint))
+            }
             Some(name) => Err(state(format!("database {name} is not paused"))),
         }
     }

@@ -72,7 +72,8 @@ impl Handover<'_> {
         let is_activated = self.is_activated;
         let client_keys = frontend.registry.learned_keys();
         let halts = frontend.registry.halts.said();
-        let offer = Offer { is_activated, next_client, salt_key, client_keys, halts };
+        let set = frontend.registry.loaded().overlay.listed();
+        let offer = Offer { is_activated, next_client, salt_key, client_keys, halts, set };
         let (told, fate) = io::pipe()?;
         let files: Vec<_> = sockets.iter().map(AsFd::as_fd).chain([told.as_fd()]).collect();
         send(passage, &ToNew::Offer(offer), &[], &files).await?;

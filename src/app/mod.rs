@@ -29,9 +29,10 @@ use self::worker::{Seat, Shared};
 use crate::admin::Console;
 use crate::base::ids::WorkerId;
 use crate::client::login::{Frontend, Heritage};
+use crate::config::overlay::Overlay;
 use crate::config::{Config, Sockets, Source};
-use crate::control::reload::{Orders, Reloader};
-use crate::control::shutdown::{How, Patience, see_out};
+use crate::control::reload::{Orders, Reloader, inherit};
+use crate::control::shutdown::{How, Patience, dismiss_operators, see_out};
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
 use crate::net::options::tune_anew;
@@ -142,13 +143,16 @@ struct Proxy {
 
 impl Proxy {
     async fn run(start: Start) -> Result<(), AppError> {
-        let Start { source, config, takes_over, levels, successor } = start;
+        let Start { mut source, config, takes_over, levels, successor } = start;
         let config = Arc::new(config);
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
         let (before, inherited) = before.unzip();
         let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();
         let is_activated = inherited.is_activated;
         let offer = before.as_ref().map(|before| &before.offer);
+        let set = offer.map_or(&[][..], |offer| &offer.set);
+        let (config, overlay) = inherit(&mut source, config, set);
+        levels.set(&config.process.log_level);
         let tasks = TaskTracker::new();
         let registry = Arc::new(Registry::new(read_clock(), &config, &tasks));
         let cells = Arc::clone(registry.worker(WorkerId::MAIN));
@@ -175,7 +179,7 @@ impl Proxy {
         }
         frontend.registry.prepare(main.now());
         let changed = Arc::new(Notify::new());
-        let (shared, orders) = share(&main, &frontend, source, &changed);
+        let (shared, orders) = share(&main, &frontend, (source, overlay), &changed);
         signals::obey(&main, &shared, orders, successor).map_err(AppError::Runtime)?;
         let accepting = watch::Sender::new(Accepting::Paused);
         let (mut files, pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
@@ -256,6 +260,8 @@ impl Proxy {
         for host in self.shared.frontend.registry.hosts() {
             host.close_idle_servers(&self.main);
         }
+        dismiss_operators(&self.shared.frontend.roster).await;
+        tracing::info!("the process ends");
     }
 
     /// What a reload brings about beside the registry: clients that come from now on get sockets as they
@@ -295,7 +301,7 @@ impl Proxy {
 
     async fn see_out(&self, how: How) {
         let frontend = &self.shared.frontend;
-        tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
+        tracing::info!(how = how.label(), clients = frontend.registry.clients(), "stopping");
         frontend.registry.hosts().for_each(|host| host.set_draining(&self.main, true));
         let patience = Patience::of(&frontend.registry.config().process);
         let clock = || self.main.wake();
@@ -403,7 +409,7 @@ async fn begin(
 fn share(
     main: &Rc<Worker>,
     frontend: &Arc<Frontend>,
-    source: Source,
+    source: (Source, Overlay),
     changed: &Arc<Notify>,
 ) -> (Arc<Shared>, Orders) {
     let (registry, roster) = (&frontend.registry, &frontend.roster);

@@ -43,7 +43,7 @@ pub(super) fn obey(
                         let orders = orders.clone();
                         async move {
                             systemd::reloading();
-                            drop(orders.give(Change::Reload("SIGHUP")).await);
+                            drop(orders.give(Change::Reload("SIGHUP"), None).await);
                             systemd::ready();
                         }
                     });

@@ -102,7 +102,12 @@ impl Frontend {
             }
             // The configuration has no place for it any more.
             Err(reason) => {
-                tracing::warn!(user = moved.user, ?reason, "a client could not be taken over");
+                let label = reason.account().label;
+                tracing::warn!(
+                    user = moved.user,
+                    reason = label,
+                    "a client could not be taken over"
+                );
                 self.refuse(stream, moved.peer(), &EndReason::Shutdown.into()).await;
                 Arrival::Over
             }

@@ -9,6 +9,7 @@ mod compare;
 mod file;
 mod findings;
 mod load;
+mod lockout;
 pub mod options;
 pub mod overlay;
 pub mod overload;
@@ -33,6 +34,7 @@ use crate::base::secret::Secret;
 use classes::{Class, ClassChoice, ClassLimits};
 use overload::Overload;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,6 +67,16 @@ pub enum HostAddress {
     Tcp { host: String, port: u16 },
     /// The path of the socket itself: `/dir/.s.PGSQL.5432`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for HostAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Everything, resolved. Durations of zero that mean "off" are `None` here.
@@ -305,6 +317,8 @@ pub struct Setting<'a> {
     pub value: &'a str,
     pub default: Option<String>,
     pub origin: Origin,
+    /// What the file says by now, which holds after a restart. `None`: the same.
+    pub pending: Option<&'a str>,
     /// The header of its section.
     pub section: &'static str,
     /// Whether a reload takes a change up.
@@ -317,12 +331,16 @@ pub struct Setting<'a> {
 pub struct Shown {
     pub value: String,
     pub origin: Origin,
+    /// What it will be after a restart, if that is something else.
+    pub pending: Option<String>,
 }
 
 /// Who says what an option is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
     Default,
+    /// A variable of the process' environment.
+    Environment,
     File,
     /// An operator, on the console.
     Set,
@@ -332,6 +350,7 @@ impl Origin {
     pub fn label(self) -> &'static str {
         match self {
             Self::Default => "default",
+            Self::Environment => "PGWEIR_LOG",
             Self::File => "file",
             Self::Set => "SET",
         }
@@ -379,6 +398,7 @@ impl Config {
                     value: shown.map_or("", |shown| &shown.value),
                     default: reader::shown_default(option),
                     origin: shown.map_or(Origin::Default, |shown| shown.origin),
+                    pending: shown.and_then(|shown| shown.pending.as_deref()),
                     section: section.header(),
                     is_live: option.change == options::Change::Live,
                     doc: option.doc,

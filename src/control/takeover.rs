@@ -25,6 +25,7 @@
 //! the end of the pipe that it is gone, and that nobody else has the client.
 
 use crate::base::ids::ClientId;
+use crate::config::overlay::SetOption;
 use crate::net::stream::Peer;
 use crate::pool::halts::Said;
 use crate::session::settings::Settings;
@@ -34,7 +35,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 3;
+pub const FORM: u32 = 4;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -96,6 +97,8 @@ pub struct Offer {
     pub client_keys: Vec<(String, [u8; 32])>,
     /// What is paused stays so: those who wait move on with their requests.
     pub halts: Said,
+    /// What operators have set on the console beside the files.
+    pub set: Vec<SetOption>,
 }
 
 /// A client between two processes: all there is of one that has no server.
@@ -183,14 +186,14 @@ mod tests {
     /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
     /// the other one would misunderstand.
     const SAID: (u32, &str) = (
-        3,
+        4,
         r#"{"Hello":{"form":1,"version":"v","pid":2}}
 "Ready"
 "Taken"
 {"Cancel":{"pid":3,"secret":[4]}}
 {"End":{"at_once":true}}
 {"Refused":{"why":"w"}}
-{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"halts":{"is_paused":false,"paused":[],"disabled":[]}}}
+{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"halts":{"is_paused":false,"paused":[],"disabled":[]},"set":[]}}
 "Go"
 {"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"prepared":6}}
 {"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"has_statements":true,"params":[],"age":{"secs":3,"nanos":0}}}

@@ -1,7 +1,7 @@
 //! What clients of one database and user have in common, and what they obey.
 
 use super::Pool;
-use super::registry::{Gate, Pass};
+use super::gate::{Gate, Pass};
 use crate::base::ids::ClassId;
 use crate::config::overload::ErrorCompat;
 use crate::config::{ClientTimeouts, PoolMode, Shortcuts};

@@ -127,7 +127,7 @@ impl Host {
                 database = pool.database,
                 user = pool.user,
                 pid = server.key.pid,
-                ?why,
+                why = why.label(),
                 "server closed"
             );
         }
@@ -285,7 +285,8 @@ impl Pool {
             }
             Err(error) => {
                 self.stats.of(worker.id).open_failed.add(1);
-                tracing::warn!(database = self.database, user = self.user, "{error}");
+                let (host, server) = (&self.host.name, setup.target.place.address.to_string());
+                tracing::warn!(database = self.database, user = self.user, host, server, "{error}");
                 let failure = failure_of(error);
                 self.host.scheduler.with(|scheduler| {
                     scheduler.connect_failed(now, slot, failure);

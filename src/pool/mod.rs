@@ -14,6 +14,7 @@
 mod account;
 mod book;
 pub mod census;
+pub mod gate;
 pub mod halts;
 pub mod heirlooms;
 pub mod keeper;
@@ -29,10 +30,10 @@ pub mod welcome;
 pub mod words;
 
 pub use self::account::{Account, Terms};
+use self::gate::Gate;
 use self::heirlooms::Heirlooms;
 use self::mailbox::Mailbox;
 use self::membership::Classes;
-use self::registry::Gate;
 use self::welcome::Catalog;
 use crate::base::ids::{ClientId, PoolId};
 use crate::base::muffle::Muffle;

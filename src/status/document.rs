@@ -8,6 +8,7 @@ use super::reason;
 use crate::base::legible::safe;
 use crate::control::holders::Holders;
 use crate::end::EndReason;
+use crate::pool::halts::{HaltsView, SUSPENDED};
 use crate::pool::process::ProcessView;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::{HostView, PoolView, Snapshot};
@@ -211,6 +212,30 @@ fn of_process(process: &ProcessView, clients: &Clients, is_stopping: bool) -> Ve
         let reason = "the configuration that was to be loaded last is wrong: the one before is in \
                       force, and the log says why";
         found.push(trouble("config", reason.to_owned()));
+    }
+    found.extend(of_operators(&process.halts));
+    found
+}
+
+/// What operators have stopped and may have forgotten. Of a pool that is paused its own entry says how many
+/// wait; here is what shows nowhere else.
+fn of_operators(halts: &HaltsView) -> Vec<Attention> {
+    let entry = |what, name: &str, state, reason: &str| {
+        Attention::new(what, name, state, reason.to_owned())
+    };
+    let mut found = Vec::new();
+    if halts.is_suspended {
+        found.push(entry("proxy", "pgweir", "suspended", SUSPENDED));
+    }
+    for database in &halts.databases {
+        if database.is_paused {
+            let reason = "an operator has paused it, until RESUME";
+            found.push(entry("database", &database.name, "paused", reason));
+        }
+        if database.is_disabled {
+            let reason = "an operator has disabled it: nobody new is let in, until ENABLE";
+            found.push(entry("database", &database.name, "disabled", reason));
+        }
     }
     found
 }

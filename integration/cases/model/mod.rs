@@ -30,7 +30,7 @@ use crate::harness::time::{Deadline, Watch, eventually, run_within};
 use faulty::{FaultyServer, SPOILING_NAME};
 use generate::{Part, Profile};
 use message::{Message, Script};
-use play::{Difference, Outcome, Pace, Sides, play};
+use play::{Difference, IN_VAIN, Outcome, Pace, Sides, play};
 
 /// About 15 s each in a debug build.
 const STEPS_DEFAULT: usize = 80_000;
@@ -129,7 +129,7 @@ async fn check(trial: Trial) {
         let script = generate::script(trial.profile, &mut seed.actor(round));
         lay_out(&postgres, &script.clients()).await;
         match play(&script, trial.pace, &sides).await {
-            Outcome::Same => {}
+            Outcome::Same | Outcome::Senseless(IN_VAIN) => {}
             Outcome::Senseless(why) => {
                 show(&format!("round {round} is no test: {why}"));
                 senseless += 1;

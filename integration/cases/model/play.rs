@@ -190,6 +190,9 @@ async fn make_room(pairs: &mut [Pair], at: usize, max: usize, patience: Duration
     pair.settle(patience).await
 }
 
+/// Why a script is no test of a proxy that prepares anew.
+pub(super) const IN_VAIN: &str = "a statement is made anew in a failed transaction";
+
 /// In a failed transaction Postgres describes a statement, and looks at what a `Bind` brings, before it
 /// says that nothing is done. One that has to be made anew there is refused at once, and all behind it.
 fn is_made_anew_in_vain(expected: Option<&Frame>, got: Option<&Frame>) -> bool {
@@ -207,7 +210,7 @@ fn compare(client: usize, expected: &Performed, got: &Performed) -> Outcome {
     if let Some(at) = differs
         && is_made_anew_in_vain(frame(expected, at).as_ref(), frame(got, at).as_ref())
     {
-        return Outcome::Senseless("a statement is made anew in a failed transaction");
+        return Outcome::Senseless(IN_VAIN);
     }
     if differs.is_none() && expected.end == got.end {
         return Outcome::Same;

@@ -35,6 +35,11 @@ impl Levels {
     }
 }
 
+/// What decides instead of `log_level`: what the variable says, if that can be read.
+pub fn given() -> Option<String> {
+    EnvFilter::try_from_env(VARIABLE).ok().and_then(|_| std::env::var(VARIABLE).ok())
+}
+
 /// Starts logging.
 pub fn start(process: &Process) -> Levels {
     let given = EnvFilter::try_from_env(VARIABLE).ok();
