@@ -7,10 +7,13 @@
 mod server;
 
 use libfuzzer_sys::fuzz_target;
+use pgweir::net::worker::read_clock;
 use pgweir::session::ledger::{Abandoned, Ledger, Origin, Reply, Request, Status};
 use pgweir::session::pins::Pins;
 use pgweir::session::settings::Settings;
-use pgweir::session::statements::{Interner, Limits, Message, Now, Prepared, Route, Slip, Statements};
+use pgweir::session::statements::{
+    Interner, Limits, Message, Now, Prepared, Route, Slip, Statements,
+};
 use server::{OURS, Said, Sent, Server, What};
 use std::time::Instant;
 
@@ -48,7 +51,7 @@ impl Default for Session {
             pins: Pins::default(),
             statements: Statements::new(&Interner::new(1 << 20)),
             prepared: Prepared::default(),
-            now: Instant::now(),
+            now: read_clock(),
             server: Server::default(),
             is_leased: false,
             lease: 0,

@@ -87,7 +87,9 @@ impl Server {
 
     /// Whether it has statements or subscriptions that the next client would meet.
     pub fn is_clean(&self) -> bool {
-        !self.has_prepared && !self.is_listening && self.statements.keys().all(|name| *name == 0 || *name >= OURS)
+        !self.has_prepared
+            && !self.is_listening
+            && self.statements.keys().all(|name| *name == 0 || *name >= OURS)
     }
 
     /// Does the next thing, in one of the ways that it may turn out.
