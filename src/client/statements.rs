@@ -15,6 +15,7 @@ use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
 use crate::wire::tags::{from_client as tags, from_server};
+use std::ops::Range;
 
 /// The longest beginning of a message that is made anew without memory of its own.
 const SHORT: usize = 160;
@@ -76,35 +77,39 @@ impl Client {
         if head.tag == tags::PARSE && !is_whole && head.total <= PARSE_MAX {
             return Ok(Look::Incomplete);
         }
-        let Some(named) = Named::read(head.tag, &unseen[HEAD_LEN..here], is_whole) else {
-            if here < head.total && here < NAME_MAX {
-                return Ok(Look::Incomplete);
-            }
-            return Err(End::protocol("a statement or portal name is missing or too long"));
-        };
-        if let Named::Statement(Message::Parse(b"", Some(body)), _) = named
+        // Of the unnamed statement: behind the name, which is none, is the text.
+        if head.tag == tags::PARSE
+            && is_whole
+            && let Some(body) = unseen[HEAD_LEN..here].strip_prefix(b"\0")
             && may_use_prepared(body)
             && !self.look_at_sql(HEAD_LEN + 1, head, false)
         {
             return Ok(Look::Wait);
         }
-        Ok(self.pass(head, is_whole))
+        self.pass(head, is_whole)
     }
 
-    /// Sends the message at the front, which was found to have a name, as it has to go.
+    /// Sends the message at the front as it has to go.
     #[inline]
-    fn pass(&mut self, head: Head, is_whole: bool) -> Look {
+    fn pass(&mut self, head: Head, is_whole: bool) -> Result<Look, End> {
         let Self { up, pins, statements, lease, pool, worker, outlook, terms, settings, .. } = self;
         let unseen = up.unseen();
-        let body = &unseen[HEAD_LEN..head.total.min(unseen.len())];
+        let here = head.total.min(unseen.len());
+        let body = &unseen[HEAD_LEN..here];
         let server = &mut lease.as_mut().expect("requests are looked at during a lease").conn;
         let (message, name_at) = match Named::read(head.tag, body, is_whole) {
             Some(Named::Statement(message, name_at)) => (message, HEAD_LEN + name_at),
-            portal => {
-                let is_close = matches!(portal, Some(Named::ClosePortal));
-                let request = if is_close { Request::Close } else { Request::Describe };
-                server.ledger.sent(request, Origin::Client);
-                return Look::Forward;
+            Some(Named::ClosePortal) => {
+                server.ledger.sent(Request::Close, Origin::Client);
+                return Ok(Look::Forward);
+            }
+            Some(Named::DescribePortal) => {
+                server.ledger.sent(Request::Describe, Origin::Client);
+                return Ok(Look::Forward);
+            }
+            None if here < head.total && here < NAME_MAX => return Ok(Look::Incomplete),
+            None => {
+                return Err(End::protocol("a statement or portal name is missing or too long"));
             }
         };
         let statements =
@@ -122,7 +127,7 @@ impl Client {
         let (prepared, ledger) = (&mut server.prepared, &mut server.ledger);
         let route = statements.look(message, prepared, ledger, &now, &mut slips);
         if route == Route::Wait {
-            return Look::Wait;
+            return Ok(Look::Wait);
         }
         let cells = pool.stats.of(worker.id);
         cells.parses_saved.add(u64::from(route == Route::Acknowledge));
@@ -146,19 +151,25 @@ impl Client {
             cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
             up.slip_in(|out| write_slip(out, &slip, statements));
         }
+        Ok(self.send(head, name_at, is_escaped, route))
+    }
+
+    /// Sends the message at the front by its route. `is_escaped`: its name looks like one of ours.
+    #[inline]
+    fn send(&mut self, head: Head, name_at: Range<usize>, is_escaped: bool, route: Route) -> Look {
         match route {
-            Route::AsIs if is_escaped => up.put(name_at.start, ESCAPE),
+            Route::AsIs if is_escaped => self.up.put(name_at.start, ESCAPE),
             Route::AsIs | Route::Wait => {}
             Route::Under(serial) => {
                 self.rename(head, name_at, &ServerName::new(serial));
                 return Look::Passed;
             }
             Route::Acknowledge => {
-                up.rewrite(head.total, CLOSE_NONE, 0, 0);
+                self.up.rewrite(head.total, CLOSE_NONE, 0, 0);
                 return Look::Passed;
             }
             Route::Refuse => {
-                up.rewrite(head.total, PARSE_NONSENSE, 0, 0);
+                self.up.rewrite(head.total, PARSE_NONSENSE, 0, 0);
                 return Look::Passed;
             }
         }
@@ -167,7 +178,7 @@ impl Client {
 
     /// Sends the message at the front with another name in the place of its own.
     #[inline]
-    fn rename(&mut self, head: Head, name_at: std::ops::Range<usize>, name: &ServerName) {
+    fn rename(&mut self, head: Head, name_at: Range<usize>, name: &ServerName) {
         let name = name.as_bytes();
         let unseen = self.up.unseen();
         let here = head.total.min(unseen.len());
