@@ -68,10 +68,13 @@ pub enum EndReason {
     ConsoleDenied,
     ConsoleLimit,
     ConsoleNeedsAdmin,
+    ConsolePortalUnknown,
     ConsoleReloadFailed,
     ConsoleSetFailed,
     ConsoleState,
+    ConsoleStatementUnknown,
     ConsoleTargetUnknown,
+    ConsoleValueInvalid,
     DatabaseClientLimit,
     DatabaseDisabled,
     DatabasePaused,
@@ -90,9 +93,12 @@ pub enum EndReason {
     ServerDown,
     ServerLost,
     ServerRefused,
+    SessionState,
     SettingRefused,
     Shed,
     Shutdown,
+    StatementLimit,
+    StatementMemory,
     StatementMode,
     TransactionAborted,
     TransactionTimeout,
@@ -142,7 +148,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 55] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -159,10 +165,13 @@ impl EndReason {
         Self::ConsoleDenied,
         Self::ConsoleLimit,
         Self::ConsoleNeedsAdmin,
+        Self::ConsolePortalUnknown,
         Self::ConsoleReloadFailed,
         Self::ConsoleSetFailed,
         Self::ConsoleState,
+        Self::ConsoleStatementUnknown,
         Self::ConsoleTargetUnknown,
+        Self::ConsoleValueInvalid,
         Self::DatabaseClientLimit,
         Self::DatabaseDisabled,
         Self::DatabasePaused,
@@ -181,9 +190,12 @@ impl EndReason {
         Self::ServerDown,
         Self::ServerLost,
         Self::ServerRefused,
+        Self::SessionState,
         Self::SettingRefused,
         Self::Shed,
         Self::Shutdown,
+        Self::StatementLimit,
+        Self::StatementMemory,
         Self::StatementMode,
         Self::TransactionAborted,
         Self::TransactionTimeout,
@@ -235,13 +247,19 @@ impl EndReason {
                 "sorry, too many console sessions already").routine("pooler_console_limit"),
             Self::ConsoleNeedsAdmin => plain(Client, "console_needs_admin", "42501",
                 "admin access needed"),
+            Self::ConsolePortalUnknown => plain(Client, "console_portal_unknown", "34000",
+                "portal does not exist"),
             Self::ConsoleReloadFailed => plain(Operator, "console_reload_failed", "F0000",
                 "RELOAD failed"),
             Self::ConsoleSetFailed => plain(Client, "console_set_failed", "42704", "SET failed"),
             Self::ConsoleState => plain(Client, "console_state", "55000",
                 "the pooler is in another state"),
+            Self::ConsoleStatementUnknown => plain(Client, "console_statement_unknown", "26000",
+                "prepared statement does not exist"),
             Self::ConsoleTargetUnknown => plain(Client, "console_target_unknown", "42704",
                 "not found"),
+            Self::ConsoleValueInvalid => plain(Client, "console_value_invalid", "22023",
+                "SET failed"),
             Self::DatabaseClientLimit => plain(Proxy, "max_db_client_connections", "53300",
                 "sorry, too many clients already (max_db_client_connections)")
                 .routine("pooler_client_limit"),
@@ -284,6 +302,11 @@ impl EndReason {
                 "server closed the connection unexpectedly").routine("pooler_server_lost"),
             Self::ServerRefused => plain(Server, "server_refused", "08001",
                 "the database server refused the proxy's login"),
+            Self::SessionState => plain(Client, "session_state", "0A000",
+                "temporary tables, cursors WITH HOLD, advisory locks of the session and LOAD are refused here: \
+                another transaction may get another server").routine("pooler_session_state")
+                .hint("Use ON COMMIT DROP or pg_advisory_xact_lock(), or set session_state or pool_mode for \
+                this database."),
             Self::SettingRefused => plain(Client, "setting_refused", "22023",
                 "a startup parameter was refused by the database server"),
             Self::Shed => plain(Proxy, "shed", "57014",
@@ -291,6 +314,12 @@ impl EndReason {
                 .routine("pooler_shed").hint(RETRY),
             Self::Shutdown => plain(Operator, "shutdown", "57P01",
                 "terminating connection due to administrator command"),
+            Self::StatementLimit => plain(Client, "max_client_prepared_statements", "53400",
+                "too many prepared statements (max_client_prepared_statements)")
+                .routine("pooler_statement_limit"),
+            Self::StatementMemory => plain(Proxy, "prepared_statement_memory", "53200",
+                "no memory for another prepared statement (prepared_statement_memory)")
+                .routine("pooler_statement_memory"),
             Self::StatementMode => plain(Client, "statement_mode", "0A000",
                 "transaction blocks not allowed in statement pooling mode"),
             Self::TransactionAborted => plain(Server, "transaction_aborted", "25P02",
@@ -338,6 +367,8 @@ struct Known {
     /// Instead of the reason's own text.
     message: Option<String>,
     detail: Option<String>,
+    /// Instead of the reason's own.
+    hint: Option<String>,
     /// What the server said: forwarded as it is, but for its severity.
     verbatim: Option<ErrorFields>,
 }
@@ -358,6 +389,12 @@ impl End {
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.known.get_or_insert_default().detail = Some(detail.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.known.get_or_insert_default().hint = Some(hint.into());
         self
     }
 
@@ -424,63 +461,18 @@ impl End {
             (Phase::Login, EndReason::Shutdown) => ("57P03", "the pooler is shutting down"),
             _ => (account.sqlstate, account.message),
         };
+        let own_hint = self.known.as_ref().and_then(|known| known.hint.clone());
+        let hint = || account.hint.filter(|_| phase == Phase::Session).map(str::to_owned);
         ErrorFields {
             severity,
             code: sqlstate.to_owned(),
             message: self.message().unwrap_or(message).to_owned(),
             detail: self.detail().map(str::to_owned),
-            hint: account.hint.filter(|_| phase == Phase::Session).map(str::to_owned),
+            hint: own_hint.or_else(hint),
             routine: account.routine.map(str::to_owned),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{End, EndReason, Phase};
-    use std::collections::HashSet;
-
-    #[test]
-    fn labels_are_unique_and_sqlstates_well_formed() {
-        let mut labels = HashSet::new();
-        for reason in EndReason::ALL {
-            let account = reason.account();
-            assert!(labels.insert(account.label), "label {} is used twice", account.label);
-            assert_eq!(account.sqlstate.len(), 5, "{reason:?}");
-        }
-    }
-
-    #[test]
-    fn every_reason_is_documented() {
-        let documented = include_str!("../docs/protocol.md");
-        for reason in EndReason::ALL {
-            let label = format!("`{}`", reason.account().label);
-            assert!(documented.contains(&label), "docs/protocol.md lacks {label}");
-        }
-    }
-
-    /// Drivers close the connection, or the whole pool, at these classes.
-    #[test]
-    fn overload_in_a_session_flushes_no_drivers_pool() {
-        for reason in [
-            EndReason::CanceledInQueue,
-            EndReason::QueueFull,
-            EndReason::RateLimited,
-            EndReason::ServerDown,
-            EndReason::Shed,
-            EndReason::WaitTimeout,
-        ] {
-            let fields = End::from(reason).fields(Phase::Session);
-            assert_eq!((fields.severity.as_str(), fields.code.as_str()), ("ERROR", "57014"));
-        }
-    }
-
-    #[test]
-    fn a_login_is_refused_with_a_code_that_drivers_retry_on() {
-        let code = |reason| End::from(reason).fields(Phase::Login).code;
-        assert_eq!(code(EndReason::ServerDown), "57P03");
-        assert_eq!(code(EndReason::Shutdown), "57P03");
-        assert_eq!(code(EndReason::WaitTimeout), "53300");
-        assert_eq!(code(EndReason::ClientLimit), "53300");
-    }
-}
+mod tests;

@@ -126,8 +126,7 @@ impl Client {
         } else if let Some(fields) = last_words {
             end = end.verbatim(*fields);
         }
-        let is_over = self.pins.cause().is_some()
-            || self.pins.leaves_traces()
+        let is_over = self.pin().is_some()
             || self.terms.pool_mode == PoolMode::Session
             // Nobody knows any more what was set there, or left.
             || self.script.inquiry().is_some()
@@ -140,8 +139,7 @@ impl Client {
         self.down.drop_unseen();
         // The rest of a request whose beginning went to the server goes to nobody.
         self.to_swallow = self.up.cut_short();
-        self.pins.lease_ended();
-        self.script.lease_ended();
+        self.forget_server();
         if self.preparing > 0 && was_idle {
             // Not with the next server: settings may be what this one died of.
             self.refuse(&end);
@@ -192,7 +190,7 @@ impl Client {
     /// can be, and closed if not.
     pub(super) fn release(&mut self, mut lease: Lease) {
         // What the client has prepared or listens to would meet the next one.
-        lease.conn.is_dirty |= self.pins.leaves_traces() || self.script.leaves_traces();
+        lease.conn.is_dirty |= self.leaves_traces();
         if self.pins.kept().library {
             // Nothing takes it out of the process again.
             return self.pool.abort(&self.worker, lease);

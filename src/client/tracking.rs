@@ -107,11 +107,16 @@ impl Client {
         server.is_dirty |= is_dirty;
     }
 
-    /// Whether a text is refused for what it would leave on its server.
+    /// Whether texts are refused for what they would leave on their server.
+    #[inline]
+    pub(super) fn refuses(terms: &Terms) -> bool {
+        terms.sessions.state == SessionState::Refuse && terms.pool_mode != PoolMode::Session
+    }
+
+    /// Whether this one is.
+    #[inline]
     pub(super) fn is_refused(terms: &Terms, text: Option<&Text>) -> bool {
-        text.is_some_and(Text::keeps)
-            && terms.sessions.state == SessionState::Refuse
-            && terms.pool_mode != PoolMode::Session
+        text.is_some_and(Text::keeps) && Self::refuses(terms)
     }
 
     fn server(&mut self) -> &mut Server {

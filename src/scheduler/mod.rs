@@ -46,6 +46,7 @@
 //! [`flow`] of each line, what it had of [late](recent), and the [`fronts`] of each class; [`class`] with
 //! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
+mod cancels;
 mod caps;
 mod census;
 mod class;

@@ -68,7 +68,20 @@ impl From<ExchangeError> for ConnectError {
 ///
 /// When Postgres cannot be reached or does not let us in.
 pub async fn connect(target: &Target, worker: &Worker) -> Result<Connected, ConnectError> {
-    let mut stream = dial(&target.place.address, &target.place.sockets).await?;
+    let stream = dial(&target.place.address, &target.place.sockets).await?;
+    log_in(stream, target, worker).await
+}
+
+/// The same over a connection that there is.
+///
+/// # Errors
+///
+/// When Postgres does not let us in.
+pub async fn log_in(
+    mut stream: Stream,
+    target: &Target,
+    worker: &Worker,
+) -> Result<Connected, ConnectError> {
     let mut message = Vec::with_capacity(128);
     encode::startup(&mut message, &[("user", &target.user), ("database", &target.dbname)]);
     stream.send(&message).await?;

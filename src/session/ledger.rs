@@ -27,10 +27,12 @@ pub enum Origin {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Request {
     Bind,
-    /// Of a portal or of the unnamed statement.
+    /// Of a portal; or the proxy's, of the unnamed statement.
     Close,
     /// `Close` of a named statement.
     CloseNamed,
+    /// The client's `Close` of the unnamed statement.
+    CloseUnnamed,
     /// `CopyDone` or `CopyFail`: has no reply, but ends the stretch in which a server that copies
     /// in ignores `Sync`.
     CopyEnd,
@@ -41,7 +43,11 @@ pub enum Request {
     FunctionCall,
     /// `Parse` of the unnamed statement.
     Parse,
+    /// A `Close` in place of a named `Parse`: its answer is told as that to the `Parse`.
+    ParseAcknowledged,
     ParseNamed,
+    /// One of the unnamed statement that is to fail.
+    ParseRefused,
     Query,
     /// One that the [script](super::script) follows.
     QueryFollowed,
@@ -200,6 +206,12 @@ impl Ledger {
         self.batch.open();
     }
 
+    /// Whether what is sent now, up to a `Sync`, is thrown away by the server.
+    #[inline]
+    pub fn is_skipping(&self) -> bool {
+        self.batch == Batch::Skipped
+    }
+
     /// Whether the server ignores a `Sync` or `Flush` that is sent now: it takes copy data
     /// (`CopyGetData` in Postgres).
     pub fn is_copying_in(&self) -> bool {
@@ -226,7 +238,13 @@ impl Ledger {
         let settles = match (tag, request) {
             (from_server::PARSE_COMPLETE, Request::Parse | Request::ParseNamed)
             | (from_server::BIND_COMPLETE, Request::Bind)
-            | (from_server::CLOSE_COMPLETE, Request::Close | Request::CloseNamed)
+            | (
+                from_server::CLOSE_COMPLETE,
+                Request::Close
+                | Request::CloseNamed
+                | Request::CloseUnnamed
+                | Request::ParseAcknowledged,
+            )
             | (from_server::ROW_DESCRIPTION | from_server::NO_DATA, Request::Describe)
             | (
                 from_server::COMMAND_COMPLETE
@@ -408,6 +426,12 @@ impl Ledger {
             }
             front => front.map(|(_, origin)| *origin),
         }
+    }
+
+    /// The oldest request that has a reply to come, or ends a copy.
+    #[inline]
+    pub fn next_request(&self) -> Option<Request> {
+        self.owed.front().map(|(request, _)| *request)
     }
 
     /// Whether everything asked was answered, in a transaction or not.

@@ -234,13 +234,17 @@ fn answer(request: Request, fails: bool) -> Vec<u8> {
     match request {
         _ if fails && request != Request::Sync => vec![b'E'],
         Request::Bind => vec![b'2'],
-        Request::Close | Request::CloseNamed => vec![b'3'],
+        Request::Close
+        | Request::CloseNamed
+        | Request::CloseUnnamed
+        | Request::ParseAcknowledged => vec![b'3'],
         Request::Describe => vec![b't', b'T'],
         Request::Execute | Request::ExecuteFollowed => vec![b'D', b'C'],
         Request::FunctionCall => vec![b'V'],
         Request::Parse | Request::ParseNamed => vec![b'1'],
         Request::Query | Request::QueryFollowed => vec![b'T', b'D', b'C', b'T', b'C'],
-        Request::CopyEnd | Request::Sync => vec![],
+        // It fails.
+        Request::CopyEnd | Request::ParseRefused | Request::Sync => vec![],
     }
 }
 

@@ -5,4 +5,5 @@ pub mod ledger;
 pub mod pins;
 pub mod script;
 pub mod settings;
+pub mod statements;
 pub mod text;

@@ -19,12 +19,12 @@ use super::text::Text;
 use crate::sql::hidden::Hidden;
 use crate::sql::statement::{Kind, identifier, plain_value, tells, variable};
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is remembered of one transaction.
 const LOG_MAX: usize = 1_000;
 
-/// Prepared statements whose texts do something to the session.
+/// Statements that only the server knows, and whose texts do something to the session.
 const PREPARED_MAX: usize = 256;
 
 /// Names of settings that only the client knows. More, and nobody can ask for all of them.
@@ -53,11 +53,16 @@ pub struct Script(Option<Box<Pages>>);
 #[derive(Debug, Default)]
 struct Pages {
     under_way: VecDeque<UnderWay>,
-    /// By the names that the client has given them; the unnamed one has none.
-    statements: HashMap<Box<[u8]>, Text>,
-    portals: HashMap<Box<[u8]>, Text>,
+    /// By the names that the client has given them, those that do not [follow it](super::statements):
+    /// the unnamed one, which has no name, and those on the one server that it keeps.
+    statements: HashMap<Box<[u8]>, Arc<Text>>,
+    portals: HashMap<Box<[u8]>, Arc<Text>>,
     /// What any unnamed statement may have done.
     unnamed: Hidden,
+    /// What any statement may do that SQL can execute by its name.
+    by_sql: Hidden,
+    /// Something that may set something was sent in this transaction.
+    has_set: bool,
     /// What was done in the transaction so far.
     log: Vec<Entry>,
     committed: Vec<Change>,
@@ -72,7 +77,7 @@ struct Pages {
 
 #[derive(Debug)]
 struct UnderWay {
-    steps: Rc<[Box<[u8]>]>,
+    text: Arc<Text>,
     done: usize,
 }
 
@@ -89,33 +94,42 @@ impl Script {
     }
 
     /// The text of a simple query was sent.
-    pub fn sent(&mut self, text: &Text) {
+    pub fn sent(&mut self, text: &Arc<Text>) {
         self.pages().sent(text);
     }
 
-    /// `Parse` was sent: the statement `name` has this text from now on.
+    /// `Parse` was sent of a statement that does not follow the client: it has this text from now on.
     #[inline]
-    pub fn parse_sent(&mut self, name: &[u8], text: Option<Text>) {
+    pub fn parse_sent(&mut self, name: &[u8], text: Option<Arc<Text>>) {
         if self.0.is_some() || text.is_some() {
             self.pages().parse_sent(name, text);
         }
     }
 
-    /// A `Parse` of the unnamed statement failed, or was skipped after an error: whichever was there
-    /// before may be there still.
-    pub fn parse_skipped(&mut self) {
-        if let Some(pages) = &mut self.0 {
-            let text = Text { hidden: pages.unnamed.clone(), ..Text::default() };
-            pages.statements.insert(Box::default(), text);
-        }
-    }
-
-    /// `Bind` was sent.
+    /// `Bind` was sent of a statement that does not follow the client.
     #[inline]
     pub fn bind_sent(&mut self, portal: &[u8], statement: &[u8]) {
         if let Some(pages) = &mut self.0 {
-            pages.bind_sent(portal, statement);
+            let text = pages.statements.get(statement).cloned();
+            pages.bound(portal, text);
         }
+    }
+
+    /// `Bind` was sent of a statement with this text.
+    #[inline]
+    pub fn bound(&mut self, portal: &[u8], text: &Arc<Text>) {
+        self.pages().bound(portal, Some(Arc::clone(text)));
+    }
+
+    /// From now on SQL can execute a statement with this text.
+    pub fn shared_with_sql(&mut self, text: &Text) {
+        self.pages().prepared_by_sql(text);
+    }
+
+    /// Whether texts were sent in this transaction that may have set something, if only for its duration.
+    #[inline]
+    pub fn has_set(&self) -> bool {
+        self.0.as_ref().is_some_and(|pages| pages.has_set)
     }
 
     /// Whether an `Execute` may run something of interest.
@@ -126,7 +140,7 @@ impl Script {
 
     /// What an `Execute` of this portal would run, if that may do something to the session.
     #[inline]
-    pub fn text_of(&self, portal: &[u8]) -> Option<Text> {
+    pub fn text_of(&self, portal: &[u8]) -> Option<Arc<Text>> {
         self.0.as_ref().and_then(|pages| pages.portals.get(portal).cloned())
     }
 
@@ -152,7 +166,8 @@ impl Script {
     pub fn settled(&mut self) {
         let pages = self.pages();
         if let Some(text) = pages.under_way.pop_front()
-            && text.done != text.steps.len()
+            && text.done != text.text.steps.len()
+            && !text.text.is_cut
             && !pages.has_failed
         {
             // It was cut otherwise than Postgres has cut it.
@@ -160,9 +175,16 @@ impl Script {
         }
     }
 
-    /// A marked request was skipped after an error, or has failed: it is settled by that.
-    pub fn skipped(&mut self) {
-        self.pages().under_way.pop_front();
+    /// So many marked requests were skipped after an error, or have failed: they are settled by that.
+    /// `is_of_unnamed`: and a `Parse` of the unnamed statement.
+    pub fn skipped(&mut self, marked: usize, is_of_unnamed: bool) {
+        if let Some(pages) = &mut self.0 {
+            let marked = marked.min(pages.under_way.len());
+            pages.under_way.drain(..marked);
+            if is_of_unnamed {
+                pages.parse_skipped();
+            }
+        }
     }
 
     /// A request of the client's has failed.
@@ -207,6 +229,7 @@ impl Script {
     /// A statement is done that may have ended something of what keeps the server: ask again.
     pub fn may_have_ended(&mut self, kept: Kept, tag: &[u8]) {
         let asks = &mut self.pages().asks;
+        asks.locks |= kept.locks && asks.unlocks;
         asks.temp |= kept.temp && (tag.starts_with(b"DROP ") || tag == b"DISCARD TEMP");
         asks.holds |= kept.cursors && tag.starts_with(b"CLOSE CURSOR");
     }
@@ -270,22 +293,37 @@ impl Pages {
         self.asks.settings = true;
     }
 
-    fn sent(&mut self, text: &Text) {
+    fn sent(&mut self, text: &Arc<Text>) {
         self.asks.add(text.hidden.clone());
-        self.bound_names();
+        if text.executes {
+            self.asks.add(self.by_sql.clone());
+        }
+        self.has_few_names();
+        if text.prepares {
+            self.prepared_by_sql(text);
+        }
+        self.has_set |= text.sets;
         if text.is_followed() {
-            self.under_way.push_back(UnderWay { steps: Rc::clone(&text.steps), done: 0 });
+            self.under_way.push_back(UnderWay { text: Arc::clone(text), done: 0 });
         }
     }
 
-    fn bound_names(&mut self) {
+    fn prepared_by_sql(&mut self, text: &Text) {
+        self.by_sql.add(text.hidden.clone());
+        if self.by_sql.names.len() > NAMES_MAX {
+            self.by_sql.names.truncate(NAMES_MAX);
+            self.by_sql.others = true;
+        }
+    }
+
+    fn has_few_names(&mut self) {
         if self.asks.names.len() > NAMES_MAX {
             self.asks.names.truncate(NAMES_MAX);
             self.asks.others = true;
         }
     }
 
-    fn parse_sent(&mut self, name: &[u8], text: Option<Text>) {
+    fn parse_sent(&mut self, name: &[u8], text: Option<Arc<Text>>) {
         if name.is_empty() {
             if let Some(text) = &text {
                 self.unnamed.add(text.hidden.clone());
@@ -293,14 +331,18 @@ impl Pages {
             }
         } else if let Some(before) = self.statements.get_mut(name) {
             // If it is there still, this `Parse` fails. Its tag will tell what it is.
-            before.steps = Rc::default();
-            before.hidden.add(text.map(|text| text.hidden).unwrap_or_default());
+            let mut hidden = before.hidden.clone();
+            hidden.add(text.map(|text| text.hidden.clone()).unwrap_or_default());
+            *before = Arc::new(Text { hidden, ..Text::default() });
             return;
         } else if text.is_some() && self.statements.len() >= PREPARED_MAX {
             // Nobody knows any more what an `Execute` runs.
-            self.unnamed.add(text.map(|text| text.hidden).unwrap_or_default());
+            self.unnamed.add(text.map(|text| text.hidden.clone()).unwrap_or_default());
             self.asks.add(self.unnamed.clone());
             return;
+        }
+        if let Some(text) = text.as_ref().filter(|_| !name.is_empty()) {
+            self.prepared_by_sql(text);
         }
         match text {
             Some(text) => drop(self.statements.insert(name.into(), text)),
@@ -308,9 +350,15 @@ impl Pages {
         }
     }
 
-    fn bind_sent(&mut self, portal: &[u8], statement: &[u8]) {
-        match self.statements.get(statement) {
-            Some(text) => drop(self.portals.insert(portal.into(), text.clone())),
+    /// Whichever unnamed statement was there before may be there still.
+    fn parse_skipped(&mut self) {
+        let text = Text { hidden: self.unnamed.clone(), ..Text::default() };
+        self.statements.insert(Box::default(), Arc::new(text));
+    }
+
+    fn bound(&mut self, portal: &[u8], text: Option<Arc<Text>>) {
+        match text {
+            Some(text) => drop(self.portals.insert(portal.into(), text)),
             None => drop(self.portals.remove(portal)),
         }
     }
@@ -318,13 +366,16 @@ impl Pages {
     fn completed(&mut self, tag: &[u8], is_followed: bool) {
         let mut step: Box<[u8]> = Box::default();
         if is_followed {
-            let text = self.under_way.front_mut();
-            match text.and_then(|text| {
-                text.done += 1;
-                text.steps.get(text.done - 1)
-            }) {
-                Some(found) => step.clone_from(found),
-                None => self.is_unsure(),
+            let under_way = self.under_way.front_mut();
+            let text = under_way.map(|under_way| {
+                under_way.done += 1;
+                (Arc::clone(&under_way.text), under_way.done - 1)
+            });
+            match text.as_ref().map(|(text, at)| (text.steps.get(*at), text.is_cut)) {
+                Some((Some(found), _)) => step.clone_from(found),
+                // Nobody has read what it was, so nobody knows its name.
+                Some((None, true)) => self.asks.others |= tag == b"SET",
+                _ => self.is_unsure(),
             }
         }
         let kind = Kind::of(&step);
@@ -378,7 +429,7 @@ impl Pages {
     fn knows(&mut self, name: &str) {
         if name.contains('.') && !self.asks.names.iter().any(|known| &**known == name) {
             self.asks.names.push(name.into());
-            self.bound_names();
+            self.has_few_names();
         }
     }
 
@@ -428,6 +479,7 @@ impl Pages {
             self.portals.clear();
             self.resets.clear();
             self.resets_all = false;
+            self.has_set = false;
         }
         self.has_failed = false;
     }
@@ -438,7 +490,11 @@ impl Pages {
         self.log.clear();
         self.committed.clear();
         self.has_failed = false;
+        self.has_set = false;
         self.asks = Hidden::default();
+        self.by_sql = Hidden::default();
+        // Whatever else has a name was on the one server.
+        self.statements.retain(|name, _| name.is_empty());
         self.inquiry = Inquiry::default();
     }
 }

@@ -1,6 +1,7 @@
 //! The settings a client asked for, and the least that must be sent when a server changes hands.
 
 use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Settings that Postgres reports and that nobody can set: they say what the server is.
@@ -140,6 +141,14 @@ impl Settings {
         let mut settings = self.clone();
         settings.set(name, value);
         Some(settings)
+    }
+
+    /// Tells settings apart from others, but for those of which `leaves_out` says so.
+    pub fn hash_others(&self, leaves_out: impl Fn(&str) -> bool, state: &mut impl Hasher) {
+        for (name, value) in self.0.iter().filter(|(name, _)| !leaves_out(name)) {
+            name.to_ascii_lowercase().hash(state);
+            value.hash(state);
+        }
     }
 
     /// The statements that turn a server with `self` into one with `wanted`, or `None` when there

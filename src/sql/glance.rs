@@ -70,7 +70,6 @@ const COMM: u32 = letters(*b"comm");
 const COPY: u32 = letters(*b"copy");
 const DELE: u32 = letters(*b"dele");
 const DROP: u32 = letters(*b"drop");
-const EXPL: u32 = letters(*b"expl");
 const FETC: u32 = letters(*b"fetc");
 const GRAN: u32 = letters(*b"gran");
 const INSE: u32 = letters(*b"inse");
@@ -92,7 +91,7 @@ impl Opening {
     fn of(sql: &[u8]) -> Self {
         let Some(first) = sql.first_chunk::<4>() else { return Self::Unknown };
         match letters(*first) {
-            EXPL | SELE | WITH => Self::Makes,
+            SELE | WITH => Self::Makes,
             COPY | DELE | FETC | INSE | MERG | UPDA | VALU => Self::Calls,
             // Whatever begins like this: `COMMIT` as well as `COMMENT`.
             ALTE | ANAL | BEGI | CLOS | COMM | DROP | GRAN | LOCK | NOTI | SHOW | STAR | TRUN

@@ -17,8 +17,10 @@ pub struct Hidden {
     pub names: Vec<Box<str>>,
     /// There may be settings of other such names.
     pub others: bool,
-    /// Session advisory locks; or fewer than before.
+    /// Session advisory locks.
     pub locks: bool,
+    /// Fewer of them than before.
+    pub unlocks: bool,
     pub temp: bool,
     pub holds: bool,
     /// A library.
@@ -27,7 +29,7 @@ pub struct Hidden {
 
 impl Hidden {
     /// Everything of which nobody knows the name.
-    fn anything() -> Self {
+    pub fn anything() -> Self {
         Self { settings: true, locks: true, temp: true, holds: true, ..Self::default() }
     }
 
@@ -45,6 +47,7 @@ impl Hidden {
         self.settings |= other.settings;
         self.others |= other.others;
         self.locks |= other.locks;
+        self.unlocks |= other.unlocks;
         self.temp |= other.temp;
         self.holds |= other.holds;
         self.loads |= other.loads;
@@ -86,8 +89,9 @@ impl Hidden {
             if next == b"(" {
                 if is(word, "set_config") {
                     self.set_config(tokens.clone());
-                } else if is_session_lock(word) {
-                    self.locks = true;
+                } else if let Some(takes) = locks(word) {
+                    self.locks |= takes;
+                    self.unlocks |= !takes;
                 } else if functions.iter().any(|name| is(word, name)) {
                     self.add(Self { others: false, ..Self::anything() });
                 }
@@ -160,11 +164,12 @@ impl Hidden {
     }
 }
 
-/// Whether a function takes or releases advisory locks of the session.
-fn is_session_lock(name: &[u8]) -> bool {
+/// Whether a function takes advisory locks of the session, or releases them. `None`: neither.
+fn locks(name: &[u8]) -> Option<bool> {
     let name = name.to_ascii_lowercase();
-    name.starts_with(b"pg_advisory_") && !name.starts_with(b"pg_advisory_xact_")
-        || name.starts_with(b"pg_try_advisory_") && !name.starts_with(b"pg_try_advisory_xact_")
+    let what =
+        name.strip_prefix(b"pg_try_advisory_").or_else(|| name.strip_prefix(b"pg_advisory_"))?;
+    (!what.starts_with(b"xact_")).then(|| !what.starts_with(b"unlock"))
 }
 
 fn unquoted(token: &[u8]) -> &[u8] {
@@ -225,6 +230,9 @@ mod tests {
             assert!(hidden(sql).locks, "{sql}");
         }
         assert!(hidden("select pg_advisory_xact_lock(1), pg_try_advisory_xact_lock(2)").is_empty());
+        for sql in ["select pg_advisory_unlock(1)", "select pg_advisory_unlock_all ()"] {
+            assert!(hidden(sql).unlocks && !hidden(sql).must_be_asked(), "{sql}");
+        }
     }
 
     #[test]

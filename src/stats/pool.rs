@@ -30,6 +30,10 @@ pub struct PoolCells {
     pub shortcuts: Counter,
     pub parses: Counter,
     pub binds: Counter,
+    /// Requests to prepare that were answered by what a server had.
+    pub parses_saved: Counter,
+    /// Statements that were prepared again, on a server that lacked them.
+    pub parses_added: Counter,
     /// Clients that a pin made keep their server beyond their transaction, by cause.
     pub pins: [Counter; PIN_CAUSES],
     /// Servers that had to be cleaned before the next client.
@@ -63,6 +67,8 @@ pub struct PoolTotals {
     pub shortcuts: u64,
     pub parses: u64,
     pub binds: u64,
+    pub parses_saved: u64,
+    pub parses_added: u64,
     pub pins: [u64; PIN_CAUSES],
     pub resets: u64,
     pub logins: u64,
@@ -127,6 +133,8 @@ impl PoolCells {
             shortcuts: self.shortcuts.value(),
             parses: self.parses.value(),
             binds: self.binds.value(),
+            parses_saved: self.parses_saved.value(),
+            parses_added: self.parses_added.value(),
             pins: self.pins.each_ref().map(Counter::value),
             resets: self.resets.value(),
             logins: self.logins.value(),
@@ -154,6 +162,8 @@ impl PoolTotals {
             shortcuts: self.shortcuts.saturating_sub(before.shortcuts),
             parses: self.parses.saturating_sub(before.parses),
             binds: self.binds.saturating_sub(before.binds),
+            parses_saved: self.parses_saved.saturating_sub(before.parses_saved),
+            parses_added: self.parses_added.saturating_sub(before.parses_added),
             pins: differences(self.pins, before.pins),
             resets: self.resets.saturating_sub(before.resets),
             logins: self.logins.saturating_sub(before.logins),
@@ -195,6 +205,8 @@ impl AddAssign for PoolTotals {
         self.shortcuts += other.shortcuts;
         self.parses += other.parses;
         self.binds += other.binds;
+        self.parses_saved += other.parses_saved;
+        self.parses_added += other.parses_added;
         self.pins = sums(self.pins, other.pins);
         self.resets += other.resets;
         self.logins += other.logins;

@@ -116,13 +116,12 @@ pub fn query(out: &mut Vec<u8>, sql: &str) {
     message(out, from_client::QUERY, |out| text(out, sql));
 }
 
-/// `Parse` of a statement, without types.
-pub fn parse(out: &mut Vec<u8>, name: &[u8], sql: &str) {
+/// `Parse`: a statement's name, and its text and the types of its parameters as they go out.
+pub fn parse(out: &mut Vec<u8>, name: &[u8], body: &[u8]) {
     message(out, from_client::PARSE, |out| {
         out.extend(name);
         out.push(0);
-        text(out, sql);
-        out.extend([0, 0]);
+        out.extend(body);
     });
 }
 
@@ -136,6 +135,10 @@ pub fn close_statement(out: &mut Vec<u8>, name: &str) {
 
 pub fn sync(out: &mut Vec<u8>) {
     message(out, from_client::SYNC, |_| {});
+}
+
+pub fn flush(out: &mut Vec<u8>) {
+    message(out, from_client::FLUSH, |_| {});
 }
 
 pub fn copy_fail(out: &mut Vec<u8>, why: &str) {
