@@ -2,6 +2,7 @@
 //! after each transaction the settings and channels that there should be by then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pgweir::session::script::{Change, Script};
 use pgweir::session::text::Text;
@@ -102,8 +103,8 @@ async fn found(client: &mut Client) -> Vec<String> {
 }
 
 /// Tells the script of an answer to a simple query. Answers the status after it.
-fn follow(script: &mut Script, text: Option<&Text>, frames: &[Frame]) -> u8 {
-    let is_followed = text.is_some_and(Text::is_followed);
+fn follow(script: &mut Script, text: Option<&Arc<Text>>, frames: &[Frame]) -> u8 {
+    let is_followed = text.is_some_and(|text| text.is_followed());
     if let Some(text) = text {
         script.sent(text);
     }

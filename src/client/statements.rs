@@ -4,6 +4,7 @@ use super::Client;
 use super::requests::{Look, nameless, sql_of};
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, ErrorFields, Phase};
+use crate::pool::Terms;
 use crate::session::ledger::{Origin, Request};
 use crate::session::pins::Cause;
 use crate::session::script::Script;
@@ -13,7 +14,7 @@ use crate::session::statements::{
     Statements, cut, looks_like_ours, mentioned, unescape,
 };
 use crate::session::text::Text;
-use crate::sql::ending::may_commit;
+use crate::sql::ending::{Outlook, may_commit};
 use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
@@ -98,19 +99,7 @@ impl Client {
     /// Sends the message at the front as it has to go.
     #[inline]
     fn pass(&mut self, head: Head, is_whole: bool) -> Result<Look, End> {
-        let Self {
-            up,
-            pins,
-            statements,
-            script,
-            lease,
-            pool,
-            worker,
-            outlook,
-            terms,
-            settings,
-            ..
-        } = self;
+        let Self { up, pins, statements, script, lease, pool, worker, terms, settings, .. } = self;
         let unseen = up.unseen();
         let here = head.total.min(unseen.len());
         let body = &unseen[HEAD_LEN..here];
@@ -127,14 +116,8 @@ impl Client {
             }
             None => return nameless(head, here),
         };
-        if let Message::Parse(name, Some(_)) = message
-            && Self::refuses(terms)
-            && Self::is_refused(
-                terms,
-                Text::read(sql_of(&body[name.len() + 1..]), false, &[]).as_deref(),
-            )
-        {
-            message = Message::ParseRefused(name);
+        if Self::refuses(terms) {
+            message = refused(terms, message, body);
         }
         let statements =
             statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
@@ -164,23 +147,18 @@ impl Client {
         }
         let cells = pool.stats.of(worker.id);
         cells.parses_saved.add(u64::from(route == Route::Acknowledge));
-        let (name, text) = match message {
-            Message::Parse(name, _) => {
+        let name = match message {
+            Message::Parse(name, _) | Message::ParseRefused(name) => {
                 cells.parses.add(1);
-                let text = &body[name.len() + 1..];
-                (name, (outlook.commits || may_commit(text)).then_some(text))
+                name
             }
             Message::Bind(name) => {
                 cells.binds.add(1);
-                (name, statements.text_that_may_commit(name))
+                name
             }
-            Message::Close(name) | Message::Describe(name) | Message::ParseRefused(name) => {
-                (name, None)
-            }
+            Message::Close(name) | Message::Describe(name) => name,
         };
-        if let Some(text) = text {
-            outlook.add(sql_of(text));
-        }
+        look_ahead(&mut self.outlook, statements, message, body);
         let (is_escaped, name_at) = (looks_like_ours(name), name_at..name_at + name.len());
         for slip in slips {
             cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
@@ -383,6 +361,36 @@ impl Client {
 /// Whether statements follow their client in this mode. In session mode it has a server for itself.
 fn maps(mode: PoolMode) -> bool {
     mode != PoolMode::Session
+}
+
+/// A `Parse` of a text that is refused is another message.
+#[cold]
+fn refused<'a>(terms: &Terms, message: Message<'a>, body: &[u8]) -> Message<'a> {
+    match message {
+        Message::Parse(name, Some(_))
+            if Text::read(sql_of(&body[name.len() + 1..]), false, &[])
+                .is_some_and(|text| Client::is_refused(terms, Some(&text))) =>
+        {
+            Message::ParseRefused(name)
+        }
+        message => message,
+    }
+}
+
+/// Reads what a request may do to the transaction that it is sent in.
+#[inline]
+fn look_ahead(outlook: &mut Outlook, statements: &Statements, message: Message<'_>, body: &[u8]) {
+    let text = match message {
+        Message::Parse(name, _) => {
+            let text = &body[name.len() + 1..];
+            (outlook.commits || may_commit(text)).then_some(text)
+        }
+        Message::Bind(name) => statements.text_that_may_commit(name),
+        _ => None,
+    };
+    if let Some(text) = text {
+        outlook.add(sql_of(text));
+    }
 }
 
 /// Tells the script what a request brings that names a statement.

@@ -22,6 +22,7 @@ const FIRST_OF_USERS: u32 = 16_384;
 
 /// A text that may do something to the session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Text {
     /// Its statements, if one of them matters: those that do not are empty.
     pub(super) steps: Box<[Box<[u8]>]>,

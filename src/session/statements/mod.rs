@@ -189,6 +189,7 @@ enum What {
 
 /// What one client has prepared. Made when it first sends a request that names a statement.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Statements {
     names: HashMap<Box<[u8]>, Held>,
     /// How many names lead to the kept server.
