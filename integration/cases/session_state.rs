@@ -91,8 +91,15 @@ fn what_would_keep_a_server_is_refused_where_it_stands() {
         {
             assert_eq!(client.query(sql).await, ["E(ERROR 0A000)", "Z(I)"], "{sql}");
             let batch = Batch::new().statement(sql, &[]);
-            assert_eq!(client.ask(batch).await, ["1", "2", "E(ERROR 0A000)", "Z(I)"], "{sql}");
+            // Where it is parsed: drivers ask then what it takes and returns.
+            assert_eq!(client.ask(batch).await, ["E(ERROR 0A000)", "Z(I)"], "{sql}");
+            let batch = Batch::new().parse("name", sql).describe_statement("name").sync();
+            assert_eq!(client.ask(batch).await, ["E(ERROR 0A000)", "Z(I)"], "{sql}");
+            let answer = client.ask(Batch::new().bind("name", &[]).sync()).await;
+            assert_eq!(answer, ["E(ERROR 26000)", "Z(I)"], "{sql}");
         }
+        // It lets go of nothing that it might have.
+        assert_eq!(client.value("select pg_advisory_unlock_all()").await, "");
         assert_eq!(
             client.error("load 'x'").await.field(b'H').map(|hint| hint.is_empty()),
             Some(false)
