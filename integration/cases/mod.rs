@@ -37,6 +37,7 @@ mod settings_model;
 mod shares;
 mod shortcuts;
 mod shutdown;
+mod sql_prepared;
 mod startup;
 pub(crate) mod status;
 mod suspending;

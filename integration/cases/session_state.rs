@@ -27,6 +27,7 @@ const KEPT: &[(&str, &str)] = &[
     ("select pg_advisory_lock(7)", "select pg_advisory_unlock(7)"),
     ("begin; declare c cursor with hold for select 1; commit", "close c"),
     ("select set_config('app.' || 'x', 'y', false)", "discard all"),
+    ("prepare p as select 1", "deallocate p"),
 ];
 
 #[test]

@@ -57,7 +57,6 @@ impl Cause {
 /// What one client has left on the server it leases, by SQL.
 #[derive(Debug, Default)]
 pub struct Pins {
-    sql_prepared: bool,
     listening: bool,
     kept: Kept,
     /// The transaction has changed something that statements depend on.
@@ -69,11 +68,11 @@ impl Pins {
     #[inline]
     pub fn completed(&mut self, tag: &[u8]) {
         match tag {
-            b"PREPARE" => self.sql_prepared = true,
+            b"PREPARE" => self.kept.prepared = true,
             b"LISTEN" => self.listening = true,
-            b"DEALLOCATE ALL" => self.sql_prepared = false,
+            b"DEALLOCATE ALL" => self.kept.prepared = false,
             b"DISCARD ALL" => {
-                (self.sql_prepared, self.listening) = (false, false);
+                self.listening = false;
                 // A library stays.
                 self.kept = Kept { library: self.kept.library, ..Kept::default() };
             }
@@ -91,6 +90,9 @@ impl Pins {
         }
         if asked.temp {
             self.kept.temp = found.temp;
+        }
+        if asked.prepared {
+            self.kept.prepared = found.prepared;
         }
         self.kept.library |= found.library;
         self.kept.settings |= found.settings;
@@ -121,7 +123,7 @@ impl Pins {
     /// Whether there are statements on the server that only it knows.
     #[inline]
     pub fn has_sql_prepared(&self) -> bool {
-        self.sql_prepared
+        self.kept.prepared
     }
 
     /// The lease ended: whatever comes next is on another server.
@@ -133,18 +135,18 @@ impl Pins {
     /// Why the client keeps its server, if it does.
     #[inline]
     pub fn cause(&self) -> Option<Cause> {
-        if self.sql_prepared {
-            Some(Cause::SqlPrepare)
-        } else if self.listening {
-            Some(Cause::Listen)
+        if self.kept == Kept::default() {
+            self.listening.then_some(Cause::Listen)
         } else {
             self.kept_cause()
         }
     }
 
     fn kept_cause(&self) -> Option<Cause> {
-        let Kept { locks, cursors, library, settings, temp } = self.kept;
+        let Kept { locks, cursors, library, prepared, settings, temp } = self.kept;
         let causes = [
+            (prepared, Cause::SqlPrepare),
+            (self.listening, Cause::Listen),
             (temp, Cause::TempTable),
             (locks, Cause::AdvisoryLock),
             (cursors, Cause::Cursor),

@@ -223,6 +223,7 @@ impl Script {
     pub fn may_have_ended(&mut self, kept: Kept, tag: &[u8]) {
         let asks = &mut self.pages().asks;
         asks.locks |= kept.locks && asks.unlocks;
+        asks.prepared |= kept.prepared && tag == b"DEALLOCATE";
         asks.temp |= kept.temp && (tag.starts_with(b"DROP ") || tag == b"DISCARD TEMP");
         asks.holds |= kept.cursors && tag.starts_with(b"CLOSE CURSOR");
     }

@@ -25,12 +25,21 @@ pub struct Hidden {
     pub holds: bool,
     /// A library.
     pub loads: bool,
+    /// Statements prepared by SQL.
+    pub prepared: bool,
 }
 
 impl Hidden {
     /// Everything of which nobody knows the name.
     pub fn anything() -> Self {
-        Self { settings: true, locks: true, temp: true, holds: true, ..Self::default() }
+        Self {
+            settings: true,
+            locks: true,
+            temp: true,
+            holds: true,
+            prepared: true,
+            ..Self::default()
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -39,7 +48,13 @@ impl Hidden {
 
     /// Whether it is worth a question: names are known for others to ask.
     pub fn must_be_asked(&self) -> bool {
-        self.settings || self.others || self.locks || self.temp || self.holds || self.loads
+        self.settings
+            || self.others
+            || self.locks
+            || self.temp
+            || self.holds
+            || self.loads
+            || self.prepared
     }
 
     /// Takes in what another statement does.
@@ -51,6 +66,7 @@ impl Hidden {
         self.temp |= other.temp;
         self.holds |= other.holds;
         self.loads |= other.loads;
+        self.prepared |= other.prepared;
         for name in other.names {
             if !self.names.contains(&name) {
                 self.names.push(name);
