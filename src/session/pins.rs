@@ -4,6 +4,7 @@
 //! that do not [follow their client](super::statements).
 
 use super::inquiry::Kept;
+use super::traces::{Trace, Traces};
 use crate::sql::hidden::Hidden;
 use crate::stats::pool::PIN_CAUSES;
 
@@ -18,6 +19,8 @@ pub enum Cause {
     Library,
     Listen,
     NamedStatement,
+    /// It asks what sequences gave last, from one transaction to the next.
+    Sequence,
     /// Of which nobody knows the name.
     Setting,
     SqlPrepare,
@@ -32,6 +35,7 @@ impl Cause {
         Self::Library,
         Self::Listen,
         Self::NamedStatement,
+        Self::Sequence,
         Self::Setting,
         Self::SqlPrepare,
         Self::TempTable,
@@ -46,6 +50,7 @@ impl Cause {
             Self::Library => "library",
             Self::Listen => "listen",
             Self::NamedStatement => "named_statement",
+            Self::Sequence => "sequence",
             Self::Setting => "setting",
             Self::SqlPrepare => "sql_prepare",
             Self::TempTable => "temp_table",
@@ -59,6 +64,7 @@ impl Cause {
 pub struct Pins {
     listening: bool,
     kept: Kept,
+    reads_sequences: bool,
     /// The transaction has changed something that statements depend on.
     altered: bool,
 }
@@ -72,12 +78,32 @@ impl Pins {
             b"LISTEN" => self.listening = true,
             b"DEALLOCATE ALL" => self.kept.prepared = false,
             b"DISCARD ALL" => {
-                self.listening = false;
+                (self.listening, self.reads_sequences) = (false, false);
                 // A library stays.
                 self.kept = Kept { library: self.kept.library, ..Kept::default() };
             }
+            b"DISCARD SEQUENCES" => self.reads_sequences = false,
             _ => {}
         }
+    }
+
+    /// The client asks what sequences gave last, and not only within a transaction.
+    pub fn reads_sequences(&mut self) {
+        self.reads_sequences = true;
+    }
+
+    /// What it leaves on its server, should it go.
+    pub fn traces(&self) -> Traces {
+        let Kept { locks, cursors, library: _, prepared, settings, temp } = self.kept;
+        let mut traces = Traces::default();
+        traces.add_if(self.listening, Trace::Listen);
+        traces.add_if(self.reads_sequences, Trace::Sequence);
+        traces.add_if(locks, Trace::Lock);
+        traces.add_if(cursors, Trace::Cursor);
+        traces.add_if(prepared, Trace::Statement);
+        traces.add_if(settings, Trace::Setting);
+        traces.add_if(temp, Trace::Temp);
+        traces
     }
 
     /// The server was asked: of what `asked` names, it has this.
@@ -136,7 +162,11 @@ impl Pins {
     #[inline]
     pub fn cause(&self) -> Option<Cause> {
         if self.kept == Kept::default() {
-            self.listening.then_some(Cause::Listen)
+            match (self.listening, self.reads_sequences) {
+                (true, _) => Some(Cause::Listen),
+                (false, true) => Some(Cause::Sequence),
+                (false, false) => None,
+            }
         } else {
             self.kept_cause()
         }
