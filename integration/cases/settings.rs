@@ -47,6 +47,23 @@ fn what_a_client_sets_meets_nobody_else() {
     });
 }
 
+/// What a rollback leaves may have been set, or not: it must not be taken for the client's own.
+#[test]
+fn what_a_rollback_leaves_is_not_taken_for_set() {
+    run(async {
+        let rig = rig().await;
+        let login = Login::to(rig.address()).with("application_name", "came");
+        let (mut one, mut other) = (login.connect().await, rig.client().await);
+        one.query("do $$ begin perform set_config('application_name', '', false); end $$").await;
+        other.query("begin; set application_name = 'other'").await;
+        other.query("rollback").await;
+        one.query("begin").await;
+        one.query("do $$ begin perform set_config('search_path', '', false); end $$").await;
+        one.query("rollback").await;
+        assert_eq!(one.value("show application_name").await, "");
+    });
+}
+
 #[test]
 fn a_name_that_postgres_changes_is_told_as_postgres_tells_it() {
     run(async {

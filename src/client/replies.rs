@@ -318,14 +318,11 @@ impl Client {
         let Self { down, lease, settings, here, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         if let Some((name, value)) = parameter(&down.unseen()[5..head.total]) {
-            let was_same = Arc::ptr_eq(settings, &server.applied);
             if let Some(changed) = settings.reported(name, value) {
                 *settings = Arc::new(changed);
                 here.set_settings(settings);
             }
-            if was_same {
-                server.applied = Arc::clone(settings);
-            } else if let Some(applied) = server.applied.reported(name, value) {
+            if let Some(applied) = server.applied.shown(name, value) {
                 server.applied = Arc::new(applied);
             }
         }

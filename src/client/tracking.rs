@@ -81,7 +81,9 @@ impl Client {
                     resets = true;
                 }
                 // The server has said so itself.
-                Change::Set { name, .. } if self.pool.catalog.is_reported(name) => {}
+                Change::Set { name, .. } if self.pool.catalog.is_reported(name) => {
+                    applied.take_from(&settings, name);
+                }
                 Change::Set { name, value } => {
                     settings.write(name, value);
                     applied.write(name, value);

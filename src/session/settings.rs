@@ -31,6 +31,9 @@ pub struct Settings(Vec<(Box<str>, Value)>);
 enum Value {
     /// The text that Postgres shows, and that a startup packet has.
     Given(Box<str>),
+    /// What a server shows, whether that was set or is what it has by itself: after a rollback it may be
+    /// either. Equal to nothing that a client wants, so it will be set.
+    Shown(Box<str>),
     /// As it was written in a `SET`, quotes and all.
     Written(Box<str>),
 }
@@ -72,7 +75,8 @@ impl Settings {
 
     pub fn remove(&mut self, name: &str) -> Option<Box<str>> {
         let place = self.place(name).ok()?;
-        let (Value::Given(text) | Value::Written(text)) = self.0.remove(place).1;
+        let (Value::Given(text) | Value::Shown(text) | Value::Written(text)) =
+            self.0.remove(place).1;
         Some(text)
     }
 
@@ -110,10 +114,11 @@ impl Settings {
     }
 
     /// As names and values that another process can read. The name of a value that is as written in a
-    /// `SET` has an `=` behind it, which no name has.
+    /// `SET` has an `=` behind it, which no name has; of one that is shown, a `?`.
     pub fn listed(&self) -> Vec<(String, String)> {
         let listed = self.0.iter().map(|(name, value)| match value {
             Value::Given(value) => (name.to_string(), value.to_string()),
+            Value::Shown(value) => (format!("{name}?"), value.to_string()),
             Value::Written(value) => (format!("{name}="), value.to_string()),
         });
         listed.collect()
@@ -123,12 +128,22 @@ impl Settings {
     pub fn from_listed(listed: &[(String, String)]) -> Self {
         let mut settings = Self::default();
         for (name, value) in listed {
-            match name.strip_suffix('=') {
-                Some(name) => settings.write(name, value),
-                None => settings.set(name, value),
+            if let Some(name) = name.strip_suffix('=') {
+                settings.write(name, value);
+            } else if let Some(name) = name.strip_suffix('?') {
+                settings.put(name, Value::Shown(value.as_str().into()));
+            } else {
+                settings.set(name, value);
             }
         }
         settings
+    }
+
+    /// The same of what the server has: nobody knows whether that was set.
+    pub fn shown(&self, name: &str, value: &str) -> Option<Self> {
+        let mut settings = self.reported(name, value)?;
+        settings.put(name, Value::Shown(value.into()));
+        Some(settings)
     }
 
     /// The server reported that `name` is now `value`, in the middle of a client's session: the
@@ -178,7 +193,7 @@ impl Settings {
 
 impl Value {
     fn text(&self) -> &str {
-        let (Self::Given(text) | Self::Written(text)) = self;
+        let (Self::Given(text) | Self::Shown(text) | Self::Written(text)) = self;
         text
     }
 }
@@ -204,7 +219,7 @@ impl Change {
         match value {
             // `set_config` takes the text as a startup packet does; `SET` would read the value of
             // `search_path` as one name.
-            Value::Given(value) => {
+            Value::Given(value) | Value::Shown(value) => {
                 let (name, value) = (quoted_text(name), quoted_text(value));
                 self.calls.push(format!("pg_catalog.set_config({name},{value},false)"));
             }
