@@ -15,7 +15,7 @@ use crate::control::takeover::IDS_APART;
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
 use crate::pool::membership::Membership;
 use crate::pool::registry::Registry;
@@ -106,7 +106,7 @@ impl Frontend {
             Err(_) => End::from(EndReason::LoginTimeout),
         };
         worker.cells.failed_logins.count(end.reason);
-        self.refuse(stream, peer, &end).await;
+        self.refuse(worker, stream, peer, &end).await;
         Arrival::Over
     }
 
@@ -120,7 +120,7 @@ impl Frontend {
         }
     }
 
-    pub(super) async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
+    pub(super) async fn refuse(&self, worker: &Worker, mut stream: Stream, peer: Peer, end: &End) {
         if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
             let fields = end.fields(Phase::Login);
             tracing::warn!(
@@ -131,7 +131,7 @@ impl Frontend {
         if end.is_told() {
             let mut out = Vec::new();
             encode::error(&mut out, &end.fields(Phase::Login));
-            let _late = within(Some(REFUSAL_MAX), stream.send(&out)).await;
+            let _late = worker.within(Some(REFUSAL_MAX), stream.send(&out)).await;
         }
     }
 

@@ -108,7 +108,7 @@ impl Frontend {
                     reason = label,
                     "a client could not be taken over"
                 );
-                self.refuse(stream, moved.peer(), &EndReason::Shutdown.into()).await;
+                self.refuse(worker, stream, moved.peer(), &EndReason::Shutdown.into()).await;
                 Arrival::Over
             }
         }
