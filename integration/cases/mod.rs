@@ -25,6 +25,7 @@ mod pools;
 mod prepared;
 mod protocol;
 mod quotas;
+mod reads;
 mod refusals;
 mod regressions;
 mod reload;

@@ -2,5 +2,6 @@
 
 pub mod ending;
 pub mod prepared;
+pub mod read;
 mod tokens;
 pub mod trivial;
