@@ -23,6 +23,7 @@ use crate::pool::welcome::{APPLICATION_NAME, Welcome};
 use crate::pool::{Account, Terms};
 use crate::scheduler::{ClassFull, Scope};
 use crate::session::pins::Pins;
+use crate::session::script::Script;
 use crate::session::settings::{SETTINGS_MAX, Settings};
 use crate::sql::ending::Outlook;
 use crate::wire::encode;
@@ -314,6 +315,7 @@ impl Frontend {
         let Admitted { here, place, settings, passes, early } = admitted;
         let Place { account, terms, membership, in_pool } = place;
         let pool = Arc::clone(&terms.pool);
+        let initial = Arc::clone(&settings);
         Client {
             here,
             worker: Rc::clone(worker),
@@ -327,6 +329,7 @@ impl Frontend {
             settings,
             member: membership.member,
             pins: Pins::default(),
+            script: Script::default(),
             statements: None,
             mailbox: None,
             deadline: Deadline::default(),
@@ -342,7 +345,7 @@ impl Frontend {
             aborted: None,
             outlook: Outlook::default(),
             last_words: None,
-            about: Box::new(About { pinned: false, _passes: passes, in_pool, membership }),
+            about: Box::new(About { pinned: false, initial, _passes: passes, in_pool, membership }),
         }
     }
 }
