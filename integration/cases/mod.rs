@@ -40,6 +40,7 @@ mod suspending;
 mod takeover;
 mod takeover_faults;
 mod takeover_start;
+mod takeover_stops;
 mod top;
 mod torture;
 mod torture_table;

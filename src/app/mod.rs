@@ -4,6 +4,7 @@
 //! each [`worker`] is a thread with a runtime of its own that serves its share of the clients.
 
 mod accept;
+mod claim;
 pub mod demo;
 pub mod descriptors;
 mod handover;
@@ -18,6 +19,7 @@ mod ticking;
 mod worker;
 
 use self::accept::{Accepting, Reception};
+use self::claim::{begin, claim};
 use self::handover::{Handed, Handover};
 use self::log::Levels;
 use self::pid_file::{PidFile, PidFileError};
@@ -33,6 +35,7 @@ use crate::config::overlay::Overlay;
 use crate::config::{Config, Sockets, Source};
 use crate::control::reload::{Orders, Reloader, inherit};
 use crate::control::shutdown::{How, Patience, dismiss_operators, see_out};
+use crate::control::takeover::Offer;
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
 use crate::net::options::tune_anew;
@@ -157,15 +160,10 @@ impl Proxy {
         let registry = Arc::new(Registry::new(read_clock(), &config, &tasks));
         let cells = Arc::clone(registry.worker(WorkerId::MAIN));
         let main = Rc::new(Worker::counted(WorkerId::MAIN, cells));
-        if let Some(offer) = offer {
-            registry.learn_keys(&offer.client_keys);
-            registry.halts.inherit(&offer.halts);
-        }
-        let heritage = offer.map_or_else(Heritage::default, |offer| Heritage {
-            salt_key: offer.salt_key,
-            next_client: offer.next_client,
+        let frontend = Arc::new(match offer {
+            Some(offer) => going_on(registry, offer),
+            None => Frontend::new(registry, &Heritage::default()),
         });
-        let frontend = Arc::new(Frontend::new(registry, &heritage));
         let http = metrics::listen(&config, &mut inherited)?;
         let listeners = listen(&config.listen, &client_sockets(&config), &mut inherited)?;
         let passed_on = listeners.iter().map(Listener::duplicate);
@@ -184,7 +182,9 @@ impl Proxy {
         let accepting = watch::Sender::new(Accepting::Paused);
         let (mut files, pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
         let seats = open(&shared, &config, listeners, &accepting)?;
-        begin(before.as_ref(), &mut files, pid_file.as_ref()).await?;
+        if let Some(stops) = begin(before.as_ref(), &mut files, pid_file.as_ref()).await? {
+            stops.follow(&main, &frontend.registry, &frontend.roster);
+        }
         let mut proxy = Self {
             seats: Arc::clone(&seats),
             fate: before.as_ref().map(|before| before.fate.clone()),
@@ -367,42 +367,13 @@ async fn goes_on(before: Option<&Fate>) {
     }
 }
 
-/// The files that are this process' own from here on.
-fn claim(
-    config: &Config,
-    listeners: &[Listener],
-    takes_over: bool,
-    is_there_another: bool,
-) -> Result<(SocketFiles, Option<PidFile>), PidFileError> {
-    let mut files = SocketFiles::of(listeners);
-    let path = config.process.pid_file.as_deref();
-    let pid_file = path.map(|path| PidFile::prepare(path, takes_over)).transpose();
-    if pid_file.is_err() && is_there_another {
-        // It goes on, with the sockets that are at these paths.
-        files.give_up();
-    }
-    Ok((files, pid_file?))
-}
-
-/// Waits until the process before lets this one go on, and makes what was claimed its own.
-async fn begin(
-    before: Option<&Predecessor>,
-    files: &mut SocketFiles,
-    pid_file: Option<&PidFile>,
-) -> Result<(), AppError> {
-    if let Some(before) = before
-        && let Err(error) = before.begin().await
-    {
-        // It goes on, with the sockets that are at these paths.
-        files.give_up();
-        return Err(error.into());
-    }
-    match pid_file.map_or(Ok(()), PidFile::put) {
-        // There is no way back.
-        Err(error) if before.is_some() => tracing::warn!("{error}"),
-        put => put?,
-    }
-    Ok(())
+/// What goes on where another process was.
+fn going_on(registry: Arc<Registry>, offer: &Offer) -> Frontend {
+    registry.learn_keys(&offer.client_keys);
+    let Offer { salt_key, next_client, .. } = *offer;
+    let frontend = Frontend::new(registry, &Heritage { salt_key, next_client });
+    offer.stops.inherit(&frontend.registry, &frontend.roster);
+    frontend
 }
 
 /// What all workers serve connections with; and how to change what holds, which is begun here.
