@@ -38,6 +38,7 @@ mod startup;
 pub(crate) mod status;
 mod suspending;
 mod takeover;
+mod takeover_config;
 mod takeover_faults;
 mod takeover_start;
 mod takeover_stops;

@@ -29,6 +29,7 @@ use self::takeover::{Fate, Predecessor, TakeoverError};
 use self::ticking::tick;
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
+use crate::base::finding::Finding;
 use crate::base::ids::WorkerId;
 use crate::client::login::{Frontend, Heritage};
 use crate::config::overlay::Overlay;
@@ -71,6 +72,8 @@ pub enum AppError {
     PidFile(#[from] PidFileError),
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
+    #[error("the configuration was changed meanwhile: {0}")]
+    Changed(String),
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),
 }
@@ -146,10 +149,12 @@ struct Proxy {
 
 impl Proxy {
     async fn run(start: Start) -> Result<(), AppError> {
-        let Start { mut source, config, takes_over, levels, successor } = start;
+        let Start { source, config, takes_over, levels, successor } = start;
         let config = Arc::new(config);
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
         let (before, inherited) = before.unzip();
+        let (mut source, config) =
+            if before.is_some() { read_anew(source)? } else { (source, config) };
         let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();
         let is_activated = inherited.is_activated;
         let offer = before.as_ref().map(|before| &before.offer);
@@ -365,6 +370,17 @@ async fn goes_on(before: Option<&Fate>) {
         Some(fate) => fate.until_it_goes_on().await,
         None => std::future::pending().await,
     }
+}
+
+/// The configuration as it is now: what the process before has taken up until it was asked, it took up for good.
+fn read_anew(source: Source) -> Result<(Source, Arc<Config>), AppError> {
+    let changed = |findings: Vec<Finding>| {
+        let texts: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        AppError::Changed(texts.join("\n"))
+    };
+    let mut source = source.read_anew().map_err(changed)?;
+    let loaded = source.resolve(&Overlay::default()).map_err(changed)?;
+    Ok((source, Arc::new(loaded.config)))
 }
 
 /// What goes on where another process was.

@@ -12,7 +12,7 @@ use crate::base::ids::ClientId;
 use crate::config::classes::Who;
 use crate::control::roster::{Here, Key, Presence, Roster, pid_of};
 use crate::control::takeover::IDS_APART;
-use crate::end::{End, EndReason, Phase};
+use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::{Worker, within};
@@ -120,7 +120,7 @@ impl Frontend {
         }
     }
 
-    pub(super) async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
+    async fn refuse(&self, stream: Stream, peer: Peer, end: &End) {
         if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
             let fields = end.fields(Phase::Login);
             tracing::warn!(
@@ -129,10 +129,15 @@ impl Frontend {
             );
         }
         if end.is_told() {
-            let mut out = Vec::new();
-            encode::error(&mut out, &end.fields(Phase::Login));
-            let _late = within(Some(REFUSAL_MAX), stream.send(&out)).await;
+            Self::tell(stream, &end.fields(Phase::Login)).await;
         }
+    }
+
+    /// Tells a client why, before its connection is closed.
+    pub(super) async fn tell(mut stream: Stream, fields: &ErrorFields) {
+        let mut out = Vec::new();
+        encode::error(&mut out, fields);
+        let _late = within(Some(REFUSAL_MAX), stream.send(&out)).await;
     }
 
     async fn log_in(

@@ -11,6 +11,11 @@ impl Roster {
         self.call_all(Order::Move);
     }
 
+    /// Whether another process takes over: what holds is for that to say.
+    pub fn is_moving(&self) -> bool {
+        *self.standing.borrow() == Some(Order::Move)
+    }
+
     /// Nobody is to move any more. Those who rested before go on resting.
     pub fn stay_all(&self) {
         self.expect(None);
