@@ -4,6 +4,7 @@ mod auth;
 mod cancel;
 mod classes;
 mod console;
+mod console_many;
 mod console_tools;
 mod console_views;
 mod copy;
