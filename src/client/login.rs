@@ -92,7 +92,9 @@ impl Frontend {
     /// become one.
     pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream, peer: Peer) -> Arrival {
         let limit = self.registry.config().clients.client_login_timeout;
-        let admitted = worker.within(limit, self.log_in(worker, &mut stream, peer)).await;
+        let mut claimed = None;
+        let login = self.log_in(worker, &mut stream, peer, &mut claimed);
+        let admitted = worker.within(limit, login).await;
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
                 self.log_login(&admitted);
@@ -106,7 +108,7 @@ impl Frontend {
             Err(_) => End::from(EndReason::LoginTimeout),
         };
         worker.cells.failed_logins.count(end.reason);
-        self.refuse(stream, peer, &end).await;
+        self.refuse(stream, peer, claimed.as_ref(), &end).await;
         Arrival::Over
     }
 
@@ -120,11 +122,13 @@ impl Frontend {
         }
     }
 
-    async fn refuse(&self, stream: Stream, peer: Peer, end: &End) {
+    async fn refuse(&self, stream: Stream, peer: Peer, claimed: Option<&Claimed>, end: &End) {
         if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
             let fields = end.fields(Phase::Login);
+            let database = claimed.map(|it| it.database.as_str());
+            let user = claimed.map(|it| it.user.as_str());
             tracing::warn!(
-                address = %peer, reason = end.reason.account().label, code = fields.code,
+                database, user, address = %peer, reason = end.reason.account().label, code = fields.code,
                 "login refused: {}", fields.message
             );
         }
@@ -145,6 +149,7 @@ impl Frontend {
         worker: &Rc<Worker>,
         stream: &mut Stream,
         peer: Peer,
+        claimed: &mut Option<Claimed>,
     ) -> Result<Entry, End> {
         let mut buffer = Vec::new();
         let wanted = match greet(stream, &mut buffer).await? {
@@ -154,6 +159,7 @@ impl Frontend {
                 return Ok(Entry::Nobody);
             }
         };
+        *claimed = Some(Claimed::by(&wanted));
         let mut exchange = Exchange::new(stream, buffer, &wanted);
         if is_console(&wanted.database) {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
@@ -349,6 +355,18 @@ impl Frontend {
             last_words: None,
             about: Box::new(About { pinned: false, _passes: passes, in_pool, membership }),
         }
+    }
+}
+
+/// Who a connection says it is, and what it asks for: for the log.
+struct Claimed {
+    database: String,
+    user: String,
+}
+
+impl Claimed {
+    fn by(wanted: &Wanted) -> Self {
+        Self { database: wanted.database.clone(), user: wanted.user.clone() }
     }
 }
 
