@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::harness::console::{Console, with_console};
+use crate::harness::process::raise_descriptors;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{Watch, run_threaded};
@@ -34,8 +33,7 @@ fn watch(mut client: Client) -> impl AsyncFnOnce() -> Vec<Duration> {
 #[test]
 fn a_list_of_thousands_holds_up_nobodys_query() {
     run_threaded(Duration::from_mins(3), async {
-        let most = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("it may");
+        raise_descriptors();
         let settings = Settings::new().set("workers", 1).set("max_client_conn", 6_000);
         let rig = Rig::start(with_console(settings)).await;
         let mut idle = Vec::new();

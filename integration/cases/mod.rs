@@ -33,6 +33,7 @@ mod same_as_direct;
 mod service;
 mod settings;
 mod shares;
+mod shedding;
 mod shortcuts;
 mod shutdown;
 mod startup;
