@@ -20,9 +20,10 @@ use crate::harness::wire::Wire;
 /// What the process before offers: nothing that listens.
 fn offer() -> String {
     let zeros = ["0"; 32].join(",");
-    let halts = r#"{"is_paused":false,"paused":[],"disabled":[]},"set":[]"#;
+    let halts = r#"{"is_paused":false,"paused":[],"disabled":[]}"#;
+    let rest = format!(r#""stops":{{"halts":{halts},"is_suspended":false}},"set":[]"#);
     format!(
-        r#"{{"Offer":{{"is_activated":false,"next_client":1,"salt_key":[{zeros}],"client_keys":[],"halts":{halts}}}}}"#
+        r#"{{"Offer":{{"is_activated":false,"next_client":1,"salt_key":[{zeros}],"client_keys":[],{rest}}}}}"#
     )
 }
 

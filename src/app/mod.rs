@@ -4,6 +4,7 @@
 //! each [`worker`] is a thread with a runtime of its own that serves its share of the clients.
 
 mod accept;
+mod claim;
 pub mod demo;
 pub mod descriptors;
 mod handover;
@@ -19,6 +20,7 @@ mod ticking;
 mod worker;
 
 use self::accept::{Accepting, Reception};
+use self::claim::{begin, claim};
 use self::handover::{Handed, Handover};
 use self::log::Levels;
 use self::pid_file::{PidFile, PidFileError};
@@ -28,12 +30,14 @@ use self::takeover::{Fate, Predecessor, TakeoverError};
 use self::ticking::tick;
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
+use crate::base::finding::Finding;
 use crate::base::ids::WorkerId;
 use crate::client::login::{Frontend, Heritage};
 use crate::config::overlay::Overlay;
 use crate::config::{Config, Sockets, Source};
 use crate::control::reload::{Orders, Reloader, inherit};
 use crate::control::shutdown::{How, Patience, dismiss_operators, see_out};
+use crate::control::takeover::Offer;
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
 use crate::net::options::tune_anew;
@@ -69,6 +73,8 @@ pub enum AppError {
     PidFile(#[from] PidFileError),
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
+    #[error("the configuration was changed meanwhile: {0}")]
+    Changed(String),
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),
 }
@@ -155,10 +161,12 @@ struct Proxy {
 
 impl Proxy {
     async fn run(start: Start) -> Result<(), AppError> {
-        let Start { mut source, config, takes_over, levels, successor } = start;
+        let Start { source, config, takes_over, levels, successor } = start;
         let config = Arc::new(config);
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
         let (before, inherited) = before.unzip();
+        let (mut source, config) =
+            if before.is_some() { read_anew(source)? } else { (source, config) };
         let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();
         let is_activated = inherited.is_activated;
         let offer = before.as_ref().map(|before| &before.offer);
@@ -169,15 +177,10 @@ impl Proxy {
         let registry = Arc::new(Registry::new(read_clock(), &config, &tasks));
         let cells = Arc::clone(registry.worker(WorkerId::MAIN));
         let main = Rc::new(Worker::counted(WorkerId::MAIN, cells));
-        if let Some(offer) = offer {
-            registry.learn_keys(&offer.client_keys);
-            registry.halts.inherit(&offer.halts);
-        }
-        let heritage = offer.map_or_else(Heritage::default, |offer| Heritage {
-            salt_key: offer.salt_key,
-            next_client: offer.next_client,
+        let frontend = Arc::new(match offer {
+            Some(offer) => going_on(registry, offer),
+            None => Frontend::new(registry, &Heritage::default()),
         });
-        let frontend = Arc::new(Frontend::new(registry, &heritage));
         let http = metrics::listen(&config, &mut inherited)?;
         let listeners = listen(&config.listen, &client_sockets(&config), &mut inherited)?;
         let passed_on = listeners.iter().map(Listener::duplicate);
@@ -196,7 +199,9 @@ impl Proxy {
         let accepting = watch::Sender::new(Accepting::Paused);
         let (mut files, pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
         let seats = open(&main, &shared, &config, listeners, &accepting)?;
-        begin(before.as_ref(), &mut files, pid_file.as_ref()).await?;
+        if let Some(stops) = begin(before.as_ref(), &mut files, pid_file.as_ref()).await? {
+            stops.follow(&main, &frontend.registry, &frontend.roster);
+        }
         let mut proxy = Self {
             seats: Arc::clone(&seats),
             fate: before.as_ref().map(|before| before.fate.clone()),
@@ -379,42 +384,24 @@ async fn goes_on(before: Option<&Fate>) {
     }
 }
 
-/// The files that are this process' own from here on.
-fn claim(
-    config: &Config,
-    listeners: &[Listener],
-    takes_over: bool,
-    is_there_another: bool,
-) -> Result<(SocketFiles, Option<PidFile>), PidFileError> {
-    let mut files = SocketFiles::of(listeners);
-    let path = config.process.pid_file.as_deref();
-    let pid_file = path.map(|path| PidFile::prepare(path, takes_over)).transpose();
-    if pid_file.is_err() && is_there_another {
-        // It goes on, with the sockets that are at these paths.
-        files.give_up();
-    }
-    Ok((files, pid_file?))
+/// The configuration as it is now: what the process before has taken up until it was asked, it took up for good.
+fn read_anew(source: Source) -> Result<(Source, Arc<Config>), AppError> {
+    let changed = |findings: Vec<Finding>| {
+        let texts: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        AppError::Changed(texts.join("\n"))
+    };
+    let mut source = source.read_anew().map_err(changed)?;
+    let loaded = source.resolve(&Overlay::default()).map_err(changed)?;
+    Ok((source, Arc::new(loaded.config)))
 }
 
-/// Waits until the process before lets this one go on, and makes what was claimed its own.
-async fn begin(
-    before: Option<&Predecessor>,
-    files: &mut SocketFiles,
-    pid_file: Option<&PidFile>,
-) -> Result<(), AppError> {
-    if let Some(before) = before
-        && let Err(error) = before.begin().await
-    {
-        // It goes on, with the sockets that are at these paths.
-        files.give_up();
-        return Err(error.into());
-    }
-    match pid_file.map_or(Ok(()), PidFile::put) {
-        // There is no way back.
-        Err(error) if before.is_some() => tracing::warn!("{error}"),
-        put => put?,
-    }
-    Ok(())
+/// What goes on where another process was.
+fn going_on(registry: Arc<Registry>, offer: &Offer) -> Frontend {
+    registry.learn_keys(&offer.client_keys);
+    let Offer { salt_key, next_client, .. } = *offer;
+    let frontend = Frontend::new(registry, &Heritage { salt_key, next_client });
+    offer.stops.inherit(&frontend.registry, &frontend.roster);
+    frontend
 }
 
 /// What all workers serve connections with; and how to change what holds, which is begun here.
