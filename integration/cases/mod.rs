@@ -40,6 +40,7 @@ mod shares;
 mod shedding;
 mod shortcuts;
 mod shutdown;
+mod sql_prepared;
 mod startup;
 pub(crate) mod status;
 mod suspending;

@@ -190,7 +190,8 @@ impl Client {
     /// can be, and closed if not.
     pub(super) fn release(&mut self, mut lease: Lease) {
         // What the client has prepared or listens to would meet the next one.
-        lease.conn.is_dirty |= self.leaves_traces();
+        lease.conn.traces.add_all(self.traces());
+        lease.conn.last_client = Some(self.here.id);
         if self.pins.kept().library {
             // Nothing takes it out of the process again.
             return self.pool.abort(&self.worker, lease);

@@ -243,7 +243,8 @@ impl Client {
     #[inline]
     fn end_lease(&mut self) {
         let mut lease = self.lease.take().expect("a relay has a lease");
-        lease.conn.is_dirty |= self.leaves_traces();
+        lease.conn.traces.add_all(self.traces());
+        lease.conn.last_client = Some(self.here.id);
         self.forget_server();
         self.here.idles_in_transaction(None);
         self.here.set_keeps_idle(false);

@@ -10,6 +10,7 @@ use crate::server::exchange::parameter;
 use crate::session::inquiry::Kept;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
 use crate::session::pins::alters;
+use crate::session::traces::Trace;
 use crate::sql::ending::Outlook;
 use crate::wire::error_fields;
 use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
@@ -299,7 +300,7 @@ impl Client {
         if !is_canceled && self.begun.is_some() && self.preparing == 1 {
             return Fault::Unprepared(End::from(EndReason::ServerRefused).verbatim(fields.clone()));
         }
-        self.lease_mut().conn.is_dirty = true;
+        self.lease_mut().conn.traces.add(Trace::Setting);
         let reason =
             if is_canceled { EndReason::CanceledInQueue } else { EndReason::SettingRefused };
         let end = End::from(reason).verbatim(fields.clone());

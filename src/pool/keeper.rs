@@ -15,8 +15,9 @@ use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
 use crate::server::connect::{ConnectError, Connected, connect};
 use crate::server::exchange::Inbox;
-use crate::server::upkeep::{DISCARD_ALL, Reset, UpkeepError, discards_all};
+use crate::server::upkeep::{Reset, UpkeepError, discards_all};
 use crate::session::ledger::Status;
+use crate::session::traces::{Trace, Traces};
 use crate::wire::encode;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -426,9 +427,11 @@ impl Pool {
         }
         if is_fit {
             let setup = self.setup();
-            let resets = resets(&setup, &conn);
+            let (traces, resets) = resets(&setup, &conn);
+            let cells = self.stats.of(worker.id);
+            traces.iter().for_each(|trace| cells.traces[trace as usize].add(1));
             conn.is_to_be_reset = false;
-            let cleaned = worker.within(Some(UPKEEP_MAX), conn.clean(left, &resets)).await;
+            let cleaned = worker.within(Some(UPKEEP_MAX), conn.clean(left, traces, &resets)).await;
             let failure = match cleaned {
                 Ok(cleaned) => cleaned.err().map(|error| error.to_string()),
                 Err(_) => Some(format!("it took longer than {} s", UPKEEP_MAX.as_secs())),
@@ -449,21 +452,23 @@ impl Pool {
 
 /// What cleans this server. A client's traces go whatever the configuration says: the next one
 /// must not meet them. What is still to be answered may leave some that nobody will see.
-fn resets<'a>(setup: &'a Setup, server: &Server) -> Vec<Reset<'a>> {
-    let mut is_dirty = server.is_dirty || !server.ledger.is_quiet();
-    let is_wanted = is_dirty || server.ledger.status() != Status::Idle || server.is_to_be_reset;
+fn resets<'a>(setup: &'a Setup, server: &Server) -> (Traces, Vec<Reset<'a>>) {
+    let mut traces = server.traces;
+    traces.add_if(!server.ledger.is_quiet(), Trace::Unknown);
+    let is_wanted = traces.has(Trace::Unknown)
+        || server.ledger.status() != Status::Idle
+        || server.is_to_be_reset;
     let own = setup.settings.server_reset_query.as_deref().filter(|_| is_wanted);
-    // What another reset query does to the settings on the server, nobody knows.
-    is_dirty |= own.is_some_and(|sql| !discards_all(sql)) && !server.applied.is_empty();
-    let own = own.filter(|sql| !is_dirty || !discards_all(sql));
-    let again = setup.connect_query.as_deref();
-    let discard = is_dirty.then_some(DISCARD_ALL);
-    let again = again.filter(|_| is_dirty || own.is_some());
+    match own {
+        Some(sql) if discards_all(sql) => traces = Traces::default(),
+        // What another reset query does to the settings on the server, nobody knows.
+        Some(_) => traces.add_if(!server.applied.is_empty(), Trace::Setting),
+        None => {}
+    }
+    let again = setup.connect_query.as_deref().filter(|_| !traces.is_empty() || own.is_some());
     let named = |name| move |sql| Reset { name, sql };
-    let discard = discard.map(named(DISCARD_ALL));
-    let own = own.map(named("server_reset_query"));
-    let again = again.map(named("connect_query"));
-    discard.into_iter().chain(own).chain(again).collect()
+    let resets = own.map(named("server_reset_query")).into_iter();
+    (traces, resets.chain(again.map(named("connect_query"))).collect())
 }
 
 /// What the scheduler has to know of a failure to connect.

@@ -8,13 +8,14 @@ pub mod connect;
 pub mod exchange;
 pub mod upkeep;
 
-use crate::base::ids::WorkerId;
+use crate::base::ids::{ClientId, WorkerId};
 use crate::config::{HostAddress, Sockets};
 use crate::net::stream::{Ends, Stream};
 use crate::net::worker::Worker;
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
 use crate::session::statements::Prepared;
+use crate::session::traces::Traces;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -46,9 +47,10 @@ pub struct Server {
     pub ledger: Ledger,
     /// What clients have set on it.
     pub applied: Arc<Settings>,
-    /// A client has changed something that does not show in `applied`: clean it before anybody
-    /// else gets it.
-    pub is_dirty: bool,
+    /// What a client has left there that does not show in `applied`: it goes before anybody else gets it.
+    pub traces: Traces,
+    /// Who had it last. Whoever comes next may meet what sequences gave.
+    pub last_client: Option<ClientId>,
     /// Whoever has it wants it to be reset afterwards, whether it is dirty or not.
     pub is_to_be_reset: bool,
     /// What it has prepared for clients.
@@ -67,7 +69,8 @@ impl Server {
             home,
             ledger: Ledger::default(),
             applied: Arc::default(),
-            is_dirty: false,
+            traces: Traces::default(),
+            last_client: None,
             is_to_be_reset: false,
             prepared: Prepared::default(),
             has_strange_statements: false,

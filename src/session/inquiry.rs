@@ -23,6 +23,8 @@ pub struct Kept {
     pub cursors: bool,
     /// A library was loaded.
     pub library: bool,
+    /// Statements that SQL has prepared.
+    pub prepared: bool,
     /// Settings of which nobody knows the name or the value.
     pub settings: bool,
     /// Tables, and whatever else is temporary.
@@ -79,6 +81,7 @@ impl Inquiry {
         match (name, value) {
             ("?cursors", _) => self.kept.cursors = true,
             ("?locks", _) => self.kept.locks = true,
+            ("?prepared", _) => self.kept.prepared = true,
             ("?temp", _) => self.kept.temp = true,
             ("role", Some(b"6e6f6e65")) => {}
             (name, value) => match value.and_then(from_hex) {
@@ -110,6 +113,7 @@ impl Inquiry {
                 locks: asks.locks,
                 cursors: asks.holds,
                 library: false,
+                prepared: asks.prepared,
                 settings: asks_settings,
                 temp: asks.temp,
             };
@@ -167,6 +171,12 @@ fn question(asks: &Hidden, names: &[&str]) -> String {
     if asks.holds {
         parts.push(
             "SELECT '?cursors',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"
+                .to_owned(),
+        );
+    }
+    if asks.prepared {
+        parts.push(
+            "SELECT '?prepared',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"
                 .to_owned(),
         );
     }

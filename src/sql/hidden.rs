@@ -25,12 +25,23 @@ pub struct Hidden {
     pub holds: bool,
     /// A library.
     pub loads: bool,
+    /// It asks what sequences gave last.
+    pub sequences: bool,
+    /// Statements prepared by SQL.
+    pub prepared: bool,
 }
 
 impl Hidden {
     /// Everything of which nobody knows the name.
     pub fn anything() -> Self {
-        Self { settings: true, locks: true, temp: true, holds: true, ..Self::default() }
+        Self {
+            settings: true,
+            locks: true,
+            temp: true,
+            holds: true,
+            prepared: true,
+            ..Self::default()
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -39,7 +50,13 @@ impl Hidden {
 
     /// Whether it is worth a question: names are known for others to ask.
     pub fn must_be_asked(&self) -> bool {
-        self.settings || self.others || self.locks || self.temp || self.holds || self.loads
+        self.settings
+            || self.others
+            || self.locks
+            || self.temp
+            || self.holds
+            || self.loads
+            || self.prepared
     }
 
     /// Takes in what another statement does.
@@ -51,6 +68,8 @@ impl Hidden {
         self.temp |= other.temp;
         self.holds |= other.holds;
         self.loads |= other.loads;
+        self.prepared |= other.prepared;
+        self.sequences |= other.sequences;
         for name in other.names {
             if !self.names.contains(&name) {
                 self.names.push(name);
@@ -89,6 +108,8 @@ impl Hidden {
             if next == b"(" {
                 if is(word, "set_config") {
                     self.set_config(tokens.clone());
+                } else if is(word, "currval") || is(word, "lastval") {
+                    self.sequences = true;
                 } else if let Some(takes) = locks(word) {
                     self.locks |= takes;
                     self.unlocks |= !takes;
@@ -233,6 +254,14 @@ mod tests {
         for sql in ["select pg_advisory_unlock(1)", "select pg_advisory_unlock_all ()"] {
             assert!(hidden(sql).unlocks && !hidden(sql).must_be_asked(), "{sql}");
         }
+    }
+
+    #[test]
+    fn who_asks_what_a_sequence_gave_is_seen() {
+        for sql in ["select currval('s')", "insert into t values (pg_catalog.\"lastval\" ())"] {
+            assert!(hidden(sql).sequences && !hidden(sql).must_be_asked(), "{sql}");
+        }
+        assert!(hidden("select lastval, nextval('s'), setval('s', 1)").is_empty());
     }
 
     #[test]
