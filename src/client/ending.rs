@@ -222,7 +222,7 @@ impl Client {
             let (down, stream, worker) = (&mut self.down, &mut self.stream, &self.worker);
             let told = std::future::poll_fn(|cx| down.poll_flush(stream, worker, cx));
             // A client that does not listen is not waited for.
-            let _late = crate::net::worker::within(Some(LAST_WORDS_MAX), told).await;
+            let _late = worker.within(Some(LAST_WORDS_MAX), told).await;
         }
         self.worker.cells.closes.count(end.reason);
         if self.terms.log_disconnections {

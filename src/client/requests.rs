@@ -159,10 +159,7 @@ impl Client {
         }
         let unseen = self.up.unseen();
         let text = &unseen[HEAD_LEN..head.total.min(unseen.len())];
-        if self.statements.is_some()
-            && (is_several || may_use_prepared(text))
-            && !self.look_at_sql(HEAD_LEN, head, true)
-        {
+        if (is_several || may_use_prepared(text)) && !self.look_at_sql(HEAD_LEN, head, true) {
             return Look::Wait;
         }
         let Self { up, lease, outlook, statements, script, .. } = self;

@@ -236,11 +236,13 @@ impl Client {
     /// A text is at the front, whole, of a simple query or of the `Parse` of a statement. `false`: it has
     /// to wait.
     pub(super) fn look_at_sql(&mut self, text_at: usize, head: Head, is_query: bool) -> bool {
-        let Self { up, statements, script, lease, .. } = self;
+        let Self { up, statements, script, lease, terms, .. } = self;
         let unseen = up.unseen();
-        let Some(statements) = statements else { return true };
         let Some(text) = unseen.get(text_at..head.total).and_then(split_text) else { return true };
         let Some(used) = prepared_use(text.0) else { return true };
+        // Also of a client that has none: it may drop those that the server has for others.
+        let statements =
+            statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         if let Use::Deallocate(name) | Use::Name(name) = &used
             && looks_like_ours(name)
         {
