@@ -94,8 +94,7 @@ impl Frontend {
                 client.to_swallow = moved.to_swallow;
                 if !prepared.is_empty() {
                     let mut statements = Statements::new(&client.terms.statements);
-                    let epoch = client.pool.host.schema_epoch();
-                    statements.restore(&prepared, &client.settings, epoch);
+                    statements.restore(&prepared, &client.settings);
                     client.statements = Some(Box::new(statements));
                 }
                 Arrival::Client(client)

@@ -4,6 +4,7 @@ use super::Client;
 use super::requests::{Look, NAME_MAX, read_on};
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, ErrorFields, Phase};
+use crate::net::flow::Flow;
 use crate::session::ledger::{Origin, Request};
 use crate::session::pins::Cause;
 use crate::session::statements::{
@@ -12,6 +13,7 @@ use crate::session::statements::{
 };
 use crate::sql::ending::may_commit;
 use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
+use crate::stats::pool::PoolCells;
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
 use crate::wire::tags::{from_client as tags, from_server};
@@ -115,21 +117,20 @@ impl Client {
         let statements =
             statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         let maps = maps(terms.pool_mode) && !pins.has_sql_prepared();
-        let now = Now {
-            at: worker.now(),
-            settings,
-            epoch: pool.host.schema_epoch(),
-            limits: terms.prepared,
-            maps,
-        };
+        let (at, epoch) = (worker.now(), pool.host.schema_epoch());
+        let now = Now { at, settings, epoch, limits: terms.prepared, maps };
         // Mostly nothing is slipped in, and nothing is made for it.
         let mut slips = Vec::new();
         let (prepared, ledger) = (&mut server.prepared, &mut server.ledger);
         let route = statements.look(message, prepared, ledger, &now, &mut slips);
+        let cells = pool.stats.of(worker.id);
+        if !slips.is_empty() {
+            cells.statements_evicted.add(u64::from(prepared.take_evicted()));
+        }
         if route == Route::Wait {
+            slip_in(up, &slips, statements, cells);
             return Ok(Look::Wait);
         }
-        let cells = pool.stats.of(worker.id);
         cells.parses_saved.add(u64::from(route == Route::Acknowledge));
         let (name, text) = match message {
             Message::Parse(name, _) => {
@@ -147,10 +148,7 @@ impl Client {
             read_on(outlook, text);
         }
         let (is_escaped, name_at) = (looks_like_ours(name), name_at..name_at + name.len());
-        for slip in slips {
-            cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
-            up.slip_in(|out| write_slip(out, &slip, statements));
-        }
+        slip_in(up, &slips, statements, cells);
         Ok(self.send(head, name_at, is_escaped, route))
     }
 
@@ -168,8 +166,16 @@ impl Client {
                 self.up.rewrite(head.total, CLOSE_NONE, 0, 0);
                 return Look::Passed;
             }
+            Route::Described(serial) => {
+                let name = ServerName::new(serial);
+                self.rename(head, name_at, &name);
+                self.up.slip_in(|out| encode::describe_statement(out, name.as_str()));
+                return Look::Passed;
+            }
             Route::Refuse => {
-                self.up.rewrite(head.total, PARSE_NONSENSE, 0, 0);
+                self.up.slip_in(|out| out.extend(PARSE_NONSENSE));
+                let here = head.total.min(self.up.unseen().len());
+                self.up.swallow_message(here, head.total - here);
                 return Look::Passed;
             }
         }
@@ -229,6 +235,18 @@ impl Client {
             up.slip_in(|out| write_slip(out, &slip, statements));
         }
         true
+    }
+
+    /// A `Sync` is at the front, and the unnamed statement was made and not used before it.
+    #[cold]
+    pub(super) fn describe_unnamed(&mut self) {
+        let Self { up, statements, lease, pool, worker, terms, settings, .. } = self;
+        let (Some(statements), Some(lease)) = (statements, lease) else { return };
+        let (at, epoch) = (worker.now(), pool.host.schema_epoch());
+        let now = Now { at, settings, epoch, limits: terms.prepared, maps: true };
+        if let Some(slip) = statements.before_sync(&mut lease.conn.ledger, &now) {
+            up.slip_in(|out| write_slip(out, &slip, statements));
+        }
     }
 
     /// A request waits for the answers to those before it. Without a `Sync` behind them Postgres keeps
@@ -294,6 +312,7 @@ impl Client {
     pub(super) fn reworded(&self, failure: &Failure, total: usize) -> Option<Vec<u8>> {
         if let Some(refusal) = failure.refusal {
             let reason = match refusal {
+                Refusal::Changed => EndReason::PlanChanged,
                 Refusal::Memory => EndReason::StatementMemory,
                 Refusal::TooMany => EndReason::StatementLimit,
             };
@@ -325,21 +344,54 @@ fn maps(mode: PoolMode) -> bool {
     mode != PoolMode::Session
 }
 
+fn slip_in(up: &mut Flow, slips: &[Slip], statements: &Statements, cells: &PoolCells) {
+    for slip in slips {
+        cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
+        up.slip_in(|out| write_slip(out, slip, statements));
+    }
+}
+
 fn write_slip(out: &mut Vec<u8>, slip: &Slip, statements: &Statements) {
     match slip {
         Slip::Close(serial) => {
             encode::close_statement(out, ServerName::new(*serial).as_str());
         }
         Slip::CloseUnnamed => encode::close_statement(out, ""),
+        Slip::Describe(serial) => {
+            encode::describe_statement(out, ServerName::new(*serial).as_str());
+        }
+        Slip::DescribeUnnamed => encode::describe_statement(out, ""),
         Slip::Empty(name) => encode::parse(out, name, EMPTY),
-        Slip::Own(name, statement) => encode::parse(out, name, &statement.body),
+        Slip::Flush => encode::flush(out),
+        Slip::Hollow(serial, statement) => {
+            let types = statement.parameters().unwrap_or(&EMPTY[1..]);
+            encode::parse_as(out, ServerName::new(*serial).as_bytes(), &EMPTY[..1], types);
+        }
+        Slip::HollowUnnamed => {
+            let types = statements.unnamed_parameters().unwrap_or(&EMPTY[1..]);
+            encode::parse_as(out, b"", &EMPTY[..1], types);
+        }
+        Slip::Own(name, statement) => write_parse(out, name, &statement.body, statement.parameters()),
         Slip::Sync => encode::sync(out),
         Slip::Occupy => encode::parse(out, ServerName::new(0).as_bytes(), EMPTY),
         Slip::Parse(serial, statement) => {
-            encode::parse(out, ServerName::new(*serial).as_bytes(), &statement.body);
+            let name = ServerName::new(*serial);
+            write_parse(out, name.as_bytes(), &statement.body, statement.parameters());
         }
         Slip::ParseUnnamed => {
-            encode::parse(out, b"", statements.unnamed_body().unwrap_or(EMPTY));
+            let body = statements.unnamed_body().unwrap_or(EMPTY);
+            write_parse(out, b"", body, statements.unnamed_parameters());
         }
+    }
+}
+
+/// A text that was prepared before is prepared as Postgres itself would read it again: with the types that
+/// it found the parameters to have.
+fn write_parse(out: &mut Vec<u8>, name: &[u8], body: &[u8], types: Option<&[u8]>) {
+    match (split_text(body), types) {
+        (Some((text, _)), Some(types)) => {
+            encode::parse_as(out, name, &body[..=text.len()], types);
+        }
+        _ => encode::parse(out, name, body),
     }
 }

@@ -37,6 +37,8 @@ pub struct Flow {
     filled: u32,
     /// Bytes of the current message that have still to come and need no look.
     to_come: u32,
+    /// They are not passed on.
+    is_dropping: bool,
     own: Vec<u8>,
 }
 
@@ -154,6 +156,7 @@ impl Flow {
     pub fn forward(&mut self, here: usize, to_come: usize) {
         self.seen += u32::try_from(here).expect("no more than a buffer");
         self.to_come = u32::try_from(to_come).expect("no longer than a message");
+        self.is_dropping = false;
         debug_assert!(self.seen <= self.filled);
     }
 
@@ -162,10 +165,21 @@ impl Flow {
     pub fn forward_rest(&mut self) -> bool {
         if self.to_come > 0 {
             let here = self.to_come.min(self.filled - self.seen);
-            self.seen += here;
+            if self.is_dropping {
+                self.swallow(index(here));
+            } else {
+                self.seen += here;
+            }
             self.to_come -= here;
         }
         self.to_come == 0
+    }
+
+    /// Drops the first `here` bytes not looked at, and the next `to_come` that arrive.
+    pub fn swallow_message(&mut self, here: usize, to_come: usize) {
+        self.swallow(here);
+        self.forward(0, to_come);
+        self.is_dropping = true;
     }
 
     /// Drops the first `n` bytes not looked at.

@@ -36,7 +36,10 @@ pub enum Request {
     /// `CopyDone` or `CopyFail`: has no reply, but ends the stretch in which a server that copies
     /// in ignores `Sync`.
     CopyEnd,
+    /// Of a portal or a statement with a name; or the proxy's, of what it has prepared.
     Describe,
+    /// The client's `Describe` of the unnamed statement.
+    DescribeUnnamed,
     Execute,
     FunctionCall,
     /// `Parse` of the unnamed statement.
@@ -135,6 +138,8 @@ pub struct Ledger {
     /// `Sync` requests that the server ignores, if it reads them while it copies in.
     ignored: u32,
     knowledge: Knowledge,
+    /// An `Execute` was sent since the last request that ends with `ReadyForQuery`.
+    has_executed: bool,
 }
 
 impl Default for Ledger {
@@ -146,6 +151,7 @@ impl Default for Ledger {
             copying_in: false,
             ignored: 0,
             knowledge: Knowledge::Sure,
+            has_executed: false,
         }
     }
 }
@@ -156,10 +162,13 @@ impl Ledger {
     #[inline]
     pub fn sent(&mut self, request: Request, origin: Origin) -> bool {
         match request {
-            Request::Sync => self.batch = Batch::Closed,
+            Request::Sync => (self.batch, self.has_executed) = (Batch::Closed, false),
             _ if self.batch == Batch::Skipped => return false,
             // These end with `ReadyForQuery` themselves; Postgres wants no `Sync` any more.
-            Request::Query | Request::FunctionCall => self.batch = Batch::Closed,
+            Request::Query | Request::FunctionCall => {
+                (self.batch, self.has_executed) = (Batch::Closed, false);
+            }
+            Request::Execute => (self.batch, self.has_executed) = (Batch::Open, true),
             Request::CopyEnd => {
                 self.copying_in = false;
                 // Too late, the copy has failed meanwhile and Postgres ignores it; or one more.
@@ -209,7 +218,10 @@ impl Ledger {
                 | Request::CloseUnnamed
                 | Request::ParseAcknowledged,
             )
-            | (from_server::ROW_DESCRIPTION | from_server::NO_DATA, Request::Describe)
+            | (
+                from_server::ROW_DESCRIPTION | from_server::NO_DATA,
+                Request::Describe | Request::DescribeUnnamed,
+            )
             | (
                 from_server::COMMAND_COMPLETE
                 | from_server::EMPTY_QUERY
@@ -222,7 +234,10 @@ impl Ledger {
                 | from_server::EMPTY_QUERY,
                 Request::Query,
             )
-            | (from_server::PARAMETER_DESCRIPTION, Request::Describe)
+            | (
+                from_server::PARAMETER_DESCRIPTION,
+                Request::Describe | Request::DescribeUnnamed,
+            )
             | (from_server::FUNCTION_RESULT, Request::FunctionCall)
             | (
                 from_server::DATA_ROW
@@ -398,10 +413,32 @@ impl Ledger {
         self.owed.front().map(|(request, _)| *request)
     }
 
+    /// Whose the oldest request is, if it asks what a statement is, and the answer is to be looked at.
+    pub fn next_description(&self) -> Option<Origin> {
+        match self.owed.front()? {
+            (Request::Describe, Origin::Proxy) => Some(Origin::Proxy),
+            (Request::DescribeUnnamed, origin) => Some(*origin),
+            _ => None,
+        }
+    }
+
     /// Whether everything asked was answered, in a transaction or not.
     #[inline]
     pub fn is_quiet(&self) -> bool {
         !self.is_open() && self.owed.iter().all(|(request, _)| *request == Request::CopyEnd)
+    }
+
+    /// Whether a `ReadyForQuery` is under way: what the transaction will be is still to be seen.
+    pub fn owes_ready(&self) -> bool {
+        let ends = |request: &Request| {
+            matches!(request, Request::Query | Request::FunctionCall | Request::Sync)
+        };
+        self.owed.iter().any(|(request, _)| ends(request))
+    }
+
+    /// Whether anything was executed in the batch that is under way.
+    pub fn has_executed(&self) -> bool {
+        self.has_executed
     }
 
     pub fn status(&self) -> Status {

@@ -1,5 +1,7 @@
 //! Texts of statements, held once however many clients have them.
 
+use super::description::Description;
+use crate::base::shared::Shared;
 use crate::session::settings::Settings;
 use crate::sql::ending::may_commit;
 use crate::sql::prepared::prepared_use;
@@ -7,10 +9,15 @@ use crate::wire::frame::split_text;
 use dashmap::DashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 /// What a statement costs beside its text: itself, its places in tables.
-const OVERHEAD: usize = 160;
+const OVERHEAD: usize = 240;
+
+/// For so long what Postgres said of a text is taken to be what it would say again, unless a change of
+/// schema is seen meanwhile.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// Settings that decide nothing about what a statement means or returns.
 const HARMLESS: [&str; 12] = [
@@ -28,9 +35,12 @@ const HARMLESS: [&str; 12] = [
     "work_mem",
 ];
 
-/// A text, the types of its parameters, and the settings under which it was first seen: what is the
-/// same for all who prepared the same. Postgres reads a text under the settings of the moment:
-/// literals of dates, names without a schema.
+/// A text, the types of its parameters, the settings under which it was first seen, and what Postgres
+/// said of it: what is the same for all who prepared the same. Postgres reads a text under the settings
+/// of the moment: literals of dates, names without a schema.
+///
+/// Whatever server is said to have it, Postgres described it there as [here](Self::description). So
+/// when tables have changed since, Postgres itself finds that, as it would for a client of its own.
 #[derive(Debug)]
 pub struct Statement {
     /// Never used again for another.
@@ -42,8 +52,27 @@ pub struct Statement {
     pub may_commit: bool,
     /// It may drop prepared statements: see [`crate::sql::prepared`].
     pub uses_prepared: bool,
+    /// Not known before a server has read it.
+    description: OnceLock<Description>,
+    /// When a server last described it so, and at which state of the schemas.
+    confirmed: Shared<Option<Moment>>,
     key: u64,
     home: Arc<Interner>,
+}
+
+/// A moment, as far as it matters to what Postgres said before.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub at: Instant,
+    /// Rises when tables and the like are changed.
+    pub epoch: u64,
+}
+
+impl Moment {
+    /// Whether what was so at `before` can be taken to be so now.
+    pub(super) fn is_soon_after(&self, before: &Self) -> bool {
+        before.epoch == self.epoch && self.at.saturating_duration_since(before.at) < FRESH
+    }
 }
 
 /// There is no room left for another text (`prepared_statement_memory`).
@@ -53,7 +82,7 @@ pub struct Full;
 /// All statements that somebody has.
 #[derive(Debug)]
 pub struct Interner {
-    /// By the hash of what they are; mostly one for each.
+    /// By the hash of text and settings; mostly one for each, else the one that was described last is last.
     known: DashMap<u64, Vec<Weak<Statement>>>,
     hasher: RandomState,
     next_id: AtomicU64,
@@ -82,24 +111,50 @@ impl Interner {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The statement that this is.
+    /// The statement that this is, if Postgres says of it what it said last.
     ///
     /// # Errors
     ///
     /// When it is a new one, and there is no room.
     pub fn intern(self: &Arc<Self>, body: &[u8], digest: u64) -> Result<Arc<Statement>, Full> {
+        self.known(body, digest, None)
+    }
+
+    /// The statement that this is; `described`: if Postgres says this of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Interner::intern`].
+    pub(super) fn known(
+        self: &Arc<Self>,
+        body: &[u8],
+        digest: u64,
+        described: Option<&Description>,
+    ) -> Result<Arc<Statement>, Full> {
+        self.find_or_make(body, digest, described, |bytes| self.reserve(bytes))
+    }
+
+    fn find_or_make(
+        self: &Arc<Self>,
+        body: &[u8],
+        digest: u64,
+        wanted: Option<&Description>,
+        reserve: impl FnOnce(usize) -> bool,
+    ) -> Result<Arc<Statement>, Full> {
         let key = self.hasher.hash_one((body, digest));
         // What is let go in here would lock the table again: it is let go behind.
         let mut others = Vec::new();
         let mut place = self.known.entry(key).or_default();
-        for known in place.iter().filter_map(Weak::upgrade) {
-            if *known.body == *body && known.digest == digest {
+        for known in place.iter().rev().filter_map(Weak::upgrade) {
+            let is_wanted = wanted.is_none_or(|wanted| known.description.get() == Some(wanted));
+            if *known.body == *body && known.digest == digest && is_wanted {
                 drop(place);
                 return Ok(known);
             }
             others.push(known);
         }
-        if !self.reserve(body.len() + OVERHEAD) {
+        let described = wanted.map_or(0, |wanted| wanted.parameters().len());
+        if !reserve(body.len() + OVERHEAD + described) {
             let is_empty = place.is_empty();
             drop(place);
             if is_empty {
@@ -113,18 +168,20 @@ impl Interner {
             digest,
             may_commit: may_commit(body),
             uses_prepared: prepared_use(split_text(body).map_or(body, |(text, _)| text)).is_some(),
+            description: wanted.cloned().map(OnceLock::from).unwrap_or_default(),
+            confirmed: Shared::default(),
             key,
             home: Arc::clone(self),
         });
-        place.push(Arc::downgrade(&statement));
+        // What others said last of it holds for those who come.
+        place.insert(0, Arc::downgrade(&statement));
         drop(place);
         Ok(statement)
     }
 
-    /// What decides the meaning of a text beside itself: some settings, and the state of the schemas.
-    pub fn digest(&self, settings: &Settings, epoch: u64) -> u64 {
+    /// What decides the meaning of a text beside itself, and the schemas: some settings.
+    pub fn digest(&self, settings: &Settings) -> u64 {
         let mut state = self.hasher.build_hasher();
-        epoch.hash(&mut state);
         for (name, value) in settings.iter() {
             if !HARMLESS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless)) {
                 name.to_ascii_lowercase().hash(&mut state);
@@ -157,6 +214,16 @@ impl Statement {
         split_text(&self.body).map_or(&self.body[..], |(text, _)| text)
     }
 
+    /// The types of its parameters, if they are known: as in `Parse`.
+    pub fn parameters(&self) -> Option<&[u8]> {
+        self.description().map(Description::parameters)
+    }
+
+    /// What Postgres says of it. `None`: none has so far.
+    pub(super) fn description(&self) -> Option<&Description> {
+        self.description.get()
+    }
+
     /// The same, under other settings.
     ///
     /// # Errors
@@ -166,13 +233,45 @@ impl Statement {
         if digest == self.digest {
             return Ok(Arc::clone(self));
         }
-        self.home.intern(&self.body, digest)
+        self.home.known(&self.body, digest, self.description())
+    }
+
+    /// Postgres has described it so, at that moment. Answers which statement this is: itself, unless it
+    /// was described in another way before.
+    pub(super) fn described(self: &Arc<Self>, as_: &Description, moment: Moment) -> Arc<Self> {
+        let first = || {
+            self.home.reserve_all(as_.parameters().len());
+            as_.clone()
+        };
+        let statement = if self.description.get_or_init(first) == as_ {
+            Arc::clone(self)
+        } else {
+            let reserve = |bytes| {
+                self.home.reserve_all(bytes);
+                true
+            };
+            let other = self.home.find_or_make(&self.body, self.digest, Some(as_), reserve);
+            let other = other.expect("room is made for it");
+            self.home.known.alter(&self.key, |_, mut known| {
+                known.sort_by_key(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(&other)));
+                known
+            });
+            other
+        };
+        statement.confirmed.with(|confirmed| *confirmed = Some(moment));
+        statement
+    }
+
+    /// Whether Postgres would describe it so now, as far as can be known.
+    pub(super) fn is_confirmed(&self, now: Moment) -> bool {
+        self.confirmed.with(|at| at.is_some_and(|at| now.is_soon_after(&at)))
     }
 }
 
 impl Drop for Statement {
     fn drop(&mut self) {
-        self.home.release(self.body.len() + OVERHEAD);
+        let described = self.description.get().map_or(0, |it| it.parameters().len());
+        self.home.release(self.body.len() + OVERHEAD + described);
         self.home.known.remove_if_mut(&self.key, |_, found| {
             found.retain(|known| known.strong_count() > 0);
             found.is_empty()
@@ -202,7 +301,7 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_nothing_new_is_held() {
-        let interner = Interner::new(500);
+        let interner = Interner::new(600);
         let first = interner.intern(&[b'x'; 200], 0).unwrap();
         assert_eq!(interner.intern(&[b'y'; 200], 0).unwrap_err(), Full);
         assert!(Arc::ptr_eq(&first, &interner.intern(&[b'x'; 200], 0).unwrap()));
@@ -219,7 +318,7 @@ mod tests {
             for (name, value) in pairs {
                 settings.set(name, value);
             }
-            interner.digest(&settings, 0)
+            interner.digest(&settings)
         };
         assert_eq!(digest(&[]), digest(&[("application_name", "x"), ("Work_Mem", "1MB")]));
         assert_eq!(digest(&[("TimeZone", "UTC")]), digest(&[("timezone", "UTC")]));

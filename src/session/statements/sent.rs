@@ -1,18 +1,18 @@
 //! Requests on their way to a server: what becomes of each, and what must go before it.
 
+use super::description::Description;
 use super::interner::Statement;
 use super::names::{cut, mark};
 use super::prepared::Found;
 use super::unnamed::Need;
-use super::{Message, Now, Pending, Prepared, Refusal, Route, Slip, Statements, What};
+use super::{Look, Message, Now, Pending, Prepared, Refusal, Route, Slip, Statements, What};
 use crate::session::ledger::{Ledger, Origin, Request, Status};
-use crate::sql::ending::may_commit;
+use crate::sql::ending::{may_commit, may_end};
 use crate::sql::prepared::{may_use_prepared, prepared_use};
 use crate::wire::frame::split_text;
 use std::sync::Arc;
 
-/// Requests that change names, under way in another batch, at most: whoever has more waits. They are
-/// searched one by one.
+/// Requests that change names, under way at most: whoever has more waits. They are searched one by one.
 const PENDING_MAX: usize = 256;
 
 /// Of those that are of no use any more, so many are closed with one request.
@@ -41,6 +41,19 @@ impl Statements {
             Message::Close(name) => sending.close(name),
             Message::Parse(name, body) => sending.parse(name, body),
         }
+    }
+
+    /// Whether something is to be asked [before a `Sync`](Self::before_sync) goes.
+    #[inline]
+    pub fn wants_description(&self) -> bool {
+        self.unnamed.wants_description()
+    }
+
+    /// A `Sync` is at the front. Says what must go before it.
+    pub fn before_sync(&mut self, ledger: &mut Ledger, now: &Now<'_>) -> Option<Slip> {
+        let is_sent = ledger.sent(Request::DescribeUnnamed, Origin::Proxy);
+        self.unnamed.describe_sent(now.moment());
+        is_sent.then_some(Slip::DescribeUnnamed)
     }
 
     #[inline]
@@ -74,6 +87,7 @@ impl Statements {
         }
         match self.pending.front() {
             None => false,
+            Some(_) if self.pending.len() >= PENDING_MAX => true,
             Some(front) if front.batch == self.batch => false,
             Some(_) => self.is_pending_elsewhere(name),
         }
@@ -82,7 +96,17 @@ impl Statements {
     #[cold]
     fn is_pending_elsewhere(&self, name: &[u8]) -> bool {
         let last = self.pending.iter().rev().find(|pending| pending.is_about(name));
-        self.pending.len() >= PENDING_MAX || last.is_some_and(|last| last.batch != self.batch)
+        last.is_some_and(|last| last.batch != self.batch)
+    }
+
+    /// Under which number a name is being prepared.
+    #[inline]
+    fn under_way(&self, name: &[u8]) -> Option<u32> {
+        let last = self.pending.iter().rev().find(|pending| pending.is_about(name))?;
+        match &last.what {
+            What::Describe(look) => Some(look.serial),
+            _ => None,
+        }
     }
 }
 
@@ -94,9 +118,13 @@ impl Pending {
             | What::Local { name }
             | What::Own { name, .. }
             | What::Parse { name, .. } => **name == *wanted,
-            What::Drop { .. }
+            What::Describe(look) => look.of.as_deref() == Some(wanted),
+            What::DescribeUnnamed { .. }
+            | What::Drop { .. }
             | What::Duplicate { .. }
             | What::Empty { .. }
+            | What::Hollow { .. }
+            | What::HollowUnnamed
             | What::Occupy
             | What::Refuse(_)
             | What::Slip { .. } => false,
@@ -134,14 +162,19 @@ impl Sending<'_, '_> {
     /// `Bind` and `Describe`.
     #[inline]
     fn refer(&mut self, name: &[u8], request: Request) -> Route {
-        let route =
-            if name.is_empty() { self.refer_to_unnamed(request) } else { self.find(cut(name)) };
-        if route != Route::Wait {
-            self.client(request);
-            if request == Request::Bind {
-                self.statements.bound.push_back(mark(cut(name)));
-            }
-            if self.statements.uses_prepared && request == Request::Bind {
+        let route = if name.is_empty() {
+            self.refer_to_unnamed(request)
+        } else {
+            self.find(cut(name), request)
+        };
+        if matches!(route, Route::Refuse | Route::Wait) {
+            return route;
+        }
+        let is_bind = request == Request::Bind;
+        self.client(if name.is_empty() && !is_bind { Request::DescribeUnnamed } else { request });
+        if is_bind {
+            self.statements.bound.push_back(mark(cut(name)));
+            if self.statements.uses_prepared {
                 self.statements.barrier_sent(false);
             }
         }
@@ -156,8 +189,10 @@ impl Sending<'_, '_> {
             Need::Wait => return Route::Wait,
             Need::Close => self.slip(Slip::CloseUnnamed, Request::Close, None),
             Need::Make => {
-                statements.unnamed.made_again(statements.batch);
-                self.slip(Slip::ParseUnnamed, Request::Parse, None);
+                let route = self.make_unnamed(request);
+                if route != Route::AsIs {
+                    return route;
+                }
             }
         }
         if request == Request::Bind {
@@ -165,13 +200,45 @@ impl Sending<'_, '_> {
             let body = self.statements.unnamed.body();
             self.statements.may_commit = body.is_some_and(may_commit);
             self.statements.uses_prepared = body.is_some_and(uses_prepared);
+        } else {
+            self.statements.unnamed.describe_sent(self.now.moment());
         }
         Route::AsIs
     }
 
+    /// The server lacks the client's unnamed statement.
+    fn make_unnamed(&mut self, request: Request) -> Route {
+        if self.ledger.owes_ready() {
+            return Route::Wait;
+        }
+        let unnamed = &mut self.statements.unnamed;
+        if unnamed.take_refuted() {
+            return self.refuse(Refusal::Changed);
+        }
+        let described = unnamed.description();
+        let fails = |it: &Description| request == Request::Bind || !it.has_columns();
+        if is_in_vain(self.ledger)
+            && described.is_some_and(fails)
+            && !unnamed.body().is_some_and(may_end)
+        {
+            self.slip(Slip::HollowUnnamed, Request::ParseNamed, Some(What::HollowUnnamed));
+            return Route::AsIs;
+        }
+        let is_described = described.is_some();
+        let is_sure = unnamed.is_confirmed(self.now.moment()) && !self.ledger.has_executed();
+        unnamed.made_again(self.statements.batch, is_sure || !is_described);
+        self.slip(Slip::ParseUnnamed, Request::Parse, None);
+        if !is_described {
+            return Route::AsIs;
+        }
+        let what = What::DescribeUnnamed { is_sure };
+        self.slip(Slip::DescribeUnnamed, Request::Describe, Some(what));
+        if is_sure { Route::AsIs } else { self.wait_for_it() }
+    }
+
     /// Where the statement of this name is.
     #[inline]
-    fn find(&mut self, name: &[u8]) -> Route {
+    fn find(&mut self, name: &[u8], request: Request) -> Route {
         if self.statements.is_uncertain(name, self.ledger) {
             return Route::Wait;
         }
@@ -180,23 +247,30 @@ impl Sending<'_, '_> {
         };
         self.statements.may_commit = statement.may_commit;
         self.statements.uses_prepared = statement.uses_prepared;
+        if let Some(serial) = self.statements.under_way(name) {
+            return Route::Under(serial);
+        }
         match self.server.find(statement.id) {
             Found::There(serial) => Route::Under(serial),
-            Found::Coming { serial, batch } if batch == self.statements.batch => {
+            Found::Coming { serial, batch } if batch == Some(self.statements.batch) => {
                 Route::Under(serial)
             }
             Found::Coming { .. } => Route::Wait,
             Found::Nothing => {
                 let statement = Arc::clone(statement);
-                self.prepare(name, &statement)
+                self.prepare(name, &statement, request)
             }
         }
     }
 
     /// The server lacks what the client refers to.
     #[cold]
-    fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>) -> Route {
-        let digest = self.statements.interner.digest(self.now.settings, self.now.epoch);
+    fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>, request: Request) -> Route {
+        // What is under way decides what can be done in the transaction then.
+        if self.ledger.owes_ready() {
+            return Route::Wait;
+        }
+        let digest = self.statements.interner.digest(self.now.settings);
         // Postgres reads it now, under the settings of now: it is not what others mean by it.
         let Ok(statement) = statement.under(digest) else { return Route::AsIs };
         if let Some(held) = self.statements.names.get_mut(name) {
@@ -204,23 +278,65 @@ impl Sending<'_, '_> {
         }
         match self.server.find(statement.id) {
             Found::There(serial) => return Route::Under(serial),
-            Found::Coming { serial, batch } if batch == self.statements.batch => {
+            Found::Coming { serial, batch } if batch == Some(self.statements.batch) => {
                 return Route::Under(serial);
             }
             Found::Coming { .. } => return Route::Wait,
             Found::Nothing => {}
         }
-        let serial = self.expect(&statement);
+        if self.statements.refuted.take() == Some(statement.id) {
+            return self.refuse(Refusal::Changed);
+        }
+        let fails = |it: &Description| request == Request::Bind || !it.has_columns();
+        if is_in_vain(self.ledger)
+            && statement.description().is_some_and(fails)
+            && !may_end(statement.text())
+        {
+            return self.prepare_in_vain(statement);
+        }
+        // Whoever has not been told anything of it, cannot be wrong.
+        let is_sure = statement.description().is_none()
+            || statement.is_confirmed(self.now.moment()) && !self.ledger.has_executed();
+        let serial = self.expect(&statement, is_sure);
         let what = What::Slip { statement: Arc::clone(&statement), serial };
-        self.slip(Slip::Parse(serial, statement), Request::ParseNamed, Some(what));
+        self.slip(Slip::Parse(serial, Arc::clone(&statement)), Request::ParseNamed, Some(what));
+        self.slips.push(Slip::Describe(serial));
+        self.look_at_it(None, statement, (serial, is_sure));
+        if is_sure { Route::Under(serial) } else { self.wait_for_it() }
+    }
+
+    /// In a transaction that has failed, Postgres looks at what a `Bind` brings, describes what returns
+    /// nothing, and refuses the rest. It refuses to read a text at all.
+    fn prepare_in_vain(&mut self, statement: Arc<Statement>) -> Route {
+        let serial = self.server.next_serial();
+        self.tidy();
+        let slip = Slip::Hollow(serial, statement);
+        self.slip(slip, Request::ParseNamed, Some(What::Hollow { serial }));
         Route::Under(serial)
     }
 
+    /// What Postgres says of what it has just read is to be looked at.
+    fn look_at_it(
+        &mut self,
+        of: Option<Box<[u8]>>,
+        statement: Arc<Statement>,
+        (serial, is_sure): (u32, bool),
+    ) {
+        let look = Look { of, statement, serial, moment: self.now.moment(), is_sure };
+        self.ledger.sent(Request::Describe, Origin::Proxy);
+        self.pend(What::Describe(Box::new(look)));
+    }
+
+    /// The request goes when it is known what the statement is.
+    fn wait_for_it(&mut self) -> Route {
+        self.slips.push(Slip::Flush);
+        Route::Wait
+    }
+
     /// A number for a statement that is about to be parsed, and room for it.
-    fn expect(&mut self, statement: &Arc<Statement>) -> u32 {
+    fn expect(&mut self, statement: &Arc<Statement>, is_sure: bool) -> u32 {
         let limit = self.now.limits.of_server.max(1);
-        let (serial, evicted) = self.server.expect(statement, self.statements.batch, limit);
-        self.server.garbage.extend(evicted);
+        let serial = self.server.expect(statement, (self.statements.batch, is_sure), limit);
         self.tidy();
         serial
     }
@@ -287,7 +403,7 @@ impl Sending<'_, '_> {
         if self.statements.names.len() >= self.now.limits.of_client as usize {
             return self.refuse(Refusal::TooMany);
         }
-        let digest = self.statements.interner.digest(self.now.settings, self.now.epoch);
+        let digest = self.statements.interner.digest(self.now.settings);
         match self.statements.interner.intern(body, digest) {
             Ok(statement) => self.parse_new(name, statement),
             Err(_) => self.refuse(Refusal::Memory),
@@ -299,20 +415,24 @@ impl Sending<'_, '_> {
     }
 
     fn parse_new(&mut self, name: &[u8], statement: Arc<Statement>) -> Route {
-        // Nothing can go wrong in front of it.
-        let is_certain = self.ledger.is_empty() && self.ledger.status() != Status::Failed;
         let name: Box<[u8]> = name.into();
         let held = Some(Arc::clone(&statement));
         self.statements.names.insert(name.clone(), held);
-        if is_certain && self.server.is_fresh(statement.id, self.now.at) {
+        // Nothing can go wrong in front of it; and no temporary table, of which no tag may tell, can hide
+        // another before a transaction has begun.
+        let is_certain = self.ledger.is_settled();
+        if is_certain && self.server.is_fresh(&statement, self.now.moment()) {
             self.client(Request::ParseAcknowledged);
             self.pend(What::Acknowledged { name });
             return Route::Acknowledge;
         }
-        let serial = self.expect(&statement);
+        let serial = self.expect(&statement, false);
         self.client(Request::ParseNamed);
-        self.pend(What::Parse { name, statement, serial });
-        Route::Under(serial)
+        let what =
+            What::Parse { name: name.clone(), statement: Arc::clone(&statement), serial };
+        self.pend(what);
+        self.look_at_it(Some(name), statement, (serial, false));
+        Route::Described(serial)
     }
 
     /// The client has this name already: Postgres is to say so.
@@ -331,10 +451,16 @@ impl Sending<'_, '_> {
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Route {
+        self.statements.may_commit = false;
         self.client(Request::ParseNamed);
         self.pend(What::Refuse(refusal));
         Route::Refuse
     }
+}
+
+/// Whether whatever is sent now is refused, or describes itself, and nothing else.
+fn is_in_vain(ledger: &Ledger) -> bool {
+    ledger.status() == Status::Failed && !ledger.has_executed()
 }
 
 /// Whether a text, with what is behind it in a `Parse`, has to do with prepared statements.

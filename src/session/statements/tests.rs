@@ -1,8 +1,10 @@
 //! Random clients with few servers get the same answers as with a server each, of a made-up Postgres.
 
-use super::backend::{Backend, Sent};
+use super::backend::{Backend, Sent, Tables, alter};
 use super::prepared::Serial;
-use super::{Interner, Limits, Message, Now, Prepared, Route, ServerName, Slip, Statements};
+use super::{
+    Interner, Limits, Message, Now, Prepared, Refusal, Route, ServerName, Slip, Statements, Told,
+};
 use crate::session::ledger::{Ledger, Origin, Request, Status};
 use crate::session::settings::Settings;
 use proptest::prelude::*;
@@ -12,6 +14,10 @@ use std::time::{Duration, Instant};
 /// What a client sends. Names are few, so that they meet.
 #[derive(Clone, Debug)]
 enum Op {
+    /// The rows of the client's own text get another shape.
+    Alter,
+    /// The same, by somebody who does not go through the proxy.
+    AlterUnseen,
     Begin,
     Bind(&'static str),
     Close(&'static str),
@@ -25,19 +31,33 @@ enum Op {
     Sync,
 }
 
+/// The text that is the client's own.
+const OWN: &str = "own";
+
 /// What a client gets that has a server for itself.
-fn direct(ops: &[Op]) -> Vec<String> {
-    let mut backend = Backend::new();
+fn direct(index: usize, ops: &[Op]) -> Vec<String> {
+    let tables = Tables::default();
+    let mut backend = Backend::new(&tables);
     let mut answers = Vec::new();
     for op in ops {
-        backend.input.push_back(plain(op));
-        answers.extend(backend.step());
+        if matches!(op, Op::AlterUnseen) {
+            alter(&tables, text_of(index, OWN));
+        } else {
+            backend.input.push_back(plain(index, op));
+            answers.extend(backend.step());
+        }
     }
     answers
 }
 
-fn plain(op: &Op) -> Sent {
+fn text_of(index: usize, text: &str) -> String {
+    if text == OWN { format!("own {index}") } else { text.to_owned() }
+}
+
+fn plain(index: usize, op: &Op) -> Sent {
     match op {
+        Op::Alter => Sent::Alter(text_of(index, OWN)),
+        Op::AlterUnseen => unreachable!("by others"),
         Op::Begin => Sent::Query("begin"),
         Op::Bind(name) => Sent::Bind((*name).to_owned()),
         Op::Close(name) => Sent::Close((*name).to_owned()),
@@ -45,7 +65,7 @@ fn plain(op: &Op) -> Sent {
         Op::Describe(name) => Sent::Describe((*name).to_owned()),
         Op::DiscardAll => Sent::Query("discard"),
         Op::Fail => Sent::Fail,
-        Op::Parse(name, text) => Sent::Parse((*name).to_owned(), (*text).to_owned()),
+        Op::Parse(name, text) => Sent::Parse((*name).to_owned(), text_of(index, text)),
         Op::Query => Sent::Query("select"),
         Op::Sync => Sent::Sync,
     }
@@ -57,15 +77,30 @@ struct Server {
     ledger: Ledger,
 }
 
+impl Server {
+    fn new(tables: &Tables) -> Self {
+        Self {
+            backend: Backend::new(tables),
+            prepared: Prepared::default(),
+            ledger: Ledger::default(),
+        }
+    }
+}
+
 struct Client {
+    index: usize,
     ops: Vec<Op>,
     next: usize,
     statements: Statements,
     server: Option<usize>,
     answers: Vec<String>,
+    /// What it was sent would have been misread.
+    is_ended: bool,
 }
 
 struct World {
+    tables: Tables,
+    epoch: u64,
     now: Instant,
     limits: Limits,
     settings: Settings,
@@ -84,25 +119,25 @@ fn named(serial: Serial) -> String {
 
 impl World {
     fn new(scripts: &[Vec<Op>], servers: usize, of_server: u32) -> Self {
-        let interner = Interner::new(1 << 20);
-        let client = |ops: &Vec<Op>| Client {
+        let (interner, tables) = (Interner::new(1 << 20), Tables::default());
+        let client = |(index, ops): (usize, &Vec<Op>)| Client {
+            index,
             ops: ops.clone(),
             next: 0,
             statements: Statements::new(&interner),
             server: None,
             answers: vec![],
+            is_ended: false,
         };
-        let server = |_| Server {
-            backend: Backend::new(),
-            prepared: Prepared::default(),
-            ledger: Ledger::default(),
-        };
+        let server = |_| Server::new(&tables);
         Self {
+            epoch: 0,
             now: epoch(),
             limits: Limits { of_server, of_client: 100 },
             settings: Settings::default(),
             servers: (0..servers).map(server).collect(),
-            clients: scripts.iter().map(client).collect(),
+            clients: scripts.iter().enumerate().map(client).collect(),
+            tables,
         }
     }
 
@@ -122,6 +157,14 @@ impl World {
     fn send(&mut self, index: usize, wanted: usize) {
         let client = &mut self.clients[index];
         let Some(op) = client.ops.get(client.next).cloned() else { return };
+        if matches!(op, Op::AlterUnseen) {
+            // Nothing is under way that could come before it or behind it.
+            if client.server.is_none_or(|place| self.servers[place].ledger.is_empty()) {
+                alter(&self.tables, text_of(index, OWN));
+                client.next += 1;
+            }
+            return;
+        }
         if client.server.is_none() {
             if matches!(op, Op::Sync) {
                 client.answers.push("Z I".to_owned());
@@ -138,18 +181,20 @@ impl World {
         }
         let client = &mut self.clients[index];
         let server = &mut self.servers[client.server.unwrap()];
-        if Self::pass(client, server, &op, (self.now, &self.settings, self.limits)) {
+        let now = Now {
+            at: self.now,
+            settings: &self.settings,
+            epoch: self.epoch,
+            limits: self.limits,
+            maps: true,
+        };
+        if Self::pass(client, server, &op, &now) {
             client.next += 1;
         }
     }
 
     /// As the relay does it. `false`: it has to wait.
-    fn pass(
-        client: &mut Client,
-        server: &mut Server,
-        op: &Op,
-        (at, settings, limits): (Instant, &Settings, Limits),
-    ) -> bool {
+    fn pass(client: &mut Client, server: &mut Server, op: &Op, now: &Now<'_>) -> bool {
         let Server { backend, prepared, ledger } = server;
         let body = |text: &str| [text.as_bytes(), b"\0\0\0"].concat();
         let text;
@@ -158,27 +203,32 @@ impl World {
             Op::Close(name) => Message::Close(name.as_bytes()),
             Op::Describe(name) => Message::Describe(name.as_bytes()),
             Op::Parse(name, sql) => {
-                text = body(sql);
+                text = body(&text_of(client.index, sql));
                 Message::Parse(name.as_bytes(), Some(&text))
             }
             op => {
+                if matches!(op, Op::Sync) && client.statements.wants_description() {
+                    let slip = client.statements.before_sync(ledger, now);
+                    let sent = slip.and_then(|slip| slipped(&slip, &client.statements));
+                    backend.input.extend(sent);
+                }
                 Self::pass_plain(client, ledger, op);
-                backend.input.push_back(plain(op));
+                backend.input.push_back(plain(client.index, op));
                 return true;
             }
         };
-        let (mut slips, now) = (vec![], Now { at, settings, epoch: 0, limits, maps: true });
-        let route = client.statements.look(message, prepared, ledger, &now, &mut slips);
-        for slip in slips {
-            backend.input.push_back(slipped(&slip, &client.statements));
+        let mut slips = vec![];
+        let route = client.statements.look(message, prepared, ledger, now, &mut slips);
+        for slip in &slips {
+            backend.input.extend(slipped(slip, &client.statements));
         }
-        let mut sent = plain(op);
+        let mut sent = plain(client.index, op);
         match route {
             Route::Wait => return false,
             Route::AsIs => {}
             Route::Acknowledge => sent = Sent::Close("nobody".to_owned()),
             Route::Refuse => sent = Sent::Parse("refused".to_owned(), "!".to_owned()),
-            Route::Under(serial) => match &mut sent {
+            Route::Described(serial) | Route::Under(serial) => match &mut sent {
                 Sent::Bind(name) | Sent::Describe(name) | Sent::Parse(name, _) => {
                     *name = named(serial);
                 }
@@ -186,6 +236,9 @@ impl World {
             },
         }
         backend.input.push_back(sent);
+        if let Route::Described(serial) = route {
+            backend.input.push_back(Sent::Describe(named(serial)));
+        }
         true
     }
 
@@ -225,6 +278,7 @@ impl World {
                 if answer.starts_with("Q discard") {
                     statements.dropped_all(prepared);
                 }
+                self.epoch += u64::from(answer.starts_with("Q alter"));
                 if kind == "QE" {
                     statements.failed(prepared, ledger, (rest, b"")).unwrap();
                 } else {
@@ -236,15 +290,28 @@ impl World {
                 (reply.origin, answer.clone())
             }
             "E" => {
-                statements.failed(prepared, ledger, (rest, b"")).unwrap();
-                (Origin::Client, answer.clone())
+                self.epoch += u64::from(rest == "0A000");
+                let failure = statements.failed(prepared, ledger, (rest, b"")).unwrap();
+                let is_ours = failure.refusal == Some(Refusal::Changed);
+                (Origin::Client, if is_ours { "E 0A000".to_owned() } else { answer.clone() })
             }
             kind => {
-                let tag = kind.as_bytes()[0];
-                let is_description = ledger.next_request() == Some(Request::Describe);
-                let reply = ledger.replied(if is_description { b'n' } else { tag }).unwrap();
-                if let Some(settled) = reply.settled {
-                    statements.settled(settled, reply.origin, prepared, self.now);
+                if ledger.next_description().is_some() {
+                    statements.parameters_described(b"\0\0");
+                    let row = [b"\0\x01", rest.as_bytes(), b"\0"].concat();
+                    statements.columns_described(&row, row.len());
+                }
+                let reply = ledger.replied(kind.as_bytes()[0]).unwrap();
+                let told = reply.settled.map_or(Told::Nothing, |settled| {
+                    statements.settled(settled, reply.origin, prepared)
+                });
+                self.epoch += u64::from(told != Told::Nothing);
+                if told == Told::ChangedInUse {
+                    statements.lease_ended();
+                    (client.is_ended, client.server) = (true, None);
+                    client.next = client.ops.len();
+                    self.servers[place] = Server::new(&self.tables);
+                    return;
                 }
                 let is_acknowledged = reply.settled == Some(Request::ParseAcknowledged);
                 (reply.origin, if is_acknowledged { "1".to_owned() } else { answer.clone() })
@@ -285,21 +352,26 @@ impl World {
     }
 }
 
-fn slipped(slip: &Slip, statements: &Statements) -> Sent {
+fn slipped(slip: &Slip, statements: &Statements) -> Option<Sent> {
     let text = |body: &[u8]| String::from_utf8(body[..body.len() - 3].to_vec()).unwrap();
-    match slip {
+    Some(match slip {
         Slip::Close(serial) => Sent::Close(named(*serial)),
         Slip::CloseUnnamed => Sent::Close(String::new()),
+        Slip::Describe(serial) => Sent::Describe(named(*serial)),
+        Slip::DescribeUnnamed => Sent::Describe(String::new()),
         Slip::Empty(_) | Slip::Own(..) | Slip::Sync => unreachable!("for texts alone"),
+        Slip::Flush => return None,
+        Slip::Hollow(serial, _) => Sent::Parse(named(*serial), String::new()),
+        Slip::HollowUnnamed => Sent::Parse(String::new(), String::new()),
         Slip::Occupy => Sent::Parse(named(0), String::new()),
         Slip::Parse(serial, statement) => Sent::Parse(named(*serial), text(&statement.body)),
         Slip::ParseUnnamed => Sent::Parse(String::new(), text(statements.unnamed_body().unwrap())),
-    }
+    })
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let name = || prop::sample::select(vec!["", "a", "b", "c"]);
-    let text = prop::sample::select(vec!["1", "2", "3", "!"]);
+    let text = prop::sample::select(vec!["1", "2", OWN, OWN, "!"]);
     prop_oneof![
         6 => (name(), text).prop_map(|(name, text)| Op::Parse(name, text)),
         6 => name().prop_map(Op::Bind),
@@ -311,12 +383,23 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Begin),
         2 => Just(Op::Commit),
         1 => Just(Op::DiscardAll),
+        1 => Just(Op::Alter),
+        1 => Just(Op::AlterUnseen),
     ]
 }
 
-/// Each script ends all that it began.
+/// Each script ends all that it began. Tables that Postgres has read for a batch are locked until its end.
 fn script() -> impl Strategy<Value = Vec<Op>> {
-    prop::collection::vec(op(), 1..40).prop_map(|mut ops| {
+    prop::collection::vec(op(), 1..40).prop_map(|ops| {
+        let mut ops: Vec<Op> = ops
+            .into_iter()
+            .flat_map(|op| match op {
+                Op::AlterUnseen => vec![Op::Sync, op],
+                // Who uses it at once, and again later, without having asked, is not told.
+                Op::Parse("", OWN) => vec![op, Op::Describe("")],
+                op => vec![op],
+            })
+            .collect();
         ops.extend([Op::Sync, Op::Commit]);
         ops
     })
@@ -333,7 +416,14 @@ fn check(scripts: &[Vec<Op>], servers: usize, of_server: u32, choices: &[u16]) {
     }
     assert!(world.is_done(), "somebody waits for ever");
     for (index, script) in scripts.iter().enumerate() {
-        assert_eq!(world.clients[index].answers, direct(script), "client {index} of {scripts:#?}");
+        let (client, direct) = (&world.clients[index], direct(index, script));
+        if client.is_ended {
+            let is_forewarned = !script.iter().any(|op| matches!(op, Op::AlterUnseen));
+            assert!(!is_forewarned, "client {index} is ended in vain, of {scripts:#?}");
+            assert!(direct.starts_with(&client.answers), "client {index} of {scripts:#?}");
+        } else {
+            assert_eq!(client.answers, direct, "client {index} of {scripts:#?}");
+        }
     }
 }
 
@@ -379,6 +469,16 @@ fn a_thousand_statements_cost_little() {
             let name = format!("statement_{number}");
             let message = Message::Parse(name.as_bytes(), Some(text));
             client.look(message, &mut prepared, &mut ledger, &now, &mut vec![]);
+            while let Some(request) = ledger.next_request() {
+                let tag = match request {
+                    Request::CloseNamed => b'3',
+                    Request::Describe => b'n',
+                    _ => b'1',
+                };
+                let reply = ledger.replied(tag).unwrap();
+                let told = client.settled(reply.settled.unwrap(), reply.origin, &mut prepared);
+                assert_eq!(told, Told::Nothing);
+            }
         }
         all.push((client, interner.bytes()));
     }
