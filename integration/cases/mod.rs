@@ -31,6 +31,7 @@ mod reload;
 mod same_as_direct;
 mod service;
 mod settings;
+mod shapes;
 mod shares;
 mod shortcuts;
 mod shutdown;

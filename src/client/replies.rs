@@ -171,7 +171,7 @@ impl Client {
                 down.put(0, tags::PARSE_COMPLETE);
             }
         }
-        if reply.origin == Origin::Proxy {
+        if reply.origin == Origin::Proxy || reply.settled == Some(Request::DescribeInVain) {
             return Ok(Look::Swallow);
         }
         if head.tag == tags::COMMAND_COMPLETE {

@@ -52,7 +52,7 @@ impl<'a> Named<'a> {
             }
             tags::BIND => {
                 let (portal, rest) = split_text(body)?;
-                statement(Message::Bind(split_text(rest)?.0), portal.len() + 1)
+                statement(Message::Bind(split_text(rest)?.0, is_whole), portal.len() + 1)
             }
             tag => {
                 let (kind, rest) = body.split_first()?;
@@ -138,7 +138,7 @@ impl Client {
                 let text = &body[name.len() + 1..];
                 (name, (outlook.commits || may_commit(text)).then_some(text))
             }
-            Message::Bind(name) => {
+            Message::Bind(name, _) => {
                 cells.binds.add(1);
                 (name, statements.text_that_may_commit(name))
             }
@@ -170,6 +170,16 @@ impl Client {
                 let name = ServerName::new(serial);
                 self.rename(head, name_at, &name);
                 self.up.slip_in(|out| encode::describe_statement(out, name.as_str()));
+                return Look::Passed;
+            }
+            Route::Failing(serial) => {
+                self.rename(head, name_at, &ServerName::new(serial));
+                self.up.slip_in(|out| out.extend(PARSE_NONSENSE));
+                return Look::Passed;
+            }
+            Route::FailingUnnamed => {
+                self.up.forward(head.total, 0);
+                self.up.slip_in(|out| out.extend(PARSE_NONSENSE));
                 return Look::Passed;
             }
             Route::Refuse => {

@@ -38,6 +38,8 @@ pub enum Request {
     CopyEnd,
     /// Of a portal or a statement with a name; or the proxy's, of what it has prepared.
     Describe,
+    /// A `Describe` that is to fail when the parameters are told: what is said of columns is swallowed.
+    DescribeInVain,
     /// The client's `Describe` of the unnamed statement.
     DescribeUnnamed,
     Execute,
@@ -220,7 +222,7 @@ impl Ledger {
             )
             | (
                 from_server::ROW_DESCRIPTION | from_server::NO_DATA,
-                Request::Describe | Request::DescribeUnnamed,
+                Request::Describe | Request::DescribeInVain | Request::DescribeUnnamed,
             )
             | (
                 from_server::COMMAND_COMPLETE
@@ -236,7 +238,7 @@ impl Ledger {
             )
             | (
                 from_server::PARAMETER_DESCRIPTION,
-                Request::Describe | Request::DescribeUnnamed,
+                Request::Describe | Request::DescribeInVain | Request::DescribeUnnamed,
             )
             | (from_server::FUNCTION_RESULT, Request::FunctionCall)
             | (

@@ -163,8 +163,13 @@ impl Actor {
             types.clear();
         }
         self.say(Message::Parse { name: name.to_owned(), sql: text.sql.clone(), types });
+        // An unnamed statement that is used at once, and again in a later batch, must have been asked for.
+        let is_asked_for = name.is_empty()
+            && profile.has(Part::Altering)
+            && profile.has(Part::UnnamedLater)
+            && text.depends_on_tables();
         self.statements.insert(name, text);
-        if one_in(random, 3) {
+        if is_asked_for || one_in(random, 3) {
             self.say(Message::DescribeStatement(name.to_owned()));
         }
     }

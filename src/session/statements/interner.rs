@@ -62,7 +62,7 @@ pub struct Statement {
 
 /// A moment, as far as it matters to what Postgres said before.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub(super) struct Moment {
     pub at: Instant,
     /// Rises when tables and the like are changed.
     pub epoch: u64,

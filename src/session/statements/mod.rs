@@ -94,7 +94,8 @@ pub struct Limits {
 /// A request that names a statement.
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
-    Bind(&'a [u8]),
+    /// And whether all of it is here.
+    Bind(&'a [u8], bool),
     Close(&'a [u8]),
     Describe(&'a [u8]),
     /// A name, and what is behind it: `None` if that is too long to be looked at.
@@ -110,6 +111,10 @@ pub enum Route {
     AsIs,
     /// With this name, and a `Describe` of it behind.
     Described(Serial),
+    /// With this name, and behind it a `Parse` that Postgres refuses.
+    Failing(Serial),
+    /// With no name, and behind it the same.
+    FailingUnnamed,
     /// A `Parse` goes in its place that Postgres refuses.
     Refuse,
     /// With this name instead.

@@ -36,8 +36,8 @@ impl Statements {
         (self.may_commit, self.uses_prepared) = (false, false);
         let mut sending = Sending { statements: self, server, ledger, now, slips };
         match message {
-            Message::Bind(name) => sending.refer(name, Request::Bind),
-            Message::Describe(name) => sending.refer(name, Request::Describe),
+            Message::Bind(name, is_whole) => sending.refer(name, Referring::Bind { is_whole }),
+            Message::Describe(name) => sending.refer(name, Referring::Describe),
             Message::Close(name) => sending.close(name),
             Message::Parse(name, body) => sending.parse(name, body),
         }
@@ -132,6 +132,19 @@ impl Pending {
     }
 }
 
+/// A request that refers to a statement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Referring {
+    Bind { is_whole: bool },
+    Describe,
+}
+
+impl Referring {
+    fn is_bind(self) -> bool {
+        self != Self::Describe
+    }
+}
+
 /// All that a request on its way has to do with.
 struct Sending<'a, 'now> {
     statements: &'a mut Statements,
@@ -161,18 +174,32 @@ impl Sending<'_, '_> {
 
     /// `Bind` and `Describe`.
     #[inline]
-    fn refer(&mut self, name: &[u8], request: Request) -> Route {
+    fn refer(&mut self, name: &[u8], request: Referring) -> Route {
         let route = if name.is_empty() {
             self.refer_to_unnamed(request)
         } else {
             self.find(cut(name), request)
         };
-        if matches!(route, Route::Refuse | Route::Wait) {
-            return route;
+        match (route, request) {
+            (Route::Wait, _) => return route,
+            // In the order in which Postgres looks: what the request brings, then what it refers to.
+            (Route::Failing(_) | Route::FailingUnnamed, Referring::Bind { is_whole: true }) => {
+                self.statements.bound.push_back(mark(cut(name)));
+                self.ledger.sent(Request::Bind, Origin::Proxy);
+                return self.refuse(Refusal::Changed, route);
+            }
+            (Route::Failing(_) | Route::FailingUnnamed, Referring::Describe) => {
+                self.client(Request::DescribeInVain);
+                return self.refuse(Refusal::Changed, route);
+            }
+            (Route::Failing(_) | Route::FailingUnnamed, Referring::Bind { .. }) => {
+                return self.refuse(Refusal::Changed, Route::Refuse);
+            }
+            (_, Referring::Bind { .. }) => self.client(Request::Bind),
+            (_, Referring::Describe) if name.is_empty() => self.client(Request::DescribeUnnamed),
+            (_, Referring::Describe) => self.client(Request::Describe),
         }
-        let is_bind = request == Request::Bind;
-        self.client(if name.is_empty() && !is_bind { Request::DescribeUnnamed } else { request });
-        if is_bind {
+        if request.is_bind() {
             self.statements.bound.push_back(mark(cut(name)));
             if self.statements.uses_prepared {
                 self.statements.barrier_sent(false);
@@ -182,7 +209,7 @@ impl Sending<'_, '_> {
     }
 
     #[inline]
-    fn refer_to_unnamed(&mut self, request: Request) -> Route {
+    fn refer_to_unnamed(&mut self, request: Referring) -> Route {
         let (statements, is_owed) = (&mut *self.statements, !self.ledger.is_empty());
         match statements.unnamed.need(statements.batch, is_owed) {
             Need::Nothing => {}
@@ -195,7 +222,7 @@ impl Sending<'_, '_> {
                 }
             }
         }
-        if request == Request::Bind {
+        if request.is_bind() {
             self.statements.unnamed.bind_sent();
             let body = self.statements.unnamed.body();
             self.statements.may_commit = body.is_some_and(may_commit);
@@ -207,16 +234,17 @@ impl Sending<'_, '_> {
     }
 
     /// The server lacks the client's unnamed statement.
-    fn make_unnamed(&mut self, request: Request) -> Route {
+    fn make_unnamed(&mut self, request: Referring) -> Route {
         if self.ledger.owes_ready() {
             return Route::Wait;
         }
         let unnamed = &mut self.statements.unnamed;
         if unnamed.take_refuted() {
-            return self.refuse(Refusal::Changed);
+            self.slip(Slip::HollowUnnamed, Request::ParseNamed, Some(What::HollowUnnamed));
+            return Route::FailingUnnamed;
         }
         let described = unnamed.description();
-        let fails = |it: &Description| request == Request::Bind || !it.has_columns();
+        let fails = |it: &Description| request.is_bind() || !it.has_columns();
         if is_in_vain(self.ledger)
             && described.is_some_and(fails)
             && !unnamed.body().is_some_and(may_end)
@@ -238,7 +266,7 @@ impl Sending<'_, '_> {
 
     /// Where the statement of this name is.
     #[inline]
-    fn find(&mut self, name: &[u8], request: Request) -> Route {
+    fn find(&mut self, name: &[u8], request: Referring) -> Route {
         if self.statements.is_uncertain(name, self.ledger) {
             return Route::Wait;
         }
@@ -265,7 +293,7 @@ impl Sending<'_, '_> {
 
     /// The server lacks what the client refers to.
     #[cold]
-    fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>, request: Request) -> Route {
+    fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>, request: Referring) -> Route {
         // What is under way decides what can be done in the transaction then.
         if self.ledger.owes_ready() {
             return Route::Wait;
@@ -285,14 +313,14 @@ impl Sending<'_, '_> {
             Found::Nothing => {}
         }
         if self.statements.refuted.take() == Some(statement.id) {
-            return self.refuse(Refusal::Changed);
+            return Route::Failing(self.prepare_in_vain(statement));
         }
-        let fails = |it: &Description| request == Request::Bind || !it.has_columns();
+        let fails = |it: &Description| request.is_bind() || !it.has_columns();
         if is_in_vain(self.ledger)
             && statement.description().is_some_and(fails)
             && !may_end(statement.text())
         {
-            return self.prepare_in_vain(statement);
+            return Route::Under(self.prepare_in_vain(statement));
         }
         // Whoever has not been told anything of it, cannot be wrong.
         let is_sure = statement.description().is_none()
@@ -305,14 +333,15 @@ impl Sending<'_, '_> {
         if is_sure { Route::Under(serial) } else { self.wait_for_it() }
     }
 
-    /// In a transaction that has failed, Postgres looks at what a `Bind` brings, describes what returns
-    /// nothing, and refuses the rest. It refuses to read a text at all.
-    fn prepare_in_vain(&mut self, statement: Arc<Statement>) -> Route {
+    /// What a `Bind` brings Postgres looks at before it looks at the statement; and in a transaction that
+    /// has failed it describes what returns nothing, though it reads no text. A statement that takes the
+    /// same does for that.
+    fn prepare_in_vain(&mut self, statement: Arc<Statement>) -> u32 {
         let serial = self.server.next_serial();
         self.tidy();
         let slip = Slip::Hollow(serial, statement);
         self.slip(slip, Request::ParseNamed, Some(What::Hollow { serial }));
-        Route::Under(serial)
+        serial
     }
 
     /// What Postgres says of what it has just read is to be looked at.
@@ -401,12 +430,12 @@ impl Sending<'_, '_> {
             return Route::AsIs;
         };
         if self.statements.names.len() >= self.now.limits.of_client as usize {
-            return self.refuse(Refusal::TooMany);
+            return self.refuse(Refusal::TooMany, Route::Refuse);
         }
         let digest = self.statements.interner.digest(self.now.settings);
         match self.statements.interner.intern(body, digest) {
             Ok(statement) => self.parse_new(name, statement),
-            Err(_) => self.refuse(Refusal::Memory),
+            Err(_) => self.refuse(Refusal::Memory, Route::Refuse),
         }
     }
 
@@ -450,11 +479,11 @@ impl Sending<'_, '_> {
         Route::Under(0)
     }
 
-    fn refuse(&mut self, refusal: Refusal) -> Route {
+    fn refuse(&mut self, refusal: Refusal, route: Route) -> Route {
         self.statements.may_commit = false;
         self.client(Request::ParseNamed);
         self.pend(What::Refuse(refusal));
-        Route::Refuse
+        route
     }
 }
 

@@ -59,7 +59,7 @@ impl Statements {
             (Request::Parse, Origin::Client) => self.unnamed.parsed(),
             (Request::Parse, Origin::Proxy) => self.unnamed.made(),
             (Request::CloseUnnamed, _) => self.unnamed.closed(),
-            (Request::Bind, Origin::Client) => drop(self.bound.pop_front()),
+            (Request::Bind, _) => drop(self.bound.pop_front()),
             (Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed, _) => {
                 self.named_settled(server);
             }
@@ -163,7 +163,7 @@ impl Statements {
                     parses += usize::from(origin == Origin::Client);
                 }
                 Request::CloseUnnamed => makers += 1,
-                Request::Bind => binds += usize::from(origin == Origin::Client),
+                Request::Bind => binds += 1,
                 _ => {}
             }
         })?;

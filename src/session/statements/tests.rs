@@ -199,7 +199,7 @@ impl World {
         let body = |text: &str| [text.as_bytes(), b"\0\0\0"].concat();
         let text;
         let message = match op {
-            Op::Bind(name) => Message::Bind(name.as_bytes()),
+            Op::Bind(name) => Message::Bind(name.as_bytes(), true),
             Op::Close(name) => Message::Close(name.as_bytes()),
             Op::Describe(name) => Message::Describe(name.as_bytes()),
             Op::Parse(name, sql) => {
@@ -225,10 +225,10 @@ impl World {
         let mut sent = plain(client.index, op);
         match route {
             Route::Wait => return false,
-            Route::AsIs => {}
+            Route::AsIs | Route::FailingUnnamed => {}
             Route::Acknowledge => sent = Sent::Close("nobody".to_owned()),
             Route::Refuse => sent = Sent::Parse("refused".to_owned(), "!".to_owned()),
-            Route::Described(serial) | Route::Under(serial) => match &mut sent {
+            Route::Described(serial) | Route::Failing(serial) | Route::Under(serial) => match &mut sent {
                 Sent::Bind(name) | Sent::Describe(name) | Sent::Parse(name, _) => {
                     *name = named(serial);
                 }
@@ -236,8 +236,12 @@ impl World {
             },
         }
         backend.input.push_back(sent);
-        if let Route::Described(serial) = route {
-            backend.input.push_back(Sent::Describe(named(serial)));
+        match route {
+            Route::Described(serial) => backend.input.push_back(Sent::Describe(named(serial))),
+            Route::Failing(_) | Route::FailingUnnamed => {
+                backend.input.push_back(Sent::Parse("refused".to_owned(), "!".to_owned()));
+            }
+            _ => {}
         }
         true
     }
@@ -313,11 +317,15 @@ impl World {
                     self.servers[place] = Server::new(&self.tables);
                     return;
                 }
-                let is_acknowledged = reply.settled == Some(Request::ParseAcknowledged);
-                (reply.origin, if is_acknowledged { "1".to_owned() } else { answer.clone() })
+                let told = match reply.settled {
+                    Some(Request::ParseAcknowledged) => "1".to_owned(),
+                    Some(Request::DescribeInVain) => "swallowed".to_owned(),
+                    _ => answer.clone(),
+                };
+                (reply.origin, told)
             }
         };
-        if origin == Origin::Client {
+        if origin == Origin::Client && told != "swallowed" {
             client.answers.push(told);
         }
         if ledger.is_settled() && !statements.is_local() {
