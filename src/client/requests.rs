@@ -101,8 +101,7 @@ impl Client {
                 let unseen = self.up.unseen();
                 let text = &unseen[5..head.total.min(unseen.len())];
                 let is_several = may_be_several(text);
-                if self.statements.is_some()
-                    && (is_several || may_use_prepared(text))
+                if (self.statements.is_some() && is_several || may_use_prepared(text))
                     && !self.look_at_sql(5, head, true)
                 {
                     return Ok(Look::Wait);

@@ -79,14 +79,18 @@ impl Client {
         if head.tag == tags::PARSE && !is_whole && head.total <= PARSE_MAX {
             return Ok(Look::Incomplete);
         }
-        // Of the unnamed statement: behind the name, which is none, is the text.
         if head.tag == tags::PARSE
             && is_whole
-            && let Some(body) = unseen[HEAD_LEN..here].strip_prefix(b"\0")
+            && let Some((name, body)) = split_text(&unseen[HEAD_LEN..here])
             && may_use_prepared(body)
-            && !self.look_at_sql(HEAD_LEN + 1, head, false)
         {
-            return Ok(Look::Wait);
+            let (text_at, is_unnamed) = (HEAD_LEN + name.len() + 1, name.is_empty());
+            if !is_unnamed {
+                // What it says is looked at when it is bound.
+                self.escape_names(text_at, head);
+            } else if !self.look_at_sql(text_at, head, false) {
+                return Ok(Look::Wait);
+            }
         }
         self.pass(head, is_whole)
     }
@@ -218,21 +222,15 @@ impl Client {
     /// A text is at the front, whole, of a simple query or of the `Parse` of a statement. `false`: it has
     /// to wait.
     pub(super) fn look_at_sql(&mut self, text_at: usize, head: Head, is_query: bool) -> bool {
-        let Self { up, statements, lease, .. } = self;
+        if self.escape_names(text_at, head) {
+            return true;
+        }
+        let Self { up, statements, lease, terms, .. } = self;
         let unseen = up.unseen();
-        let Some(statements) = statements else { return true };
         let Some(text) = unseen.get(text_at..head.total).and_then(split_text) else { return true };
         let Some(used) = prepared_use(text.0) else { return true };
-        if let Use::Deallocate(name) | Use::Name(name) = &used
-            && looks_like_ours(name)
-        {
-            // Whatever it has under such a name, it is not what a server has.
-            let places = text.0.windows(7).enumerate();
-            let ours = places.filter(|(_, word)| looks_like_ours(&word.to_ascii_lowercase()));
-            let places: Vec<_> = ours.map(|(at, _)| text_at + at).collect();
-            for at in places {
-                up.put(at, ESCAPE);
-            }
+        if !is_query && !matches!(used, Use::Name(_)) {
+            // It does nothing before it is bound, and is looked at then.
             return true;
         }
         let ledger =
@@ -240,11 +238,33 @@ impl Client {
         if ledger.is_skipping() {
             return true;
         }
+        let statements =
+            statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         let Some(slips) = statements.look_at_sql(&used, is_query, ledger) else { return false };
         for slip in slips {
             up.slip_in(|out| write_slip(out, &slip, statements));
         }
         true
+    }
+
+    /// Whatever a client has under a name like ours, it is not what a server has: neither may a text that
+    /// is at the front name that. Answers whether it did.
+    fn escape_names(&mut self, text_at: usize, head: Head) -> bool {
+        let text = self.up.unseen().get(text_at..head.total).and_then(split_text);
+        let Some((text, _)) = text else { return false };
+        let is_ours = match prepared_use(text) {
+            Some(Use::Deallocate(name) | Use::Name(name)) => looks_like_ours(&name),
+            _ => false,
+        };
+        if is_ours {
+            let places = text.windows(7).enumerate();
+            let ours = places.filter(|(_, word)| looks_like_ours(&word.to_ascii_lowercase()));
+            let places: Vec<_> = ours.map(|(at, _)| text_at + at).collect();
+            for at in places {
+                self.up.put(at, ESCAPE);
+            }
+        }
+        is_ours
     }
 
     /// A `Sync` is at the front, and the unnamed statement was made and not used before it.

@@ -154,7 +154,12 @@ impl Actor {
         let (client, profile) = (self.client, self.profile);
         let mut text = texts::extended(client, profile, self.in_transaction, random);
         // Postgres 15 ends the session when EXECUTE runs SAVEPOINT outside a transaction.
-        while profile.has(Part::Prepare) && texts::is_executed(name) && text.is_control() {
+        // And what it executes must not have changed meanwhile.
+        let is_changing = |text: &Text| profile.has(Part::Altering) && text.depends_on_tables();
+        while profile.has(Part::Prepare)
+            && texts::is_executed(name)
+            && (text.is_control() || is_changing(&text))
+        {
             text = texts::extended(client, profile, self.in_transaction, random);
         }
         let mut types = text.types.to_vec();

@@ -10,8 +10,9 @@ use crate::session::ledger::{Ledger, Origin, Request, Status};
 use crate::sql::prepared::Use;
 
 impl Statements {
-    /// A text is at the front that uses prepared statements so: of a simple query, or of a `Parse`. Says
-    /// what must go before it. `None`: it has to wait.
+    /// A text is at the front that uses prepared statements so: of a simple query, of what is bound, or of a
+    /// `Parse` after which it is not known any more, or of which it decides what Postgres says. Tells what
+    /// must go before it. `None`: it has to wait.
     pub fn look_at_sql(
         &mut self,
         text: &Use<'_>,
@@ -24,8 +25,15 @@ impl Statements {
             Use::Other => b"",
         };
         let held: Option<Held> = self.names.get(name).cloned();
+        if !name.is_empty() && self.is_uncertain(name, ledger)
+            || held.is_some() && ledger.owes_ready()
+        {
+            return None;
+        }
         // In a transaction that has failed, Postgres refuses the text whatever there is.
-        if held.is_some() && ledger.status() != Status::Failed {
+        let is_in_vain = ledger.status() == Status::Failed && !ledger.has_executed();
+        let is_done = self.dropping.as_deref() == Some(name);
+        if held.is_some() && !is_in_vain && !is_done {
             if !ledger.is_empty() && (is_query || self.is_uncertain(name, ledger)) {
                 return None;
             }

@@ -35,12 +35,17 @@ impl Statements {
         }
         (self.may_commit, self.uses_prepared) = (false, false);
         let mut sending = Sending { statements: self, server, ledger, now, slips };
-        match message {
+        let route = match message {
             Message::Bind(name, is_whole) => sending.refer(name, Referring::Bind { is_whole }),
             Message::Describe(name) => sending.refer(name, Referring::Describe),
             Message::Close(name) => sending.close(name),
             Message::Parse(name, body) => sending.parse(name, body),
+        };
+        if route == Route::Wait && !slips.is_empty() {
+            // What it waits for must be answered, though no `Sync` was sent behind it.
+            slips.push(Slip::Flush);
         }
+        route
     }
 
     /// Whether something is to be asked [before a `Sync`](Self::before_sync) goes.
@@ -180,6 +185,13 @@ impl Sending<'_, '_> {
         } else {
             self.find(cut(name), request)
         };
+        if request.is_bind()
+            && self.statements.uses_prepared
+            && route != Route::Wait
+            && !self.look_at_bound(name)
+        {
+            return Route::Wait;
+        }
         match (route, request) {
             (Route::Wait, _) => return route,
             // In the order in which Postgres looks: what the request brings, then what it refers to.
@@ -208,6 +220,25 @@ impl Sending<'_, '_> {
         route
     }
 
+    /// What is bound has to do with prepared statements. `false`: it has to wait.
+    #[cold]
+    fn look_at_bound(&mut self, name: &[u8]) -> bool {
+        let body = if name.is_empty() {
+            self.statements.unnamed.latest().map(Vec::from)
+        } else {
+            self.statements.statement(name).map(|statement| statement.body.to_vec())
+        };
+        body.is_none_or(|body| self.look_at_text(&body))
+    }
+
+    /// SQL that names prepared statements itself, perhaps. `false`: it has to wait.
+    fn look_at_text(&mut self, body: &[u8]) -> bool {
+        let text = split_text(body).map_or(body, |(text, _)| text);
+        let Some(used) = prepared_use(text) else { return true };
+        let slips = self.statements.look_at_sql(&used, false, self.ledger);
+        slips.map(|slips| self.slips.extend(slips)).is_some()
+    }
+
     #[inline]
     fn refer_to_unnamed(&mut self, request: Referring) -> Route {
         let (statements, is_owed) = (&mut *self.statements, !self.ledger.is_empty());
@@ -224,7 +255,7 @@ impl Sending<'_, '_> {
         }
         if request.is_bind() {
             self.statements.unnamed.bind_sent();
-            let body = self.statements.unnamed.body();
+            let body = self.statements.unnamed.latest();
             self.statements.may_commit = body.is_some_and(may_commit);
             self.statements.uses_prepared = body.is_some_and(uses_prepared);
         } else {
@@ -261,7 +292,7 @@ impl Sending<'_, '_> {
         }
         let what = What::DescribeUnnamed { is_sure };
         self.slip(Slip::DescribeUnnamed, Request::Describe, Some(what));
-        if is_sure { Route::AsIs } else { self.wait_for_it() }
+        if is_sure { Route::AsIs } else { Route::Wait }
     }
 
     /// Where the statement of this name is.
@@ -330,7 +361,7 @@ impl Sending<'_, '_> {
         self.slip(Slip::Parse(serial, Arc::clone(&statement)), Request::ParseNamed, Some(what));
         self.slips.push(Slip::Describe(serial));
         self.look_at_it(None, statement, (serial, is_sure));
-        if is_sure { Route::Under(serial) } else { self.wait_for_it() }
+        if is_sure { Route::Under(serial) } else { Route::Wait }
     }
 
     /// What a `Bind` brings Postgres looks at before it looks at the statement; and in a transaction that
@@ -354,12 +385,6 @@ impl Sending<'_, '_> {
         let look = Look { of, statement, serial, moment: self.now.moment(), is_sure };
         self.ledger.sent(Request::Describe, Origin::Proxy);
         self.pend(What::Describe(Box::new(look)));
-    }
-
-    /// The request goes when it is known what the statement is.
-    fn wait_for_it(&mut self) -> Route {
-        self.slips.push(Slip::Flush);
-        Route::Wait
     }
 
     /// A number for a statement that is about to be parsed, and room for it.
@@ -423,6 +448,10 @@ impl Sending<'_, '_> {
         }
         // Whoever keeps its server for a name may have others there that only the server knows.
         let Some(body) = body.filter(|_| !self.is_kept()) else {
+            // What it says will not be known when it is bound.
+            if body.is_some_and(|body| !self.look_at_text(body)) {
+                return Route::Wait;
+            }
             self.statements.names.insert(name.into(), None);
             self.statements.locals += 1;
             self.client(Request::ParseNamed);

@@ -332,6 +332,16 @@ impl Unnamed {
         }
     }
 
+    /// What it will be when all that is under way is answered, and nothing fails.
+    #[inline]
+    pub(super) fn latest(&self) -> Option<&[u8]> {
+        match self.under_way.back() {
+            Some(Some(len)) => self.texts.get(self.texts.len() - len..),
+            Some(None) => None,
+            None => self.body(),
+        }
+    }
+
     /// What it is, as in `Parse` behind the name.
     pub(super) fn body(&self) -> Option<&[u8]> {
         match self.held {
