@@ -62,6 +62,8 @@ fn a_next_process_accepts_nobody_before_it_is_told_to() {
         std::fs::write(&pid_file, "1\n").expect("it is written");
         let line = format!("[proxy]\npidfile = \"{}\"\n", pid_file.display());
         rig.proxy.rewrite(&rig.proxy.written().replacen("[proxy]\n", &line, 1));
+        // It accepts connections first.
+        eventually("its socket is there", async || path.exists().then_some(())).await;
         old.signal_family(Signal::KILL);
         eventually("it has gone", async || rig.proxy.ended()).await;
         std::fs::remove_file(&path).expect("it was left behind");

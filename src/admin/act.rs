@@ -102,7 +102,7 @@ impl Session<'_> {
         }
         let limit = registry.config().process.suspend_timeout;
         let worker = Rc::clone(self.worker());
-        match self.wait_for(roster.settle(limit, || worker.wake())).await {
+        match self.wait_for(roster.settle(limit, &worker)).await {
             Ok(Ok(0)) => Ok(()),
             Ok(Ok(ended)) => {
                 tracing::warn!("console: {ended} clients could not be suspended in time: ended");

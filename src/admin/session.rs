@@ -11,7 +11,7 @@ use crate::control::reload::Author;
 use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::stream::{Link, Stream};
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
 use crate::wire::encode;
 use crate::wire::frame::{Head, split_text};
@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
         if end.is_told() {
             self.out.clear();
             encode::error(&mut self.out, &end.fields(Phase::Closing));
-            let _late = within(Some(LAST_WORDS_MAX), self.stream.send(&self.out)).await;
+            let _late = self.worker.within(Some(LAST_WORDS_MAX), self.stream.send(&self.out)).await;
         }
         end
     }
@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
     /// Waits for a client that does not read, but no longer than for any other.
     async fn flush(&mut self) -> Result<(), End> {
         let limit = self.console.registry.config().timeouts.client_write_timeout;
-        let sent = within(limit, self.stream.send(&self.out)).await;
+        let sent = self.worker.within(limit, self.stream.send(&self.out)).await;
         // What a large answer took is given back.
         self.out = Vec::new();
         match sent {

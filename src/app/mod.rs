@@ -8,6 +8,7 @@ pub mod demo;
 pub mod descriptors;
 mod handover;
 pub mod log;
+mod metronome;
 mod pid_file;
 mod signals;
 mod succession;
@@ -72,10 +73,21 @@ pub enum AppError {
     Thread(std::io::Error),
 }
 
-fn runtime() -> Result<LocalRuntime, AppError> {
-    // Events taken from the kernel at once: fewer, and a busy worker asks more often than it must.
-    Builder::new_current_thread()
-        .enable_all()
+/// Whether a thread's runtime has timers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Timers {
+    Some,
+    /// It is told the time, by [`metronome`].
+    None,
+}
+
+fn runtime(timers: Timers) -> Result<LocalRuntime, AppError> {
+    let mut builder = Builder::new_current_thread();
+    if timers == Timers::Some {
+        builder.enable_time();
+    }
+    builder
+        .enable_io()
         // Threads for what blocks, which is the arithmetic of logins: queries go first.
         .on_thread_start(give_way)
         .build_local(LocalOptions::default())
@@ -109,7 +121,7 @@ pub struct Start {
 /// When it cannot start: it listens on all addresses, or not at all.
 pub fn run(start: Start) -> Result<(), AppError> {
     descriptors::raise(&start.config);
-    let runtime = runtime()?;
+    let runtime = runtime(Timers::Some)?;
     runtime.block_on(Proxy::run(start))?;
     // Tasks that are still there end with the process: dropped one by one, each would try to save
     // its server for clients that cannot come any more.
@@ -183,7 +195,7 @@ impl Proxy {
         signals::obey(&main, &shared, orders, successor).map_err(AppError::Runtime)?;
         let accepting = watch::Sender::new(Accepting::Paused);
         let (mut files, pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
-        let seats = open(&shared, &config, listeners, &accepting)?;
+        let seats = open(&main, &shared, &config, listeners, &accepting)?;
         begin(before.as_ref(), &mut files, pid_file.as_ref()).await?;
         let mut proxy = Self {
             seats: Arc::clone(&seats),
@@ -425,13 +437,18 @@ fn share(
 
 /// Starts the workers, and accepting.
 fn open(
+    main: &Rc<Worker>,
     shared: &Arc<Shared>,
     config: &Config,
     listeners: Vec<Listener>,
     accepting: &watch::Sender<Accepting>,
 ) -> Result<Arc<[Seat]>, AppError> {
-    let seat = |id| Seat::new(WorkerId(id), shared.frontend.registry.worker(WorkerId(id)));
-    let (seats, places): (Vec<_>, Vec<_>) = (1..=config.process.workers).map(seat).unzip();
+    let beats: Vec<Arc<Notify>> = (0..config.process.workers).map(|_| Arc::default()).collect();
+    let seat = |(id, beat): (u16, &Arc<Notify>)| {
+        let cells = shared.frontend.registry.worker(WorkerId(id));
+        Seat::new(WorkerId(id), cells, Arc::clone(beat))
+    };
+    let (seats, places): (Vec<_>, Vec<_>) = (1..).zip(&beats).map(seat).unzip();
     let seats: Arc<[Seat]> = seats.into();
     let reception = Reception {
         seats: Arc::clone(&seats),
@@ -448,8 +465,9 @@ fn open(
         place.start(Arc::clone(shared), reception.clone(), accepting)?;
     }
     for listener in own {
-        tokio::task::spawn_local(reception.clone().accept(listener));
+        tokio::task::spawn_local(reception.clone().accept(listener, Rc::clone(main)));
     }
+    metronome::start(beats)?;
     Ok(seats)
 }
 

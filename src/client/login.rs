@@ -15,7 +15,7 @@ use crate::control::takeover::IDS_APART;
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
 use crate::pool::membership::Membership;
 use crate::pool::registry::Registry;
@@ -23,6 +23,7 @@ use crate::pool::welcome::{APPLICATION_NAME, Welcome};
 use crate::pool::{Account, Terms};
 use crate::scheduler::{ClassFull, Scope};
 use crate::session::pins::Pins;
+use crate::session::script::Script;
 use crate::session::settings::{SETTINGS_MAX, Settings};
 use crate::sql::ending::Outlook;
 use crate::wire::encode;
@@ -106,7 +107,7 @@ impl Frontend {
             Err(_) => End::from(EndReason::LoginTimeout),
         };
         worker.cells.failed_logins.count(end.reason);
-        self.refuse(stream, peer, &end).await;
+        self.refuse(worker, stream, peer, &end).await;
         Arrival::Over
     }
 
@@ -120,7 +121,7 @@ impl Frontend {
         }
     }
 
-    pub(super) async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
+    pub(super) async fn refuse(&self, worker: &Worker, mut stream: Stream, peer: Peer, end: &End) {
         if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
             let fields = end.fields(Phase::Login);
             tracing::warn!(
@@ -131,7 +132,7 @@ impl Frontend {
         if end.is_told() {
             let mut out = Vec::new();
             encode::error(&mut out, &end.fields(Phase::Login));
-            let _late = within(Some(REFUSAL_MAX), stream.send(&out)).await;
+            let _late = worker.within(Some(REFUSAL_MAX), stream.send(&out)).await;
         }
     }
 
@@ -314,6 +315,7 @@ impl Frontend {
         let Admitted { here, place, settings, passes, early } = admitted;
         let Place { account, terms, membership, in_pool } = place;
         let pool = Arc::clone(&terms.pool);
+        let initial = Arc::clone(&settings);
         Client {
             here,
             worker: Rc::clone(worker),
@@ -327,6 +329,7 @@ impl Frontend {
             settings,
             member: membership.member,
             pins: Pins::default(),
+            script: Script::default(),
             statements: None,
             mailbox: None,
             deadline: Deadline::default(),
@@ -342,7 +345,7 @@ impl Frontend {
             aborted: None,
             outlook: Outlook::default(),
             last_words: None,
-            about: Box::new(About { pinned: false, _passes: passes, in_pool, membership }),
+            about: Box::new(About { pinned: false, initial, _passes: passes, in_pool, membership }),
         }
     }
 }

@@ -27,6 +27,7 @@ mod serve;
 mod shortcuts;
 mod statements;
 mod terms;
+mod tracking;
 mod trial;
 
 use self::aborted::Aborted;
@@ -43,6 +44,7 @@ use crate::pool::membership::Membership;
 use crate::pool::{Account, Lease, Pool, Terms};
 use crate::scheduler::Member;
 use crate::session::pins::Pins;
+use crate::session::script::Script;
 use crate::session::settings::Settings;
 use crate::session::statements::Statements;
 use crate::sql::ending::Outlook;
@@ -69,6 +71,7 @@ pub struct Client {
     lease: Option<Lease>,
     settings: Arc<Settings>,
     pins: Pins,
+    script: Script,
     /// What it has prepared, since it first did.
     statements: Option<Box<Statements>>,
     /// Where grants arrive; made when the client waits for the first time.
@@ -115,6 +118,8 @@ struct Times {
 /// What is needed rarely.
 struct About {
     pinned: bool,
+    /// The settings that it came with: what a `RESET` goes back to.
+    initial: Arc<Settings>,
     _passes: [Pass; 3],
     in_pool: Pass,
     membership: Membership,
@@ -145,9 +150,9 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 400, "{}", size_of::<Client>());
-        assert!(size_of::<About>() <= 64, "{}", size_of::<About>());
+        assert!(size_of::<Client>() <= 416, "{}", size_of::<Client>());
+        assert!(size_of::<About>() <= 72, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
-        assert!(task <= 512, "{task}");
+        assert!(task <= 528, "{task}");
     }
 }

@@ -7,6 +7,7 @@ use crate::end::ErrorFields;
 use crate::end::{End, EndReason};
 use crate::pool::Lease;
 use crate::server::exchange::parameter;
+use crate::session::inquiry::Kept;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
 use crate::session::pins::alters;
 use crate::session::statements::{READ_MAX, Statements, Told};
@@ -135,7 +136,9 @@ impl Client {
             tags::PARAMETER_STATUS => Ok(self.reported(head)),
             tags::NOTICE | tags::NOTIFICATION => {
                 let next = self.lease_mut().conn.ledger.next_origin();
-                Ok(if next == Some(Origin::Proxy) { Look::Swallow } else { Look::Forward })
+                // A question comes when the client's requests are done: what comes meanwhile is its own.
+                let is_ours = next == Some(Origin::Proxy) && self.script.inquiry().is_none();
+                Ok(if is_ours { Look::Swallow } else { Look::Forward })
             }
             _ => self.replied(head),
         }
@@ -143,7 +146,7 @@ impl Client {
 
     #[inline]
     fn replied(&mut self, head: Head) -> Result<Look, Fault> {
-        let Self { down, pins, lease, pool, statements, .. } = self;
+        let Self { down, pins, lease, pool, statements, script, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         if matches!(head.tag, tags::PARAMETER_DESCRIPTION | tags::ROW_DESCRIPTION)
             && let Some(statements) = statements
@@ -156,6 +159,8 @@ impl Client {
                 Self::read_description(head, unseen, statements);
             }
         }
+        let is_completed = head.tag == tags::COMMAND_COMPLETE;
+        let is_followed = is_completed && server.ledger.is_followed();
         let reply = server.ledger.replied(head.tag)?;
         if let Some(request) = reply.settled
             && let Some(statements) = statements
@@ -172,11 +177,21 @@ impl Client {
             }
         }
         if reply.origin == Origin::Proxy || reply.settled == Some(Request::DescribeInVain) {
+            if head.tag == tags::DATA_ROW
+                && let Some(inquiry) = script.inquiry()
+            {
+                inquiry.row(&down.unseen()[5..head.total]);
+            }
             return Ok(Look::Swallow);
         }
-        if head.tag == tags::COMMAND_COMPLETE {
+        if is_completed {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
             pins.completed(tag);
+            script.completed(tag, is_followed);
+            let kept = pins.kept();
+            if kept != Kept::default() {
+                script.may_have_ended(kept, tag);
+            }
             if alters(tag) || tag == b"ROLLBACK" && pins.has_altered() {
                 // Those who prepare now, and those who do when it is committed or rolled back.
                 pins.altered();
@@ -190,10 +205,9 @@ impl Client {
                 (b"DEALLOCATE", Some(statements)) => statements.dropped_one(),
                 _ => {}
             }
-            // Somebody else's next query must not run with this client's settings; and what was
-            // reset is not what `applied` says any more.
-            server.is_dirty |=
-                matches!(tag, b"SET" | b"RESET" | b"DISCARD ALL" | b"LOAD" | b"DECLARE CURSOR");
+        }
+        if reply.settled == Some(Request::ExecuteFollowed) {
+            script.settled();
         }
         Ok(Look::Forward)
     }
@@ -215,15 +229,23 @@ impl Client {
         let status = status.ok_or(Fault::Server("it reported an unknown transaction status"))?;
         let statement_mode = self.terms.pool_mode == PoolMode::Statement;
         let reply = self.lease_mut().conn.ledger.ready(status)?;
-        if reply.settled == Some(Request::Query)
+        if matches!(reply.settled, Some(Request::Query | Request::QueryFollowed))
             && let Some(statements) = &mut self.statements
         {
             statements.queried(reply.origin);
         }
         if reply.origin == Origin::Proxy {
+            if self.script.inquiry().is_some() {
+                self.answered();
+            }
             self.prepared(status);
             return Ok(Look::Swallow);
         }
+        if reply.settled == Some(Request::QueryFollowed) {
+            self.script.settled();
+        }
+        self.script.ready(status == Status::Idle);
+        self.take_changes(status);
         if status != Status::Idle && statement_mode {
             return Err(Fault::Client(EndReason::StatementMode.into()));
         }
@@ -249,7 +271,7 @@ impl Client {
     /// `ErrorResponse`: a request failed, or the server says goodbye.
     /// It has `total` bytes; 0 if it is not looked into.
     fn failed(&mut self, fields: &ErrorFields, total: usize) -> Result<Look, Fault> {
-        let Self { statements, lease, pool, .. } = self;
+        let Self { statements, script, lease, pool, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         if fields.is_fatal() {
             // What to tell the client depends on what is lost with the server: see `server_lost`.
@@ -268,6 +290,19 @@ impl Client {
         } else {
             server.ledger.failed(|_, _| {})
         };
+        if let Some(failure) = &failure {
+            script.skipped(failure.followed, failure.is_of_unnamed);
+        }
+        if origin == Some(Origin::Proxy)
+            && let Some(inquiry) = script.inquiry()
+        {
+            inquiry.failed();
+            return Ok(Look::Swallow);
+        }
+        // Of the proxy's own, only what was slipped in for the client's requests fails beside its questions.
+        if origin.is_some() && !is_probing {
+            script.failed();
+        }
         match origin {
             Some(Origin::Proxy) if self.preparing > 0 => Err(self.unprepared(fields)),
             // A probe is answered by an error as well as by anything.
@@ -297,7 +332,10 @@ impl Client {
 
     /// The server has not got the settings that it was taken to have, or does not begin a transaction.
     fn unprepared(&mut self, fields: &ErrorFields) -> Fault {
-        let is_canceled = fields.code == QUERY_CANCELED;
+        let is_kept = self.pins.cause().is_some()
+            || self.terms.pool_mode == PoolMode::Session
+            || self.lease_mut().conn.ledger.status() != Status::Idle;
+        let is_canceled = fields.code == QUERY_CANCELED && !is_kept;
         if !is_canceled && self.begun.is_some() && self.preparing == 1 {
             return Fault::Unprepared(End::from(EndReason::ServerRefused).verbatim(fields.clone()));
         }
@@ -316,19 +354,17 @@ impl Client {
         if next == Some(Origin::Proxy) && !is_with_begin {
             return Look::Swallow;
         }
-        if let Some((name, value)) = parameter(&self.down.unseen()[5..head.total])
-            && let Some(settings) = self.settings.reported(name, value)
-        {
-            let before = std::mem::replace(&mut self.settings, Arc::new(settings));
-            self.here.set_settings(&self.settings);
-            let settings = Arc::clone(&self.settings);
-            let Self { down, lease, .. } = self;
-            let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
-            if Arc::ptr_eq(&before, &server.applied) {
-                server.applied = settings;
-            } else if let Some((name, value)) = parameter(&down.unseen()[5..head.total])
-                && let Some(applied) = server.applied.reported(name, value)
-            {
+        let Self { down, lease, settings, here, .. } = self;
+        let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
+        if let Some((name, value)) = parameter(&down.unseen()[5..head.total]) {
+            let was_same = Arc::ptr_eq(settings, &server.applied);
+            if let Some(changed) = settings.reported(name, value) {
+                *settings = Arc::new(changed);
+                here.set_settings(settings);
+            }
+            if was_same {
+                server.applied = Arc::clone(settings);
+            } else if let Some(applied) = server.applied.reported(name, value) {
                 server.applied = Arc::new(applied);
             }
         }

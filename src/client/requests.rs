@@ -2,11 +2,15 @@
 //! passes it on as it is.
 
 use super::Client;
+use super::tracking::REFUSAL;
 use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
-use crate::sql::ending::{Outlook, may_be_several, may_commit};
+use crate::session::statements::PARSE_MAX;
+use crate::session::text::Text;
+use crate::sql::ending::{may_be_several, may_commit};
 use crate::sql::prepared::may_use_prepared;
-use crate::wire::frame::{Head, Run, run_of, split_text};
+use crate::wire::encode;
+use crate::wire::frame::{HEAD_LEN, Head, Run, run_of, split_text};
 use crate::wire::tags::from_client as tags;
 
 /// Requests under way at most; more are left in the socket until some are answered.
@@ -97,29 +101,8 @@ impl Client {
             }
         }
         match head.tag {
-            tags::QUERY => {
-                let unseen = self.up.unseen();
-                let text = &unseen[5..head.total.min(unseen.len())];
-                let is_several = may_be_several(text);
-                if (self.statements.is_some() && is_several || may_use_prepared(text))
-                    && !self.look_at_sql(5, head, true)
-                {
-                    return Ok(Look::Wait);
-                }
-                let Self { up, lease, outlook, statements, .. } = self;
-                let ledger = &mut lease.as_mut().expect("as above").conn.ledger;
-                if ledger.sent(Request::Query, Origin::Client) {
-                    if let Some(statements) = statements {
-                        statements.query_sent();
-                    }
-                    let unseen = up.unseen();
-                    let text = &unseen[5..head.total.min(unseen.len())];
-                    if outlook.commits || is_several || may_commit(text) {
-                        read_on(outlook, text);
-                    }
-                }
-            }
-            tags::EXECUTE => drop(ledger.sent(Request::Execute, Origin::Client)),
+            tags::QUERY => return Ok(self.look_at_query(head)),
+            tags::EXECUTE => return self.look_at_execute(head),
             tags::SYNC | tags::FLUSH if ledger.is_copying_in() => return Ok(Look::Swallow),
             tags::SYNC => {
                 if self.statements.as_ref().is_some_and(|it| it.wants_description()) {
@@ -135,7 +118,7 @@ impl Client {
             tags::PARSE | tags::BIND | tags::DESCRIBE | tags::CLOSE => {
                 return self.look_inside(head);
             }
-            tags::FUNCTION_CALL => drop(ledger.sent(Request::FunctionCall, Origin::Client)),
+            tags::FUNCTION_CALL => return Ok(self.look_at_call()),
             tags::COPY_DATA => {
                 // A run of them at once: there may be thousands in a buffer.
                 let run = run_of(tags::COPY_DATA, self.up.unseen(), self.terms.max_packet_size)
@@ -155,6 +138,106 @@ impl Client {
         Ok(Look::Forward)
     }
 
+    /// A simple query: what it does to names, to the transaction and to the session.
+    #[inline]
+    fn look_at_query(&mut self, head: Head) -> Look {
+        let unseen = self.up.unseen();
+        let is_whole = unseen.len() >= head.total;
+        if !is_whole && head.total <= PARSE_MAX {
+            return Look::Incomplete;
+        }
+        let text = &unseen[HEAD_LEN..head.total.min(unseen.len())];
+        let text = text.strip_suffix(b"\0").unwrap_or(text);
+        let is_several = may_be_several(text);
+        let functions = &self.terms.sessions.functions;
+        let read = if is_whole {
+            Text::read(text, is_several, functions)
+        } else {
+            Some(Text::read_beginning(text, functions))
+        };
+        if is_whole && Self::is_refused(&self.terms, read.as_deref()) {
+            return self.refuse_query();
+        }
+        if (is_several || may_use_prepared(text)) && !self.look_at_sql(HEAD_LEN, head, true) {
+            return Look::Wait;
+        }
+        let Self { up, lease, outlook, statements, script, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        let is_followed = read.as_ref().is_some_and(|text| text.is_followed());
+        let request = if is_followed { Request::QueryFollowed } else { Request::Query };
+        if ledger.sent(request, Origin::Client) {
+            if let Some(statements) = statements {
+                statements.query_sent();
+            }
+            let unseen = up.unseen();
+            let text = &unseen[HEAD_LEN..head.total.min(unseen.len())];
+            if outlook.commits || is_several || may_commit(text) {
+                outlook.add(sql_of(text));
+            }
+            if let Some(text) = read {
+                script.sent(&text);
+            }
+        }
+        Look::Forward
+    }
+
+    /// A text is refused for what it would leave on its server: another goes in its place.
+    #[cold]
+    fn refuse_query(&mut self) -> Look {
+        let Self { up, lease, statements, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        if ledger.sent(Request::Query, Origin::Client)
+            && let Some(statements) = statements
+        {
+            statements.query_sent();
+        }
+        up.slip_in(|out| encode::query(out, REFUSAL));
+        Look::Swallow
+    }
+
+    /// A function is called by its number.
+    fn look_at_call(&mut self) -> Look {
+        let Self { up, script, lease, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        let body = up.unseen().get(HEAD_LEN..).unwrap_or_default();
+        let Some((oid, _)) = body.split_first_chunk::<4>() else { return Look::Incomplete };
+        if ledger.sent(Request::FunctionCall, Origin::Client)
+            && let Some(text) = Text::of_call(u32::from_be_bytes(*oid))
+        {
+            script.sent(&text);
+        }
+        Look::Forward
+    }
+
+    /// What runs is known from when its portal was made.
+    #[inline]
+    fn look_at_execute(&mut self, head: Head) -> Result<Look, End> {
+        let Self { up, script, lease, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        if !script.has_portals() {
+            ledger.sent(Request::Execute, Origin::Client);
+            return Ok(Look::Forward);
+        }
+        let unseen = up.unseen();
+        let here = head.total.min(unseen.len());
+        let Some((portal, _)) = split_text(&unseen[HEAD_LEN..here]) else {
+            return nameless(head, here);
+        };
+        let text = script.text_of(portal);
+        let is_followed = text.as_ref().is_some_and(|text| text.is_followed());
+        let request = if is_followed { Request::ExecuteFollowed } else { Request::Execute };
+        if ledger.sent(request, Origin::Client)
+            && let Some(text) = text
+        {
+            script.sent(&text);
+        }
+        Ok(Look::Forward)
+    }
+
     /// Drops the message at the front, as far as it is here. Answers whether it is through.
     pub(super) fn swallow_front(&mut self) -> bool {
         if self.to_swallow == 0
@@ -169,10 +252,19 @@ impl Client {
     }
 }
 
-/// Reads what a text does to the transaction it is sent in; of one that is not whole, what is here.
+/// The text at the front of a body; of one that is not whole, what is here.
+#[inline]
+pub(super) fn sql_of(body: &[u8]) -> &[u8] {
+    split_text(body).map_or(body, |(sql, _)| sql)
+}
+
+/// A message whose name is not whole, with so many bytes here.
 #[cold]
-pub(super) fn read_on(outlook: &mut Outlook, text: &[u8]) {
-    outlook.add(split_text(text).map_or(text, |(sql, _)| sql));
+pub(super) fn nameless(head: Head, here: usize) -> Result<Look, End> {
+    if here < head.total && here < NAME_MAX {
+        return Ok(Look::Incomplete);
+    }
+    Err(End::protocol("a statement or portal name is missing or too long"))
 }
 
 /// The client sent a message that has no place in a session.

@@ -1,17 +1,21 @@
 //! Prepared statements on the way: does with the bytes what [`crate::session::statements`] says.
 
 use super::Client;
-use super::requests::{Look, NAME_MAX, read_on};
+use super::requests::{Look, nameless, sql_of};
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::flow::Flow;
+use crate::pool::Terms;
 use crate::session::ledger::{Origin, Request};
 use crate::session::pins::Cause;
+use crate::session::script::Script;
+use crate::session::settings::Settings;
 use crate::session::statements::{
-    ESCAPE, Failure, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Slip, Statements,
-    looks_like_ours, mentioned, unescape,
+    ESCAPE, Failure, Interner, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Slip,
+    Statements, cut, looks_like_ours, mentioned, unescape,
 };
-use crate::sql::ending::may_commit;
+use crate::session::text::Text;
+use crate::sql::ending::{Outlook, may_commit};
 use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
 use crate::stats::pool::PoolCells;
 use crate::wire::encode;
@@ -27,6 +31,9 @@ const EMPTY: &[u8] = b"\0\0\0";
 
 /// A `Close` of a statement that there is not: no client's name gets to a server like this.
 const CLOSE_NONE: &[u8] = b"C\0\0\0\x0eSpgweir_x\0";
+
+/// A `Parse` of the unnamed statement that fails at once.
+const PARSE_UNNAMED_NONSENSE: &[u8] = b"P\0\0\0\x09\0!\0\0\0";
 
 /// A `Parse` that fails at once, in a failed transaction as well.
 const PARSE_NONSENSE: &[u8] = b"P\0\0\0\x11pgweir_x\0!\0\0\0";
@@ -98,12 +105,12 @@ impl Client {
     /// Sends the message at the front as it has to go.
     #[inline]
     fn pass(&mut self, head: Head, is_whole: bool) -> Result<Look, End> {
-        let Self { up, pins, statements, lease, pool, worker, outlook, terms, settings, .. } = self;
+        let Self { up, pins, statements, script, lease, pool, worker, terms, settings, .. } = self;
         let unseen = up.unseen();
         let here = head.total.min(unseen.len());
         let body = &unseen[HEAD_LEN..here];
         let server = &mut lease.as_mut().expect("requests are looked at during a lease").conn;
-        let (message, name_at) = match Named::read(head.tag, body, is_whole) {
+        let (mut message, name_at) = match Named::read(head.tag, body, is_whole) {
             Some(Named::Statement(message, name_at)) => (message, HEAD_LEN + name_at),
             Some(Named::ClosePortal) => {
                 server.ledger.sent(Request::Close, Origin::Client);
@@ -113,19 +120,30 @@ impl Client {
                 server.ledger.sent(Request::Describe, Origin::Client);
                 return Ok(Look::Forward);
             }
-            None if here < head.total && here < NAME_MAX => return Ok(Look::Incomplete),
-            None => {
-                return Err(End::protocol("a statement or portal name is missing or too long"));
-            }
+            None => return nameless(head, here),
         };
+        if Self::refuses(terms) {
+            message = refused(terms, message, body);
+        }
         let statements =
             statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         let maps = maps(terms.pool_mode) && !pins.has_sql_prepared();
-        let (at, epoch) = (worker.now(), pool.host.schema_epoch());
-        let now = Now { at, settings, epoch, limits: terms.prepared, maps };
+        let mut now = Now {
+            at: worker.now(),
+            settings,
+            epoch: pool.host.schema_epoch(),
+            limits: terms.prepared,
+            maps,
+        };
+        let of_now;
+        if script.has_set() {
+            of_now = in_between(settings, &terms.statements);
+            now.settings = &of_now;
+        }
         // Mostly nothing is slipped in, and nothing is made for it.
         let mut slips = Vec::new();
         let (prepared, ledger) = (&mut server.prepared, &mut server.ledger);
+        let is_skipped = ledger.is_skipping();
         let route = statements.look(message, prepared, ledger, &now, &mut slips);
         let cells = pool.stats.of(worker.id);
         if !slips.is_empty() {
@@ -135,22 +153,25 @@ impl Client {
             slip_in(up, &slips, statements, cells);
             return Ok(Look::Wait);
         }
+        while let Some(does) = statements.take_shared() {
+            script.shared_with_sql(&does);
+        }
+        if !is_skipped {
+            follow(script, statements, message, body, &terms.sessions.functions);
+        }
         cells.parses_saved.add(u64::from(route == Route::Acknowledge));
-        let (name, text) = match message {
-            Message::Parse(name, _) => {
+        let name = match message {
+            Message::Parse(name, _) | Message::ParseRefused(name) => {
                 cells.parses.add(1);
-                let text = &body[name.len() + 1..];
-                (name, (outlook.commits || may_commit(text)).then_some(text))
+                name
             }
             Message::Bind(name, _) => {
                 cells.binds.add(1);
-                (name, statements.text_that_may_commit(name))
+                name
             }
-            Message::Close(name) | Message::Describe(name) => (name, None),
+            Message::Close(name) | Message::Describe(name) => name,
         };
-        if let Some(text) = text {
-            read_on(outlook, text);
-        }
+        look_ahead(&mut self.outlook, statements, message, body);
         let (is_escaped, name_at) = (looks_like_ours(name), name_at..name_at + name.len());
         slip_in(up, &slips, statements, cells);
         Ok(self.send(head, name_at, is_escaped, route))
@@ -187,7 +208,9 @@ impl Client {
                 return Look::Passed;
             }
             Route::Refuse => {
-                self.up.slip_in(|out| out.extend(PARSE_NONSENSE));
+                let nonsense =
+                    if name_at.is_empty() { PARSE_UNNAMED_NONSENSE } else { PARSE_NONSENSE };
+                self.up.slip_in(|out| out.extend(nonsense));
                 let here = head.total.min(self.up.unseen().len());
                 self.up.swallow_message(here, head.total - here);
                 return Look::Passed;
@@ -225,7 +248,7 @@ impl Client {
         if self.escape_names(text_at, head) {
             return true;
         }
-        let Self { up, statements, lease, terms, .. } = self;
+        let Self { up, statements, script, lease, terms, .. } = self;
         let unseen = up.unseen();
         let Some(text) = unseen.get(text_at..head.total).and_then(split_text) else { return true };
         let Some(used) = prepared_use(text.0) else { return true };
@@ -238,9 +261,13 @@ impl Client {
         if ledger.is_skipping() {
             return true;
         }
+        // Also of a client that has none: it may drop those that the server has for others.
         let statements =
             statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         let Some(slips) = statements.look_at_sql(&used, is_query, ledger) else { return false };
+        while let Some(does) = statements.take_shared() {
+            script.shared_with_sql(&does);
+        }
         for slip in slips {
             up.slip_in(|out| write_slip(out, &slip, statements));
         }
@@ -306,13 +333,17 @@ impl Client {
     /// trace: everybody makes it anew.
     pub(super) fn leaves_traces(&self) -> bool {
         let statements = self.statements.as_ref();
-        self.pins.cause().is_some() || statements.is_some_and(|it| it.leaves_traces())
+        self.pins.cause().is_some()
+            || self.script.leaves_traces()
+            || statements.is_some_and(|it| it.leaves_traces())
     }
 
     /// The next request finds another server.
     #[inline]
     pub(super) fn forget_server(&mut self) {
         self.is_waiting = false;
+        self.script.lease_ended();
+        self.pins.lease_ended();
         if let Some(statements) = &mut self.statements {
             statements.lease_ended();
             self.here.has_prepared(statements.len());
@@ -336,6 +367,19 @@ impl Client {
                 self.statements.get_or_insert_with(|| Box::new(Statements::new(interner)));
             statements.restore_unnamed(body);
         }
+        // It does nothing to the session.
+        self.script.parse_sent(b"", None);
+    }
+
+    /// What it had prepared in another process.
+    pub(super) fn restore_statements(&mut self, packed: &[u8]) {
+        let mut statements = Statements::new(&self.terms.statements);
+        statements.restore(packed, &self.settings);
+        if let Some(text) = statements.unnamed_text() {
+            let does = Text::read(text, false, &self.terms.sessions.functions);
+            self.script.parse_sent(b"", does);
+        }
+        self.statements = Some(Box::new(statements));
     }
 
     /// What the error at the front of what the server said is to the client, if not what it says.
@@ -344,6 +388,7 @@ impl Client {
             let reason = match refusal {
                 Refusal::Changed => EndReason::PlanChanged,
                 Refusal::Memory => EndReason::StatementMemory,
+                Refusal::Session => EndReason::SessionState,
                 Refusal::TooMany => EndReason::StatementLimit,
             };
             self.worker.cells.refusals.count(reason);
@@ -379,6 +424,78 @@ fn slip_in(up: &mut Flow, slips: &[Slip], statements: &Statements, cells: &PoolC
         cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
         up.slip_in(|out| write_slip(out, slip, statements));
     }
+}
+
+/// A `Parse` of a text that is refused is another message.
+#[cold]
+fn refused<'a>(terms: &Terms, message: Message<'a>, body: &[u8]) -> Message<'a> {
+    match message {
+        Message::Parse(name, Some(_))
+            if Text::read(sql_of(&body[name.len() + 1..]), false, &[])
+                .is_some_and(|text| Client::is_refused(terms, Some(&text))) =>
+        {
+            Message::ParseRefused(name)
+        }
+        message => message,
+    }
+}
+
+/// Reads what a request may do to the transaction that it is sent in.
+#[inline]
+fn look_ahead(outlook: &mut Outlook, statements: &Statements, message: Message<'_>, body: &[u8]) {
+    let text = match message {
+        Message::Parse(name, _) => {
+            let text = &body[name.len() + 1..];
+            (outlook.commits || may_commit(text)).then_some(text)
+        }
+        Message::Bind(name, _) => statements.text_that_may_commit(name),
+        _ => None,
+    };
+    if let Some(text) = text {
+        outlook.add(sql_of(text));
+    }
+}
+
+/// Tells the script what a request brings that names a statement.
+#[inline]
+fn follow(
+    script: &mut Script,
+    statements: &Statements,
+    message: Message<'_>,
+    body: &[u8],
+    functions: &[Box<str>],
+) {
+    match message {
+        // The statement knows what it does.
+        Message::Parse(name, _) if !name.is_empty() && statements.statement(name).is_some() => {}
+        Message::Parse(name, rest) => {
+            let text = sql_of(&body[name.len() + 1..]);
+            let read = if rest.is_some() {
+                Text::read(text, false, functions)
+            } else {
+                Some(Text::read_beginning(text, functions))
+            };
+            script.parse_sent(cut(name), read);
+        }
+        Message::Bind(name, _) => {
+            let portal = split_text(body).map_or(&b""[..], |(portal, _)| portal);
+            match statements.does(name) {
+                Some(text) => script.bound(portal, text),
+                None => script.bind_sent(portal, cut(name)),
+            }
+        }
+        Message::Close(name) => script.close_sent(cut(name)),
+        Message::Describe(_) | Message::ParseRefused(_) => {}
+    }
+}
+
+/// Settings that nobody else has: of a transaction in which texts may mean something else than the
+/// client's settings say.
+#[cold]
+fn in_between(settings: &Settings, interner: &Interner) -> Settings {
+    let mut settings = settings.clone();
+    settings.set("?", &interner.unique().to_string());
+    settings
 }
 
 fn write_slip(out: &mut Vec<u8>, slip: &Slip, statements: &Statements) {

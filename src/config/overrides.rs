@@ -1,6 +1,6 @@
 //! What one database or user has otherwise than all.
 
-use super::{ClientTimeouts, Pings, PoolMode, PoolSettings, Shortcuts};
+use super::{ClientTimeouts, Pings, PoolMode, PoolSettings, SessionState, Shortcuts};
 use std::time::Duration;
 
 /// What a `[databases]` or `[users]` section says beside the defaults. `None`: nothing.
@@ -9,6 +9,7 @@ pub struct PoolOverrides {
     pub pool_mode: Option<PoolMode>,
     pub defers_begin: Option<bool>,
     pub pings: Option<Pings>,
+    pub session_state: Option<SessionState>,
     pub pool_size: Option<u32>,
     pub min_pool_size: Option<u32>,
     pub reserve_pool_size: Option<u32>,

@@ -2,11 +2,12 @@
 
 use super::roster::{Order, Roster};
 use crate::end::EndReason;
+use crate::net::worker::Worker;
 use crate::pool::halts::Resumed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often it is looked whether all rest.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Roster {
     /// Has everybody rest, and those who come in later. `false`: they do already, or have been told
@@ -54,25 +55,21 @@ impl Roster {
     /// # Errors
     ///
     /// When they are told to go on meanwhile, or to do something else.
-    pub async fn settle(
-        &self,
-        limit: Duration,
-        clock: impl Fn() -> Instant,
-    ) -> Result<usize, Resumed> {
-        let until = clock() + limit;
+    pub async fn settle(&self, limit: Duration, worker: &Worker) -> Result<usize, Resumed> {
+        let until = worker.now() + limit;
         loop {
             let mut busy = self.clients();
             busy.retain(|client| !client.is_halted() && !client.is_leaving());
             if !self.is_suspended() {
                 return Err(Resumed);
             }
-            if busy.is_empty() || clock() >= until {
+            if busy.is_empty() || worker.now() >= until {
                 for client in &busy {
                     client.call(Order::Quit(EndReason::WriteTimeout));
                 }
                 return Ok(busy.len());
             }
-            tokio::time::sleep(LOOK).await;
+            worker.rest(LOOK).await;
         }
     }
 }

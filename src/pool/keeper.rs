@@ -7,7 +7,7 @@ use super::{Host, Lease, Pool, Postgres, Setup};
 use crate::base::ids::PoolId;
 use crate::end::ErrorFields;
 use crate::net::stream::Link;
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::scheduler::{
     Action, CloseReason, Condition, ConnectFailure, FailureScope, Scheduler, SlotRef, State, Strain,
 };
@@ -303,19 +303,19 @@ impl Pool {
         if !inherited.server.has_strange_statements {
             return Some(inherited);
         }
-        let dropped = within(Some(UPKEEP_MAX), inherited.server.deallocate_all()).await;
+        let dropped = worker.within(Some(UPKEEP_MAX), inherited.server.deallocate_all()).await;
         dropped.ok()?.ok()?;
-        self.run_connect_query(setup, inherited).await.ok()
+        self.run_connect_query(setup, inherited, worker).await.ok()
     }
 
     async fn connect(&self, setup: &Setup, worker: &Worker) -> Result<Connected, ConnectError> {
         let limit = self.host.setup().server_connect_timeout;
-        let connected = within(limit, connect(&setup.target, worker)).await;
+        let connected = worker.within(limit, connect(&setup.target, worker)).await;
         let connected = connected.unwrap_or_else(|_| {
             let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
             Err(ConnectError::Unreachable(error))
         })?;
-        self.run_connect_query(setup, connected).await
+        self.run_connect_query(setup, connected, worker).await
     }
 
     /// Its errors are logged and the server is used all the same; one that it breaks is not.
@@ -323,10 +323,11 @@ impl Pool {
         &self,
         setup: &Setup,
         mut connected: Connected,
+        worker: &Worker,
     ) -> Result<Connected, ConnectError> {
         let Some(sql) = &setup.connect_query else { return Ok(connected) };
         let server = &mut connected.server;
-        match within(Some(UPKEEP_MAX), server.run(sql)).await {
+        match worker.within(Some(UPKEEP_MAX), server.run(sql)).await {
             Ok(Ok(())) if server.ledger.is_settled() => Ok(connected),
             Ok(Err(UpkeepError::Refused(fields))) if server.ledger.is_settled() => {
                 tracing::warn!(
@@ -348,7 +349,7 @@ impl Pool {
         let setup = self.setup();
         let sql = setup.settings.server_check_query.as_deref().unwrap_or_default();
         let works = conn.adopt(&worker).is_ok_and(|unasked| !unasked || conn.read_unasked())
-            && matches!(within(Some(UPKEEP_MAX), conn.run(sql)).await, Ok(Ok(())));
+            && matches!(worker.within(Some(UPKEEP_MAX), conn.run(sql)).await, Ok(Ok(())));
         self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, works);
     }
 
@@ -399,9 +400,10 @@ impl Pool {
         let host = Arc::clone(&self.host);
         let key = lease.conn.key.clone();
         self.discard(worker, lease);
+        let worker = Rc::clone(worker);
         host.tasks.spawn_local(async move {
             let limit = Some(UPKEEP_MAX);
-            if let Err(error) = cancel(&key, limit).await {
+            if let Err(error) = cancel(&worker, &key, limit).await {
                 tracing::debug!(pid = key.pid, "cannot cancel what a closed server runs: {error}");
             }
         });
@@ -418,7 +420,7 @@ impl Pool {
         let guard = SlotGuard::new(&self, &worker, slot);
         let mut is_fit = conn.adopt(&worker).is_ok();
         if is_fit && cancels && !conn.ledger.is_quiet() {
-            let sent = cancel(&conn.key, Some(UPKEEP_MAX)).await;
+            let sent = cancel(&worker, &conn.key, Some(UPKEEP_MAX)).await;
             // One that may still be on its way would hit the next client.
             is_fit = !matches!(sent, Err(CancelError::Lost));
         }
@@ -426,7 +428,7 @@ impl Pool {
             let setup = self.setup();
             let resets = resets(&setup, &conn);
             conn.is_to_be_reset = false;
-            let cleaned = within(Some(UPKEEP_MAX), conn.clean(left, &resets)).await;
+            let cleaned = worker.within(Some(UPKEEP_MAX), conn.clean(left, &resets)).await;
             let failure = match cleaned {
                 Ok(cleaned) => cleaned.err().map(|error| error.to_string()),
                 Err(_) => Some(format!("it took longer than {} s", UPKEEP_MAX.as_secs())),

@@ -47,13 +47,14 @@ mod unnamed;
 pub use self::description::READ_MAX;
 use self::description::{Description, Reading};
 use self::interner::Moment;
-pub use self::interner::{Interner, Statement};
-pub use self::names::{ESCAPE, ServerName, looks_like_ours, mentioned, unescape};
+pub use self::interner::{Interner, Statement, is_harmless};
+pub use self::names::{ESCAPE, ServerName, cut, looks_like_ours, mentioned, unescape};
 pub use self::prepared::Prepared;
 use self::prepared::Serial;
 pub use self::settled::{Failure, Told};
 use self::unnamed::Unnamed;
 use crate::session::settings::Settings;
+use crate::session::text::Text;
 use crate::wire::frame::split_text;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -100,6 +101,8 @@ pub enum Message<'a> {
     Describe(&'a [u8]),
     /// A name, and what is behind it: `None` if that is too long to be looked at.
     Parse(&'a [u8], Option<&'a [u8]>),
+    /// A `Parse` of this name that is to fail.
+    ParseRefused(&'a [u8]),
 }
 
 /// How a request goes on.
@@ -115,7 +118,7 @@ pub enum Route {
     Failing(Serial),
     /// With no name, and behind it the same.
     FailingUnnamed,
-    /// A `Parse` goes in its place that Postgres refuses.
+    /// A `Parse` goes in its place that Postgres refuses, of the unnamed statement if it was of that.
     Refuse,
     /// With this name instead.
     Under(Serial),
@@ -152,6 +155,8 @@ pub enum Refusal {
     Changed,
     /// `prepared_statement_memory`
     Memory,
+    /// `session_state`
+    Session,
     /// `max_client_prepared_statements`
     TooMany,
 }
@@ -240,6 +245,7 @@ struct Look {
 
 /// What one client has prepared. Made when it first sends a request that names a statement.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Statements {
     names: HashMap<Box<[u8]>, Held>,
     /// How many names lead to the kept server.
@@ -262,6 +268,12 @@ pub struct Statements {
     may_commit: bool,
     /// The last request was for a statement that has to do with prepared ones.
     uses_prepared: bool,
+    /// The last `Bind` was of one that may do something to the session.
+    does: bool,
+    /// What can be executed by SQL from now on does this.
+    shared: Vec<Arc<Text>>,
+    /// Of those that are on the one server only, some may have to do with prepared ones.
+    locals_use_prepared: bool,
     interner: Arc<Interner>,
 }
 
@@ -280,6 +292,9 @@ impl Statements {
             refuted: None,
             may_commit: false,
             uses_prepared: false,
+            does: false,
+            shared: Vec::new(),
+            locals_use_prepared: false,
             interner: Arc::clone(interner),
         }
     }
@@ -318,7 +333,7 @@ impl Statements {
     /// The statement that a name leads to, as far as is known now.
     #[inline]
     pub fn statement(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.names.get(names::cut(name))?.as_ref()
+        self.names.get(cut(name))?.as_ref()
     }
 
     /// The text that the last `Bind` was of, if it may be a `COMMIT`.
@@ -328,6 +343,18 @@ impl Statements {
             return None;
         }
         if name.is_empty() { self.unnamed_text() } else { self.text(name) }
+    }
+
+    /// What the statement that the last `Bind` was of does to the session, if it has a name and does something.
+    #[inline]
+    pub fn does(&self, name: &[u8]) -> Option<&Arc<Text>> {
+        if self.does { self.statement(name)?.does.as_ref() } else { None }
+    }
+
+    /// What a statement does to the session that SQL can execute since this was asked last.
+    #[inline]
+    pub fn take_shared(&mut self) -> Option<Arc<Text>> {
+        self.shared.pop()
     }
 
     /// The SQL of the unnamed one.
@@ -402,12 +429,13 @@ impl Statements {
         self.bound.clear();
         self.bound.shrink_to(BOUND_KEPT);
         (self.batch, self.is_barred, self.dropping, self.refuted) = (0, false, None, None);
+        self.locals_use_prepared = false;
         self.unnamed.lease_ended();
     }
 
     /// A request of a transaction whose server is lost drops a name.
     pub fn forget(&mut self, name: &[u8]) {
-        if matches!(self.names.remove(names::cut(name)), Some(None)) {
+        if matches!(self.names.remove(cut(name)), Some(None)) {
             self.locals -= 1;
         }
     }

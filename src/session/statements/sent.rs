@@ -33,13 +33,14 @@ impl Statements {
         if ledger.is_skipping() {
             return Route::AsIs;
         }
-        (self.may_commit, self.uses_prepared) = (false, false);
+        (self.may_commit, self.uses_prepared, self.does) = (false, false, false);
         let mut sending = Sending { statements: self, server, ledger, now, slips };
         let route = match message {
             Message::Bind(name, is_whole) => sending.refer(name, Referring::Bind { is_whole }),
             Message::Describe(name) => sending.refer(name, Referring::Describe),
             Message::Close(name) => sending.close(name),
             Message::Parse(name, body) => sending.parse(name, body),
+            Message::ParseRefused(name) => sending.parse_refused(name),
         };
         if route == Route::Wait && !slips.is_empty() {
             // What it waits for must be answered, though no `Sync` was sent behind it.
@@ -302,10 +303,12 @@ impl Sending<'_, '_> {
             return Route::Wait;
         }
         let Some(Some(statement)) = self.statements.names.get(name) else {
+            self.statements.uses_prepared = self.statements.locals_use_prepared;
             return Route::AsIs;
         };
         self.statements.may_commit = statement.may_commit;
         self.statements.uses_prepared = statement.uses_prepared;
+        self.statements.does = statement.does.is_some();
         if let Some(serial) = self.statements.under_way(name) {
             return Route::Under(serial);
         }
@@ -329,6 +332,9 @@ impl Sending<'_, '_> {
         if self.ledger.owes_ready() {
             return Route::Wait;
         }
+        if self.statements.refuted.take() == Some(statement.id) {
+            return Route::Failing(self.prepare_in_vain(Arc::clone(statement)));
+        }
         let digest = self.statements.interner.digest(self.now.settings);
         // Postgres reads it now, under the settings of now: it is not what others mean by it.
         let Ok(statement) = statement.under(digest) else { return Route::AsIs };
@@ -342,9 +348,6 @@ impl Sending<'_, '_> {
             }
             Found::Coming { .. } => return Route::Wait,
             Found::Nothing => {}
-        }
-        if self.statements.refuted.take() == Some(statement.id) {
-            return Route::Failing(self.prepare_in_vain(statement));
         }
         let fails = |it: &Description| request.is_bind() || !it.has_columns();
         if is_in_vain(self.ledger)
@@ -452,6 +455,7 @@ impl Sending<'_, '_> {
             if body.is_some_and(|body| !self.look_at_text(body)) {
                 return Route::Wait;
             }
+            self.statements.locals_use_prepared |= body.is_some_and(uses_prepared);
             self.statements.names.insert(name.into(), None);
             self.statements.locals += 1;
             self.client(Request::ParseNamed);
@@ -508,8 +512,18 @@ impl Sending<'_, '_> {
         Route::Under(0)
     }
 
+    #[cold]
+    fn parse_refused(&mut self, name: &[u8]) -> Route {
+        if !name.is_empty() {
+            return self.refuse(Refusal::Session, Route::Refuse);
+        }
+        self.statements.unnamed.parse_sent(None, self.statements.batch);
+        self.client(Request::ParseRefused);
+        Route::Refuse
+    }
+
     fn refuse(&mut self, refusal: Refusal, route: Route) -> Route {
-        self.statements.may_commit = false;
+        (self.statements.may_commit, self.statements.does) = (false, false);
         self.client(Request::ParseNamed);
         self.pend(What::Refuse(refusal));
         route

@@ -79,7 +79,8 @@ pub(super) struct Unnamed {
     /// It was made and nothing else so far, in this batch: it will be used in another, then, and must be
     /// known by then.
     is_unused: bool,
-    /// When it asked, or a server was found to say the same.
+    /// When somebody asked who has no answer so far; and when they did whose answer came last.
+    asked: Option<Moment>,
     confirmed: Option<Moment>,
     /// It is being made again, and a request waits for what Postgres says of it.
     is_in_doubt: bool,
@@ -102,6 +103,7 @@ impl Unnamed {
             is_synced: false,
             description: None,
             is_unused: false,
+            asked: None,
             confirmed: None,
             is_in_doubt: false,
             is_refuted: false,
@@ -175,11 +177,13 @@ impl Unnamed {
 
     /// It is asked what it is.
     pub(super) fn describe_sent(&mut self, now: Moment) {
-        (self.is_unused, self.confirmed) = (false, Some(now));
+        self.is_unused = false;
+        self.asked.get_or_insert(now);
     }
 
     /// The client was told.
     pub(super) fn described(&mut self, description: Description) {
+        self.confirmed = self.asked.take();
         if matches!(self.held, Held::Known(_)) {
             self.description = Some(description);
         }
@@ -207,7 +211,7 @@ impl Unnamed {
 
     /// Something has failed: what Postgres would say of it is not to be had.
     pub(super) fn asked_in_vain(&mut self) {
-        self.is_in_doubt = false;
+        (self.is_in_doubt, self.asked) = (false, None);
     }
 
     /// Whether what was made again just now was found to be something else.
@@ -325,6 +329,7 @@ impl Unnamed {
         }
         (self.here, self.makers, self.is_query_under_way) = (Here::No, 0, false);
         (self.is_in_doubt, self.is_refuted, self.is_unused) = (false, false, false);
+        self.asked = None;
         if self.texts.capacity() > self.texts.len() + SPARE_MAX {
             let before = self.texts.capacity();
             self.texts.shrink_to_fit();
