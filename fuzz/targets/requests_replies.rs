@@ -135,7 +135,7 @@ impl Session {
         let limits = Limits { of_server: 1, of_client: 2 };
         let (settings, at) = (Settings::default(), self.now);
         let maps = !self.pins.has_sql_prepared();
-        let now = Now { at, settings: &settings, epoch: 0, limits, maps };
+        let now = Now { at, pool: ("", ""), settings: &settings, epoch: 0, limits, maps };
         let (server, ledger, mut slips) = (&mut self.prepared, &mut self.ledger, vec![]);
         let route = self.statements.look(message, server, ledger, &now, &mut slips);
         for slip in slips {

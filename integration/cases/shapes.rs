@@ -100,7 +100,8 @@ fn a_refusal_fails_its_transaction_and_what_follows_is_skipped() {
             // What it brings is looked at first.
             for (values, code) in [(&["x"][..], "22P02"), (&[], "08P01"), (&["1"], "0A000")] {
                 forget(client).await;
-                let frames = client.ask_frames(Batch::new().bind("s", values).execute().sync()).await;
+                let frames =
+                    client.ask_frames(Batch::new().bind("s", values).execute().sync()).await;
                 assert_eq!(shown(&frames), [format!("E(ERROR {code})"), "Z(I)".to_owned()]);
                 assert!(!frames[0].message().contains("pgweir"), "{}", frames[0].message());
             }
@@ -139,10 +140,13 @@ fn the_unnamed_statement_keeps_its_shape_or_fails() {
         same(&rig, async |client| {
             client.query("create table t (x int); insert into t values (1)").await;
             // With and without being asked what it is.
-            for batch in [described("", "select * from t"), Batch::new().parse("", "table t").sync()] {
+            for batch in
+                [described("", "select * from t"), Batch::new().parse("", "table t").sync()]
+            {
                 assert_eq!(client.ask(batch).await[0], "1");
                 assert_eq!(client.ask(bound("")).await, ["2", "D(1)", "C(SELECT 1)", "Z(I)"]);
-                let alter = Batch::new().parse("alter", "alter table t add y int").bind("alter", &[]);
+                let alter =
+                    Batch::new().parse("alter", "alter table t add y int").bind("alter", &[]);
                 let alter = alter.execute().close_statement("alter").sync();
                 assert_eq!(client.ask(alter).await, ["1", "2", "C(ALTER TABLE)", "3", "Z(I)"]);
                 assert_eq!(other.value("select 1").await, "1");
@@ -182,8 +186,10 @@ fn parameters_keep_their_types() {
 fn a_thousand_columns_are_looked_at_too() {
     run(async {
         same(&forgetful().await, async |client| {
-            let names: Vec<String> = (0..1_500).map(|n| format!("{} {n:04}", "c".repeat(58))).collect();
-            let columns: Vec<String> = names.iter().map(|name| format!("\"{name}\" bool")).collect();
+            let names: Vec<String> =
+                (0..1_500).map(|n| format!("{} {n:04}", "c".repeat(58))).collect();
+            let columns: Vec<String> =
+                names.iter().map(|name| format!("\"{name}\" bool")).collect();
             let created = client.query(&format!("create table t ({})", columns.join(", "))).await;
             assert_eq!(created, ["C(CREATE TABLE)", "Z(I)"]);
             let answer = client.ask_frames(described("s", "select * from t")).await;

@@ -2,22 +2,21 @@
 
 use super::Client;
 use super::requests::{Look, nameless, sql_of};
+use super::slips::{slip_in, write_slip};
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, ErrorFields, Phase};
-use crate::net::flow::Flow;
 use crate::pool::Terms;
 use crate::session::ledger::{Origin, Request};
 use crate::session::pins::Cause;
 use crate::session::script::Script;
 use crate::session::settings::Settings;
 use crate::session::statements::{
-    ESCAPE, Failure, Interner, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Slip,
-    Statements, cut, looks_like_ours, mentioned, unescape,
+    ESCAPE, Failure, Interner, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Statements,
+    cut, looks_like_ours, mentioned, unescape,
 };
 use crate::session::text::Text;
 use crate::sql::ending::{Outlook, may_commit};
 use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
-use crate::stats::pool::PoolCells;
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
 use crate::wire::tags::{from_client as tags, from_server};
@@ -25,9 +24,6 @@ use std::ops::Range;
 
 /// The longest beginning of a message that is made anew without memory of its own.
 const SHORT: usize = 160;
-
-/// An empty text, without parameters.
-const EMPTY: &[u8] = b"\0\0\0";
 
 /// A `Close` of a statement that there is not: no client's name gets to a server like this.
 const CLOSE_NONE: &[u8] = b"C\0\0\0\x0eSpgweir_x\0";
@@ -130,6 +126,7 @@ impl Client {
         let maps = maps(terms.pool_mode) && !pins.has_sql_prepared();
         let mut now = Now {
             at: worker.now(),
+            pool: (&pool.database, &pool.user),
             settings,
             epoch: pool.host.schema_epoch(),
             limits: terms.prepared,
@@ -300,7 +297,8 @@ impl Client {
         let Self { up, statements, lease, pool, worker, terms, settings, .. } = self;
         let (Some(statements), Some(lease)) = (statements, lease) else { return };
         let (at, epoch) = (worker.now(), pool.host.schema_epoch());
-        let now = Now { at, settings, epoch, limits: terms.prepared, maps: true };
+        let (of_pool, limits) = ((&*pool.database, &*pool.user), terms.prepared);
+        let now = Now { at, pool: of_pool, settings, epoch, limits, maps: true };
         if let Some(slip) = statements.before_sync(&mut lease.conn.ledger, &now) {
             up.slip_in(|out| write_slip(out, &slip, statements));
         }
@@ -374,7 +372,8 @@ impl Client {
     /// What it had prepared in another process.
     pub(super) fn restore_statements(&mut self, packed: &[u8]) {
         let mut statements = Statements::new(&self.terms.statements);
-        statements.restore(packed, &self.settings);
+        let pool = (&*self.pool.database, &*self.pool.user);
+        statements.restore(packed, &self.settings, pool);
         if let Some(text) = statements.unnamed_text() {
             let does = Text::read(text, false, &self.terms.sessions.functions);
             self.script.parse_sent(b"", does);
@@ -417,13 +416,6 @@ impl Client {
 /// Whether statements follow their client in this mode. In session mode it has a server for itself.
 fn maps(mode: PoolMode) -> bool {
     mode != PoolMode::Session
-}
-
-fn slip_in(up: &mut Flow, slips: &[Slip], statements: &Statements, cells: &PoolCells) {
-    for slip in slips {
-        cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
-        up.slip_in(|out| write_slip(out, slip, statements));
-    }
 }
 
 /// A `Parse` of a text that is refused is another message.
@@ -496,49 +488,4 @@ fn in_between(settings: &Settings, interner: &Interner) -> Settings {
     let mut settings = settings.clone();
     settings.set("?", &interner.unique().to_string());
     settings
-}
-
-fn write_slip(out: &mut Vec<u8>, slip: &Slip, statements: &Statements) {
-    match slip {
-        Slip::Close(serial) => {
-            encode::close_statement(out, ServerName::new(*serial).as_str());
-        }
-        Slip::CloseUnnamed => encode::close_statement(out, ""),
-        Slip::Describe(serial) => {
-            encode::describe_statement(out, ServerName::new(*serial).as_str());
-        }
-        Slip::DescribeUnnamed => encode::describe_statement(out, ""),
-        Slip::Empty(name) => encode::parse(out, name, EMPTY),
-        Slip::Flush => encode::flush(out),
-        Slip::Hollow(serial, statement) => {
-            let types = statement.parameters().unwrap_or(&EMPTY[1..]);
-            encode::parse_as(out, ServerName::new(*serial).as_bytes(), &EMPTY[..1], types);
-        }
-        Slip::HollowUnnamed => {
-            let types = statements.unnamed_parameters().unwrap_or(&EMPTY[1..]);
-            encode::parse_as(out, b"", &EMPTY[..1], types);
-        }
-        Slip::Own(name, statement) => write_parse(out, name, &statement.body, statement.parameters()),
-        Slip::Sync => encode::sync(out),
-        Slip::Occupy => encode::parse(out, ServerName::new(0).as_bytes(), EMPTY),
-        Slip::Parse(serial, statement) => {
-            let name = ServerName::new(*serial);
-            write_parse(out, name.as_bytes(), &statement.body, statement.parameters());
-        }
-        Slip::ParseUnnamed => {
-            let body = statements.unnamed_body().unwrap_or(EMPTY);
-            write_parse(out, b"", body, statements.unnamed_parameters());
-        }
-    }
-}
-
-/// A text that was prepared before is prepared as Postgres itself would read it again: with the types that
-/// it found the parameters to have.
-fn write_parse(out: &mut Vec<u8>, name: &[u8], body: &[u8], types: Option<&[u8]>) {
-    match (split_text(body), types) {
-        (Some((text, _)), Some(types)) => {
-            encode::parse_as(out, name, &body[..=text.len()], types);
-        }
-        _ => encode::parse(out, name, body),
-    }
 }

@@ -168,9 +168,7 @@ impl PoolTotals {
             binds: self.binds.saturating_sub(before.binds),
             parses_saved: self.parses_saved.saturating_sub(before.parses_saved),
             parses_added: self.parses_added.saturating_sub(before.parses_added),
-            statements_evicted: self
-                .statements_evicted
-                .saturating_sub(before.statements_evicted),
+            statements_evicted: self.statements_evicted.saturating_sub(before.statements_evicted),
             pins: differences(self.pins, before.pins),
             resets: self.resets.saturating_sub(before.resets),
             logins: self.logins.saturating_sub(before.logins),

@@ -65,7 +65,7 @@ impl Reading {
 
     /// The body of a `RowDescription` of `total` bytes, as much as is read of it.
     pub(super) fn columns(&mut self, body: &[u8], total: usize) {
-        let mut hash = total.to_be_bytes().iter().fold(FNV_START, mix);
+        let mut hash = total.to_be_bytes().into_iter().fold(FNV_START, mix);
         let mut rest = body.get(2..).unwrap_or_default();
         while let Some(end) = memchr::memchr(0, rest) {
             let (name, behind) = rest.split_at(end + 1);
@@ -73,7 +73,7 @@ impl Reading {
             let (tail, behind) = behind.split_at(here);
             let kind = tail.get(6..10).unwrap_or_default();
             let modifier = tail.get(12..16).unwrap_or_default();
-            hash = name.iter().chain(kind).chain(modifier).fold(hash, mix);
+            hash = name.iter().chain(kind).chain(modifier).copied().fold(hash, mix);
             rest = behind;
         }
         self.0.columns = hash.max(1);
@@ -85,8 +85,8 @@ impl Reading {
     }
 }
 
-fn mix(hash: u64, byte: &u8) -> u64 {
-    (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
+fn mix(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)
 }
 
 #[cfg(test)]
@@ -119,9 +119,8 @@ mod tests {
 
     #[test]
     fn what_postgres_compares_is_told_apart() {
-        let of = |columns: &[(&str, u32, u32)], table| {
-            described(b"\0\0", Some(&row(columns, table)))
-        };
+        let of =
+            |columns: &[(&str, u32, u32)], table| described(b"\0\0", Some(&row(columns, table)));
         let one = of(&[("a", 23, 0), ("b", 25, 0)], 1);
         assert!(one.has_columns() && one.has_columns_of(&of(&[("a", 23, 0), ("b", 25, 0)], 2)));
         for other in [

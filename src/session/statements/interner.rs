@@ -55,6 +55,8 @@ pub struct Statement {
     /// As in `Parse`, behind the name.
     pub body: Box<[u8]>,
     pub digest: u64,
+    /// The database and the user whose servers have it.
+    pub pool: (Box<str>, Box<str>),
     /// It may be a `COMMIT`: see [`crate::sql::ending`].
     pub may_commit: bool,
     /// It may drop prepared statements: see [`crate::sql::prepared`].
@@ -67,6 +69,13 @@ pub struct Statement {
     confirmed: Shared<Option<Moment>>,
     key: u64,
     home: Arc<Interner>,
+}
+
+/// Where a text is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'a> {
+    digest: u64,
+    pool: (&'a str, &'a str),
 }
 
 /// A moment, as far as it matters to what Postgres said before.
@@ -128,6 +137,15 @@ impl Interner {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// How many statements are held.
+    pub fn len(&self) -> usize {
+        self.known.iter().map(|known| known.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Bytes of texts that are held.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
@@ -138,8 +156,12 @@ impl Interner {
     /// # Errors
     ///
     /// When it is a new one, and there is no room.
-    pub fn intern(self: &Arc<Self>, body: &[u8], digest: u64) -> Result<Arc<Statement>, Full> {
-        self.known(body, digest, None)
+    pub fn intern(
+        self: &Arc<Self>,
+        body: &[u8],
+        context: Context<'_>,
+    ) -> Result<Arc<Statement>, Full> {
+        self.known(body, context, None)
     }
 
     /// The statement that this is; `described`: if Postgres says this of it.
@@ -150,16 +172,16 @@ impl Interner {
     pub(super) fn known(
         self: &Arc<Self>,
         body: &[u8],
-        digest: u64,
+        context: Context<'_>,
         described: Option<&Description>,
     ) -> Result<Arc<Statement>, Full> {
-        self.find_or_make(body, digest, described, |bytes| self.reserve(bytes))
+        self.find_or_make(body, context, described, |bytes| self.reserve(bytes))
     }
 
     fn find_or_make(
         self: &Arc<Self>,
         body: &[u8],
-        digest: u64,
+        Context { digest, pool }: Context<'_>,
         wanted: Option<&Description>,
         reserve: impl FnOnce(usize) -> bool,
     ) -> Result<Arc<Statement>, Full> {
@@ -189,6 +211,7 @@ impl Interner {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             body: body.into(),
             digest,
+            pool: (pool.0.into(), pool.1.into()),
             may_commit: may_commit(body),
             uses_prepared: prepared_use(text).is_some(),
             does,
@@ -203,15 +226,17 @@ impl Interner {
         Ok(statement)
     }
 
-    /// What decides the meaning of a text beside itself, and the schemas: some settings.
-    pub fn digest(&self, settings: &Settings) -> u64 {
+    /// What decides the meaning of a text beside itself, and the state of the schemas: the database, the
+    /// user, and some settings.
+    pub(super) fn context<'a>(&self, settings: &Settings, pool: (&'a str, &'a str)) -> Context<'a> {
         let mut state = self.hasher.build_hasher();
+        pool.hash(&mut state);
         let functions = self.functions.load();
         if !functions.is_empty() {
             functions.hash(&mut state);
         }
         settings.hash_others(is_harmless, &mut state);
-        state.finish()
+        Context { digest: state.finish(), pool }
     }
 
     /// Counts bytes that are about to be held, if there is room.
@@ -247,16 +272,20 @@ impl Statement {
         self.description.get()
     }
 
+    fn context(&self) -> Context<'_> {
+        Context { digest: self.digest, pool: (&self.pool.0, &self.pool.1) }
+    }
+
     /// The same, under other settings.
     ///
     /// # Errors
     ///
     /// As [`Interner::intern`].
-    pub(super) fn under(self: &Arc<Self>, digest: u64) -> Result<Arc<Self>, Full> {
-        if digest == self.digest {
+    pub(super) fn under(self: &Arc<Self>, context: Context<'_>) -> Result<Arc<Self>, Full> {
+        if context.digest == self.digest {
             return Ok(Arc::clone(self));
         }
-        self.home.known(&self.body, digest, self.description())
+        self.home.known(&self.body, context, self.description())
     }
 
     /// Postgres has described it so, at that moment. Answers which statement this is: itself, unless it
@@ -273,7 +302,7 @@ impl Statement {
                 self.home.reserve_all(bytes);
                 true
             };
-            let other = self.home.find_or_make(&self.body, self.digest, Some(as_), reserve);
+            let other = self.home.find_or_make(&self.body, self.context(), Some(as_), reserve);
             let other = other.expect("room is made for it");
             self.home.known.alter(&self.key, |_, mut known| {
                 known.sort_by_key(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(&other)));
@@ -309,18 +338,22 @@ impl Drop for Statement {
 
 #[cfg(test)]
 mod tests {
-    use super::{Full, Interner};
+    use super::{Context, Full, Interner};
     use crate::session::settings::Settings;
     use std::sync::Arc;
+
+    fn context(digest: u64) -> Context<'static> {
+        Context { digest, ..Context::default() }
+    }
 
     #[test]
     fn a_text_is_held_once_and_as_long_as_somebody_has_it() {
         let interner = Interner::new(1 << 20);
-        let first = interner.intern(b"select 1\0\0\0", 7).unwrap();
-        let second = interner.intern(b"select 1\0\0\0", 7).unwrap();
+        let first = interner.intern(b"select 1\0\0\0", context(7)).unwrap();
+        let second = interner.intern(b"select 1\0\0\0", context(7)).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         let held = interner.bytes();
-        let other = interner.intern(b"select 1\0\0\0", 8).unwrap();
+        let other = interner.intern(b"select 1\0\0\0", context(8)).unwrap();
         assert!(other.id != first.id && interner.bytes() == 2 * held);
         assert_eq!(first.text(), b"select 1");
         drop((first, second, other));
@@ -330,11 +363,11 @@ mod tests {
     #[test]
     fn beyond_the_limit_nothing_new_is_held() {
         let interner = Interner::new(600);
-        let first = interner.intern(&[b'x'; 200], 0).unwrap();
-        assert_eq!(interner.intern(&[b'y'; 200], 0).unwrap_err(), Full);
-        assert!(Arc::ptr_eq(&first, &interner.intern(&[b'x'; 200], 0).unwrap()));
+        let first = interner.intern(&[b'x'; 200], context(0)).unwrap();
+        assert_eq!(interner.intern(&[b'y'; 200], context(0)).unwrap_err(), Full);
+        assert!(Arc::ptr_eq(&first, &interner.intern(&[b'x'; 200], context(0)).unwrap()));
         drop(first);
-        assert!(interner.intern(&[b'y'; 200], 0).is_ok());
+        assert!(interner.intern(&[b'y'; 200], context(0)).is_ok());
         assert_eq!(interner.known.len(), 0);
     }
 
@@ -346,7 +379,7 @@ mod tests {
             for (name, value) in pairs {
                 settings.set(name, value);
             }
-            interner.digest(&settings)
+            interner.context(&settings, ("", "")).digest
         };
         assert_eq!(digest(&[]), digest(&[("application_name", "x"), ("Work_Mem", "1MB")]));
         assert_eq!(digest(&[("TimeZone", "UTC")]), digest(&[("timezone", "UTC")]));

@@ -31,6 +31,7 @@
 //! - Where the client must get an error, Postgres fails: at that place of the pipeline.
 //! - A client's names never reach a server that others will use, but in messages that fail there.
 
+mod anew;
 #[cfg(test)]
 mod backend;
 mod by_sql;
@@ -40,6 +41,8 @@ mod names;
 mod prepared;
 mod sent;
 mod settled;
+#[cfg(test)]
+mod size_tests;
 #[cfg(test)]
 mod tests;
 mod unnamed;
@@ -70,6 +73,8 @@ const BOUND_KEPT: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Now<'a> {
     pub at: Instant,
+    /// The database and the user whose servers these are.
+    pub pool: (&'a str, &'a str),
     pub settings: &'a Settings,
     /// Rises when tables and the like are changed: what Postgres said before may hold no longer.
     pub epoch: u64,
@@ -401,8 +406,8 @@ impl Statements {
     }
 
     /// What was [packed](Self::packed), unpacked. What there is no room for is not there.
-    pub fn restore(&mut self, mut packed: &[u8], settings: &Settings) {
-        let digest = self.interner.digest(settings);
+    pub fn restore(&mut self, mut packed: &[u8], settings: &Settings, pool: (&str, &str)) {
+        let context = self.interner.context(settings, pool);
         while let Some(name) = take_part(&mut packed)
             && let Some(body) = take_part(&mut packed)
             && let Some(description) = take_part(&mut packed)
@@ -410,7 +415,7 @@ impl Statements {
             let description = Description::unpacked(description);
             if name.is_empty() {
                 self.unnamed.restore(body, description);
-            } else if let Ok(statement) = self.interner.known(body, digest, description.as_ref()) {
+            } else if let Ok(statement) = self.interner.known(body, context, description.as_ref()) {
                 self.names.insert(name.into(), Some(statement));
             }
         }

@@ -46,7 +46,10 @@ enum Place {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Found {
     /// `None`: in no batch so far.
-    Coming { serial: Serial, batch: Option<u32> },
+    Coming {
+        serial: Serial,
+        batch: Option<u32>,
+    },
     Nothing,
     There(Serial),
 }
@@ -176,7 +179,7 @@ mod tests {
     use super::{Found, Prepared};
     use crate::session::statements::Interner;
     use crate::session::statements::description::Description;
-    use crate::session::statements::interner::Moment;
+    use crate::session::statements::interner::{Context, Moment};
     use std::time::{Duration, Instant};
 
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
@@ -187,7 +190,8 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes_first() {
         let (interner, mut server) = (Interner::new(1 << 20), Prepared::default());
-        let [a, b, c] = [b"a", b"b", b"c"].map(|text| interner.intern(text, 0).unwrap());
+        let [a, b, c] =
+            [b"a", b"b", b"c"].map(|text| interner.intern(text, Context::default()).unwrap());
         for statement in [&a, &b] {
             let serial = server.expect(statement, (0, true), 2);
             server.enter(statement.clone(), serial);
@@ -205,7 +209,7 @@ mod tests {
     fn what_was_parsed_again_takes_the_place_of_the_older() {
         let (interner, mut server) = (Interner::new(1 << 20), Prepared::default());
         let now = now();
-        let a = interner.intern(b"a", 0).unwrap();
+        let a = interner.intern(b"a", Context::default()).unwrap();
         let first = server.expect(&a, (0, true), 2);
         a.described(&Description::default(), now);
         assert!(!server.is_fresh(&a, now), "it is not there");

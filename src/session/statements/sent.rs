@@ -1,22 +1,18 @@
 //! Requests on their way to a server: what becomes of each, and what must go before it.
 
-use super::description::Description;
 use super::interner::Statement;
 use super::names::{cut, mark};
 use super::prepared::Found;
 use super::unnamed::Need;
-use super::{Look, Message, Now, Pending, Prepared, Refusal, Route, Slip, Statements, What};
-use crate::session::ledger::{Ledger, Origin, Request, Status};
-use crate::sql::ending::{may_commit, may_end};
+use super::{Message, Now, Pending, Prepared, Refusal, Route, Slip, Statements, What};
+use crate::session::ledger::{Ledger, Origin, Request};
+use crate::sql::ending::may_commit;
 use crate::sql::prepared::{may_use_prepared, prepared_use};
 use crate::wire::frame::split_text;
 use std::sync::Arc;
 
 /// Requests that change names, under way at most: whoever has more waits. They are searched one by one.
 const PENDING_MAX: usize = 256;
-
-/// Of those that are of no use any more, so many are closed with one request.
-const CLOSE_AT_ONCE: usize = 16;
 
 impl Statements {
     /// A request that names a statement is at the front. Enters it in the ledger, with what goes before
@@ -140,24 +136,24 @@ impl Pending {
 
 /// A request that refers to a statement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Referring {
+pub(super) enum Referring {
     Bind { is_whole: bool },
     Describe,
 }
 
 impl Referring {
-    fn is_bind(self) -> bool {
+    pub(super) fn is_bind(self) -> bool {
         self != Self::Describe
     }
 }
 
 /// All that a request on its way has to do with.
-struct Sending<'a, 'now> {
-    statements: &'a mut Statements,
-    server: &'a mut Prepared,
-    ledger: &'a mut Ledger,
-    now: &'a Now<'now>,
-    slips: &'a mut Vec<Slip>,
+pub(super) struct Sending<'a, 'now> {
+    pub(super) statements: &'a mut Statements,
+    pub(super) server: &'a mut Prepared,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) now: &'a Now<'now>,
+    pub(super) slips: &'a mut Vec<Slip>,
 }
 
 impl Sending<'_, '_> {
@@ -165,12 +161,12 @@ impl Sending<'_, '_> {
         self.ledger.sent(request, Origin::Client);
     }
 
-    fn pend(&mut self, what: What) {
+    pub(super) fn pend(&mut self, what: What) {
         self.statements.pending.push_back(Pending { batch: self.statements.batch, what });
     }
 
     /// Something of the proxy's own goes first.
-    fn slip(&mut self, slip: Slip, request: Request, what: Option<What>) {
+    pub(super) fn slip(&mut self, slip: Slip, request: Request, what: Option<What>) {
         self.ledger.sent(request, Origin::Proxy);
         if let Some(what) = what {
             self.pend(what);
@@ -265,37 +261,6 @@ impl Sending<'_, '_> {
         Route::AsIs
     }
 
-    /// The server lacks the client's unnamed statement.
-    fn make_unnamed(&mut self, request: Referring) -> Route {
-        if self.ledger.owes_ready() {
-            return Route::Wait;
-        }
-        let unnamed = &mut self.statements.unnamed;
-        if unnamed.take_refuted() {
-            self.slip(Slip::HollowUnnamed, Request::ParseNamed, Some(What::HollowUnnamed));
-            return Route::FailingUnnamed;
-        }
-        let described = unnamed.description();
-        let fails = |it: &Description| request.is_bind() || !it.has_columns();
-        if is_in_vain(self.ledger)
-            && described.is_some_and(fails)
-            && !unnamed.body().is_some_and(may_end)
-        {
-            self.slip(Slip::HollowUnnamed, Request::ParseNamed, Some(What::HollowUnnamed));
-            return Route::AsIs;
-        }
-        let is_described = described.is_some();
-        let is_sure = unnamed.is_confirmed(self.now.moment()) && !self.ledger.has_executed();
-        unnamed.made_again(self.statements.batch, is_sure || !is_described);
-        self.slip(Slip::ParseUnnamed, Request::Parse, None);
-        if !is_described {
-            return Route::AsIs;
-        }
-        let what = What::DescribeUnnamed { is_sure };
-        self.slip(Slip::DescribeUnnamed, Request::Describe, Some(what));
-        if is_sure { Route::AsIs } else { Route::Wait }
-    }
-
     /// Where the statement of this name is.
     #[inline]
     fn find(&mut self, name: &[u8], request: Referring) -> Route {
@@ -322,86 +287,6 @@ impl Sending<'_, '_> {
                 let statement = Arc::clone(statement);
                 self.prepare(name, &statement, request)
             }
-        }
-    }
-
-    /// The server lacks what the client refers to.
-    #[cold]
-    fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>, request: Referring) -> Route {
-        // What is under way decides what can be done in the transaction then.
-        if self.ledger.owes_ready() {
-            return Route::Wait;
-        }
-        if self.statements.refuted.take() == Some(statement.id) {
-            return Route::Failing(self.prepare_in_vain(Arc::clone(statement)));
-        }
-        let digest = self.statements.interner.digest(self.now.settings);
-        // Postgres reads it now, under the settings of now: it is not what others mean by it.
-        let Ok(statement) = statement.under(digest) else { return Route::AsIs };
-        if let Some(held) = self.statements.names.get_mut(name) {
-            *held = Some(Arc::clone(&statement));
-        }
-        match self.server.find(statement.id) {
-            Found::There(serial) => return Route::Under(serial),
-            Found::Coming { serial, batch } if batch == Some(self.statements.batch) => {
-                return Route::Under(serial);
-            }
-            Found::Coming { .. } => return Route::Wait,
-            Found::Nothing => {}
-        }
-        let fails = |it: &Description| request.is_bind() || !it.has_columns();
-        if is_in_vain(self.ledger)
-            && statement.description().is_some_and(fails)
-            && !may_end(statement.text())
-        {
-            return Route::Under(self.prepare_in_vain(statement));
-        }
-        // Whoever has not been told anything of it, cannot be wrong.
-        let is_sure = statement.description().is_none()
-            || statement.is_confirmed(self.now.moment()) && !self.ledger.has_executed();
-        let serial = self.expect(&statement, is_sure);
-        let what = What::Slip { statement: Arc::clone(&statement), serial };
-        self.slip(Slip::Parse(serial, Arc::clone(&statement)), Request::ParseNamed, Some(what));
-        self.slips.push(Slip::Describe(serial));
-        self.look_at_it(None, statement, (serial, is_sure));
-        if is_sure { Route::Under(serial) } else { Route::Wait }
-    }
-
-    /// What a `Bind` brings Postgres looks at before it looks at the statement; and in a transaction that
-    /// has failed it describes what returns nothing, though it reads no text. A statement that takes the
-    /// same does for that.
-    fn prepare_in_vain(&mut self, statement: Arc<Statement>) -> u32 {
-        let serial = self.server.next_serial();
-        self.tidy();
-        let slip = Slip::Hollow(serial, statement);
-        self.slip(slip, Request::ParseNamed, Some(What::Hollow { serial }));
-        serial
-    }
-
-    /// What Postgres says of what it has just read is to be looked at.
-    fn look_at_it(
-        &mut self,
-        of: Option<Box<[u8]>>,
-        statement: Arc<Statement>,
-        (serial, is_sure): (u32, bool),
-    ) {
-        let look = Look { of, statement, serial, moment: self.now.moment(), is_sure };
-        self.ledger.sent(Request::Describe, Origin::Proxy);
-        self.pend(What::Describe(Box::new(look)));
-    }
-
-    /// A number for a statement that is about to be parsed, and room for it.
-    fn expect(&mut self, statement: &Arc<Statement>, is_sure: bool) -> u32 {
-        let limit = self.now.limits.of_server.max(1);
-        let serial = self.server.expect(statement, (self.statements.batch, is_sure), limit);
-        self.tidy();
-        serial
-    }
-
-    fn tidy(&mut self) {
-        for _ in 0..CLOSE_AT_ONCE {
-            let Some(serial) = self.server.garbage.pop() else { break };
-            self.slip(Slip::Close(serial), Request::CloseNamed, Some(What::Drop { serial }));
         }
     }
 
@@ -465,8 +350,8 @@ impl Sending<'_, '_> {
         if self.statements.names.len() >= self.now.limits.of_client as usize {
             return self.refuse(Refusal::TooMany, Route::Refuse);
         }
-        let digest = self.statements.interner.digest(self.now.settings);
-        match self.statements.interner.intern(body, digest) {
+        let context = self.statements.interner.context(self.now.settings, self.now.pool);
+        match self.statements.interner.intern(body, context) {
             Ok(statement) => self.parse_new(name, statement),
             Err(_) => self.refuse(Refusal::Memory, Route::Refuse),
         }
@@ -490,8 +375,7 @@ impl Sending<'_, '_> {
         }
         let serial = self.expect(&statement, false);
         self.client(Request::ParseNamed);
-        let what =
-            What::Parse { name: name.clone(), statement: Arc::clone(&statement), serial };
+        let what = What::Parse { name: name.clone(), statement: Arc::clone(&statement), serial };
         self.pend(what);
         self.look_at_it(Some(name), statement, (serial, false));
         Route::Described(serial)
@@ -528,11 +412,6 @@ impl Sending<'_, '_> {
         self.pend(What::Refuse(refusal));
         route
     }
-}
-
-/// Whether whatever is sent now is refused, or describes itself, and nothing else.
-fn is_in_vain(ledger: &Ledger) -> bool {
-    ledger.status() == Status::Failed && !ledger.has_executed()
 }
 
 /// Whether a text, with what is behind it in a `Parse`, has to do with prepared statements.

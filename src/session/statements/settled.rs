@@ -1,7 +1,7 @@
 //! What Postgres has answered, and what becomes of names by it.
 
-use super::names::{cut, mark, mentioned};
 use super::interner::Statement;
+use super::names::{cut, mark, mentioned};
 use super::prepared::Serial;
 use super::{Look, Pending, Prepared, Refusal, Statements, What};
 use crate::session::ledger::{Ledger, Origin, Request};
@@ -53,12 +53,7 @@ impl Statements {
 
     /// A `Parse`, `Close`, `Describe` or what stands for one was answered.
     #[inline]
-    pub fn settled(
-        &mut self,
-        request: Request,
-        origin: Origin,
-        server: &mut Prepared,
-    ) -> Told {
+    pub fn settled(&mut self, request: Request, origin: Origin, server: &mut Prepared) -> Told {
         match (request, origin) {
             (Request::Parse, Origin::Client) => self.unnamed.parsed(),
             (Request::Parse, Origin::Proxy) => self.unnamed.made(),

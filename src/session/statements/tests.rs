@@ -8,7 +8,6 @@ use super::{
 use crate::session::ledger::{Ledger, Origin, Request, Status};
 use crate::session::settings::Settings;
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a client sends. Names are few, so that they meet.
@@ -189,6 +188,7 @@ impl World {
         let server = &mut self.servers[client.server.unwrap()];
         let now = Now {
             at: self.now,
+            pool: ("", ""),
             settings: &self.settings,
             epoch: self.epoch,
             limits: self.limits,
@@ -234,12 +234,14 @@ impl World {
             Route::AsIs | Route::FailingUnnamed => {}
             Route::Acknowledge => sent = Sent::Close("nobody".to_owned()),
             Route::Refuse => sent = Sent::Parse("refused".to_owned(), "!".to_owned()),
-            Route::Described(serial) | Route::Failing(serial) | Route::Under(serial) => match &mut sent {
-                Sent::Bind(name) | Sent::Describe(name) | Sent::Parse(name, _) => {
-                    *name = named(serial);
+            Route::Described(serial) | Route::Failing(serial) | Route::Under(serial) => {
+                match &mut sent {
+                    Sent::Bind(name) | Sent::Describe(name) | Sent::Parse(name, _) => {
+                        *name = named(serial);
+                    }
+                    _ => panic!("{op:?} goes under another name"),
                 }
-                _ => panic!("{op:?} goes under another name"),
-            },
+            }
         }
         backend.input.push_back(sent);
         match route {
@@ -419,12 +421,7 @@ fn script() -> impl Strategy<Value = Vec<Op>> {
     })
 }
 
-fn check(
-    scripts: &[Vec<Op>],
-    (servers, of_server): (usize, u32),
-    is_late: bool,
-    choices: &[u16],
-) {
+fn check(scripts: &[Vec<Op>], (servers, of_server): (usize, u32), is_late: bool, choices: &[u16]) {
     let mut world = World::new(scripts, servers, of_server);
     world.is_late = is_late;
     for choice in choices.iter().copied().chain((0..u16::MAX).cycle().take(200_000)) {
@@ -474,45 +471,4 @@ fn a_skipped_parse_makes_nothing() {
         let choices: Vec<u16> = (0..200_u16).map(|at| at.wrapping_mul(31 + 2 * seed)).collect();
         check(&[first.clone(), second.clone()], (1, 2), true, &choices);
     }
-}
-
-#[test]
-fn a_thousand_statements_cost_little() {
-    let interner = Interner::new(64 << 20);
-    let texts: Vec<Vec<u8>> =
-        (0..1_000).map(|number| format!("select {number}\0\0\0").into_bytes()).collect();
-    let (mut prepared, mut ledger) = (Prepared::default(), Ledger::default());
-    let settings = Settings::default();
-    let limits = Limits { of_server: 200, of_client: 1_000 };
-    let now = Now { at: epoch(), settings: &settings, epoch: 0, limits, maps: true };
-    let mut all = vec![];
-    for _ in 0..2 {
-        let mut client = Statements::new(&interner);
-        for (number, text) in texts.iter().enumerate() {
-            let name = format!("statement_{number}");
-            let message = Message::Parse(name.as_bytes(), Some(text));
-            client.look(message, &mut prepared, &mut ledger, &now, &mut vec![]);
-            while let Some(request) = ledger.next_request() {
-                let tag = match request {
-                    Request::CloseNamed => b'3',
-                    Request::Describe => b'n',
-                    _ => b'1',
-                };
-                let reply = ledger.replied(tag).unwrap();
-                let told = client.settled(reply.settled.unwrap(), reply.origin, &mut prepared);
-                assert_eq!(told, Told::Nothing);
-            }
-        }
-        all.push((client, interner.bytes()));
-    }
-    assert_eq!(all[0].1, all[1].1, "they share the texts");
-    let one = &all[0].0.names;
-    let table =
-        (one.capacity() * 8 / 7).next_power_of_two() * (size_of::<(Box<[u8]>, super::Held)>() + 1);
-    let names: usize = one.keys().map(|name| name.len().next_multiple_of(16) + 8).sum();
-    assert!(table + names <= 100_000, "{table} + {names}");
-    let next = Message::Parse(b"one more", Some(b"x\0\0\0"));
-    let route = all[0].0.look(next, &mut prepared, &mut ledger, &now, &mut vec![]);
-    assert_eq!(route, Route::Refuse);
-    let _shared: &Arc<Interner> = &interner;
 }

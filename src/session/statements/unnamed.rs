@@ -61,6 +61,7 @@ pub(super) enum Need {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub(super) struct Unnamed {
     /// The text that is held, and behind it those under way.
     texts: Vec<u8>,
@@ -201,8 +202,7 @@ impl Unnamed {
     /// It was made again, and Postgres says this of it. Answers whether that is what the client was told.
     pub(super) fn is_still(&mut self, description: &Description) -> bool {
         self.is_in_doubt = false;
-        let is_same =
-            self.description.as_ref().is_none_or(|told| told.has_columns_of(description));
+        let is_same = self.description.as_ref().is_none_or(|told| told.has_columns_of(description));
         if !is_same {
             (self.here, self.is_refuted) = (Here::No, true);
         }
