@@ -10,7 +10,7 @@ use crate::wire::frame::split_text;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,12 @@ const OVERHEAD: usize = 240;
 /// For so long what Postgres said of a text is taken to be what it would say again, unless a change of
 /// schema is seen meanwhile.
 const FRESH: Duration = Duration::from_secs(10);
+
+/// Of a statement's uses on one server so many are counted at once: workers do not meet at each.
+pub(super) const USES_AT_ONCE: u32 = 64;
+
+/// Statements that are looked at for the few that are shown.
+const LOOKED_AT_MAX: usize = 100_000;
 
 /// Settings that decide nothing about what a statement means or returns.
 const HARMLESS: [&str; 12] = [
@@ -67,8 +73,32 @@ pub struct Statement {
     description: OnceLock<Description>,
     /// When a server last described it so, and at which state of the schemas.
     confirmed: Shared<Option<Moment>>,
+    pub(super) counts: Counts,
     key: u64,
     home: Arc<Interner>,
+}
+
+/// What is counted of a statement, for those who ask.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Servers that have it, or will.
+    pub(super) servers: AtomicU32,
+    /// How often a server has read it.
+    pub(super) parses: AtomicU64,
+    pub(super) uses: AtomicU64,
+}
+
+/// A statement as operators see it.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub statement: Arc<Statement>,
+    pub servers: u32,
+    /// Names of clients that lead to it.
+    pub names: usize,
+    pub parses: u64,
+    /// Behind by what each server counts at once.
+    pub uses: u64,
+    pub bytes: usize,
 }
 
 /// Where a text is read.
@@ -146,6 +176,21 @@ impl Interner {
         self.known.is_empty()
     }
 
+    /// Those that servers had to read most often, `max` at most. Of very many, not all are looked at.
+    pub fn most_read(&self, max: usize) -> Vec<View> {
+        let mut found = Vec::new();
+        for known in &self.known {
+            found.extend(known.iter().filter_map(Weak::upgrade));
+            if found.len() >= LOOKED_AT_MAX {
+                break;
+            }
+        }
+        let mut found: Vec<View> = found.into_iter().map(View::of).collect();
+        found.sort_by_key(|view| std::cmp::Reverse((view.parses, view.bytes)));
+        found.truncate(max);
+        found
+    }
+
     /// Bytes of texts that are held.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
@@ -217,6 +262,7 @@ impl Interner {
             does,
             description: wanted.cloned().map(OnceLock::from).unwrap_or_default(),
             confirmed: Shared::default(),
+            counts: Counts::default(),
             key,
             home: Arc::clone(self),
         });
@@ -253,6 +299,19 @@ impl Interner {
 
     pub(super) fn release(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl View {
+    fn of(statement: Arc<Statement>) -> Self {
+        let counts = &statement.counts;
+        let servers = counts.servers.load(Ordering::Relaxed);
+        let parses = counts.parses.load(Ordering::Relaxed);
+        let uses = counts.uses.load(Ordering::Relaxed);
+        let bytes = cost(&statement.body, statement.does.as_deref(), statement.description.get());
+        // Servers have it by name, and so has whoever looks.
+        let names = Arc::strong_count(&statement).saturating_sub(1 + servers as usize);
+        Self { statement, servers, names, parses, uses, bytes }
     }
 }
 
@@ -310,6 +369,7 @@ impl Statement {
             });
             other
         };
+        statement.counts.parses.fetch_add(1, Ordering::Relaxed);
         statement.confirmed.with(|confirmed| *confirmed = Some(moment));
         statement
     }

@@ -1,8 +1,9 @@
 //! The statements that one server has.
 
-use super::interner::{Moment, Statement};
+use super::interner::{Moment, Statement, USES_AT_ONCE};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The number in a statement's name on the server. 0 is the one that is there for its name to be taken.
 pub(super) type Serial = u32;
@@ -21,6 +22,7 @@ pub struct Prepared {
     /// Statements that nobody will use again.
     pub(super) garbage: Vec<Serial>,
     evicted: u32,
+    count: Count,
 }
 
 #[derive(Debug)]
@@ -29,7 +31,56 @@ struct Entry {
     serial: Serial,
     place: Place,
     used: u64,
+    /// Uses that were not counted so far, and after how many they are: all of the first.
+    uncounted: u32,
+    at_once: u32,
 }
+
+impl Entry {
+    fn new(statement: Arc<Statement>, serial: Serial, place: Place, used: u64) -> Self {
+        statement.counts.servers.fetch_add(1, Ordering::Relaxed);
+        Self { statement, serial, place, used, uncounted: 0, at_once: 1 }
+    }
+
+    #[inline]
+    fn count(&mut self) {
+        self.uncounted += 1;
+        if self.uncounted >= self.at_once {
+            self.at_once = (2 * self.at_once).min(USES_AT_ONCE);
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        let uses = std::mem::take(&mut self.uncounted);
+        self.statement.counts.uses.fetch_add(uses.into(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.settle();
+        self.statement.counts.servers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many statements a server has, for those who ask while somebody uses it.
+#[derive(Clone, Debug, Default)]
+pub struct Count(Arc<AtomicU32>);
+
+impl Count {
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Count {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Count {}
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -64,9 +115,20 @@ impl Prepared {
         self.entries.is_empty() && !self.is_occupied && self.garbage.is_empty()
     }
 
+    /// Where the number of them is read.
+    pub fn count(&self) -> &Count {
+        &self.count
+    }
+
+    fn show(&self) {
+        let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        self.count.0.store(count, Ordering::Relaxed);
+    }
+
     /// Nothing is left of what was prepared.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.show();
         self.is_occupied = false;
         self.garbage = Vec::new();
     }
@@ -76,6 +138,7 @@ impl Prepared {
         let Some(entry) = self.entries.get_mut(&id) else { return Found::Nothing };
         self.uses += 1;
         entry.used = self.uses;
+        entry.count();
         match entry.place {
             Place::There => Found::There(entry.serial),
             Place::Coming { batch, is_sure } => {
@@ -120,7 +183,8 @@ impl Prepared {
         let statement = Arc::clone(statement);
         let id = statement.id;
         let place = Place::Coming { batch, is_sure };
-        self.entries.insert(id, Entry { statement, serial, place, used: self.uses });
+        self.entries.insert(id, Entry::new(statement, serial, place, self.uses));
+        self.show();
         serial
     }
 
@@ -143,7 +207,8 @@ impl Prepared {
         self.uses += 1;
         let (id, used) = (statement.id, self.uses);
         let place = Place::There;
-        let before = self.entries.insert(id, Entry { statement, serial, place, used });
+        let before = self.entries.insert(id, Entry::new(statement, serial, place, used));
+        self.show();
         if let Some(before) = before
             && before.serial != serial
             && matches!(before.place, Place::There)
@@ -158,6 +223,7 @@ impl Prepared {
             entry.serial == serial && matches!(entry.place, Place::Coming { .. })
         }) {
             self.entries.remove(&id);
+            self.show();
         }
     }
 

@@ -1,7 +1,7 @@
 //! What statements cost, however many clients have them.
 
 use super::{Interner, Limits, Message, Now, Prepared, Route, Statements, Told};
-use crate::session::ledger::{Ledger, Request};
+use crate::session::ledger::{Ledger, Origin, Request, Status};
 use crate::session::settings::Settings;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,6 +23,9 @@ fn answer(client: &mut Statements, prepared: &mut Prepared, ledger: &mut Ledger)
         let told = client.settled(reply.settled.unwrap(), reply.origin, prepared);
         assert_eq!(told, Told::Nothing);
     }
+    ledger.sent(Request::Sync, Origin::Client);
+    client.sync_sent();
+    ledger.ready(Status::Idle).unwrap();
 }
 
 #[test]
