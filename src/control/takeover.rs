@@ -35,7 +35,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 5;
+pub const FORM: u32 = 6;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -184,7 +184,7 @@ mod tests {
     /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
     /// the other one would misunderstand.
     const SAID: (u32, &str) = (
-        5,
+        6,
         r#"{"Hello":{"form":1,"version":"v","pid":2}}
 "Ready"
 "Taken"
