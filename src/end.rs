@@ -85,6 +85,7 @@ pub enum EndReason {
     LoginRate,
     LoginTimeout,
     Moved,
+    PlanChanged,
     PoolLimit,
     ProtocolViolation,
     QueryTimeout,
@@ -148,7 +149,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -182,6 +183,7 @@ impl EndReason {
         Self::LoginRate,
         Self::LoginTimeout,
         Self::Moved,
+        Self::PlanChanged,
         Self::PoolLimit,
         Self::ProtocolViolation,
         Self::QueryTimeout,
@@ -283,6 +285,9 @@ impl EndReason {
                 "canceling authentication due to timeout (client_login_timeout)"),
             Self::Moved => plain(Operator, "moved", "57P01",
                 "another process takes over"),
+            // As Postgres says it: drivers look at all three.
+            Self::PlanChanged => plain(Server, "plan_changed", "0A000",
+                "cached plan must not change result type").routine("RevalidateCachedQuery"),
             Self::PoolLimit => plain(Proxy, "pool_limit", "53300",
                 "sorry, too many pools already").routine("pooler_pool_limit"),
             Self::ProtocolViolation => plain(Client, "protocol_violation", "08P01",

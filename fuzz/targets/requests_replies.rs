@@ -12,7 +12,7 @@ use pgweir::session::ledger::{Abandoned, Ledger, Origin, Reply, Request, Status}
 use pgweir::session::pins::Pins;
 use pgweir::session::settings::Settings;
 use pgweir::session::statements::{
-    Interner, Limits, Message, Now, Prepared, Route, Slip, Statements,
+    Interner, Limits, Message, Now, Prepared, Route, Slip, Statements, Told,
 };
 use server::{OURS, Said, Sent, Server, What};
 use std::time::Instant;
@@ -113,11 +113,14 @@ impl Session {
     fn request(&mut self, request: Request, name: u8) {
         let text = NAMES[usize::from(name)];
         let message = match request {
-            Request::Bind => Message::Bind(text),
+            Request::Bind => Message::Bind(text, true),
             Request::Describe => Message::Describe(text),
             Request::Parse | Request::ParseNamed => Message::Parse(text, Some(b"select 1\0\0\0")),
             Request::CloseUnnamed | Request::CloseNamed => Message::Close(text),
             request => {
+                if request == Request::Sync && self.statements.wants_description() {
+                    self.describe_unnamed();
+                }
                 if self.ledger.sent(request, Origin::Client) {
                     match request {
                         Request::Sync => self.statements.sync_sent(),
@@ -135,13 +138,21 @@ impl Session {
         let limits = Limits { of_server: 1, of_client: 2 };
         let (settings, at) = (Settings::default(), self.now);
         let maps = !self.pins.has_sql_prepared();
-        let now = Now { at, settings: &settings, epoch: 0, limits, maps };
+        let now = Now { at, pool: ("", ""), settings: &settings, epoch: 0, limits, maps };
         let (server, ledger, mut slips) = (&mut self.prepared, &mut self.ledger, vec![]);
         let route = self.statements.look(message, server, ledger, &now, &mut slips);
         for slip in slips {
             let (request, name) = match slip {
                 Slip::Close(serial) => (Request::CloseNamed, OURS + serial),
                 Slip::CloseUnnamed => (Request::Close, 0),
+                Slip::Describe(serial) => (Request::Describe, OURS + serial),
+                Slip::DescribeUnnamed => (Request::Describe, 0),
+                Slip::Flush => {
+                    self.forward(What::Flush, Origin::Proxy, 0);
+                    continue;
+                }
+                Slip::Hollow(serial, _) => (Request::ParseNamed, OURS + serial),
+                Slip::HollowUnnamed => (Request::ParseNamed, 0),
                 Slip::Occupy => (Request::ParseNamed, OURS),
                 Slip::Parse(serial, _) => (Request::ParseNamed, OURS + serial),
                 Slip::ParseUnnamed => (Request::Parse, 0),
@@ -154,10 +165,26 @@ impl Session {
             Route::Wait => return,
             Route::AsIs => (request, name.into()),
             Route::Acknowledge => (Request::ParseAcknowledged, u32::MAX),
-            Route::Under(serial) => (request, OURS + serial),
-            Route::Refuse => unreachable!("there are few names"),
+            Route::Described(serial) | Route::Under(serial) => (request, OURS + serial),
+            Route::Failing(_) | Route::FailingUnnamed | Route::Refuse => {
+                unreachable!("there are few names, and one description")
+            }
         };
+        let is_of_unnamed = request == Request::Describe && name == 0;
+        let request = if is_of_unnamed { Request::DescribeUnnamed } else { request };
         self.forward(What::Request(request), Origin::Client, name);
+        if let Route::Described(_) = route {
+            self.forward(What::Request(Request::Describe), Origin::Proxy, name);
+        }
+    }
+
+    fn describe_unnamed(&mut self) {
+        let (settings, at) = (Settings::default(), self.now);
+        let limits = Limits { of_server: 1, of_client: 2 };
+        let now = Now { at, pool: ("", ""), settings: &settings, epoch: 0, limits, maps: true };
+        if self.statements.before_sync(&mut self.ledger, &now).is_some() {
+            self.forward(What::Request(Request::DescribeUnnamed), Origin::Proxy, 0);
+        }
     }
 
     fn begin_lease(&mut self) {
@@ -235,8 +262,8 @@ impl Session {
             match said.request {
                 Request::Query => self.statements.queried(said.origin),
                 request => {
-                    let (server, now) = (&mut self.prepared, self.now);
-                    self.statements.settled(request, said.origin, server, now);
+                    let told = self.statements.settled(request, said.origin, &mut self.prepared);
+                    assert_eq!(told, Told::Nothing, "all are described alike");
                 }
             }
         }

@@ -149,6 +149,7 @@ fn only_those_who_may_come_in() {
         let mut monitor = login(&rig, "monitor").connect().await;
         assert_eq!(monitor.parameters["is_superuser"], "off");
         let ours = ["CLASSES", "ERRORS", "HISTOGRAMS", "HOLDERS", "OVERLOAD", "WAITS", "HELP"];
+        let ours = ours.into_iter().chain(["PREPARED_STATEMENTS"]);
         let all = COLUMNS.iter().map(|(what, _)| *what).chain(ours);
         for what in all.filter(|what| *what != "FDS") {
             let answer = monitor.query(&format!("SHOW {what}")).await;

@@ -36,6 +36,7 @@ mod session_script;
 mod session_state;
 mod settings;
 mod settings_model;
+mod shapes;
 mod shares;
 mod shedding;
 mod shortcuts;

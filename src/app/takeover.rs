@@ -16,6 +16,7 @@ use crate::pool::heirlooms::Heirloom;
 use crate::pool::registry::Registry;
 use crate::server::{BackendKey, Place};
 use crate::session::settings::Settings;
+use crate::session::statements::Count;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -335,7 +336,13 @@ fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: Own
         lineage,
         database,
         socket,
-        key: BackendKey { pid, secret: secret.into(), place, ends: None },
+        key: BackendKey {
+            pid,
+            secret: secret.into(),
+            place,
+            ends: None,
+            statements: Count::default(),
+        },
         applied: settings_of(&applied),
         has_statements,
         params,

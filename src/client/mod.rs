@@ -25,6 +25,7 @@ mod replies;
 mod requests;
 mod serve;
 mod shortcuts;
+mod slips;
 mod statements;
 mod terms;
 mod tracking;

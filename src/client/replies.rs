@@ -10,10 +10,11 @@ use crate::server::exchange::parameter;
 use crate::session::inquiry::Kept;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
 use crate::session::pins::alters;
+use crate::session::statements::{READ_MAX, Statements, Told};
 use crate::session::traces::Trace;
 use crate::sql::ending::Outlook;
 use crate::wire::error_fields;
-use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
+use crate::wire::frame::{HEAD_LEN, Head, MESSAGE_MAX, run_of};
 use crate::wire::tags::from_server as tags;
 use std::sync::Arc;
 
@@ -75,7 +76,7 @@ impl Client {
             match look? {
                 Look::Forward => self.down.forward(here, head.total - here),
                 Look::Incomplete => break,
-                Look::Swallow => self.down.swallow(here),
+                Look::Swallow => self.down.swallow_message(here, head.total - here),
             }
         }
         Ok(())
@@ -104,10 +105,22 @@ impl Client {
     fn look_at_reply(&mut self, head: Head, is_whole: bool) -> Result<Look, Fault> {
         let must_be_whole = match head.tag {
             tags::READY | tags::COMMAND_COMPLETE | tags::PARAMETER_STATUS | tags::ERROR => true,
+            tags::PARAMETER_DESCRIPTION | tags::ROW_DESCRIPTION => {
+                let of_unnamed = self.lease_mut().conn.ledger.next_request();
+                let is_read = of_unnamed == Some(Request::DescribeUnnamed);
+                is_read && head.total <= LOOK_MAX || !self.is_for_client()
+            }
             _ => !self.is_for_client(),
         };
         if must_be_whole && !is_whole {
-            return if head.total <= LOOK_MAX {
+            let is_description = head.tag == tags::ROW_DESCRIPTION;
+            return if is_description && self.down.unseen().len() >= READ_MAX {
+                // No longer one is kept here. As much as this tells one from another, too.
+                self.replied(head)
+            } else if head.total <= LOOK_MAX
+                || is_description
+                || head.tag == tags::PARAMETER_DESCRIPTION
+            {
                 Ok(Look::Incomplete)
             } else if head.tag == tags::ERROR && self.is_for_client() {
                 self.failed(&ErrorFields::default(), 0)
@@ -134,20 +147,37 @@ impl Client {
 
     #[inline]
     fn replied(&mut self, head: Head) -> Result<Look, Fault> {
-        let Self { down, pins, lease, pool, statements, worker, script, .. } = self;
+        let Self { down, pins, lease, pool, statements, script, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
+        if matches!(head.tag, tags::PARAMETER_DESCRIPTION | tags::ROW_DESCRIPTION)
+            && let Some(statements) = statements
+            && let Some(origin) = server.ledger.next_description()
+        {
+            let unseen = down.unseen();
+            if origin == Origin::Client && unseen.len() < head.total {
+                statements.described_at_length();
+            } else {
+                Self::read_description(head, unseen, statements);
+            }
+        }
         let is_completed = head.tag == tags::COMMAND_COMPLETE;
         let is_followed = is_completed && server.ledger.is_followed();
         let reply = server.ledger.replied(head.tag)?;
         if let Some(request) = reply.settled
             && let Some(statements) = statements
         {
-            statements.settled(request, reply.origin, &mut server.prepared, worker.now());
+            let told = statements.settled(request, reply.origin, &mut server.prepared);
+            if told != Told::Nothing {
+                pool.host.schema_changed();
+            }
+            if told == Told::ChangedInUse {
+                return Err(Fault::Client(EndReason::PlanChanged.into()));
+            }
             if request == Request::ParseAcknowledged {
                 down.put(0, tags::PARSE_COMPLETE);
             }
         }
-        if reply.origin == Origin::Proxy {
+        if reply.origin == Origin::Proxy || reply.settled == Some(Request::DescribeInVain) {
             if head.tag == tags::DATA_ROW
                 && let Some(inquiry) = script.inquiry()
             {
@@ -163,8 +193,8 @@ impl Client {
             if kept != Kept::default() {
                 script.may_have_ended(kept, tag);
             }
-            if alters(tag) {
-                // Those who prepare now, and those who do when it is committed.
+            if alters(tag) || tag == b"ROLLBACK" && pins.has_altered() {
+                // Those who prepare now, and those who do when it is committed or rolled back.
                 pins.altered();
                 pool.host.schema_changed();
             }
@@ -181,6 +211,16 @@ impl Client {
             script.settled();
         }
         Ok(Look::Forward)
+    }
+
+    /// What a statement is: of a description that the proxy has asked for, or of the unnamed one.
+    fn read_description(head: Head, unseen: &[u8], statements: &mut Statements) {
+        let body = &unseen[HEAD_LEN..head.total.min(unseen.len()).min(READ_MAX)];
+        if head.tag == tags::ROW_DESCRIPTION {
+            statements.columns_described(body, head.total);
+        } else {
+            statements.parameters_described(body);
+        }
     }
 
     /// `ReadyForQuery`: a request is through.

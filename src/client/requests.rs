@@ -105,9 +105,13 @@ impl Client {
             tags::EXECUTE => return self.look_at_execute(head),
             tags::SYNC | tags::FLUSH if ledger.is_copying_in() => return Ok(Look::Swallow),
             tags::SYNC => {
+                if self.statements.as_ref().is_some_and(|it| it.wants_description()) {
+                    self.describe_unnamed();
+                }
                 if let Some(statements) = &mut self.statements {
                     statements.sync_sent();
                 }
+                let ledger = &mut self.lease.as_mut().expect("as above").conn.ledger;
                 ledger.sent(Request::Sync, Origin::Client);
             }
             tags::FLUSH => ledger.flushed(),

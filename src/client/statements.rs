@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::requests::{Look, nameless, sql_of};
+use super::slips::{slip_in, write_slip};
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::session::ledger::{Origin, Request};
@@ -9,13 +10,14 @@ use crate::session::pins::Cause;
 use crate::session::script::Script;
 use crate::session::settings::Settings;
 use crate::session::statements::{
-    ESCAPE, Failure, Interner, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Slip,
-    Statements, cut, looks_like_ours, mentioned, unescape,
+    ESCAPE, Failure, Interner, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Statements,
+    cut, looks_like_ours, mentioned, unescape,
 };
 use crate::session::text::Text;
 use crate::session::traces::{Trace, Traces};
 use crate::sql::ending::{Outlook, may_commit};
 use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
+use crate::stats::pool::PoolCells;
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
 use crate::wire::tags::{from_client as tags, from_server};
@@ -24,9 +26,6 @@ use std::sync::Arc;
 
 /// The longest beginning of a message that is made anew without memory of its own.
 const SHORT: usize = 160;
-
-/// An empty text, without parameters.
-const EMPTY: &[u8] = b"\0\0\0";
 
 /// A `Close` of a statement that there is not: no client's name gets to a server like this.
 const CLOSE_NONE: &[u8] = b"C\0\0\0\x0eSpgweir_x\0";
@@ -58,7 +57,7 @@ impl<'a> Named<'a> {
             }
             tags::BIND => {
                 let (portal, rest) = split_text(body)?;
-                statement(Message::Bind(split_text(rest)?.0), portal.len() + 1)
+                statement(Message::Bind(split_text(rest)?.0, is_whole), portal.len() + 1)
             }
             tag => {
                 let (kind, rest) = body.split_first()?;
@@ -85,14 +84,18 @@ impl Client {
         if head.tag == tags::PARSE && !is_whole && head.total <= PARSE_MAX {
             return Ok(Look::Incomplete);
         }
-        // Of the unnamed statement: behind the name, which is none, is the text.
         if head.tag == tags::PARSE
             && is_whole
-            && let Some(body) = unseen[HEAD_LEN..here].strip_prefix(b"\0")
+            && let Some((name, body)) = split_text(&unseen[HEAD_LEN..here])
             && may_use_prepared(body)
-            && !self.look_at_sql(HEAD_LEN + 1, head, false)
         {
-            return Ok(Look::Wait);
+            let (text_at, is_unnamed) = (HEAD_LEN + name.len() + 1, name.is_empty());
+            if !is_unnamed {
+                // What it says is looked at when it is bound.
+                self.escape_names(text_at, head);
+            } else if !self.look_at_sql(text_at, head, false) {
+                return Ok(Look::Wait);
+            }
         }
         let read = if head.tag == tags::PARSE { self.read_parse(here, is_whole) } else { None };
         if read.as_ref().is_some_and(|text| text.hidden().sequences) && !self.may_read_sequences() {
@@ -143,6 +146,7 @@ impl Client {
         let maps = maps(terms.pool_mode) && !pins.has_sql_prepared();
         let mut now = Now {
             at: worker.now(),
+            pool: (&pool.database, &pool.user),
             settings,
             epoch: pool.host.schema_epoch(),
             limits: terms.prepared,
@@ -158,31 +162,25 @@ impl Client {
         let (prepared, ledger) = (&mut server.prepared, &mut server.ledger);
         let is_skipped = ledger.is_skipping();
         let route = statements.look(message, prepared, ledger, &now, &mut slips);
+        let cells = pool.stats.of(worker.id);
+        if !slips.is_empty() {
+            cells.statements_evicted.add(u64::from(prepared.take_evicted()));
+        }
         if route == Route::Wait {
+            slip_in(up, &slips, statements, cells);
             return Ok(Look::Wait);
+        }
+        while let Some(does) = statements.take_shared() {
+            script.shared_with_sql(&does);
         }
         if !is_skipped {
             follow(script, statements, message, body, read);
         }
-        let cells = pool.stats.of(worker.id);
         cells.parses_saved.add(u64::from(route == Route::Acknowledge));
-        let name = match message {
-            Message::Parse(name, _) | Message::ParseRefused(name) => {
-                cells.parses.add(1);
-                name
-            }
-            Message::Bind(name) => {
-                cells.binds.add(1);
-                name
-            }
-            Message::Close(name) | Message::Describe(name) => name,
-        };
+        let name = count(message, cells);
         look_ahead(&mut self.outlook, statements, message, body);
         let (is_escaped, name_at) = (looks_like_ours(name), name_at..name_at + name.len());
-        for slip in slips {
-            cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
-            up.slip_in(|out| write_slip(out, &slip, statements));
-        }
+        slip_in(up, &slips, statements, cells);
         Ok(self.send(head, name_at, is_escaped, route))
     }
 
@@ -200,10 +198,28 @@ impl Client {
                 self.up.rewrite(head.total, CLOSE_NONE, 0, 0);
                 return Look::Passed;
             }
+            Route::Described(serial) => {
+                let name = ServerName::new(serial);
+                self.rename(head, name_at, &name);
+                self.up.slip_in(|out| encode::describe_statement(out, name.as_str()));
+                return Look::Passed;
+            }
+            Route::Failing(serial) => {
+                self.rename(head, name_at, &ServerName::new(serial));
+                self.up.slip_in(|out| out.extend(PARSE_NONSENSE));
+                return Look::Passed;
+            }
+            Route::FailingUnnamed => {
+                self.up.forward(head.total, 0);
+                self.up.slip_in(|out| out.extend(PARSE_NONSENSE));
+                return Look::Passed;
+            }
             Route::Refuse => {
                 let nonsense =
                     if name_at.is_empty() { PARSE_UNNAMED_NONSENSE } else { PARSE_NONSENSE };
-                self.up.rewrite(head.total, nonsense, 0, 0);
+                self.up.slip_in(|out| out.extend(nonsense));
+                let here = head.total.min(self.up.unseen().len());
+                self.up.swallow_message(here, head.total - here);
                 return Look::Passed;
             }
         }
@@ -236,23 +252,15 @@ impl Client {
     /// A text is at the front, whole, of a simple query or of the `Parse` of a statement. `false`: it has
     /// to wait.
     pub(super) fn look_at_sql(&mut self, text_at: usize, head: Head, is_query: bool) -> bool {
+        if self.escape_names(text_at, head) {
+            return true;
+        }
         let Self { up, statements, script, lease, terms, .. } = self;
         let unseen = up.unseen();
         let Some(text) = unseen.get(text_at..head.total).and_then(split_text) else { return true };
         let Some(used) = prepared_use(text.0) else { return true };
-        // Also of a client that has none: it may drop those that the server has for others.
-        let statements =
-            statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
-        if let Use::Deallocate(name) | Use::Name(name) = &used
-            && looks_like_ours(name)
-        {
-            // Whatever it has under such a name, it is not what a server has.
-            let places = text.0.windows(7).enumerate();
-            let ours = places.filter(|(_, word)| looks_like_ours(&word.to_ascii_lowercase()));
-            let places: Vec<_> = ours.map(|(at, _)| text_at + at).collect();
-            for at in places {
-                up.put(at, ESCAPE);
-            }
+        if !is_query && !matches!(used, Use::Name(_)) {
+            // It does nothing before it is bound, and is looked at then.
             return true;
         }
         let ledger =
@@ -260,16 +268,50 @@ impl Client {
         if ledger.is_skipping() {
             return true;
         }
-        if let Use::Name(name) = &used
-            && let Some(does) = statements.statement(name).and_then(|it| it.does.as_ref())
-        {
-            script.shared_with_sql(does);
-        }
+        // Also of a client that has none: it may drop those that the server has for others.
+        let statements =
+            statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         let Some(slips) = statements.look_at_sql(&used, is_query, ledger) else { return false };
+        while let Some(does) = statements.take_shared() {
+            script.shared_with_sql(&does);
+        }
         for slip in slips {
             up.slip_in(|out| write_slip(out, &slip, statements));
         }
         true
+    }
+
+    /// Whatever a client has under a name like ours, it is not what a server has: neither may a text that
+    /// is at the front name that. Answers whether it did.
+    fn escape_names(&mut self, text_at: usize, head: Head) -> bool {
+        let text = self.up.unseen().get(text_at..head.total).and_then(split_text);
+        let Some((text, _)) = text else { return false };
+        let is_ours = match prepared_use(text) {
+            Some(Use::Deallocate(name) | Use::Name(name)) => looks_like_ours(&name),
+            _ => false,
+        };
+        if is_ours {
+            let places = text.windows(7).enumerate();
+            let ours = places.filter(|(_, word)| looks_like_ours(&word.to_ascii_lowercase()));
+            let places: Vec<_> = ours.map(|(at, _)| text_at + at).collect();
+            for at in places {
+                self.up.put(at, ESCAPE);
+            }
+        }
+        is_ours
+    }
+
+    /// A `Sync` is at the front, and the unnamed statement was made and not used before it.
+    #[cold]
+    pub(super) fn describe_unnamed(&mut self) {
+        let Self { up, statements, lease, pool, worker, terms, settings, .. } = self;
+        let (Some(statements), Some(lease)) = (statements, lease) else { return };
+        let (at, epoch) = (worker.now(), pool.host.schema_epoch());
+        let (of_pool, limits) = ((&*pool.database, &*pool.user), terms.prepared);
+        let now = Now { at, pool: of_pool, settings, epoch, limits, maps: true };
+        if let Some(slip) = statements.before_sync(&mut lease.conn.ledger, &now) {
+            up.slip_in(|out| write_slip(out, &slip, statements));
+        }
     }
 
     /// A request waits for the answers to those before it. Without a `Sync` behind them Postgres keeps
@@ -342,7 +384,8 @@ impl Client {
     /// What it had prepared in another process.
     pub(super) fn restore_statements(&mut self, packed: &[u8]) {
         let mut statements = Statements::new(&self.terms.statements);
-        statements.restore(packed, &self.settings, self.pool.host.schema_epoch());
+        let pool = (&*self.pool.database, &*self.pool.user);
+        statements.restore(packed, &self.settings, pool);
         if let Some(text) = statements.unnamed_text() {
             let does = Text::read(text, false, &self.terms.sessions.functions);
             self.script.parse_sent(b"", does);
@@ -354,6 +397,7 @@ impl Client {
     pub(super) fn reworded(&self, failure: &Failure, total: usize) -> Option<Vec<u8>> {
         if let Some(refusal) = failure.refusal {
             let reason = match refusal {
+                Refusal::Changed => EndReason::PlanChanged,
                 Refusal::Memory => EndReason::StatementMemory,
                 Refusal::Session => EndReason::SessionState,
                 Refusal::TooMany => EndReason::StatementLimit,
@@ -386,6 +430,22 @@ fn maps(mode: PoolMode) -> bool {
     mode != PoolMode::Session
 }
 
+/// Counts a message, and answers with the name in it.
+#[inline]
+fn count<'a>(message: Message<'a>, cells: &PoolCells) -> &'a [u8] {
+    match message {
+        Message::Parse(name, _) | Message::ParseRefused(name) => {
+            cells.parses.add(1);
+            name
+        }
+        Message::Bind(name, _) => {
+            cells.binds.add(1);
+            name
+        }
+        Message::Close(name) | Message::Describe(name) => name,
+    }
+}
+
 /// Reads what a request may do to the transaction that it is sent in.
 #[inline]
 fn look_ahead(outlook: &mut Outlook, statements: &Statements, message: Message<'_>, body: &[u8]) {
@@ -394,7 +454,7 @@ fn look_ahead(outlook: &mut Outlook, statements: &Statements, message: Message<'
             let text = &body[name.len() + 1..];
             (outlook.commits || may_commit(text)).then_some(text)
         }
-        Message::Bind(name) => statements.text_that_may_commit(name),
+        Message::Bind(name, _) => statements.text_that_may_commit(name),
         _ => None,
     };
     if let Some(text) = text {
@@ -415,7 +475,7 @@ fn follow(
         // The statement knows what it does.
         Message::Parse(name, _) if !name.is_empty() && statements.statement(name).is_some() => {}
         Message::Parse(name, _) => script.parse_sent(cut(name), read),
-        Message::Bind(name) => {
+        Message::Bind(name, _) => {
             let portal = split_text(body).map_or(&b""[..], |(portal, _)| portal);
             match statements.does(name) {
                 Some(text) => script.bound(portal, text),
@@ -434,23 +494,4 @@ fn in_between(settings: &Settings, interner: &Interner) -> Settings {
     let mut settings = settings.clone();
     settings.set("?", &interner.unique().to_string());
     settings
-}
-
-fn write_slip(out: &mut Vec<u8>, slip: &Slip, statements: &Statements) {
-    match slip {
-        Slip::Close(serial) => {
-            encode::close_statement(out, ServerName::new(*serial).as_str());
-        }
-        Slip::CloseUnnamed => encode::close_statement(out, ""),
-        Slip::Empty(name) => encode::parse(out, name, EMPTY),
-        Slip::Own(name, statement) => encode::parse(out, name, &statement.body),
-        Slip::Sync => encode::sync(out),
-        Slip::Occupy => encode::parse(out, ServerName::new(0).as_bytes(), EMPTY),
-        Slip::Parse(serial, statement) => {
-            encode::parse(out, ServerName::new(*serial).as_bytes(), &statement.body);
-        }
-        Slip::ParseUnnamed => {
-            encode::parse(out, b"", statements.unnamed_body().unwrap_or(EMPTY));
-        }
-    }
 }

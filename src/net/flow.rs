@@ -28,6 +28,9 @@ const HEADROOM: usize = 64;
 /// for each of its messages.
 const SHIFT_MAX: usize = 1_024;
 
+/// No message is so long.
+const DROPPED: u32 = 1 << 31;
+
 /// One direction of a client's traffic.
 #[derive(Debug, Default)]
 pub struct Flow {
@@ -35,7 +38,8 @@ pub struct Flow {
     sent: u32,
     seen: u32,
     filled: u32,
-    /// Bytes of the current message that have still to come and need no look.
+    /// Bytes of the current message that have still to come and need no look. With [`DROPPED`] they are not
+    /// passed on.
     to_come: u32,
     own: Vec<u8>,
 }
@@ -161,11 +165,29 @@ impl Flow {
     #[inline]
     pub fn forward_rest(&mut self) -> bool {
         if self.to_come > 0 {
-            let here = self.to_come.min(self.filled - self.seen);
-            self.seen += here;
-            self.to_come -= here;
+            self.forward_more();
         }
         self.to_come == 0
+    }
+
+    fn forward_more(&mut self) {
+        let left = self.to_come & !DROPPED;
+        let here = left.min(self.filled - self.seen);
+        if self.to_come == left {
+            self.seen += here;
+        } else {
+            self.swallow(index(here));
+        }
+        self.to_come = if here == left { 0 } else { self.to_come - here };
+    }
+
+    /// Drops the first `here` bytes not looked at, and the next `to_come` that arrive.
+    pub fn swallow_message(&mut self, here: usize, to_come: usize) {
+        self.swallow(here);
+        self.forward(0, to_come);
+        if to_come > 0 {
+            self.to_come |= DROPPED;
+        }
     }
 
     /// Drops the first `n` bytes not looked at.
@@ -243,7 +265,7 @@ impl Flow {
 
     /// Bytes of the current message that have still to come.
     pub fn rest_to_come(&self) -> usize {
-        index(self.to_come)
+        index(self.to_come & !DROPPED)
     }
 
     /// Whether nothing is here at all.
@@ -300,7 +322,7 @@ impl Flow {
     pub fn cut_short(&mut self) -> u32 {
         self.sent = self.seen;
         self.own = Vec::new();
-        std::mem::take(&mut self.to_come)
+        std::mem::take(&mut self.to_come) & !DROPPED
     }
 
     /// Forgets everything: the peer it was for is gone.

@@ -59,6 +59,7 @@ enum Step {
     Shelve,
     SlipIn(u8),
     Swallow(usize),
+    SwallowMessage { here: usize, to_come: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -71,6 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..40_usize, 0..80_usize, count(), count())
             .prop_map(|(gone, new, here, to_come)| Step::Rewrite { gone, new, here, to_come }),
         3 => count().prop_map(Step::Swallow),
+        3 => (count(), count())
+            .prop_map(|(here, to_come)| Step::SwallowMessage { here, to_come }),
         3 => any::<u8>().prop_map(Step::SlipIn),
         2 => Just(Step::Shelve),
         1 => Just(Step::DropUnseen),
@@ -83,6 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     unseen: Vec<u8>,
     to_come: usize,
+    is_dropping: bool,
     /// All that was to go since the beginning.
     out: Vec<u8>,
 }
@@ -94,7 +98,11 @@ impl Model {
 
     fn forward_rest(&mut self) {
         let here = self.to_come.min(self.unseen.len());
-        self.forward(here);
+        if self.is_dropping {
+            self.unseen.drain(..here);
+        } else {
+            self.forward(here);
+        }
         self.to_come -= here;
     }
 }
@@ -138,7 +146,7 @@ impl Bench {
                 let to_come = if here == model.unseen.len() { to_come } else { 0 };
                 flow.forward(here, to_come);
                 model.forward(here);
-                model.to_come = to_come;
+                (model.to_come, model.is_dropping) = (to_come, false);
             }
             Step::Rewrite { gone, new, here, to_come } if model.to_come == 0 => {
                 let gone = gone.min(model.unseen.len());
@@ -149,12 +157,19 @@ impl Bench {
                 model.unseen.drain(..gone);
                 model.out.extend(&bytes);
                 model.forward(here);
-                model.to_come = to_come;
+                (model.to_come, model.is_dropping) = (to_come, false);
             }
             Step::Swallow(n) if model.to_come == 0 => {
                 let n = n.min(model.unseen.len());
                 flow.swallow(n);
                 model.unseen.drain(..n);
+            }
+            Step::SwallowMessage { here, to_come } if model.to_come == 0 => {
+                let here = here.min(model.unseen.len());
+                let to_come = if here == model.unseen.len() { to_come } else { 0 };
+                flow.swallow_message(here, to_come);
+                model.unseen.drain(..here);
+                (model.to_come, model.is_dropping) = (to_come, true);
             }
             Step::SlipIn(byte) => {
                 flow.slip_in(|own| own.extend([byte; 3]));
@@ -169,7 +184,11 @@ impl Bench {
                 assert_eq!(flow.cut_short() as usize, std::mem::take(&mut model.to_come));
                 model.out.truncate(peer.taken.len());
             }
-            Step::Fill(_) | Step::Forward { .. } | Step::Rewrite { .. } | Step::Swallow(_) => {}
+            Step::Fill(_)
+            | Step::Forward { .. }
+            | Step::Rewrite { .. }
+            | Step::Swallow(_)
+            | Step::SwallowMessage { .. } => {}
         }
     }
 

@@ -19,7 +19,7 @@ pub struct About {
     pub ends: Option<Arc<Ends>>,
     /// What clients have set on it, while nobody has it.
     pub applied: Option<Arc<Settings>>,
-    /// How many statements it has, while nobody has it.
+    /// How many statements it has.
     pub prepared: u32,
 }
 
@@ -38,8 +38,7 @@ impl Pool {
                 pid: key.map(|key| key.pid),
                 ends: key.and_then(|key| key.ends.clone()),
                 applied: server.map(|server| Arc::clone(&server.applied)),
-                prepared: server
-                    .map_or(0, |server| u32::try_from(server.prepared.len()).unwrap_or(u32::MAX)),
+                prepared: key.map_or(0, |key| key.statements.get()),
             }),
             waiters: scheduler.waiters(self.id),
         })

@@ -192,6 +192,7 @@ mod tests {
     use crate::server::connect::Target;
     use crate::server::{BackendKey, Place};
     use crate::session::settings::Settings;
+    use crate::session::statements::Count;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
@@ -218,7 +219,13 @@ mod tests {
             lineage: leading_to(dbname),
             database: dbname.to_owned(),
             socket: Detached::Unix(socket),
-            key: BackendKey { pid, secret: [1, 2, 3, 4].into(), place: place(), ends: None },
+            key: BackendKey {
+                pid,
+                secret: [1, 2, 3, 4].into(),
+                place: place(),
+                ends: None,
+                statements: Count::default(),
+            },
             applied: Settings::default(),
             has_statements: false,
             params: vec![],

@@ -8,6 +8,7 @@ use crate::end::ErrorFields;
 use crate::net::dial::dial;
 use crate::net::stream::Stream;
 use crate::net::worker::Worker;
+use crate::session::statements::Count;
 use crate::wire::encode;
 use crate::wire::error_fields;
 use crate::wire::tags::{from_client, from_server};
@@ -191,7 +192,13 @@ impl Login<'_> {
     async fn take_welcome(mut self, worker: &Worker) -> Result<Connected, ConnectError> {
         let mut params = Vec::new();
         let place = Arc::clone(&self.target.place);
-        let mut key = BackendKey { pid: 0, secret: [].into(), place, ends: None };
+        let mut key = BackendKey {
+            pid: 0,
+            secret: [].into(),
+            place,
+            ends: None,
+            statements: Count::default(),
+        };
         loop {
             let (tag, body) = self.receive().await?;
             match tag {

@@ -14,7 +14,7 @@ use crate::net::stream::{Ends, Stream};
 use crate::net::worker::Worker;
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
-use crate::session::statements::Prepared;
+use crate::session::statements::{Count, Prepared};
 use crate::session::traces::Traces;
 use std::io;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct BackendKey {
     pub place: Arc<Place>,
     /// Where the server is: for those who ask. `None`: at a unix socket.
     pub ends: Option<Arc<Ends>>,
+    /// What it has prepared: for those who ask.
+    pub statements: Count,
 }
 
 /// A connection to Postgres that is logged in.
@@ -63,7 +65,9 @@ pub struct Server {
 
 impl Server {
     pub fn new(stream: Stream, home: WorkerId, key: BackendKey, now: Instant) -> Self {
-        let key = BackendKey { ends: stream.ends().map(Arc::new), ..key };
+        let prepared = Prepared::default();
+        let (ends, statements) = (stream.ends().map(Arc::new), prepared.count().clone());
+        let key = BackendKey { ends, statements, ..key };
         Self {
             stream: Some(stream),
             home,
@@ -72,7 +76,7 @@ impl Server {
             traces: Traces::default(),
             last_client: None,
             is_to_be_reset: false,
-            prepared: Prepared::default(),
+            prepared,
             has_strange_statements: false,
             key,
             connected_at: now,

@@ -12,67 +12,9 @@
 //! - A reply to an entry of [`Origin::Proxy`] never reaches the client.
 //! - A reply that nobody asked for is [`OutOfStep`]: the server must be closed.
 
+pub use super::request::{Origin, Request};
 use crate::wire::tags::from_server;
 use std::collections::VecDeque;
-
-/// Who asked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Origin {
-    Client,
-    /// The proxy put this request in: to change a setting, for instance.
-    Proxy,
-}
-
-/// A request that has a place in the order of replies. Alphabetical.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Request {
-    Bind,
-    /// Of a portal; or the proxy's, of the unnamed statement.
-    Close,
-    /// `Close` of a named statement.
-    CloseNamed,
-    /// The client's `Close` of the unnamed statement.
-    CloseUnnamed,
-    /// `CopyDone` or `CopyFail`: has no reply, but ends the stretch in which a server that copies
-    /// in ignores `Sync`.
-    CopyEnd,
-    Describe,
-    Execute,
-    /// One that the [script](super::script) follows.
-    ExecuteFollowed,
-    FunctionCall,
-    /// `Parse` of the unnamed statement.
-    Parse,
-    /// A `Close` in place of a named `Parse`: its answer is told as that to the `Parse`.
-    ParseAcknowledged,
-    ParseNamed,
-    /// One of the unnamed statement that is to fail.
-    ParseRefused,
-    Query,
-    /// One that the [script](super::script) follows.
-    QueryFollowed,
-    Sync,
-}
-
-impl Request {
-    fn is_execute(self) -> bool {
-        matches!(self, Self::Execute | Self::ExecuteFollowed)
-    }
-
-    /// Whether rows and copy data may answer it.
-    fn has_data(self) -> bool {
-        self.is_execute() || matches!(self, Self::Query | Self::QueryFollowed)
-    }
-
-    /// Whether `ReadyForQuery` follows, whatever becomes of it.
-    fn is_simple(self) -> bool {
-        matches!(self, Self::FunctionCall | Self::Query | Self::QueryFollowed)
-    }
-
-    fn is_readied(self) -> bool {
-        self.is_simple() || self == Self::Sync
-    }
-}
 
 /// The transaction status in `ReadyForQuery`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -161,6 +103,8 @@ pub struct Ledger {
     /// `Sync` requests that the server ignores, if it reads them while it copies in.
     ignored: u32,
     knowledge: Knowledge,
+    /// An `Execute` was sent since the last request that ends with `ReadyForQuery`.
+    has_executed: bool,
 }
 
 impl Default for Ledger {
@@ -172,6 +116,7 @@ impl Default for Ledger {
             copying_in: false,
             ignored: 0,
             knowledge: Knowledge::Sure,
+            has_executed: false,
         }
     }
 }
@@ -182,11 +127,14 @@ impl Ledger {
     #[inline]
     pub fn sent(&mut self, request: Request, origin: Origin) -> bool {
         match request {
-            Request::Sync => self.batch = Batch::Closed,
+            Request::Sync => (self.batch, self.has_executed) = (Batch::Closed, false),
             _ if self.batch == Batch::Skipped => return false,
             // These end with `ReadyForQuery` themselves; Postgres wants no `Sync` any more.
             Request::FunctionCall | Request::Query | Request::QueryFollowed => {
-                self.batch = Batch::Closed;
+                (self.batch, self.has_executed) = (Batch::Closed, false);
+            }
+            Request::Execute | Request::ExecuteFollowed => {
+                (self.batch, self.has_executed) = (Batch::Open, true);
             }
             Request::CopyEnd => {
                 self.copying_in = false;
@@ -245,7 +193,10 @@ impl Ledger {
                 | Request::CloseUnnamed
                 | Request::ParseAcknowledged,
             )
-            | (from_server::ROW_DESCRIPTION | from_server::NO_DATA, Request::Describe)
+            | (
+                from_server::ROW_DESCRIPTION | from_server::NO_DATA,
+                Request::Describe | Request::DescribeInVain | Request::DescribeUnnamed,
+            )
             | (
                 from_server::COMMAND_COMPLETE
                 | from_server::EMPTY_QUERY
@@ -258,7 +209,10 @@ impl Ledger {
                 | from_server::EMPTY_QUERY,
                 Request::Query | Request::QueryFollowed,
             )
-            | (from_server::PARAMETER_DESCRIPTION, Request::Describe)
+            | (
+                from_server::PARAMETER_DESCRIPTION,
+                Request::Describe | Request::DescribeInVain | Request::DescribeUnnamed,
+            )
             | (from_server::FUNCTION_RESULT, Request::FunctionCall)
             | (
                 from_server::DATA_ROW
@@ -434,10 +388,29 @@ impl Ledger {
         self.owed.front().map(|(request, _)| *request)
     }
 
+    /// Whose the oldest request is, if it asks what a statement is, and the answer is to be looked at.
+    pub fn next_description(&self) -> Option<Origin> {
+        match self.owed.front()? {
+            (Request::Describe, Origin::Proxy) => Some(Origin::Proxy),
+            (Request::DescribeUnnamed, origin) => Some(*origin),
+            _ => None,
+        }
+    }
+
     /// Whether everything asked was answered, in a transaction or not.
     #[inline]
     pub fn is_quiet(&self) -> bool {
         !self.is_open() && self.owed.iter().all(|(request, _)| *request == Request::CopyEnd)
+    }
+
+    /// Whether a `ReadyForQuery` is under way: what the transaction will be is still to be seen.
+    pub fn owes_ready(&self) -> bool {
+        self.owed.iter().any(|(request, _)| request.is_readied())
+    }
+
+    /// Whether anything was executed in the batch that is under way.
+    pub fn has_executed(&self) -> bool {
+        self.has_executed
     }
 
     pub fn status(&self) -> Status {

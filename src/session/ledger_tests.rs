@@ -238,7 +238,7 @@ fn answer(request: Request, fails: bool) -> Vec<u8> {
         | Request::CloseNamed
         | Request::CloseUnnamed
         | Request::ParseAcknowledged => vec![b'3'],
-        Request::Describe => vec![b't', b'T'],
+        Request::Describe | Request::DescribeInVain | Request::DescribeUnnamed => vec![b't', b'T'],
         Request::Execute | Request::ExecuteFollowed => vec![b'D', b'C'],
         Request::FunctionCall => vec![b'V'],
         Request::Parse | Request::ParseNamed => vec![b'1'],

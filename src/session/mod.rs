@@ -3,6 +3,7 @@
 pub mod inquiry;
 pub mod ledger;
 pub mod pins;
+mod request;
 pub mod script;
 pub mod settings;
 pub mod statements;

@@ -140,6 +140,12 @@ impl Pins {
         self.altered = true;
     }
 
+    /// Whether the transaction has changed such a thing.
+    #[inline]
+    pub fn has_altered(&self) -> bool {
+        self.altered
+    }
+
     /// The transaction is over. Answers whether it has changed such a thing, which others see from now on.
     #[inline]
     pub fn take_altered(&mut self) -> bool {
@@ -187,8 +193,8 @@ impl Pins {
     }
 }
 
-/// Whether a command tag says that something was changed which statements may depend on. Tables that
-/// are new change nothing that was prepared before.
+/// Whether a command tag says that something was changed which statements may depend on. What is new may
+/// hide something of the same name from those who prepare now.
 #[inline]
 pub fn alters(tag: &[u8]) -> bool {
     let what = match tag {
@@ -197,13 +203,24 @@ pub fn alters(tag: &[u8]) -> bool {
         [b'D', rest @ ..] => rest.strip_prefix(b"ROP "),
         _ => None,
     };
-    let is_new = tag.first() == Some(&b'C');
-    what.is_some_and(|what| match what {
-        b"AGGREGATE" | b"CAST" | b"FUNCTION" | b"OPERATOR" | b"ROUTINE" | b"RULE" | b"VIEW" => true,
-        b"DOMAIN" | b"FOREIGN TABLE" | b"MATERIALIZED VIEW" | b"SCHEMA" | b"TABLE" | b"TYPE" => {
-            !is_new
-        }
-        _ => false,
+    what.is_some_and(|what| {
+        matches!(
+            what,
+            b"AGGREGATE"
+                | b"CAST"
+                | b"DOMAIN"
+                | b"EXTENSION"
+                | b"FOREIGN TABLE"
+                | b"FUNCTION"
+                | b"MATERIALIZED VIEW"
+                | b"OPERATOR"
+                | b"ROUTINE"
+                | b"RULE"
+                | b"SCHEMA"
+                | b"TABLE"
+                | b"TYPE"
+                | b"VIEW"
+        )
     })
 }
 
@@ -213,12 +230,10 @@ mod tests {
 
     #[test]
     fn tags_tell_what_statements_may_depend_on() {
-        for tag in ["ALTER TABLE", "DROP TABLE", "CREATE VIEW", "CREATE FUNCTION", "ALTER TYPE"] {
+        for tag in ["ALTER TABLE", "CREATE TABLE", "DROP VIEW", "CREATE FUNCTION", "ALTER TYPE"] {
             assert!(alters(tag.as_bytes()), "{tag}");
         }
-        for tag in
-            ["CREATE TABLE", "CREATE INDEX", "COMMIT", "DISCARD ALL", "SELECT 1", "ALTER ROLE"]
-        {
+        for tag in ["CREATE INDEX", "COMMIT", "DISCARD ALL", "SELECT 1", "ALTER ROLE"] {
             assert!(!alters(tag.as_bytes()), "{tag}");
         }
     }

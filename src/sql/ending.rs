@@ -2,6 +2,7 @@
 
 use super::cut::Statements;
 use super::tokens::{Tokens, is};
+use crate::wire::frame::split_text;
 use memchr::memchr;
 
 /// How a statement ends a transaction.
@@ -48,6 +49,15 @@ pub fn may_commit(sql: &[u8]) -> bool {
         matches!(first, b'c' | b'C' | b'e' | b'E' | b'p' | b'P' | b'-' | b'/' | b';')
             || is_space(*first)
     })
+}
+
+/// Whether a text may be one that Postgres runs in a transaction that has failed. The text may go on behind
+/// its zero byte.
+pub fn may_end(sql: &[u8]) -> bool {
+    let mut tokens = Tokens(split_text(sql).map_or(sql, |(sql, _)| sql));
+    let ends = ["abort", "commit", "end", "prepare", "rollback"];
+    let first = tokens.find(|token| *token != b";");
+    first.is_some_and(|first| ends.iter().any(|word| is(first, word)))
 }
 
 /// Whether a text may have several statements: a semicolon that is not at its end.

@@ -37,6 +37,8 @@ pub struct PoolCells {
     pub parses_saved: Counter,
     /// Statements that were prepared again, on a server that lacked them.
     pub parses_added: Counter,
+    /// Statements that made room for others, on servers that had as many as they may.
+    pub statements_evicted: Counter,
     /// Clients that a pin made keep their server beyond their transaction, by cause.
     pub pins: [Counter; PIN_CAUSES],
     /// Servers that had to be cleaned before the next client.
@@ -74,6 +76,7 @@ pub struct PoolTotals {
     pub binds: u64,
     pub parses_saved: u64,
     pub parses_added: u64,
+    pub statements_evicted: u64,
     pub pins: [u64; PIN_CAUSES],
     pub resets: u64,
     pub traces: [u64; TRACES],
@@ -141,6 +144,7 @@ impl PoolCells {
             binds: self.binds.value(),
             parses_saved: self.parses_saved.value(),
             parses_added: self.parses_added.value(),
+            statements_evicted: self.statements_evicted.value(),
             pins: self.pins.each_ref().map(Counter::value),
             resets: self.resets.value(),
             traces: self.traces.each_ref().map(Counter::value),
@@ -171,6 +175,7 @@ impl PoolTotals {
             binds: self.binds.saturating_sub(before.binds),
             parses_saved: self.parses_saved.saturating_sub(before.parses_saved),
             parses_added: self.parses_added.saturating_sub(before.parses_added),
+            statements_evicted: self.statements_evicted.saturating_sub(before.statements_evicted),
             pins: differences(self.pins, before.pins),
             resets: self.resets.saturating_sub(before.resets),
             traces: differences(self.traces, before.traces),
@@ -215,6 +220,7 @@ impl AddAssign for PoolTotals {
         self.binds += other.binds;
         self.parses_saved += other.parses_saved;
         self.parses_added += other.parses_added;
+        self.statements_evicted += other.statements_evicted;
         self.pins = sums(self.pins, other.pins);
         self.resets += other.resets;
         self.traces = sums(self.traces, other.traces);

@@ -118,10 +118,24 @@ pub fn query(out: &mut Vec<u8>, sql: &str) {
 
 /// `Parse`: a statement's name, and its text and the types of its parameters as they go out.
 pub fn parse(out: &mut Vec<u8>, name: &[u8], body: &[u8]) {
+    parse_as(out, name, body, &[]);
+}
+
+/// `Parse`: a statement's name, its text, and the types of its parameters as they go out.
+pub fn parse_as(out: &mut Vec<u8>, name: &[u8], text: &[u8], types: &[u8]) {
     message(out, from_client::PARSE, |out| {
         out.extend(name);
         out.push(0);
-        out.extend(body);
+        out.extend(text);
+        out.extend(types);
+    });
+}
+
+/// `Describe` of a prepared statement; an empty name is that of the unnamed one.
+pub fn describe_statement(out: &mut Vec<u8>, name: &str) {
+    message(out, from_client::DESCRIBE, |out| {
+        out.push(b'S');
+        text(out, name);
     });
 }
 

@@ -154,7 +154,12 @@ impl Actor {
         let (client, profile) = (self.client, self.profile);
         let mut text = texts::extended(client, profile, self.in_transaction, random);
         // Postgres 15 ends the session when EXECUTE runs SAVEPOINT outside a transaction.
-        while profile.has(Part::Prepare) && texts::is_executed(name) && text.is_control() {
+        // And what it executes must not have changed meanwhile.
+        let is_changing = |text: &Text| profile.has(Part::Altering) && text.depends_on_tables();
+        while profile.has(Part::Prepare)
+            && texts::is_executed(name)
+            && (text.is_control() || is_changing(&text))
+        {
             text = texts::extended(client, profile, self.in_transaction, random);
         }
         let mut types = text.types.to_vec();
@@ -163,8 +168,13 @@ impl Actor {
             types.clear();
         }
         self.say(Message::Parse { name: name.to_owned(), sql: text.sql.clone(), types });
+        // An unnamed statement that is used at once, and again in a later batch, must have been asked for.
+        let is_asked_for = name.is_empty()
+            && profile.has(Part::Altering)
+            && profile.has(Part::UnnamedLater)
+            && text.depends_on_tables();
         self.statements.insert(name, text);
-        if one_in(random, 3) {
+        if is_asked_for || one_in(random, 3) {
             self.say(Message::DescribeStatement(name.to_owned()));
         }
     }

@@ -128,6 +128,8 @@ async fn check(trial: Trial) {
         }
         let script = generate::script(trial.profile, &mut seed.actor(round));
         lay_out(&postgres, &script.clients()).await;
+        // The proxy has seen nothing of it, and may take what others have prepared for what is there.
+        sides.through.connect().await.query("drop table if exists nothing").await;
         match play(&script, trial.pace, &sides).await {
             Outcome::Same | Outcome::Senseless(IN_VAIN) => {}
             Outcome::Senseless(why) => {
@@ -254,7 +256,6 @@ fn clients_that_share_few_servers_are_answered_as_by_postgres() {
 }
 
 #[test]
-#[ignore = "needs shapes of results to be watched, and names in SQL that was prepared by name"]
 fn clients_that_do_everything_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, messages: 2 * ROUND, ..EVERYTHING };
     let (pace, has_shortcuts) = (Pace::Free, false);

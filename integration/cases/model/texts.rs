@@ -24,6 +24,11 @@ impl Text {
     pub(super) fn is_control(&self) -> bool {
         TRANSACTIONS.contains(&self.sql.as_str())
     }
+
+    /// What it returns may change with the tables of its client.
+    pub(super) fn depends_on_tables(&self) -> bool {
+        self.sql.contains("own_")
+    }
 }
 
 /// Whether there is SQL that executes the statement with this name.

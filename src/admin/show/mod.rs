@@ -11,6 +11,7 @@ mod memory;
 mod nothing;
 mod overload;
 mod pools;
+mod prepared;
 mod session;
 mod settings;
 mod sockets;
@@ -60,6 +61,7 @@ pub(super) enum Show {
     PeerPools,
     Peers,
     Pools,
+    PreparedStatements,
     Servers,
     Settings,
     Sockets,
@@ -76,7 +78,7 @@ pub(super) enum Show {
 }
 
 impl Show {
-    pub(super) const ALL: [Self; 34] = [
+    pub(super) const ALL: [Self; 35] = [
         Self::ActiveSockets,
         Self::Classes,
         Self::ClientEncoding,
@@ -98,6 +100,7 @@ impl Show {
         Self::PeerPools,
         Self::Peers,
         Self::Pools,
+        Self::PreparedStatements,
         Self::Servers,
         Self::Settings,
         Self::Sockets,
@@ -141,6 +144,7 @@ impl Show {
             Self::PeerPools => "PEER_POOLS",
             Self::Peers => "PEERS",
             Self::Pools => "POOLS",
+            Self::PreparedStatements => "PREPARED_STATEMENTS",
             Self::Servers => "SERVERS",
             Self::Settings => "SETTINGS",
             Self::Sockets => "SOCKETS",
@@ -179,6 +183,7 @@ impl Show {
             Self::PeerPools => nothing::PEER_POOLS,
             Self::Peers => nothing::PEERS,
             Self::Pools => pools::COLUMNS,
+            Self::PreparedStatements => prepared::COLUMNS,
             Self::Clients | Self::Servers => sockets::COLUMNS,
             Self::Settings => settings::COLUMNS,
             Self::ActiveSockets | Self::Sockets => sockets::SOCKETS,
@@ -244,6 +249,7 @@ impl Show {
             Self::Mem => memory::mem(console),
             Self::Overload => overload::rows(&View::of(console, now)),
             Self::Pools => pools::rows(&View::of(console, now)),
+            Self::PreparedStatements => prepared::rows(console),
             Self::Servers => Sockets::of(console, now).servers(),
             Self::Settings => settings::rows(&console.registry.config()),
             Self::Sockets => Sockets::of(console, now).sockets(),

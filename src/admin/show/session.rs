@@ -44,6 +44,7 @@ Look:
 \tSHOW STATS_TOTALS | STATS_AVERAGES | TOTALS   the same in parts
 \tSHOW HISTOGRAMS              how long waits, transactions and queries take, for each pool and class
 \tSHOW ERRORS                  what went wrong since the start, how often, and when last
+\tSHOW PREPARED_STATEMENTS     what clients have prepared, and how often servers had to read it
 \tSHOW LISTS                   how many there are of everything
 \tSHOW CONFIG | SETTINGS       every option, its value and its default, and where it is from
 \tSHOW STATE | VERSION | HELP

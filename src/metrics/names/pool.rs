@@ -193,6 +193,11 @@ impl Subject for Pool {
             Count(|pool| pool.view.totals.parses_added),
         ),
         metric(
+            "pgweir_pool_statements_evicted",
+            "Statements that made room for others, on servers that had `max_prepared_statements`.",
+            Count(|pool| pool.view.totals.statements_evicted),
+        ),
+        metric(
             "pgweir_pool_binds",
             "Statements that clients bound.",
             Count(|pool| pool.view.totals.binds),

@@ -1,7 +1,12 @@
 //! As much of Postgres as there is to statements, made up.
 
+use std::cell::RefCell;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+/// Which shape the rows of a text have: of each that is in here, another each time that it was altered.
+pub(super) type Tables = Rc<RefCell<BTreeMap<String, u32>>>;
 
 /// What reaches a server.
 #[derive(Clone, Debug)]
@@ -13,24 +18,39 @@ pub(super) enum Sent {
     Parse(String, String),
     Query(&'static str),
     Sync,
+    /// The rows of a text get another shape.
+    Alter(String),
+}
+
+/// A text, and the shape of its rows when it was read.
+type Read = (String, u32);
+
+/// Somebody changes what the rows of a text look like.
+pub(super) fn alter(tables: &Tables, text: String) {
+    *tables.borrow_mut().entry(text).or_default() += 1;
 }
 
 /// As much of Postgres as there is to statements.
 #[derive(Debug, Default)]
 pub(super) struct Backend {
-    pub(super) named: BTreeMap<String, String>,
-    unnamed: Option<String>,
+    pub(super) named: BTreeMap<String, Read>,
+    unnamed: Option<Read>,
+    tables: Tables,
     is_skipping: bool,
     status: u8,
     pub(super) input: VecDeque<Sent>,
 }
 
 impl Backend {
-    pub(super) fn new() -> Self {
-        Self { status: b'I', ..Self::default() }
+    pub(super) fn new(tables: &Tables) -> Self {
+        Self { status: b'I', tables: Rc::clone(tables), ..Self::default() }
     }
 
-    fn statement(&self, name: &str) -> Option<&String> {
+    fn shape(&self, text: &str) -> u32 {
+        self.tables.borrow().get(text).copied().unwrap_or_default()
+    }
+
+    fn statement(&self, name: &str) -> Option<&Read> {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
     }
 
@@ -46,12 +66,12 @@ impl Backend {
                 Ok(self.ready())
             }
             Sent::Query(sql) => return Some(self.query(sql)),
+            Sent::Alter(text) => return Some(self.alter(text)),
             Sent::Parse(name, text) => self.parse(name, text),
-            Sent::Bind(name) | Sent::Describe(name) => match self.statement(&name) {
-                None => Err("26000"),
-                Some(_) if self.status == b'E' => Err("25P02"),
-                Some(text) => Ok(format!("2 {text}")),
-            },
+            Sent::Bind(name) => self.refer(&name).map(|(text, _)| format!("2 {text}")),
+            Sent::Describe(name) => {
+                self.refer(&name).map(|(text, shape)| format!("T {text} {shape}"))
+            }
             Sent::Close(name) => {
                 self.named.remove(&name);
                 if name.is_empty() {
@@ -70,6 +90,24 @@ impl Backend {
         }))
     }
 
+    fn refer(&self, name: &str) -> Result<Read, &'static str> {
+        match self.statement(name) {
+            None => Err("26000"),
+            Some(_) if self.status == b'E' => Err("25P02"),
+            Some((text, shape)) if *shape != self.shape(text) => Err("0A000"),
+            Some(read) => Ok(read.clone()),
+        }
+    }
+
+    fn alter(&mut self, text: String) -> String {
+        self.unnamed = None;
+        if self.status == b'E' {
+            return format!("QE 25P02 {}", self.ready());
+        }
+        alter(&self.tables, text);
+        format!("Q alter {}", self.ready())
+    }
+
     fn ready(&self) -> String {
         format!("Z {}", char::from(self.status))
     }
@@ -84,12 +122,14 @@ impl Backend {
         if self.status == b'E' && !text.is_empty() {
             return Err("25P02");
         }
+        let shape = self.shape(&text);
+        let read = (text, shape);
         if name.is_empty() {
-            self.unnamed = Some(text);
+            self.unnamed = Some(read);
         } else {
             match self.named.entry(name) {
                 Entry::Occupied(_) => return Err("42P05"),
-                Entry::Vacant(place) => drop(place.insert(text)),
+                Entry::Vacant(place) => drop(place.insert(read)),
             }
         }
         Ok("1".to_owned())

@@ -1,5 +1,7 @@
 //! Texts of statements, held once however many clients have them.
 
+use super::description::Description;
+use crate::base::shared::Shared;
 use crate::session::settings::Settings;
 use crate::session::text::Text;
 use crate::sql::ending::may_commit;
@@ -8,11 +10,22 @@ use crate::wire::frame::split_text;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 /// What a statement costs beside its text: itself, its places in tables.
-const OVERHEAD: usize = 160;
+const OVERHEAD: usize = 240;
+
+/// For so long what Postgres said of a text is taken to be what it would say again, unless a change of
+/// schema is seen meanwhile.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Of a statement's uses on one server so many are counted at once: workers do not meet at each.
+pub(super) const USES_AT_ONCE: u32 = 64;
+
+/// Statements that are looked at for the few that are shown.
+const LOOKED_AT_MAX: usize = 100_000;
 
 /// Settings that decide nothing about what a statement means or returns.
 const HARMLESS: [&str; 12] = [
@@ -35,9 +48,12 @@ pub fn is_harmless(name: &str) -> bool {
     HARMLESS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless))
 }
 
-/// A text, the types of its parameters, and the settings under which it was first seen: what is the
-/// same for all who prepared the same. Postgres reads a text under the settings of the moment:
-/// literals of dates, names without a schema.
+/// A text, the types of its parameters, the settings under which it was first seen, and what Postgres
+/// said of it: what is the same for all who prepared the same. Postgres reads a text under the settings
+/// of the moment: literals of dates, names without a schema.
+///
+/// Whatever server is said to have it, Postgres described it there as [here](Self::description). So
+/// when tables have changed since, Postgres itself finds that, as it would for a client of its own.
 #[derive(Debug)]
 pub struct Statement {
     /// Never used again for another.
@@ -45,14 +61,66 @@ pub struct Statement {
     /// As in `Parse`, behind the name.
     pub body: Box<[u8]>,
     pub digest: u64,
+    /// The database and the user whose servers have it.
+    pub pool: (Box<str>, Box<str>),
     /// It may be a `COMMIT`: see [`crate::sql::ending`].
     pub may_commit: bool,
     /// It may drop prepared statements: see [`crate::sql::prepared`].
     pub uses_prepared: bool,
     /// What it does to the session, if it may do something.
     pub does: Option<Arc<Text>>,
+    /// Not known before a server has read it.
+    description: OnceLock<Description>,
+    /// When a server last described it so, and at which state of the schemas.
+    confirmed: Shared<Option<Moment>>,
+    pub(super) counts: Counts,
     key: u64,
     home: Arc<Interner>,
+}
+
+/// What is counted of a statement, for those who ask.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Servers that have it, or will.
+    pub(super) servers: AtomicU32,
+    /// How often a server has read it.
+    pub(super) parses: AtomicU64,
+    pub(super) uses: AtomicU64,
+}
+
+/// A statement as operators see it.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub statement: Arc<Statement>,
+    pub servers: u32,
+    /// Names of clients that lead to it.
+    pub names: usize,
+    pub parses: u64,
+    /// Behind by what each server counts at once.
+    pub uses: u64,
+    pub bytes: usize,
+}
+
+/// Where a text is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'a> {
+    digest: u64,
+    pool: (&'a str, &'a str),
+}
+
+/// A moment, as far as it matters to what Postgres said before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub at: Instant,
+    /// Rises when tables and the like are changed.
+    pub epoch: u64,
+}
+
+impl Moment {
+    /// Whether what was so at `before` can be taken to be so now.
+    pub(super) fn is_soon_after(&self, before: &Self) -> bool {
+        before.epoch == self.epoch && self.at.saturating_duration_since(before.at) < FRESH
+    }
 }
 
 /// There is no room left for another text (`prepared_statement_memory`).
@@ -62,7 +130,7 @@ pub struct Full;
 /// All statements that somebody has.
 #[derive(Debug)]
 pub struct Interner {
-    /// By the hash of what they are; mostly one for each.
+    /// By the hash of text and settings; mostly one for each, else the one that was described last is last.
     known: DashMap<u64, Vec<Weak<Statement>>>,
     hasher: RandomState,
     next_id: AtomicU64,
@@ -99,23 +167,76 @@ impl Interner {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// How many statements are held.
+    pub fn len(&self) -> usize {
+        self.known.iter().map(|known| known.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Those that servers had to read most often, `max` at most. Of very many, not all are looked at.
+    pub fn most_read(&self, max: usize) -> Vec<View> {
+        let mut found = Vec::new();
+        for known in &self.known {
+            found.extend(known.iter().filter_map(Weak::upgrade));
+            if found.len() >= LOOKED_AT_MAX {
+                break;
+            }
+        }
+        let mut found: Vec<View> = found.into_iter().map(View::of).collect();
+        found.sort_by_key(|view| std::cmp::Reverse((view.parses, view.bytes)));
+        found.truncate(max);
+        found
+    }
+
     /// Bytes of texts that are held.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The statement that this is.
+    /// The statement that this is, if Postgres says of it what it said last.
     ///
     /// # Errors
     ///
     /// When it is a new one, and there is no room.
-    pub fn intern(self: &Arc<Self>, body: &[u8], digest: u64) -> Result<Arc<Statement>, Full> {
+    pub fn intern(
+        self: &Arc<Self>,
+        body: &[u8],
+        context: Context<'_>,
+    ) -> Result<Arc<Statement>, Full> {
+        self.known(body, context, None)
+    }
+
+    /// The statement that this is; `described`: if Postgres says this of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Interner::intern`].
+    pub(super) fn known(
+        self: &Arc<Self>,
+        body: &[u8],
+        context: Context<'_>,
+        described: Option<&Description>,
+    ) -> Result<Arc<Statement>, Full> {
+        self.find_or_make(body, context, described, |bytes| self.reserve(bytes))
+    }
+
+    fn find_or_make(
+        self: &Arc<Self>,
+        body: &[u8],
+        Context { digest, pool }: Context<'_>,
+        wanted: Option<&Description>,
+        reserve: impl FnOnce(usize) -> bool,
+    ) -> Result<Arc<Statement>, Full> {
         let key = self.hasher.hash_one((body, digest));
         // What is let go in here would lock the table again: it is let go behind.
         let mut others = Vec::new();
         let mut place = self.known.entry(key).or_default();
-        for known in place.iter().filter_map(Weak::upgrade) {
-            if *known.body == *body && known.digest == digest {
+        for known in place.iter().rev().filter_map(Weak::upgrade) {
+            let is_wanted = wanted.is_none_or(|wanted| known.description.get() == Some(wanted));
+            if *known.body == *body && known.digest == digest && is_wanted {
                 drop(place);
                 return Ok(known);
             }
@@ -123,7 +244,7 @@ impl Interner {
         }
         let text = split_text(body).map_or(body, |(text, _)| text);
         let does = Text::read(text, false, &self.functions.load());
-        if !self.reserve(cost(body, does.as_deref())) {
+        if !reserve(cost(body, does.as_deref(), wanted)) {
             let is_empty = place.is_empty();
             drop(place);
             if is_empty {
@@ -135,27 +256,33 @@ impl Interner {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             body: body.into(),
             digest,
+            pool: (pool.0.into(), pool.1.into()),
             may_commit: may_commit(body),
             uses_prepared: prepared_use(text).is_some(),
             does,
+            description: wanted.cloned().map(OnceLock::from).unwrap_or_default(),
+            confirmed: Shared::default(),
+            counts: Counts::default(),
             key,
             home: Arc::clone(self),
         });
-        place.push(Arc::downgrade(&statement));
+        // What others said last of it holds for those who come.
+        place.insert(0, Arc::downgrade(&statement));
         drop(place);
         Ok(statement)
     }
 
-    /// What decides the meaning of a text beside itself: some settings, and the state of the schemas.
-    pub fn digest(&self, settings: &Settings, epoch: u64) -> u64 {
+    /// What decides the meaning of a text beside itself, and the state of the schemas: the database, the
+    /// user, and some settings.
+    pub(super) fn context<'a>(&self, settings: &Settings, pool: (&'a str, &'a str)) -> Context<'a> {
         let mut state = self.hasher.build_hasher();
-        epoch.hash(&mut state);
+        pool.hash(&mut state);
         let functions = self.functions.load();
         if !functions.is_empty() {
             functions.hash(&mut state);
         }
         settings.hash_others(is_harmless, &mut state);
-        state.finish()
+        Context { digest: state.finish(), pool }
     }
 
     /// Counts bytes that are about to be held, if there is room.
@@ -175,10 +302,37 @@ impl Interner {
     }
 }
 
+impl View {
+    fn of(statement: Arc<Statement>) -> Self {
+        let counts = &statement.counts;
+        let servers = counts.servers.load(Ordering::Relaxed);
+        let parses = counts.parses.load(Ordering::Relaxed);
+        let uses = counts.uses.load(Ordering::Relaxed);
+        let bytes = cost(&statement.body, statement.does.as_deref(), statement.description.get());
+        // Servers have it by name, and so has whoever looks.
+        let names = Arc::strong_count(&statement).saturating_sub(1 + servers as usize);
+        Self { statement, servers, names, parses, uses, bytes }
+    }
+}
+
 impl Statement {
     /// Its SQL.
     pub fn text(&self) -> &[u8] {
         split_text(&self.body).map_or(&self.body[..], |(text, _)| text)
+    }
+
+    /// The types of its parameters, if they are known: as in `Parse`.
+    pub fn parameters(&self) -> Option<&[u8]> {
+        self.description().map(Description::parameters)
+    }
+
+    /// What Postgres says of it. `None`: none has so far.
+    pub(super) fn description(&self) -> Option<&Description> {
+        self.description.get()
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { digest: self.digest, pool: (&self.pool.0, &self.pool.1) }
     }
 
     /// The same, under other settings.
@@ -186,22 +340,55 @@ impl Statement {
     /// # Errors
     ///
     /// As [`Interner::intern`].
-    pub(super) fn under(self: &Arc<Self>, digest: u64) -> Result<Arc<Self>, Full> {
-        if digest == self.digest {
+    pub(super) fn under(self: &Arc<Self>, context: Context<'_>) -> Result<Arc<Self>, Full> {
+        if context.digest == self.digest {
             return Ok(Arc::clone(self));
         }
-        self.home.intern(&self.body, digest)
+        self.home.known(&self.body, context, self.description())
+    }
+
+    /// Postgres has described it so, at that moment. Answers which statement this is: itself, unless it
+    /// was described in another way before.
+    pub(super) fn described(self: &Arc<Self>, as_: &Description, moment: Moment) -> Arc<Self> {
+        let first = || {
+            self.home.reserve_all(as_.parameters().len());
+            as_.clone()
+        };
+        let statement = if self.description.get_or_init(first) == as_ {
+            Arc::clone(self)
+        } else {
+            let reserve = |bytes| {
+                self.home.reserve_all(bytes);
+                true
+            };
+            let other = self.home.find_or_make(&self.body, self.context(), Some(as_), reserve);
+            let other = other.expect("room is made for it");
+            self.home.known.alter(&self.key, |_, mut known| {
+                known.sort_by_key(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(&other)));
+                known
+            });
+            other
+        };
+        statement.counts.parses.fetch_add(1, Ordering::Relaxed);
+        statement.confirmed.with(|confirmed| *confirmed = Some(moment));
+        statement
+    }
+
+    /// Whether Postgres would describe it so now, as far as can be known.
+    pub(super) fn is_confirmed(&self, now: Moment) -> bool {
+        self.confirmed.with(|at| at.is_some_and(|at| now.is_soon_after(&at)))
     }
 }
 
 /// What is counted for a statement.
-fn cost(body: &[u8], does: Option<&Text>) -> usize {
-    body.len() + OVERHEAD + does.map_or(0, Text::size)
+fn cost(body: &[u8], does: Option<&Text>, described: Option<&Description>) -> usize {
+    let parameters = described.map_or(0, |described| described.parameters().len());
+    body.len() + OVERHEAD + parameters + does.map_or(0, Text::size)
 }
 
 impl Drop for Statement {
     fn drop(&mut self) {
-        self.home.release(cost(&self.body, self.does.as_deref()));
+        self.home.release(cost(&self.body, self.does.as_deref(), self.description.get()));
         self.home.known.remove_if_mut(&self.key, |_, found| {
             found.retain(|known| known.strong_count() > 0);
             found.is_empty()
@@ -211,18 +398,22 @@ impl Drop for Statement {
 
 #[cfg(test)]
 mod tests {
-    use super::{Full, Interner};
+    use super::{Context, Full, Interner};
     use crate::session::settings::Settings;
     use std::sync::Arc;
+
+    fn context(digest: u64) -> Context<'static> {
+        Context { digest, ..Context::default() }
+    }
 
     #[test]
     fn a_text_is_held_once_and_as_long_as_somebody_has_it() {
         let interner = Interner::new(1 << 20);
-        let first = interner.intern(b"select 1\0\0\0", 7).unwrap();
-        let second = interner.intern(b"select 1\0\0\0", 7).unwrap();
+        let first = interner.intern(b"select 1\0\0\0", context(7)).unwrap();
+        let second = interner.intern(b"select 1\0\0\0", context(7)).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         let held = interner.bytes();
-        let other = interner.intern(b"select 1\0\0\0", 8).unwrap();
+        let other = interner.intern(b"select 1\0\0\0", context(8)).unwrap();
         assert!(other.id != first.id && interner.bytes() == 2 * held);
         assert_eq!(first.text(), b"select 1");
         drop((first, second, other));
@@ -231,12 +422,12 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_nothing_new_is_held() {
-        let interner = Interner::new(500);
-        let first = interner.intern(&[b'x'; 200], 0).unwrap();
-        assert_eq!(interner.intern(&[b'y'; 200], 0).unwrap_err(), Full);
-        assert!(Arc::ptr_eq(&first, &interner.intern(&[b'x'; 200], 0).unwrap()));
+        let interner = Interner::new(600);
+        let first = interner.intern(&[b'x'; 200], context(0)).unwrap();
+        assert_eq!(interner.intern(&[b'y'; 200], context(0)).unwrap_err(), Full);
+        assert!(Arc::ptr_eq(&first, &interner.intern(&[b'x'; 200], context(0)).unwrap()));
         drop(first);
-        assert!(interner.intern(&[b'y'; 200], 0).is_ok());
+        assert!(interner.intern(&[b'y'; 200], context(0)).is_ok());
         assert_eq!(interner.known.len(), 0);
     }
 
@@ -248,7 +439,7 @@ mod tests {
             for (name, value) in pairs {
                 settings.set(name, value);
             }
-            interner.digest(&settings, 0)
+            interner.context(&settings, ("", "")).digest
         };
         assert_eq!(digest(&[]), digest(&[("application_name", "x"), ("Work_Mem", "1MB")]));
         assert_eq!(digest(&[("TimeZone", "UTC")]), digest(&[("timezone", "UTC")]));

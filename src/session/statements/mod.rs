@@ -10,35 +10,51 @@
 //!            ◀───────── statement 5 is there as 1 ◀──────────────── ParseComplete
 //!   Bind a   ─────────▶ a is statement 5, is there as 1 ──────────▶ Bind pgweir_1
 //!   ...                                                  another server
-//!   Bind a   ─────────▶ a is statement 5, not there: as 1 ────────▶ Parse pgweir_1, Bind pgweir_1
+//!   Bind a   ─────────▶ a is statement 5, not there: as 1 ────────▶ Parse pgweir_1, Describe pgweir_1,
+//!                                                                   Bind pgweir_1
 //! ```
+//!
+//! Behind each `Parse` goes a `Describe`, whose answer only the proxy reads: a table may have changed, and
+//! its columns are not those that the client was told of. Postgres says "cached plan must not change
+//! result type" then of what it has read before; of what it reads anew, we must. If the answer can be
+//! foreseen (it was the same on some server a moment ago, no change of schema was seen since, and nothing
+//! is under way that could be one), the `Bind` goes in the same write. Else it waits for it.
 //!
 //! # Invariants
 //!
-//! - What a server has is entered on its `ParseComplete`, never when the `Parse` is sent.
+//! - What a server has is entered when it has described it, never when the `Parse` is sent.
+//! - It is entered as the statement that the description belongs to: whoever uses a statement gets rows of
+//!   the shape that it was told of, or an error.
 //! - A client's name has, as far as requests are under way, the value that Postgres will find when it
 //!   gets there. Requests under way may yet be skipped; then so is everything up to the `Sync`. So
 //!   whoever depends on one in another batch waits until it is answered.
 //! - Where the client must get an error, Postgres fails: at that place of the pipeline.
 //! - A client's names never reach a server that others will use, but in messages that fail there.
 
+mod anew;
 #[cfg(test)]
 mod backend;
 mod by_sql;
+mod description;
 mod interner;
 mod names;
 mod prepared;
 mod sent;
 mod settled;
 #[cfg(test)]
+mod size_tests;
+#[cfg(test)]
 mod tests;
 mod unnamed;
 
-pub use self::interner::{Interner, Statement, is_harmless};
+pub use self::description::READ_MAX;
+use self::description::{Description, Reading};
+use self::interner::Moment;
+pub use self::interner::{Interner, Statement, View, is_harmless};
 pub use self::names::{ESCAPE, ServerName, cut, looks_like_ours, mentioned, unescape};
-pub use self::prepared::Prepared;
 use self::prepared::Serial;
-pub use self::settled::Failure;
+pub use self::prepared::{Count, Prepared};
+pub use self::settled::{Failure, Told};
 use self::unnamed::Unnamed;
 use crate::session::settings::Settings;
 use crate::session::text::Text;
@@ -57,13 +73,20 @@ const BOUND_KEPT: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Now<'a> {
     pub at: Instant,
+    /// The database and the user whose servers these are.
+    pub pool: (&'a str, &'a str),
     pub settings: &'a Settings,
-    /// Rises when tables and the like are changed: what was prepared before is not shared with those who
-    /// prepare after.
+    /// Rises when tables and the like are changed: what Postgres said before may hold no longer.
     pub epoch: u64,
     pub limits: Limits,
     /// Statements with a name follow the client. Else it keeps its server for those that are new.
     pub maps: bool,
+}
+
+impl Now<'_> {
+    fn moment(&self) -> Moment {
+        Moment { at: self.at, epoch: self.epoch }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +100,8 @@ pub struct Limits {
 /// A request that names a statement.
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
-    Bind(&'a [u8]),
+    /// And whether all of it is here.
+    Bind(&'a [u8], bool),
     Close(&'a [u8]),
     Describe(&'a [u8]),
     /// A name, and what is behind it: `None` if that is too long to be looked at.
@@ -93,11 +117,17 @@ pub enum Route {
     Acknowledge,
     /// As it is, but for a name that [looks like ours](looks_like_ours).
     AsIs,
+    /// With this name, and a `Describe` of it behind.
+    Described(Serial),
+    /// With this name, and behind it a `Parse` that Postgres refuses.
+    Failing(Serial),
+    /// With no name, and behind it the same.
+    FailingUnnamed,
     /// A `Parse` goes in its place that Postgres refuses, of the unnamed statement if it was of that.
     Refuse,
     /// With this name instead.
     Under(Serial),
-    /// Not before more is answered.
+    /// Not before more is answered, of this too which goes before it.
     Wait,
 }
 
@@ -106,8 +136,14 @@ pub enum Route {
 pub enum Slip {
     Close(Serial),
     CloseUnnamed,
+    Describe(Serial),
+    DescribeUnnamed,
     /// An empty statement under a client's own name.
     Empty(Box<[u8]>),
+    Flush,
+    /// An empty statement that takes the same parameters.
+    Hollow(Serial, Arc<Statement>),
+    HollowUnnamed,
     /// The statement 0, whose name is taken for good.
     Occupy,
     /// A statement under the client's own name.
@@ -120,6 +156,8 @@ pub enum Slip {
 /// Why a statement is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
+    /// It was described to the client in another way than Postgres would do it now.
+    Changed,
     /// `prepared_statement_memory`
     Memory,
     /// `session_state`
@@ -149,6 +187,11 @@ enum What {
         name: Box<[u8]>,
         before: Option<Held>,
     },
+    /// What was prepared just now is described for the proxy.
+    Describe(Box<Look>),
+    DescribeUnnamed {
+        is_sure: bool,
+    },
     /// The proxy closes what it does not need.
     Drop {
         serial: Serial,
@@ -161,6 +204,11 @@ enum What {
     Empty {
         is_query: bool,
     },
+    /// The proxy prepares what is of no use but to fail.
+    Hollow {
+        serial: Serial,
+    },
+    HollowUnnamed,
     /// A name that is new, on this server alone.
     Local {
         name: Box<[u8]>,
@@ -187,6 +235,19 @@ enum What {
     },
 }
 
+/// A look at what Postgres makes of a statement now.
+#[derive(Debug)]
+struct Look {
+    /// The client's name, if it has just prepared it: then Postgres says what it is. Else it must be what
+    /// the statement was.
+    of: Option<Box<[u8]>>,
+    statement: Arc<Statement>,
+    serial: Serial,
+    moment: Moment,
+    /// Requests that rely on it went out with it.
+    is_sure: bool,
+}
+
 /// What one client has prepared. Made when it first sends a request that names a statement.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
@@ -204,12 +265,20 @@ pub struct Statements {
     /// A text under way drops this name.
     dropping: Option<Box<[u8]>>,
     unnamed: Unnamed,
+    /// A description as it comes.
+    reading: Reading,
+    /// The statement that the request at the front waits for is not what it was.
+    refuted: Option<u64>,
     /// The last `Bind` was of a statement that may be a `COMMIT`.
     may_commit: bool,
     /// The last request was for a statement that has to do with prepared ones.
     uses_prepared: bool,
     /// The last `Bind` was of one that may do something to the session.
     does: bool,
+    /// What can be executed by SQL from now on does this.
+    shared: Vec<Arc<Text>>,
+    /// Of those that are on the one server only, some may have to do with prepared ones.
+    locals_use_prepared: bool,
     interner: Arc<Interner>,
 }
 
@@ -224,9 +293,13 @@ impl Statements {
             is_barred: false,
             dropping: None,
             unnamed: Unnamed::new(Arc::clone(interner)),
+            reading: Reading::default(),
+            refuted: None,
             may_commit: false,
             uses_prepared: false,
             does: false,
+            shared: Vec::new(),
+            locals_use_prepared: false,
             interner: Arc::clone(interner),
         }
     }
@@ -283,9 +356,20 @@ impl Statements {
         if self.does { self.statement(name)?.does.as_ref() } else { None }
     }
 
+    /// What a statement does to the session that SQL can execute since this was asked last.
+    #[inline]
+    pub fn take_shared(&mut self) -> Option<Arc<Text>> {
+        self.shared.pop()
+    }
+
     /// The SQL of the unnamed one.
     pub fn unnamed_text(&self) -> Option<&[u8]> {
         Some(split_text(self.unnamed_body()?)?.0)
+    }
+
+    /// The types of the parameters of the unnamed one, if they are known: as in `Parse`.
+    pub fn unnamed_parameters(&self) -> Option<&[u8]> {
+        self.unnamed.description().map(Description::parameters)
     }
 
     /// The text of the unnamed one and what belongs to it, as in `Parse`.
@@ -293,15 +377,19 @@ impl Statements {
         self.unnamed.body()
     }
 
-    /// What it takes to have the same elsewhere: names with their texts; the unnamed one has no name.
-    /// `None`: it cannot be had elsewhere, or takes more than `bytes_max`.
+    /// What it takes to have the same elsewhere: names with their texts, and what Postgres said of them;
+    /// the unnamed one has no name. `None`: it cannot be had elsewhere, or takes more than `bytes_max`.
     pub fn packed(&self, bytes_max: usize) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        let unnamed = self.unnamed_body().map(|body| (&b""[..], Some(body)));
-        let named =
-            self.names.iter().map(|(name, held)| (&**name, held.as_ref().map(|it| &*it.body)));
-        for (name, body) in named.chain(unnamed) {
-            for part in [name, body?] {
+        let unnamed = self.unnamed_body().map(|body| Some((body, self.unnamed.description())));
+        let unnamed = unnamed.map(|held| (&b""[..], held));
+        let named = self.names.iter().map(|(name, held)| {
+            (&**name, held.as_ref().map(|held| (&held.body[..], held.description())))
+        });
+        for (name, held) in named.chain(unnamed) {
+            let (body, description) = held?;
+            let description = description.map(Description::packed).unwrap_or_default();
+            for part in [name, body, &description] {
                 out.extend(u32::try_from(part.len()).ok()?.to_be_bytes());
                 out.extend(part);
             }
@@ -314,18 +402,20 @@ impl Statements {
 
     /// The unnamed statement is this, as in a `Parse`, though no server has it.
     pub fn restore_unnamed(&mut self, body: &[u8]) {
-        self.unnamed.restore(body);
+        self.unnamed.restore(body, None);
     }
 
     /// What was [packed](Self::packed), unpacked. What there is no room for is not there.
-    pub fn restore(&mut self, mut packed: &[u8], settings: &Settings, epoch: u64) {
-        let digest = self.interner.digest(settings, epoch);
+    pub fn restore(&mut self, mut packed: &[u8], settings: &Settings, pool: (&str, &str)) {
+        let context = self.interner.context(settings, pool);
         while let Some(name) = take_part(&mut packed)
             && let Some(body) = take_part(&mut packed)
+            && let Some(description) = take_part(&mut packed)
         {
+            let description = Description::unpacked(description);
             if name.is_empty() {
-                self.unnamed.restore(body);
-            } else if let Ok(statement) = self.interner.intern(body, digest) {
+                self.unnamed.restore(body, description);
+            } else if let Ok(statement) = self.interner.known(body, context, description.as_ref()) {
                 self.names.insert(name.into(), Some(statement));
             }
         }
@@ -343,7 +433,8 @@ impl Statements {
         }
         self.bound.clear();
         self.bound.shrink_to(BOUND_KEPT);
-        (self.batch, self.is_barred, self.dropping) = (0, false, None);
+        (self.batch, self.is_barred, self.dropping, self.refuted) = (0, false, None, None);
+        self.locals_use_prepared = false;
         self.unnamed.lease_ended();
     }
 

@@ -1,20 +1,16 @@
 //! The statements that one server has.
 
-use super::interner::Statement;
+use super::interner::{Moment, Statement, USES_AT_ONCE};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// For so long what Postgres said of a text is taken to be what it would say again: a `Parse` of the
-/// same is answered without it.
-const FRESH: Duration = Duration::from_secs(10);
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The number in a statement's name on the server. 0 is the one that is there for its name to be taken.
 pub(super) type Serial = u32;
 
 /// What a server has prepared for clients, under names of the proxy's own.
 ///
-/// A statement is [there](Place::There) from the `ParseComplete` on; no number is used twice.
+/// A statement is [there](Place::There) when Postgres has described it as it is; no number is used twice.
 #[derive(Debug, Default)]
 pub struct Prepared {
     entries: HashMap<u64, Entry>,
@@ -25,6 +21,8 @@ pub struct Prepared {
     pub(super) is_occupied: bool,
     /// Statements that nobody will use again.
     pub(super) garbage: Vec<Serial>,
+    evicted: u32,
+    count: Count,
 }
 
 #[derive(Debug)]
@@ -33,23 +31,76 @@ struct Entry {
     serial: Serial,
     place: Place,
     used: u64,
+    /// Uses that were not counted so far, and after how many they are: all of the first.
+    uncounted: u32,
+    at_once: u32,
 }
+
+impl Entry {
+    fn new(statement: Arc<Statement>, serial: Serial, place: Place, used: u64) -> Self {
+        statement.counts.servers.fetch_add(1, Ordering::Relaxed);
+        Self { statement, serial, place, used, uncounted: 0, at_once: 1 }
+    }
+
+    #[inline]
+    fn count(&mut self) {
+        self.uncounted += 1;
+        if self.uncounted >= self.at_once {
+            self.at_once = (2 * self.at_once).min(USES_AT_ONCE);
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        let uses = std::mem::take(&mut self.uncounted);
+        self.statement.counts.uses.fetch_add(uses.into(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.settle();
+        self.statement.counts.servers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many statements a server has, for those who ask while somebody uses it.
+#[derive(Clone, Debug, Default)]
+pub struct Count(Arc<AtomicU32>);
+
+impl Count {
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Count {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Count {}
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// Its `Parse` is under way, in this batch.
+    /// Its `Parse` is under way, in this batch. It may be taken to be there by others in the batch, or not
+    /// before Postgres has described it.
     Coming {
         batch: u32,
+        is_sure: bool,
     },
-    There {
-        parsed_at: Instant,
-    },
+    There,
 }
 
 /// What the server has of a statement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Found {
-    Coming { serial: Serial, batch: u32 },
+    /// `None`: in no batch so far.
+    Coming {
+        serial: Serial,
+        batch: Option<u32>,
+    },
     Nothing,
     There(Serial),
 }
@@ -64,9 +115,20 @@ impl Prepared {
         self.entries.is_empty() && !self.is_occupied && self.garbage.is_empty()
     }
 
+    /// Where the number of them is read.
+    pub fn count(&self) -> &Count {
+        &self.count
+    }
+
+    fn show(&self) {
+        let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        self.count.0.store(count, Ordering::Relaxed);
+    }
+
     /// Nothing is left of what was prepared.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.show();
         self.is_occupied = false;
         self.garbage = Vec::new();
     }
@@ -76,46 +138,64 @@ impl Prepared {
         let Some(entry) = self.entries.get_mut(&id) else { return Found::Nothing };
         self.uses += 1;
         entry.used = self.uses;
+        entry.count();
         match entry.place {
-            Place::There { .. } => Found::There(entry.serial),
-            Place::Coming { batch } => Found::Coming { serial: entry.serial, batch },
+            Place::There => Found::There(entry.serial),
+            Place::Coming { batch, is_sure } => {
+                Found::Coming { serial: entry.serial, batch: is_sure.then_some(batch) }
+            }
         }
     }
 
-    /// Whether Postgres has read this text on this server a moment ago.
-    pub(super) fn is_fresh(&self, id: u64, now: Instant) -> bool {
-        self.entries.get(&id).is_some_and(|entry| {
-            matches!(entry.place, Place::There { parsed_at }
-                if now.saturating_duration_since(parsed_at) < FRESH)
-        })
+    /// Whether it is there, and Postgres would say the same of its text now.
+    pub(super) fn is_fresh(&self, statement: &Statement, now: Moment) -> bool {
+        let entry = self.entries.get(&statement.id);
+        entry.is_some_and(|entry| matches!(entry.place, Place::There))
+            && statement.is_confirmed(now)
     }
 
-    /// A `Parse` of the statement is about to be sent: under this number. Answers which other must go
-    /// for it.
+    /// The next number that was not used.
+    pub(super) fn next_serial(&mut self) -> Serial {
+        self.last_serial += 1;
+        self.last_serial
+    }
+
+    /// A `Parse` of the statement is about to be sent: under this number. `is_sure`: others in the batch
+    /// need not wait for what Postgres says of it.
     pub(super) fn expect(
         &mut self,
         statement: &Arc<Statement>,
-        batch: u32,
+        (batch, is_sure): (u32, bool),
         limit: u32,
-    ) -> (Serial, Option<Serial>) {
-        self.last_serial += 1;
-        let serial = self.last_serial;
+    ) -> Serial {
+        let serial = self.next_serial();
         if self.entries.contains_key(&statement.id) {
             // It takes the other's place once it is there.
-            return (serial, None);
+            return serial;
         }
-        let evicted = if self.entries.len() >= limit as usize { self.evict() } else { None };
+        while self.entries.len() >= limit as usize
+            && let Some(evicted) = self.evict()
+        {
+            self.garbage.push(evicted);
+            self.evicted += 1;
+        }
         self.uses += 1;
         let statement = Arc::clone(statement);
         let id = statement.id;
-        let place = Place::Coming { batch };
-        self.entries.insert(id, Entry { statement, serial, place, used: self.uses });
-        (serial, evicted)
+        let place = Place::Coming { batch, is_sure };
+        self.entries.insert(id, Entry::new(statement, serial, place, self.uses));
+        self.show();
+        serial
+    }
+
+    /// How many had to make room since this was asked last.
+    pub fn take_evicted(&mut self) -> u32 {
+        std::mem::take(&mut self.evicted)
     }
 
     /// Forgets the one that was not used for longest.
     fn evict(&mut self) -> Option<Serial> {
-        let there = |entry: &&Entry| matches!(entry.place, Place::There { .. });
+        let there = |entry: &&Entry| matches!(entry.place, Place::There);
         let oldest = self.entries.values().filter(there).min_by_key(|entry| entry.used)?;
         let (id, serial) = (oldest.statement.id, oldest.serial);
         self.entries.remove(&id);
@@ -123,14 +203,15 @@ impl Prepared {
     }
 
     /// The server has it.
-    pub(super) fn enter(&mut self, statement: Arc<Statement>, serial: Serial, now: Instant) {
+    pub(super) fn enter(&mut self, statement: Arc<Statement>, serial: Serial) {
         self.uses += 1;
         let (id, used) = (statement.id, self.uses);
-        let place = Place::There { parsed_at: now };
-        let before = self.entries.insert(id, Entry { statement, serial, place, used });
+        let place = Place::There;
+        let before = self.entries.insert(id, Entry::new(statement, serial, place, used));
+        self.show();
         if let Some(before) = before
             && before.serial != serial
-            && matches!(before.place, Place::There { .. })
+            && matches!(before.place, Place::There)
         {
             self.garbage.push(before.serial);
         }
@@ -142,6 +223,7 @@ impl Prepared {
             entry.serial == serial && matches!(entry.place, Place::Coming { .. })
         }) {
             self.entries.remove(&id);
+            self.show();
         }
     }
 
@@ -162,27 +244,29 @@ impl Prepared {
 mod tests {
     use super::{Found, Prepared};
     use crate::session::statements::Interner;
+    use crate::session::statements::description::Description;
+    use crate::session::statements::interner::{Context, Moment};
     use std::time::{Duration, Instant};
 
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
-    fn epoch() -> Instant {
-        Instant::now()
+    fn now() -> Moment {
+        Moment { at: Instant::now(), epoch: 0 }
     }
 
     #[test]
     fn the_least_recently_used_goes_first() {
         let (interner, mut server) = (Interner::new(1 << 20), Prepared::default());
-        let now = epoch();
-        let [a, b, c] = [b"a", b"b", b"c"].map(|text| interner.intern(text, 0).unwrap());
+        let [a, b, c] =
+            [b"a", b"b", b"c"].map(|text| interner.intern(text, Context::default()).unwrap());
         for statement in [&a, &b] {
-            let (serial, evicted) = server.expect(statement, 0, 2);
-            assert_eq!(evicted, None);
-            server.enter(statement.clone(), serial, now);
+            let serial = server.expect(statement, (0, true), 2);
+            server.enter(statement.clone(), serial);
         }
         assert_eq!(server.find(a.id), Found::There(1));
-        assert_eq!(server.expect(&c, 0, 2), (3, Some(2)));
+        assert_eq!((server.expect(&c, (0, true), 2), &server.garbage[..]), (3, &[2][..]));
+        assert_eq!((server.take_evicted(), server.take_evicted()), (1, 0));
         assert_eq!(server.find(b.id), Found::Nothing);
-        assert_eq!(server.find(c.id), Found::Coming { serial: 3, batch: 0 });
+        assert_eq!(server.find(c.id), Found::Coming { serial: 3, batch: Some(0) });
         server.give_up(c.id, 3);
         assert_eq!(server.find(c.id), Found::Nothing);
     }
@@ -190,19 +274,23 @@ mod tests {
     #[test]
     fn what_was_parsed_again_takes_the_place_of_the_older() {
         let (interner, mut server) = (Interner::new(1 << 20), Prepared::default());
-        let now = epoch();
-        let a = interner.intern(b"a", 0).unwrap();
-        let (first, _) = server.expect(&a, 0, 2);
-        server.enter(a.clone(), first, now);
-        assert!(server.is_fresh(a.id, now + Duration::from_secs(9)));
-        assert!(!server.is_fresh(a.id, now + Duration::from_secs(10)));
-        let (second, evicted) = server.expect(&a, 1, 2);
-        assert_eq!((evicted, server.find(a.id)), (None, Found::There(first)));
-        server.enter(a.clone(), second, now);
+        let now = now();
+        let a = interner.intern(b"a", Context::default()).unwrap();
+        let first = server.expect(&a, (0, true), 2);
+        a.described(&Description::default(), now);
+        assert!(!server.is_fresh(&a, now), "it is not there");
+        server.enter(a.clone(), first);
+        let later = |seconds| Moment { at: now.at + Duration::from_secs(seconds), ..now };
+        assert!(server.is_fresh(&a, later(9)));
+        assert!(!server.is_fresh(&a, later(10)));
+        assert!(!server.is_fresh(&a, Moment { epoch: 1, ..now }));
+        let second = server.expect(&a, (1, true), 2);
+        assert_eq!(server.find(a.id), Found::There(first));
+        server.enter(a.clone(), second);
         assert_eq!((server.find(a.id), &server.garbage[..]), (Found::There(second), &[first][..]));
         server.clear();
         assert!(server.is_empty());
         // Its number is not used again.
-        assert_eq!(server.expect(&a, 1, 2).0, 3);
+        assert_eq!(server.expect(&a, (1, true), 2), 3);
     }
 }

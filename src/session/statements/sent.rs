@@ -5,18 +5,14 @@ use super::names::{cut, mark};
 use super::prepared::Found;
 use super::unnamed::Need;
 use super::{Message, Now, Pending, Prepared, Refusal, Route, Slip, Statements, What};
-use crate::session::ledger::{Ledger, Origin, Request, Status};
+use crate::session::ledger::{Ledger, Origin, Request};
 use crate::sql::ending::may_commit;
 use crate::sql::prepared::{may_use_prepared, prepared_use};
 use crate::wire::frame::split_text;
 use std::sync::Arc;
 
-/// Requests that change names, under way in another batch, at most: whoever has more waits. They are
-/// searched one by one.
+/// Requests that change names, under way at most: whoever has more waits. They are searched one by one.
 const PENDING_MAX: usize = 256;
-
-/// Of those that are of no use any more, so many are closed with one request.
-const CLOSE_AT_ONCE: usize = 16;
 
 impl Statements {
     /// A request that names a statement is at the front. Enters it in the ledger, with what goes before
@@ -35,13 +31,31 @@ impl Statements {
         }
         (self.may_commit, self.uses_prepared, self.does) = (false, false, false);
         let mut sending = Sending { statements: self, server, ledger, now, slips };
-        match message {
-            Message::Bind(name) => sending.refer(name, Request::Bind),
-            Message::Describe(name) => sending.refer(name, Request::Describe),
+        let route = match message {
+            Message::Bind(name, is_whole) => sending.refer(name, Referring::Bind { is_whole }),
+            Message::Describe(name) => sending.refer(name, Referring::Describe),
             Message::Close(name) => sending.close(name),
             Message::Parse(name, body) => sending.parse(name, body),
             Message::ParseRefused(name) => sending.parse_refused(name),
+        };
+        if route == Route::Wait && !slips.is_empty() {
+            // What it waits for must be answered, though no `Sync` was sent behind it.
+            slips.push(Slip::Flush);
         }
+        route
+    }
+
+    /// Whether something is to be asked [before a `Sync`](Self::before_sync) goes.
+    #[inline]
+    pub fn wants_description(&self) -> bool {
+        self.unnamed.wants_description()
+    }
+
+    /// A `Sync` is at the front. Says what must go before it.
+    pub fn before_sync(&mut self, ledger: &mut Ledger, now: &Now<'_>) -> Option<Slip> {
+        let is_sent = ledger.sent(Request::DescribeUnnamed, Origin::Proxy);
+        self.unnamed.describe_sent(now.moment());
+        is_sent.then_some(Slip::DescribeUnnamed)
     }
 
     #[inline]
@@ -75,6 +89,7 @@ impl Statements {
         }
         match self.pending.front() {
             None => false,
+            Some(_) if self.pending.len() >= PENDING_MAX => true,
             Some(front) if front.batch == self.batch => false,
             Some(_) => self.is_pending_elsewhere(name),
         }
@@ -83,7 +98,17 @@ impl Statements {
     #[cold]
     fn is_pending_elsewhere(&self, name: &[u8]) -> bool {
         let last = self.pending.iter().rev().find(|pending| pending.is_about(name));
-        self.pending.len() >= PENDING_MAX || last.is_some_and(|last| last.batch != self.batch)
+        last.is_some_and(|last| last.batch != self.batch)
+    }
+
+    /// Under which number a name is being prepared.
+    #[inline]
+    fn under_way(&self, name: &[u8]) -> Option<u32> {
+        let last = self.pending.iter().rev().find(|pending| pending.is_about(name))?;
+        match &last.what {
+            What::Describe(look) => Some(look.serial),
+            _ => None,
+        }
     }
 }
 
@@ -95,9 +120,13 @@ impl Pending {
             | What::Local { name }
             | What::Own { name, .. }
             | What::Parse { name, .. } => **name == *wanted,
-            What::Drop { .. }
+            What::Describe(look) => look.of.as_deref() == Some(wanted),
+            What::DescribeUnnamed { .. }
+            | What::Drop { .. }
             | What::Duplicate { .. }
             | What::Empty { .. }
+            | What::Hollow { .. }
+            | What::HollowUnnamed
             | What::Occupy
             | What::Refuse(_)
             | What::Slip { .. } => false,
@@ -105,13 +134,26 @@ impl Pending {
     }
 }
 
+/// A request that refers to a statement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Referring {
+    Bind { is_whole: bool },
+    Describe,
+}
+
+impl Referring {
+    pub(super) fn is_bind(self) -> bool {
+        self != Self::Describe
+    }
+}
+
 /// All that a request on its way has to do with.
-struct Sending<'a, 'now> {
-    statements: &'a mut Statements,
-    server: &'a mut Prepared,
-    ledger: &'a mut Ledger,
-    now: &'a Now<'now>,
-    slips: &'a mut Vec<Slip>,
+pub(super) struct Sending<'a, 'now> {
+    pub(super) statements: &'a mut Statements,
+    pub(super) server: &'a mut Prepared,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) now: &'a Now<'now>,
+    pub(super) slips: &'a mut Vec<Slip>,
 }
 
 impl Sending<'_, '_> {
@@ -119,12 +161,12 @@ impl Sending<'_, '_> {
         self.ledger.sent(request, Origin::Client);
     }
 
-    fn pend(&mut self, what: What) {
+    pub(super) fn pend(&mut self, what: What) {
         self.statements.pending.push_back(Pending { batch: self.statements.batch, what });
     }
 
     /// Something of the proxy's own goes first.
-    fn slip(&mut self, slip: Slip, request: Request, what: Option<What>) {
+    pub(super) fn slip(&mut self, slip: Slip, request: Request, what: Option<What>) {
         self.ledger.sent(request, Origin::Proxy);
         if let Some(what) = what {
             self.pend(what);
@@ -134,103 +176,117 @@ impl Sending<'_, '_> {
 
     /// `Bind` and `Describe`.
     #[inline]
-    fn refer(&mut self, name: &[u8], request: Request) -> Route {
-        let route =
-            if name.is_empty() { self.refer_to_unnamed(request) } else { self.find(cut(name)) };
-        if route != Route::Wait {
-            self.client(request);
-            if request == Request::Bind {
+    fn refer(&mut self, name: &[u8], request: Referring) -> Route {
+        let route = if name.is_empty() {
+            self.refer_to_unnamed(request)
+        } else {
+            self.find(cut(name), request)
+        };
+        if request.is_bind()
+            && self.statements.uses_prepared
+            && route != Route::Wait
+            && !self.look_at_bound(name)
+        {
+            return Route::Wait;
+        }
+        match (route, request) {
+            (Route::Wait, _) => return route,
+            // In the order in which Postgres looks: what the request brings, then what it refers to.
+            (Route::Failing(_) | Route::FailingUnnamed, Referring::Bind { is_whole: true }) => {
                 self.statements.bound.push_back(mark(cut(name)));
+                self.ledger.sent(Request::Bind, Origin::Proxy);
+                return self.refuse(Refusal::Changed, route);
             }
-            if self.statements.uses_prepared && request == Request::Bind {
+            (Route::Failing(_) | Route::FailingUnnamed, Referring::Describe) => {
+                self.client(Request::DescribeInVain);
+                return self.refuse(Refusal::Changed, route);
+            }
+            (Route::Failing(_) | Route::FailingUnnamed, Referring::Bind { .. }) => {
+                return self.refuse(Refusal::Changed, Route::Refuse);
+            }
+            (_, Referring::Bind { .. }) => self.client(Request::Bind),
+            (_, Referring::Describe) if name.is_empty() => self.client(Request::DescribeUnnamed),
+            (_, Referring::Describe) => self.client(Request::Describe),
+        }
+        if request.is_bind() {
+            self.statements.bound.push_back(mark(cut(name)));
+            if self.statements.uses_prepared {
                 self.statements.barrier_sent(false);
             }
         }
         route
     }
 
+    /// What is bound has to do with prepared statements. `false`: it has to wait.
+    #[cold]
+    fn look_at_bound(&mut self, name: &[u8]) -> bool {
+        let body = if name.is_empty() {
+            self.statements.unnamed.latest().map(Vec::from)
+        } else {
+            self.statements.statement(name).map(|statement| statement.body.to_vec())
+        };
+        body.is_none_or(|body| self.look_at_text(&body))
+    }
+
+    /// SQL that names prepared statements itself, perhaps. `false`: it has to wait.
+    fn look_at_text(&mut self, body: &[u8]) -> bool {
+        let text = split_text(body).map_or(body, |(text, _)| text);
+        let Some(used) = prepared_use(text) else { return true };
+        let slips = self.statements.look_at_sql(&used, false, self.ledger);
+        slips.map(|slips| self.slips.extend(slips)).is_some()
+    }
+
     #[inline]
-    fn refer_to_unnamed(&mut self, request: Request) -> Route {
+    fn refer_to_unnamed(&mut self, request: Referring) -> Route {
         let (statements, is_owed) = (&mut *self.statements, !self.ledger.is_empty());
         match statements.unnamed.need(statements.batch, is_owed) {
             Need::Nothing => {}
             Need::Wait => return Route::Wait,
             Need::Close => self.slip(Slip::CloseUnnamed, Request::Close, None),
             Need::Make => {
-                statements.unnamed.made_again(statements.batch);
-                self.slip(Slip::ParseUnnamed, Request::Parse, None);
+                let route = self.make_unnamed(request);
+                if route != Route::AsIs {
+                    return route;
+                }
             }
         }
-        if request == Request::Bind {
+        if request.is_bind() {
             self.statements.unnamed.bind_sent();
-            let body = self.statements.unnamed.body();
+            let body = self.statements.unnamed.latest();
             self.statements.may_commit = body.is_some_and(may_commit);
             self.statements.uses_prepared = body.is_some_and(uses_prepared);
+        } else {
+            self.statements.unnamed.describe_sent(self.now.moment());
         }
         Route::AsIs
     }
 
     /// Where the statement of this name is.
     #[inline]
-    fn find(&mut self, name: &[u8]) -> Route {
+    fn find(&mut self, name: &[u8], request: Referring) -> Route {
         if self.statements.is_uncertain(name, self.ledger) {
             return Route::Wait;
         }
         let Some(Some(statement)) = self.statements.names.get(name) else {
+            self.statements.uses_prepared = self.statements.locals_use_prepared;
             return Route::AsIs;
         };
         self.statements.may_commit = statement.may_commit;
         self.statements.uses_prepared = statement.uses_prepared;
         self.statements.does = statement.does.is_some();
+        if let Some(serial) = self.statements.under_way(name) {
+            return Route::Under(serial);
+        }
         match self.server.find(statement.id) {
             Found::There(serial) => Route::Under(serial),
-            Found::Coming { serial, batch } if batch == self.statements.batch => {
+            Found::Coming { serial, batch } if batch == Some(self.statements.batch) => {
                 Route::Under(serial)
             }
             Found::Coming { .. } => Route::Wait,
             Found::Nothing => {
                 let statement = Arc::clone(statement);
-                self.prepare(name, &statement)
+                self.prepare(name, &statement, request)
             }
-        }
-    }
-
-    /// The server lacks what the client refers to.
-    #[cold]
-    fn prepare(&mut self, name: &[u8], statement: &Arc<Statement>) -> Route {
-        let digest = self.statements.interner.digest(self.now.settings, self.now.epoch);
-        // Postgres reads it now, under the settings of now: it is not what others mean by it.
-        let Ok(statement) = statement.under(digest) else { return Route::AsIs };
-        if let Some(held) = self.statements.names.get_mut(name) {
-            *held = Some(Arc::clone(&statement));
-        }
-        match self.server.find(statement.id) {
-            Found::There(serial) => return Route::Under(serial),
-            Found::Coming { serial, batch } if batch == self.statements.batch => {
-                return Route::Under(serial);
-            }
-            Found::Coming { .. } => return Route::Wait,
-            Found::Nothing => {}
-        }
-        let serial = self.expect(&statement);
-        let what = What::Slip { statement: Arc::clone(&statement), serial };
-        self.slip(Slip::Parse(serial, statement), Request::ParseNamed, Some(what));
-        Route::Under(serial)
-    }
-
-    /// A number for a statement that is about to be parsed, and room for it.
-    fn expect(&mut self, statement: &Arc<Statement>) -> u32 {
-        let limit = self.now.limits.of_server.max(1);
-        let (serial, evicted) = self.server.expect(statement, self.statements.batch, limit);
-        self.server.garbage.extend(evicted);
-        self.tidy();
-        serial
-    }
-
-    fn tidy(&mut self) {
-        for _ in 0..CLOSE_AT_ONCE {
-            let Some(serial) = self.server.garbage.pop() else { break };
-            self.slip(Slip::Close(serial), Request::CloseNamed, Some(What::Drop { serial }));
         }
     }
 
@@ -280,6 +336,11 @@ impl Sending<'_, '_> {
         }
         // Whoever keeps its server for a name may have others there that only the server knows.
         let Some(body) = body.filter(|_| !self.is_kept()) else {
+            // What it says will not be known when it is bound.
+            if body.is_some_and(|body| !self.look_at_text(body)) {
+                return Route::Wait;
+            }
+            self.statements.locals_use_prepared |= body.is_some_and(uses_prepared);
             self.statements.names.insert(name.into(), None);
             self.statements.locals += 1;
             self.client(Request::ParseNamed);
@@ -287,12 +348,12 @@ impl Sending<'_, '_> {
             return Route::AsIs;
         };
         if self.statements.names.len() >= self.now.limits.of_client as usize {
-            return self.refuse(Refusal::TooMany);
+            return self.refuse(Refusal::TooMany, Route::Refuse);
         }
-        let digest = self.statements.interner.digest(self.now.settings, self.now.epoch);
-        match self.statements.interner.intern(body, digest) {
+        let context = self.statements.interner.context(self.now.settings, self.now.pool);
+        match self.statements.interner.intern(body, context) {
             Ok(statement) => self.parse_new(name, statement),
-            Err(_) => self.refuse(Refusal::Memory),
+            Err(_) => self.refuse(Refusal::Memory, Route::Refuse),
         }
     }
 
@@ -301,20 +362,23 @@ impl Sending<'_, '_> {
     }
 
     fn parse_new(&mut self, name: &[u8], statement: Arc<Statement>) -> Route {
-        // Nothing can go wrong in front of it.
-        let is_certain = self.ledger.is_empty() && self.ledger.status() != Status::Failed;
         let name: Box<[u8]> = name.into();
         let held = Some(Arc::clone(&statement));
         self.statements.names.insert(name.clone(), held);
-        if is_certain && self.server.is_fresh(statement.id, self.now.at) {
+        // Nothing can go wrong in front of it; and no temporary table, of which no tag may tell, can hide
+        // another before a transaction has begun.
+        let is_certain = self.ledger.is_settled();
+        if is_certain && self.server.is_fresh(&statement, self.now.moment()) {
             self.client(Request::ParseAcknowledged);
             self.pend(What::Acknowledged { name });
             return Route::Acknowledge;
         }
-        let serial = self.expect(&statement);
+        let serial = self.expect(&statement, false);
         self.client(Request::ParseNamed);
-        self.pend(What::Parse { name, statement, serial });
-        Route::Under(serial)
+        let what = What::Parse { name: name.clone(), statement: Arc::clone(&statement), serial };
+        self.pend(what);
+        self.look_at_it(Some(name), statement, (serial, false));
+        Route::Described(serial)
     }
 
     /// The client has this name already: Postgres is to say so.
@@ -335,17 +399,18 @@ impl Sending<'_, '_> {
     #[cold]
     fn parse_refused(&mut self, name: &[u8]) -> Route {
         if !name.is_empty() {
-            return self.refuse(Refusal::Session);
+            return self.refuse(Refusal::Session, Route::Refuse);
         }
         self.statements.unnamed.parse_sent(None, self.statements.batch);
         self.client(Request::ParseRefused);
         Route::Refuse
     }
 
-    fn refuse(&mut self, refusal: Refusal) -> Route {
+    fn refuse(&mut self, refusal: Refusal, route: Route) -> Route {
+        (self.statements.may_commit, self.statements.does) = (false, false);
         self.client(Request::ParseNamed);
         self.pend(What::Refuse(refusal));
-        Route::Refuse
+        route
     }
 }
 

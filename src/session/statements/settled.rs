@@ -1,11 +1,12 @@
 //! What Postgres has answered, and what becomes of names by it.
 
+use super::interner::Statement;
 use super::names::{cut, mark, mentioned};
 use super::prepared::Serial;
-use super::{Pending, Prepared, Refusal, Statements, What};
+use super::{Look, Pending, Prepared, Refusal, Statements, What};
 use crate::session::ledger::{Ledger, Origin, Request};
 use std::collections::hash_map::Entry;
-use std::time::Instant;
+use std::sync::Arc;
 
 /// What an error answers, and what has to be done to it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,33 +24,101 @@ pub struct Failure {
     pub name: Option<Box<[u8]>>,
 }
 
+/// What an answer told of a statement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Told {
+    Nothing,
+    /// It is not what it was: tables have changed.
+    Changed,
+    /// As well, and requests went out that rely on what it was: the client would misread their answers.
+    ChangedInUse,
+}
+
 impl Statements {
-    /// A `Parse`, `Close` or what stands for one was answered.
+    /// The types of a statement's parameters: the body of a `ParameterDescription`.
+    pub fn parameters_described(&mut self, body: &[u8]) {
+        self.reading.parameters(body);
+    }
+
+    /// A statement's columns: the body of a `RowDescription` of `total` bytes, as much as is read of it.
+    pub fn columns_described(&mut self, body: &[u8], total: usize) {
+        self.reading.columns(body, total);
+    }
+
+    /// The client was told what its unnamed statement is, in more words than are read here.
+    pub fn described_at_length(&mut self) {
+        self.unnamed.keep_here();
+    }
+
+    /// A `Parse`, `Close`, `Describe` or what stands for one was answered.
     #[inline]
-    pub fn settled(
-        &mut self,
-        request: Request,
-        origin: Origin,
-        server: &mut Prepared,
-        now: Instant,
-    ) {
+    pub fn settled(&mut self, request: Request, origin: Origin, server: &mut Prepared) -> Told {
         match (request, origin) {
             (Request::Parse, Origin::Client) => self.unnamed.parsed(),
             (Request::Parse, Origin::Proxy) => self.unnamed.made(),
             (Request::CloseUnnamed, _) => self.unnamed.closed(),
-            (Request::Bind, Origin::Client) => drop(self.bound.pop_front()),
+            (Request::Bind, _) => drop(self.bound.pop_front()),
             (Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed, _) => {
-                self.named_settled(server, now);
+                self.named_settled(server);
             }
+            (Request::Describe, Origin::Proxy) => return self.described(server),
+            (Request::DescribeUnnamed, _) => self.unnamed.described(self.reading.finish()),
             _ => {}
+        }
+        Told::Nothing
+    }
+
+    fn described(&mut self, server: &mut Prepared) -> Told {
+        let description = self.reading.finish();
+        let (is_same, is_sure) = match self.pending.pop_front().map(|pending| pending.what) {
+            Some(What::Describe(look)) => {
+                let Look { of, statement, serial, moment, is_sure } = *look;
+                let found = statement.described(&description, moment);
+                server.give_up(statement.id, serial);
+                server.enter(Arc::clone(&found), serial);
+                let is_same = Arc::ptr_eq(&found, &statement);
+                match of {
+                    _ if is_same => {}
+                    Some(name) => self.turn_out(&name, &statement, &found),
+                    None => self.refuted = Some(statement.id),
+                }
+                (is_same, is_sure)
+            }
+            Some(What::DescribeUnnamed { is_sure }) => {
+                (self.unnamed.is_still(&description), is_sure)
+            }
+            _ => return Told::Nothing,
+        };
+        match (is_same, is_sure) {
+            (true, _) => Told::Nothing,
+            (false, false) => Told::Changed,
+            (false, true) => Told::ChangedInUse,
         }
     }
 
-    fn named_settled(&mut self, server: &mut Prepared, now: Instant) {
-        match self.pending.pop_front().map(|pending| pending.what) {
-            Some(What::Parse { statement, serial, .. } | What::Slip { statement, serial }) => {
-                server.enter(statement, serial, now);
+    /// What was prepared under a name is another statement than it was taken for.
+    fn turn_out(&mut self, name: &[u8], taken: &Arc<Statement>, found: &Arc<Statement>) {
+        let turn = |held: &mut Arc<Statement>| {
+            if Arc::ptr_eq(held, taken) {
+                *held = Arc::clone(found);
             }
+        };
+        if let Some(Some(held)) = self.names.get_mut(name) {
+            turn(held);
+        }
+        for pending in &mut self.pending {
+            match &mut pending.what {
+                What::Close { name: of, before: Some(Some(held)) } if **of == *name => turn(held),
+                What::Own { name: of, statement, .. } if **of == *name => turn(statement),
+                _ => {}
+            }
+        }
+    }
+
+    fn named_settled(&mut self, server: &mut Prepared) {
+        match self.pending.pop_front().map(|pending| pending.what) {
+            Some(What::Hollow { serial }) => server.garbage.push(serial),
             Some(What::Occupy) => server.is_occupied = true,
             // A text in front of it has dropped the name that was taken.
             Some(What::Duplicate { name }) => {
@@ -87,13 +156,14 @@ impl Statements {
                 Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed => {
                     named += 1;
                 }
+                Request::Describe => named += usize::from(origin == Origin::Proxy),
                 Request::Parse | Request::ParseRefused => {
                     makers += 1;
                     parses += usize::from(origin == Origin::Client);
                 }
                 Request::CloseUnnamed => makers += 1,
                 Request::ExecuteFollowed | Request::QueryFollowed => followed += 1,
-                Request::Bind => binds += usize::from(origin == Origin::Client),
+                Request::Bind => binds += 1,
                 _ => {}
             }
         })?;
@@ -134,6 +204,7 @@ impl Statements {
             failure.name = None;
         }
         self.undo(named, Some(server));
+        self.unnamed.asked_in_vain();
         if makers > 0 {
             let by_client =
                 [Request::Parse, Request::ParseRefused].map(|it| Some((it, Origin::Client)));
@@ -197,6 +268,15 @@ impl Statements {
                         server.give_up(statement.id, serial);
                     }
                 }
+                What::Describe(look) => {
+                    // The first of all: it was prepared, then, and nothing is known of it.
+                    if let Some(server) = &mut server
+                        && undone.is_empty()
+                    {
+                        server.give_up(look.statement.id, look.serial);
+                        server.garbage.push(look.serial);
+                    }
+                }
                 What::Own { name, statement, .. } => {
                     self.names.insert(name, Some(statement));
                     self.locals -= 1;
@@ -207,8 +287,11 @@ impl Statements {
                     }
                 }
                 What::Close { before: None, .. }
+                | What::DescribeUnnamed { .. }
                 | What::Duplicate { .. }
                 | What::Empty { .. }
+                | What::Hollow { .. }
+                | What::HollowUnnamed
                 | What::Occupy
                 | What::Refuse(_) => {}
             }

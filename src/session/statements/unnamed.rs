@@ -4,7 +4,8 @@
 //! that was not made [here](Here) is made again before it is used, or closed if there is none, which
 //! has Postgres say so.
 
-use super::interner::Interner;
+use super::description::Description;
+use super::interner::{Interner, Moment};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ pub(super) enum Need {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub(super) struct Unnamed {
     /// The text that is held, and behind it those under way.
     texts: Vec<u8>,
@@ -73,6 +75,18 @@ pub(super) struct Unnamed {
     is_query_under_way: bool,
     how: Use,
     is_synced: bool,
+    /// What the client was told of it, if it has asked.
+    description: Option<Description>,
+    /// It was made and nothing else so far, in this batch: it will be used in another, then, and must be
+    /// known by then.
+    is_unused: bool,
+    /// When somebody asked who has no answer so far; and when they did whose answer came last.
+    asked: Option<Moment>,
+    confirmed: Option<Moment>,
+    /// It is being made again, and a request waits for what Postgres says of it.
+    is_in_doubt: bool,
+    /// It is not what it was.
+    is_refuted: bool,
     /// Where the memory for texts is counted.
     counted: Arc<Interner>,
 }
@@ -88,6 +102,12 @@ impl Unnamed {
             is_query_under_way: false,
             how: Use::Fresh,
             is_synced: false,
+            description: None,
+            is_unused: false,
+            asked: None,
+            confirmed: None,
+            is_in_doubt: false,
+            is_refuted: false,
             counted,
         }
     }
@@ -101,6 +121,7 @@ impl Unnamed {
         }
         self.under_way.push_back(body.map(<[u8]>::len));
         (self.how, self.is_synced) = (Use::Fresh, false);
+        self.is_unused = matches!(self.under_way.back(), Some(Some(_)));
         self.is_being_made(batch);
     }
 
@@ -131,6 +152,7 @@ impl Unnamed {
     #[inline]
     pub(super) fn need(&mut self, batch: u32, is_anything_owed: bool) -> Need {
         match self.here {
+            _ if self.is_in_doubt => Need::Wait,
             Here::Yes => Need::Nothing,
             Here::UnderWay { batch: made } if made == batch => Need::Nothing,
             Here::UnderWay { .. } => Need::Wait,
@@ -142,28 +164,88 @@ impl Unnamed {
         }
     }
 
-    /// The proxy makes it again.
-    pub(super) fn made_again(&mut self, batch: u32) {
+    /// The proxy makes it again. `is_sure`: the request that needs it does not wait for more.
+    pub(super) fn made_again(&mut self, batch: u32, is_sure: bool) {
+        self.is_in_doubt = !is_sure;
         self.is_being_made(batch);
     }
 
+    /// Whether it is to be asked before the `Sync` what it is.
+    #[inline]
+    pub(super) fn wants_description(&self) -> bool {
+        self.is_unused
+    }
+
+    /// It is asked what it is.
+    pub(super) fn describe_sent(&mut self, now: Moment) {
+        self.is_unused = false;
+        self.asked.get_or_insert(now);
+    }
+
+    /// The client was told.
+    pub(super) fn described(&mut self, description: Description) {
+        self.confirmed = self.asked.take();
+        if matches!(self.held, Held::Known(_)) {
+            self.description = Some(description);
+        }
+    }
+
+    pub(super) fn description(&self) -> Option<&Description> {
+        self.description.as_ref()
+    }
+
+    /// Whether Postgres would describe it so now, as far as can be known.
+    pub(super) fn is_confirmed(&self, now: Moment) -> bool {
+        self.confirmed.is_some_and(|at| now.is_soon_after(&at))
+    }
+
+    /// It was made again, and Postgres says this of it. Answers whether that is what the client was told.
+    pub(super) fn is_still(&mut self, description: &Description) -> bool {
+        self.is_in_doubt = false;
+        let is_same = self.description.as_ref().is_none_or(|told| told.has_columns_of(description));
+        if !is_same {
+            (self.here, self.is_refuted) = (Here::No, true);
+        }
+        is_same
+    }
+
+    /// Something has failed: what Postgres would say of it is not to be had.
+    pub(super) fn asked_in_vain(&mut self) {
+        (self.is_in_doubt, self.asked) = (false, None);
+    }
+
+    /// Whether what was made again just now was found to be something else.
+    pub(super) fn take_refuted(&mut self) -> bool {
+        std::mem::take(&mut self.is_refuted)
+    }
+
+    /// It is too much to be remembered: only the server has it.
+    pub(super) fn keep_here(&mut self) {
+        if matches!(self.held, Held::Known(_)) {
+            self.forget();
+            self.held = Held::Unknown;
+        }
+    }
+
     pub(super) fn close_sent(&mut self, batch: u32) {
+        self.is_unused = false;
         self.is_being_made(batch);
     }
 
     #[inline]
     pub(super) fn bind_sent(&mut self) {
         self.how = if self.is_synced { Use::Again } else { Use::Within };
+        self.is_unused = false;
     }
 
     #[inline]
     pub(super) fn sync_sent(&mut self) {
-        self.is_synced = true;
+        (self.is_synced, self.is_unused) = (true, false);
     }
 
     #[inline]
     pub(super) fn query_sent(&mut self) {
-        self.is_query_under_way = true;
+        (self.is_query_under_way, self.is_unused) = (true, false);
     }
 
     /// A simple query was answered: Postgres has dropped what was there.
@@ -206,6 +288,7 @@ impl Unnamed {
         if let Held::Known(len) = std::mem::take(&mut self.held) {
             self.texts.drain(..len);
         }
+        self.description = None;
     }
 
     /// So many requests that make it were skipped, `parses` of them the client's; the first of those
@@ -245,10 +328,22 @@ impl Unnamed {
             self.held = Held::Nothing;
         }
         (self.here, self.makers, self.is_query_under_way) = (Here::No, 0, false);
+        (self.is_in_doubt, self.is_refuted, self.is_unused) = (false, false, false);
+        self.asked = None;
         if self.texts.capacity() > self.texts.len() + SPARE_MAX {
             let before = self.texts.capacity();
             self.texts.shrink_to_fit();
             self.counted.release(before - self.texts.capacity());
+        }
+    }
+
+    /// What it will be when all that is under way is answered, and nothing fails.
+    #[inline]
+    pub(super) fn latest(&self) -> Option<&[u8]> {
+        match self.under_way.back() {
+            Some(Some(len)) => self.texts.get(self.texts.len() - len..),
+            Some(None) => None,
+            None => self.body(),
         }
     }
 
@@ -261,11 +356,12 @@ impl Unnamed {
     }
 
     /// It was remembered elsewhere.
-    pub(super) fn restore(&mut self, body: &[u8]) {
+    pub(super) fn restore(&mut self, body: &[u8], description: Option<Description>) {
         self.forget();
         if self.has_room(body.len()) {
             self.texts.extend_from_slice(body);
             self.held = Held::Known(body.len());
+            self.description = description;
         }
     }
 }
