@@ -194,7 +194,7 @@ mod tests {
     /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
     /// the other one would misunderstand.
     const SAID: (u32, &str) = (
-        5,
+        6,
         r#"{"Hello":{"form":1,"version":"v","pid":2}}
 "Ready"
 "Taken"
