@@ -28,6 +28,7 @@ mod regressions;
 mod reload;
 mod same_as_direct;
 mod service;
+mod session_script;
 mod settings;
 mod shares;
 mod shortcuts;

@@ -21,6 +21,7 @@ use crate::pool::welcome::{APPLICATION_NAME, Welcome};
 use crate::pool::{Account, Terms};
 use crate::scheduler::{ClassFull, Scope};
 use crate::session::pins::Pins;
+use crate::session::script::Script;
 use crate::session::settings::{SETTINGS_MAX, Settings};
 use crate::sql::ending::Outlook;
 use crate::wire::encode;
@@ -305,6 +306,7 @@ impl Frontend {
             settings,
             member: membership.member,
             pins: Pins::default(),
+            script: Script::default(),
             mailbox: None,
             deadline: Deadline::default(),
             times: Times { request: now, xact: now, activity: now },

@@ -42,6 +42,7 @@ use crate::pool::registry::Pass;
 use crate::pool::{Account, Lease, Pool, Terms};
 use crate::scheduler::Member;
 use crate::session::pins::Pins;
+use crate::session::script::Script;
 use crate::session::settings::Settings;
 use crate::sql::ending::Outlook;
 use std::rc::Rc;
@@ -66,6 +67,7 @@ pub struct Client {
     lease: Option<Lease>,
     settings: Arc<Settings>,
     pins: Pins,
+    script: Script,
     /// Where grants arrive; made when the client waits for the first time.
     mailbox: Option<Arc<Mailbox>>,
     deadline: Deadline,

@@ -126,8 +126,10 @@ impl Client {
 
     #[inline]
     fn replied(&mut self, head: Head) -> Result<Look, Fault> {
-        let Self { down, pins, lease, .. } = self;
+        let Self { down, pins, lease, script, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
+        let is_completed = head.tag == tags::COMMAND_COMPLETE;
+        let is_followed = is_completed && server.ledger.is_followed();
         let reply = server.ledger.replied(head.tag)?;
         if reply.origin == Origin::Proxy {
             return Ok(Look::Swallow);
@@ -138,13 +140,17 @@ impl Client {
             Some(Request::CloseNamed) => pins.named_closed(),
             _ => {}
         }
-        if head.tag == tags::COMMAND_COMPLETE {
+        if is_completed {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
             pins.completed(tag);
+            script.completed(tag, is_followed);
             // Somebody else's next query must not run with this client's settings; and what was
             // reset is not what `applied` says any more.
             server.is_dirty |=
                 matches!(tag, b"SET" | b"RESET" | b"DISCARD ALL" | b"LOAD" | b"DECLARE CURSOR");
+        }
+        if reply.settled == Some(Request::ExecuteFollowed) {
+            script.settled();
         }
         Ok(Look::Forward)
     }
@@ -160,6 +166,10 @@ impl Client {
             self.prepared(status);
             return Ok(Look::Swallow);
         }
+        if reply.settled == Some(Request::QueryFollowed) {
+            self.script.settled();
+        }
+        self.script.ready(status == Status::Idle);
         if status != Status::Idle && statement_mode {
             return Err(Fault::Client(EndReason::StatementMode.into()));
         }
@@ -181,7 +191,7 @@ impl Client {
 
     /// `ErrorResponse`: a request failed, or the server says goodbye.
     fn failed(&mut self, fields: &ErrorFields) -> Result<Look, Fault> {
-        let Self { pins, lease, .. } = self;
+        let Self { pins, lease, script, .. } = self;
         let ledger = &mut lease.as_mut().expect("replies are looked at during a lease").conn.ledger;
         if fields.is_fatal() {
             // What to tell the client depends on what is lost with the server: see `server_lost`.
@@ -191,9 +201,16 @@ impl Client {
         let is_probing = ledger.wants_probe();
         let origin = ledger.failed(|request, _| match request {
             Request::ParseNamed | Request::CloseNamed => pins.named_skipped(),
-            Request::Parse => pins.unnamed_skipped(),
+            Request::Parse => {
+                pins.unnamed_skipped();
+                script.parse_skipped();
+            }
+            Request::ExecuteFollowed | Request::QueryFollowed => script.skipped(),
             _ => {}
         });
+        if origin.is_some() {
+            script.failed();
+        }
         match origin {
             Some(Origin::Proxy) if self.preparing > 0 => Err(self.unprepared(fields)),
             // A probe is answered by an error as well as by anything.

@@ -4,7 +4,8 @@
 use super::Client;
 use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
-use crate::sql::ending::{Outlook, may_be_several, may_commit};
+use crate::session::script::Text;
+use crate::sql::ending::{may_be_several, may_commit};
 use crate::wire::encode;
 use crate::wire::frame::{Head, Run, run_of, split_text};
 use crate::wire::tags::from_client as tags;
@@ -76,16 +77,24 @@ impl Client {
         }
         match head.tag {
             tags::QUERY => {
-                if ledger.sent(Request::Query, Origin::Client) {
+                let unseen = self.up.unseen();
+                let text = &unseen[5..head.total.min(unseen.len())];
+                let text = text.strip_suffix(b"\0").unwrap_or(text);
+                let is_several = may_be_several(text);
+                let read = Text::read(text, is_several, &[]);
+                let is_followed = read.as_ref().is_some_and(Text::is_followed);
+                let request = if is_followed { Request::QueryFollowed } else { Request::Query };
+                if ledger.sent(request, Origin::Client) {
                     self.pins.query_sent();
-                    let unseen = self.up.unseen();
-                    let text = &unseen[5..head.total.min(unseen.len())];
-                    if self.outlook.commits || may_commit(text) || may_be_several(text) {
-                        read_on(&mut self.outlook, text);
+                    if self.outlook.commits || is_several || may_commit(text) {
+                        self.outlook.add(text);
+                    }
+                    if let Some(text) = read {
+                        self.script.sent(&text);
                     }
                 }
             }
-            tags::EXECUTE => drop(ledger.sent(Request::Execute, Origin::Client)),
+            tags::EXECUTE => return self.look_at_execute(head),
             tags::SYNC | tags::FLUSH if ledger.is_copying_in() => return Ok(Look::Swallow),
             tags::SYNC => {
                 self.pins.sync_sent();
@@ -115,16 +124,38 @@ impl Client {
         Ok(Look::Forward)
     }
 
+    #[inline]
+    fn look_at_execute(&mut self, head: Head) -> Result<Look, End> {
+        let Self { up, script, lease, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        if !script.has_portals() {
+            ledger.sent(Request::Execute, Origin::Client);
+            return Ok(Look::Forward);
+        }
+        let unseen = up.unseen();
+        let body = &unseen[5..head.total.min(unseen.len())];
+        let Some((portal, _)) = split_text(body) else {
+            return nameless(head, body);
+        };
+        let text = script.text_of(portal);
+        let is_followed = text.as_ref().is_some_and(Text::is_followed);
+        let request = if is_followed { Request::ExecuteFollowed } else { Request::Execute };
+        if ledger.sent(request, Origin::Client)
+            && let Some(text) = text
+        {
+            script.sent(&text);
+        }
+        Ok(Look::Forward)
+    }
+
     /// Messages with a name in front, which decides what becomes of them.
     fn look_inside(&mut self, head: Head) -> Result<Look, End> {
-        let Self { up, pins, lease, pool, worker, outlook, .. } = self;
+        let Self { up, pins, lease, pool, worker, outlook, script, .. } = self;
         let unseen = up.unseen();
         let body = &unseen[5..head.total.min(unseen.len())];
         let Some(named) = Named::read(head.tag, body) else {
-            if body.len() + 5 < head.total && body.len() < NAME_MAX {
-                return Ok(Look::Incomplete);
-            }
-            return Err(End::protocol("a statement or portal name is missing or too long"));
+            return nameless(head, body);
         };
         let ledger =
             &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
@@ -138,17 +169,19 @@ impl Client {
                 let request = if name.is_empty() { Request::Parse } else { Request::ParseNamed };
                 if ledger.sent(request, Origin::Client) {
                     pins.parse_sent(name);
-                    let text = &body[name.len() + 1..];
+                    let text = sql_of(&body[name.len() + 1..]);
                     if outlook.commits || may_commit(text) {
-                        read_on(outlook, text);
+                        outlook.add(text);
                     }
+                    script.parse_sent(name, Text::read(text, false, &[]));
                 }
             }
-            Named::Bind(name) => {
+            Named::Bind(portal, name) => {
                 cells.binds.add(1);
                 is_missing = pins.is_missing(name) && ledger.sent(Request::Close, Origin::Proxy);
                 if ledger.sent(Request::Bind, Origin::Client) {
                     pins.bind_sent(name);
+                    script.bind_sent(portal, name);
                 }
             }
             Named::DescribeStatement(name) => {
@@ -160,6 +193,7 @@ impl Client {
                 let request = if name.is_empty() { Request::Close } else { Request::CloseNamed };
                 if ledger.sent(request, Origin::Client) {
                     pins.close_sent(name);
+                    script.close_sent(name);
                 }
             }
             Named::ClosePortal => drop(ledger.sent(Request::Close, Origin::Client)),
@@ -184,10 +218,19 @@ impl Client {
     }
 }
 
-/// Reads what a text does to the transaction it is sent in; of one that is not whole, what is here.
+/// The text at the front of a body; of one that is not whole, what is here.
+#[inline]
+fn sql_of(body: &[u8]) -> &[u8] {
+    split_text(body).map_or(body, |(sql, _)| sql)
+}
+
+/// A message whose name is not whole.
 #[cold]
-fn read_on(outlook: &mut Outlook, text: &[u8]) {
-    outlook.add(split_text(text).map_or(text, |(sql, _)| sql));
+fn nameless(head: Head, body: &[u8]) -> Result<Look, End> {
+    if body.len() + 5 < head.total && body.len() < NAME_MAX {
+        return Ok(Look::Incomplete);
+    }
+    Err(End::protocol("a statement or portal name is missing or too long"))
 }
 
 /// The client sent a message that has no place in a session.
@@ -197,7 +240,8 @@ pub(super) fn unexpected(tag: u8) -> End {
 
 /// What a message names.
 enum Named<'a> {
-    Bind(&'a [u8]),
+    /// A portal and a statement.
+    Bind(&'a [u8], &'a [u8]),
     ClosePortal,
     CloseStatement(&'a [u8]),
     DescribePortal,
@@ -212,8 +256,8 @@ impl<'a> Named<'a> {
         match tag {
             tags::PARSE => Some(Self::Parse(split_text(body)?.0)),
             tags::BIND => {
-                let (_portal, rest) = split_text(body)?;
-                Some(Self::Bind(split_text(rest)?.0))
+                let (portal, rest) = split_text(body)?;
+                Some(Self::Bind(portal, split_text(rest)?.0))
             }
             tag => {
                 let (kind, rest) = body.split_first()?;

@@ -36,12 +36,36 @@ pub enum Request {
     CopyEnd,
     Describe,
     Execute,
+    /// One that the [script](super::script) follows.
+    ExecuteFollowed,
     FunctionCall,
     /// `Parse` of the unnamed statement.
     Parse,
     ParseNamed,
     Query,
+    /// One that the [script](super::script) follows.
+    QueryFollowed,
     Sync,
+}
+
+impl Request {
+    fn is_execute(self) -> bool {
+        matches!(self, Self::Execute | Self::ExecuteFollowed)
+    }
+
+    /// Whether rows and copy data may answer it.
+    fn has_data(self) -> bool {
+        self.is_execute() || matches!(self, Self::Query | Self::QueryFollowed)
+    }
+
+    /// Whether `ReadyForQuery` follows, whatever becomes of it.
+    fn is_simple(self) -> bool {
+        matches!(self, Self::FunctionCall | Self::Query | Self::QueryFollowed)
+    }
+
+    fn is_readied(self) -> bool {
+        self.is_simple() || self == Self::Sync
+    }
 }
 
 /// The transaction status in `ReadyForQuery`.
@@ -155,7 +179,9 @@ impl Ledger {
             Request::Sync => self.batch = Batch::Closed,
             _ if self.batch == Batch::Skipped => return false,
             // These end with `ReadyForQuery` themselves; Postgres wants no `Sync` any more.
-            Request::Query | Request::FunctionCall => self.batch = Batch::Closed,
+            Request::FunctionCall | Request::Query | Request::QueryFollowed => {
+                self.batch = Batch::Closed;
+            }
             Request::CopyEnd => {
                 self.copying_in = false;
                 // Too late, the copy has failed meanwhile and Postgres ignores it; or one more.
@@ -180,6 +206,14 @@ impl Ledger {
         self.copying_in
     }
 
+    /// Whether the next reply is one to a request that the [script](super::script) follows.
+    #[inline]
+    pub fn is_followed(&mut self) -> bool {
+        self.skip_copy_ends();
+        let next = self.owed.front().map(|(request, _)| request);
+        matches!(next, Some(Request::ExecuteFollowed | Request::QueryFollowed))
+    }
+
     /// Settles a reply other than `ErrorResponse` and `ReadyForQuery`.
     ///
     /// # Errors
@@ -198,13 +232,13 @@ impl Ledger {
                 from_server::COMMAND_COMPLETE
                 | from_server::EMPTY_QUERY
                 | from_server::PORTAL_SUSPENDED,
-                Request::Execute,
+                Request::Execute | Request::ExecuteFollowed,
             ) => true,
             (
                 from_server::ROW_DESCRIPTION
                 | from_server::COMMAND_COMPLETE
                 | from_server::EMPTY_QUERY,
-                Request::Query,
+                Request::Query | Request::QueryFollowed,
             )
             | (from_server::PARAMETER_DESCRIPTION, Request::Describe)
             | (from_server::FUNCTION_RESULT, Request::FunctionCall)
@@ -213,9 +247,12 @@ impl Ledger {
                 | from_server::COPY_OUT
                 | from_server::COPY_DATA
                 | from_server::COPY_DONE,
-                Request::Query | Request::Execute,
+                Request::Execute
+                | Request::ExecuteFollowed
+                | Request::Query
+                | Request::QueryFollowed,
             ) => false,
-            (from_server::COPY_IN, Request::Query | Request::Execute) => {
+            (from_server::COPY_IN, request) if request.has_data() => {
                 self.begin_copy_in();
                 false
             }
@@ -255,11 +292,10 @@ impl Ledger {
         }
         let mut behind = self.owed.iter().skip(index).map(|(request, _)| request);
         self.copying_in = behind.next().is_none();
-        let closes = |request: &Request| {
-            matches!(request, Request::Query | Request::FunctionCall | Request::Sync)
-        };
+        let closes = |request: &Request| request.is_readied();
         // A `Sync` that was ignored leaves the extended request as open as before.
-        if matches!(self.owed.front(), Some((Request::Execute, _))) && !behind.any(closes) {
+        let executes = self.owed.front().is_some_and(|(request, _)| request.is_execute());
+        if executes && !behind.any(closes) {
             self.batch.open();
         }
     }
@@ -281,7 +317,7 @@ impl Ledger {
             self.ignored = 0;
             self.knowledge = self.knowledge.probed();
         }
-        if matches!(request, Request::Query | Request::FunctionCall) {
+        if request.is_simple() {
             return Some(origin);
         }
         while let Some(&(request, origin)) = self.owed.front()
@@ -320,9 +356,7 @@ impl Ledger {
             return Ok(Reply { origin: Origin::Client, settled: Some(Request::Sync) });
         }
         match self.owed.front() {
-            Some(&(request, origin))
-                if matches!(request, Request::Query | Request::FunctionCall | Request::Sync) =>
-            {
+            Some(&(request, origin)) if request.is_readied() => {
                 self.owed.pop_front();
                 self.skip_copy_ends();
                 Ok(Reply { origin, settled: Some(request) })
@@ -398,9 +432,7 @@ impl Ledger {
 
     /// Forgets everything: the server is lost. Says what the client still waits for.
     pub fn abandon(&mut self) -> Abandoned {
-        let ends = |request: &Request| {
-            matches!(request, Request::Query | Request::FunctionCall | Request::Sync)
-        };
+        let ends = |request: &Request| request.is_readied();
         let owed = self.owed.iter().filter(|(_, origin)| *origin == Origin::Client);
         let readies = owed.filter(|(request, _)| ends(request)).count();
         let abandoned =

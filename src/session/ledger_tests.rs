@@ -236,25 +236,30 @@ fn answer(request: Request, fails: bool) -> Vec<u8> {
         Request::Bind => vec![b'2'],
         Request::Close | Request::CloseNamed => vec![b'3'],
         Request::Describe => vec![b't', b'T'],
-        Request::Execute => vec![b'D', b'C'],
+        Request::Execute | Request::ExecuteFollowed => vec![b'D', b'C'],
         Request::FunctionCall => vec![b'V'],
         Request::Parse | Request::ParseNamed => vec![b'1'],
-        Request::Query => vec![b'T', b'D', b'C', b'T', b'C'],
+        Request::Query | Request::QueryFollowed => vec![b'T', b'D', b'C', b'T', b'C'],
         Request::CopyEnd | Request::Sync => vec![],
     }
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
-    use Request::{Bind, Close, Describe, Execute, FunctionCall, Parse, ParseNamed, Query, Sync};
+    use Request::{
+        Bind, Close, Describe, Execute, ExecuteFollowed, FunctionCall, Parse, ParseNamed, Query,
+        QueryFollowed, Sync,
+    };
     prop::sample::select(vec![
         Bind,
         Close,
         Describe,
         Execute,
+        ExecuteFollowed,
         FunctionCall,
         Parse,
         ParseNamed,
         Query,
+        QueryFollowed,
         Sync,
         Sync,
     ])
@@ -284,12 +289,15 @@ proptest! {
                 continue;
             }
             skipping = false;
-            let simple = matches!(request, Request::Query | Request::FunctionCall);
+            let simple = request.is_simple();
             for tag in answer(request, fails) {
                 if tag == b'E' {
                     prop_assert_eq!(ledger.failed(|_, _| {}), Some(origin));
                     skipping = !simple;
                 } else {
+                    let is_followed =
+                        matches!(request, Request::ExecuteFollowed | Request::QueryFollowed);
+                    prop_assert_eq!(ledger.is_followed(), is_followed);
                     prop_assert_eq!(ledger.replied(tag).unwrap().origin, origin);
                 }
             }

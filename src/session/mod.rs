@@ -2,4 +2,5 @@
 
 pub mod ledger;
 pub mod pins;
+pub mod script;
 pub mod settings;

@@ -1,5 +1,6 @@
 //! Statements that begin and end transactions.
 
+use super::cut::Statements;
 use super::tokens::{Tokens, is};
 use memchr::memchr;
 
@@ -75,10 +76,8 @@ pub struct Outlook {
 impl Outlook {
     /// Reads another text, with any number of statements.
     pub fn add(&mut self, sql: &[u8]) {
-        let mut tokens = Tokens(sql);
-        while let Some(Statement { first, second, chains, is_partial }) =
-            Statement::read(&mut tokens)
-        {
+        for statement in Statements::of(sql) {
+            let Statement { first, second, chains, is_partial } = Statement::read(statement);
             let of_prepared = is(second, "prepared");
             if is(first, "begin") || is(first, "start") && is(second, "transaction") {
                 self.begins_another = true;
@@ -107,25 +106,12 @@ struct Statement<'a> {
 }
 
 impl<'a> Statement<'a> {
-    /// Reads to its semicolon, or to the end.
-    fn read(tokens: &mut Tokens<'a>) -> Option<Self> {
-        let first = tokens.find(|token| *token != b";")?;
+    fn read(sql: &'a [u8]) -> Self {
+        let mut tokens = Tokens(sql);
+        let first = tokens.next().unwrap_or_default();
         let mut statement = Self { first, second: b"", chains: false, is_partial: false };
         let (mut before, mut last): (&[u8], &[u8]) = (b"", first);
-        let is_create = is(first, "create");
-        // Semicolons within belong to it: of a rule's list, of a function's body in SQL.
-        let (mut parentheses, mut bodies) = (0_usize, 0_usize);
         for token in tokens {
-            match token {
-                b";" if parentheses == 0 && bodies == 0 => break,
-                b"(" => parentheses += 1,
-                b")" => parentheses = parentheses.saturating_sub(1),
-                b"," | b";" => {}
-                word if is(word, "atomic") && is(last, "begin") && is_create => bodies = 1,
-                word if bodies > 0 && is(word, "case") => bodies += 1,
-                word if bodies > 0 && is(word, "end") => bodies -= 1,
-                _ => {}
-            }
             if before.is_empty() {
                 statement.second = token;
             }
@@ -133,7 +119,7 @@ impl<'a> Statement<'a> {
             (before, last) = (last, token);
         }
         statement.chains = is(before, "and") && is(last, "chain");
-        Some(statement)
+        statement
     }
 }
 

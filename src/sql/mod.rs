@@ -1,5 +1,9 @@
 //! As much SQL as a pooler needs: a lexer, no tree.
 
+mod cut;
 pub mod ending;
+pub mod glance;
+pub mod hidden;
+pub mod statement;
 mod tokens;
 pub mod trivial;

@@ -1,0 +1,236 @@
+//! What a statement does to the session through functions that it calls, and where its text shows
+//! that it does something but not what.
+
+use super::statement::Kind;
+use super::tokens::{Tokens, is};
+
+/// How deep strings within strings are read: `DO $$ … execute 'select set_config(…)' … $$`.
+const DEPTH_MAX: usize = 3;
+
+/// What a session may have afterwards, and must be asked for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
+pub struct Hidden {
+    /// Settings, of any name that Postgres lists.
+    pub settings: bool,
+    /// Names of settings that Postgres may not list: those with a dot in them.
+    pub names: Vec<Box<str>>,
+    /// There may be settings of other such names.
+    pub others: bool,
+    /// Session advisory locks; or fewer than before.
+    pub locks: bool,
+    pub temp: bool,
+    pub holds: bool,
+    /// A library.
+    pub loads: bool,
+}
+
+impl Hidden {
+    /// Everything of which nobody knows the name.
+    fn anything() -> Self {
+        Self { settings: true, locks: true, temp: true, holds: true, ..Self::default() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it is worth a question: names are known for others to ask.
+    pub fn must_be_asked(&self) -> bool {
+        self.settings || self.others || self.locks || self.temp || self.holds || self.loads
+    }
+
+    /// Takes in what another statement does.
+    pub fn add(&mut self, other: Self) {
+        self.settings |= other.settings;
+        self.others |= other.others;
+        self.locks |= other.locks;
+        self.temp |= other.temp;
+        self.holds |= other.holds;
+        self.loads |= other.loads;
+        for name in other.names {
+            if !self.names.contains(&name) {
+                self.names.push(name);
+            }
+        }
+    }
+
+    /// Reads one statement. `functions`: names of functions that may do anything.
+    pub fn of(kind: Kind<'_>, sql: &[u8], functions: &[Box<str>]) -> Self {
+        let mut hidden = match kind {
+            Kind::CreateTemp => Self { temp: true, ..Self::default() },
+            Kind::DeclareHold => Self { holds: true, ..Self::default() },
+            Kind::Do => Self::anything(),
+            Kind::Load => Self { loads: true, ..Self::default() },
+            Kind::SetOther => Self { settings: true, ..Self::default() },
+            _ => Self::default(),
+        };
+        let first = Tokens(sql).next().unwrap_or_default();
+        let depth = if kind == Kind::Do { DEPTH_MAX } else { 0 };
+        let explains = is(first, "explain");
+        hidden.read(sql, functions, depth, explains);
+        hidden
+    }
+
+    fn read(&mut self, sql: &[u8], functions: &[Box<str>], depth: usize, explains: bool) {
+        let mut tokens = Tokens(sql);
+        while let Some(token) = tokens.next() {
+            if depth > 0 && matches!(token.first(), Some(b'$' | b'\'')) && token.len() > 1 {
+                self.read(within(token), functions, depth - 1, explains);
+                continue;
+            }
+            let word = unquoted(token);
+            let next = tokens.clone().next().unwrap_or_default();
+            if next == b"(" {
+                if is(word, "set_config") {
+                    self.set_config(tokens.clone());
+                } else if is_session_lock(word) {
+                    self.locks = true;
+                } else if functions.iter().any(|name| is(word, name)) {
+                    self.add(Self { others: false, ..Self::anything() });
+                }
+            } else if is(word, "into") {
+                self.temp |= ["temp", "temporary", "local", "global", "pg_temp"]
+                    .iter()
+                    .any(|word| is(unquoted(next), word));
+            } else if explains || depth > 0 {
+                self.temp |= is(word, "temp") || is(word, "temporary") || is(word, "pg_temp");
+            }
+        }
+    }
+
+    /// Reads the arguments of `set_config(name, value, is_local)`.
+    fn set_config(&mut self, tokens: Tokens<'_>) {
+        let (mut depth, mut index) = (0_usize, 0_usize);
+        let mut arguments: [Vec<&[u8]>; 3] = Default::default();
+        for token in tokens.take(200) {
+            match token {
+                b"(" => depth += 1,
+                b")" if depth == 1 => break,
+                b")" => depth = depth.saturating_sub(1),
+                b"," if depth == 1 => {
+                    index += 1;
+                    continue;
+                }
+                _ => {}
+            }
+            if (depth > 1 || token != b"(")
+                && let Some(argument) = arguments.get_mut(index)
+            {
+                argument.push(token);
+            }
+        }
+        let [name, _, is_local] = &arguments;
+        if let [word] = is_local.as_slice()
+            && (is(word, "true") || is(word, "'true'") || is(word, "'t'"))
+        {
+            return;
+        }
+        self.settings = true;
+        match name.as_slice() {
+            [[b'\'', name @ .., b'\'']] if !name.iter().any(|byte| b"'\\".contains(byte)) => {
+                match str::from_utf8(name) {
+                    Ok(name) if name.contains('.') => self.names.push(name.into()),
+                    Ok(_) => {}
+                    Err(_) => self.others = true,
+                }
+            }
+            _ => self.others = true,
+        }
+    }
+}
+
+/// Whether a function takes or releases advisory locks of the session.
+fn is_session_lock(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with(b"pg_advisory_") && !name.starts_with(b"pg_advisory_xact_")
+        || name.starts_with(b"pg_try_advisory_") && !name.starts_with(b"pg_try_advisory_xact_")
+}
+
+fn unquoted(token: &[u8]) -> &[u8] {
+    match token {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => token,
+    }
+}
+
+/// What is between the quotes or dollars of a string.
+fn within(token: &[u8]) -> &[u8] {
+    let tag = match token {
+        [b'$', rest @ ..] => rest.iter().position(|byte| *byte == b'$').map_or(1, |at| at + 2),
+        _ => 1,
+    };
+    token.get(tag..token.len().saturating_sub(tag)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Hidden;
+    use crate::sql::statement::statements;
+
+    fn hidden(sql: &str) -> Hidden {
+        let mut hidden = Hidden::default();
+        for (kind, statement) in statements(sql.as_bytes()) {
+            hidden.add(Hidden::of(kind, statement, &["app_login".into()]));
+        }
+        hidden
+    }
+
+    #[test]
+    fn a_call_of_set_config_is_read_as_far_as_its_text_goes() {
+        let settings = Hidden { settings: true, ..Hidden::default() };
+        assert_eq!(hidden("select set_config('work_mem', $1, false)"), settings);
+        assert_eq!(hidden("select pg_catalog.SET_CONFIG ('work_mem', f(1, 2), f(true))"), settings);
+        assert_eq!(hidden("insert into t select \"set_config\"('work_mem','1MB',$1)"), settings);
+        for local in ["true", "TRUE", "'t'", " /* */ true "] {
+            let sql = format!("select set_config('a.b', $1, {local})");
+            assert!(hidden(&sql).is_empty(), "{sql}");
+        }
+        let named = Hidden { names: vec!["a.b".into()], ..settings.clone() };
+        assert_eq!(hidden("select set_config('a.b', 'c', false)"), named);
+        let others = Hidden { others: true, ..settings };
+        for name in ["$1", "'a.' || x", "E'a.b'", "lower('A.B')", "'it''s'"] {
+            assert_eq!(hidden(&format!("select set_config({name}, 'c', false)")), others, "{name}");
+        }
+        for other in ["select 'set_config(1)'", "select set_config", "select set_configs(1)"] {
+            assert!(hidden(other).is_empty(), "{other}");
+        }
+    }
+
+    #[test]
+    fn locks_of_the_session_are_told_from_those_of_the_transaction() {
+        for sql in
+            ["select pg_advisory_lock(1)", "select pg_catalog.PG_TRY_ADVISORY_LOCK_shared(1)"]
+        {
+            assert!(hidden(sql).locks, "{sql}");
+        }
+        assert!(hidden("select pg_advisory_xact_lock(1), pg_try_advisory_xact_lock(2)").is_empty());
+    }
+
+    #[test]
+    fn tables_that_a_select_makes_are_seen() {
+        for sql in [
+            "select 1 into temp t",
+            "select 1 into local temporary table t",
+            "with a as (select 1) select * into pg_temp.t from a",
+            "explain analyze create temp table t as select 1",
+        ] {
+            assert!(hidden(sql).temp, "{sql}");
+        }
+        assert!(hidden("select temp into t from u; insert into temperature values (1)").is_empty());
+    }
+
+    #[test]
+    fn what_may_do_anything_is_asked_for_everything() {
+        let anything = hidden("do $$ begin perform 1; end $$");
+        assert!(anything.settings && anything.locks && anything.temp && anything.holds);
+        assert!(anything.names.is_empty() && !anything.others);
+        let named = hidden("do $x$ begin perform set_config('a.b', 'c', false); end $x$");
+        assert_eq!(&*named.names[0], "a.b");
+        let deeper =
+            hidden("do $x$ begin execute 'select set_config(''a.b'', '''', false)'; end $x$");
+        assert!(deeper.others || !deeper.names.is_empty());
+        assert!(hidden("select app_login(1)").settings);
+        assert!(hidden("set session authorization bob").settings);
+    }
+}
