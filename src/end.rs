@@ -82,6 +82,7 @@ pub enum EndReason {
     LoginRate,
     LoginTimeout,
     Moved,
+    NotificationsUnread,
     PoolLimit,
     ProtocolViolation,
     QueryTimeout,
@@ -142,7 +143,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -173,6 +174,7 @@ impl EndReason {
         Self::LoginRate,
         Self::LoginTimeout,
         Self::Moved,
+        Self::NotificationsUnread,
         Self::PoolLimit,
         Self::ProtocolViolation,
         Self::QueryTimeout,
@@ -265,6 +267,9 @@ impl EndReason {
                 "canceling authentication due to timeout (client_login_timeout)"),
             Self::Moved => plain(Operator, "moved", "57P01",
                 "another process takes over"),
+            Self::NotificationsUnread => plain(Client, "notifications_unread", "53400",
+                "terminating connection: too many notifications wait to be read \
+                 (notification_buffer)").routine("pooler_notifications_unread"),
             Self::PoolLimit => plain(Proxy, "pool_limit", "53300",
                 "sorry, too many pools already").routine("pooler_pool_limit"),
             Self::ProtocolViolation => plain(Client, "protocol_violation", "08P01",

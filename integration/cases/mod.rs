@@ -14,6 +14,7 @@ mod goodbye;
 mod http;
 mod http_peers;
 mod limits;
+mod listen;
 mod logins;
 mod lost_servers;
 mod operating;

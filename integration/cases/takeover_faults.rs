@@ -38,7 +38,7 @@ async fn pretender(rig: &Rig, says: &[&str]) -> UnixStream {
     peer
 }
 
-const HELLO: &str = r#"{"Hello":{"form":1,"version":"0","pid":1}}"#;
+const HELLO: &str = r#"{"Hello":{"form":2,"version":"0","pid":1}}"#;
 const READY: &str = r#""Ready""#;
 
 async fn runs(rig: &Rig) {

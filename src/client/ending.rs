@@ -138,6 +138,7 @@ impl Client {
         // The rest of a request whose beginning went to the server goes to nobody.
         self.to_swallow = self.up.cut_short();
         self.pins.lease_ended();
+        self.listen_no_more_than_committed();
         if self.preparing > 0 {
             // Not with the next server: settings may be what this one died of.
             self.refuse(&end);

@@ -307,6 +307,7 @@ impl Frontend {
             member: membership.member,
             pins: Pins::default(),
             script: Script::default(),
+            listening: None,
             mailbox: None,
             deadline: Deadline::default(),
             times: Times { request: now, xact: now, activity: now },
@@ -319,7 +320,14 @@ impl Frontend {
             aborted: None,
             outlook: Outlook::default(),
             last_words: None,
-            about: Box::new(About { pinned: false, _passes: passes, in_pool, membership }),
+            about: Box::new(About {
+                pinned: false,
+                listens_itself: false,
+                inherited: None,
+                _passes: passes,
+                in_pool,
+                membership,
+            }),
         }
     }
 }

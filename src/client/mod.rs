@@ -17,6 +17,7 @@ pub mod console;
 mod deadline;
 mod ending;
 mod greet;
+mod listening;
 pub mod login;
 mod moving;
 mod orders;
@@ -30,12 +31,14 @@ mod trial;
 
 use self::aborted::Aborted;
 use self::deadline::Deadline;
+use self::listening::Listening;
 use self::shortcuts::Begun;
 use crate::control::roster::Here;
 use crate::end::ErrorFields;
 use crate::net::flow::Flow;
 use crate::net::stream::Stream;
 use crate::net::worker::Worker;
+use crate::pool::hub::Channel;
 use crate::pool::mailbox::Mailbox;
 use crate::pool::membership::Membership;
 use crate::pool::registry::Pass;
@@ -68,6 +71,8 @@ pub struct Client {
     settings: Arc<Settings>,
     pins: Pins,
     script: Script,
+    /// What others listen to for it.
+    listening: Option<Box<Listening>>,
     /// Where grants arrive; made when the client waits for the first time.
     mailbox: Option<Arc<Mailbox>>,
     deadline: Deadline,
@@ -108,6 +113,10 @@ struct Times {
 /// What is needed rarely.
 struct About {
     pinned: bool,
+    /// Its own server is the one that listens for it.
+    listens_itself: bool,
+    /// What it has listened to in another process, until it does so in this one.
+    inherited: Option<Box<[Channel]>>,
     _passes: [Pass; 3],
     in_pool: Pass,
     membership: Membership,
@@ -138,9 +147,9 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 400, "{}", size_of::<Client>());
-        assert!(size_of::<About>() <= 64, "{}", size_of::<About>());
+        assert!(size_of::<Client>() <= 416, "{}", size_of::<Client>());
+        assert!(size_of::<About>() <= 88, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
-        assert!(task <= 512, "{task}");
+        assert!(task <= 528, "{task}");
     }
 }

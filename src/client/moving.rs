@@ -21,6 +21,7 @@ impl Client {
         let is_movable = self.lease.is_none()
             && self.aborted.is_none()
             && self.begun.is_none()
+            && !self.has_news()
             && !self.is_leaving
             && !self.up.is_pending()
             && !self.up.is_mid_message()
@@ -50,6 +51,7 @@ impl Client {
             age: self.worker.now().saturating_duration_since(self.here.connected_at),
             is_skipping: self.is_skipping,
             to_swallow: self.to_swallow,
+            channels: self.channels(),
         };
         Ok(Parcel { moved, sent: self.up.unseen().to_vec(), socket: self.stream.duplicate()? })
     }
@@ -78,6 +80,10 @@ impl Frontend {
                 let mut client = Self::client(worker, stream, admitted);
                 client.is_skipping = moved.is_skipping;
                 client.to_swallow = moved.to_swallow;
+                if !moved.channels.is_empty() {
+                    let channels = moved.channels.iter().map(|channel| channel.as_str().into());
+                    client.about.inherited = Some(channels.collect());
+                }
                 Arrival::Client(client)
             }
             // The configuration has no place for it any more.

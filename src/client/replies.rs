@@ -98,6 +98,7 @@ impl Client {
     fn look_at_reply(&mut self, head: Head, is_whole: bool) -> Result<Look, Fault> {
         let must_be_whole = match head.tag {
             tags::READY | tags::COMMAND_COMPLETE | tags::PARAMETER_STATUS | tags::ERROR => true,
+            tags::NOTIFICATION if self.listening.is_some() => true,
             _ => !self.is_for_client(),
         };
         if must_be_whole && !is_whole {
@@ -116,6 +117,7 @@ impl Client {
                 self.failed(&fields)
             }
             tags::PARAMETER_STATUS => Ok(self.reported(head)),
+            tags::NOTIFICATION if !self.is_notified_by_server(head) => Ok(Look::Swallow),
             tags::NOTICE | tags::NOTIFICATION => {
                 let next = self.lease_mut().conn.ledger.next_origin();
                 Ok(if next == Some(Origin::Proxy) { Look::Swallow } else { Look::Forward })
@@ -126,6 +128,7 @@ impl Client {
 
     #[inline]
     fn replied(&mut self, head: Head) -> Result<Look, Fault> {
+        let is_heard_by_hub = self.listening.is_some() && !self.about.listens_itself;
         let Self { down, pins, lease, script, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         let is_completed = head.tag == tags::COMMAND_COMPLETE;
@@ -142,7 +145,11 @@ impl Client {
         }
         if is_completed {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
-            pins.completed(tag);
+            if tag == b"LISTEN" && is_followed && is_heard_by_hub {
+                server.is_dirty = true;
+            } else {
+                pins.completed(tag);
+            }
             script.completed(tag, is_followed);
             // Somebody else's next query must not run with this client's settings; and what was
             // reset is not what `applied` says any more.
@@ -161,6 +168,13 @@ impl Client {
         let status = self.down.unseen().get(5).copied().and_then(Status::from_byte);
         let status = status.ok_or(Fault::Server("it reported an unknown transaction status"))?;
         let statement_mode = self.terms.pool_mode == PoolMode::Statement;
+        if self.listening.is_some()
+            && status == Status::Idle
+            && self.is_for_client()
+            && !self.has_heard_all()
+        {
+            return Ok(Look::Incomplete);
+        }
         let reply = self.lease_mut().conn.ledger.ready(status)?;
         if reply.origin == Origin::Proxy {
             self.prepared(status);
@@ -170,6 +184,11 @@ impl Client {
             self.script.settled();
         }
         self.script.ready(status == Status::Idle);
+        if self.listening.is_some() && status == Status::Idle {
+            let committed = self.script.take_committed();
+            self.listen_as_committed(&committed);
+            self.take_notifications().map_err(Fault::Client)?;
+        }
         if status != Status::Idle && statement_mode {
             return Err(Fault::Client(EndReason::StatementMode.into()));
         }

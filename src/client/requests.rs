@@ -66,6 +66,10 @@ impl Client {
 
     #[inline]
     fn look_at(&mut self, head: Head) -> Result<Look, End> {
+        let may_commit = matches!(head.tag, tags::SYNC | tags::FUNCTION_CALL);
+        if self.listening.is_some() && may_commit && !self.may_go(&[]) {
+            return Ok(Look::Incomplete);
+        }
         let lease = self.lease.as_mut().expect("requests are looked at during a lease");
         let ledger = &mut lease.conn.ledger;
         if ledger.is_empty() {
@@ -76,24 +80,7 @@ impl Client {
             }
         }
         match head.tag {
-            tags::QUERY => {
-                let unseen = self.up.unseen();
-                let text = &unseen[5..head.total.min(unseen.len())];
-                let text = text.strip_suffix(b"\0").unwrap_or(text);
-                let is_several = may_be_several(text);
-                let read = Text::read(text, is_several, &[]);
-                let is_followed = read.as_ref().is_some_and(Text::is_followed);
-                let request = if is_followed { Request::QueryFollowed } else { Request::Query };
-                if ledger.sent(request, Origin::Client) {
-                    self.pins.query_sent();
-                    if self.outlook.commits || is_several || may_commit(text) {
-                        self.outlook.add(text);
-                    }
-                    if let Some(text) = read {
-                        self.script.sent(&text);
-                    }
-                }
-            }
+            tags::QUERY => return Ok(self.look_at_query(head)),
             tags::EXECUTE => return self.look_at_execute(head),
             tags::SYNC | tags::FLUSH if ledger.is_copying_in() => return Ok(Look::Swallow),
             tags::SYNC => {
@@ -124,8 +111,41 @@ impl Client {
         Ok(Look::Forward)
     }
 
+    /// The text of a simple query decides what becomes of it.
+    #[inline]
+    fn look_at_query(&mut self, head: Head) -> Look {
+        let unseen = self.up.unseen();
+        let text = &unseen[5..head.total.min(unseen.len())];
+        let text = text.strip_suffix(b"\0").unwrap_or(text);
+        let is_several = may_be_several(text);
+        let read = Text::read(text, is_several, &[]);
+        if (read.is_some() || self.listening.is_some()) && !self.may_run(read.as_ref()) {
+            return Look::Incomplete;
+        }
+        let Self { up, lease, pins, outlook, script, .. } = self;
+        let unseen = up.unseen();
+        let text = &unseen[5..head.total.min(unseen.len())];
+        let text = text.strip_suffix(b"\0").unwrap_or(text);
+        let is_followed = read.as_ref().is_some_and(Text::is_followed);
+        let request = if is_followed { Request::QueryFollowed } else { Request::Query };
+        let lease = lease.as_mut().expect("requests are looked at during a lease");
+        if lease.conn.ledger.sent(request, Origin::Client) {
+            pins.query_sent();
+            if outlook.commits || is_several || may_commit(text) {
+                outlook.add(text);
+            }
+            if let Some(text) = read {
+                script.sent(&text);
+            }
+        }
+        Look::Forward
+    }
+
     #[inline]
     fn look_at_execute(&mut self, head: Head) -> Result<Look, End> {
+        if self.listening.is_some() && self.outlook.commits && !self.may_go(&[]) {
+            return Ok(Look::Incomplete);
+        }
         let Self { up, script, lease, .. } = self;
         let ledger =
             &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
@@ -139,6 +159,12 @@ impl Client {
             return nameless(head, body);
         };
         let text = script.text_of(portal);
+        if text.is_some() && !self.may_run(text.as_ref()) {
+            return Ok(Look::Incomplete);
+        }
+        let Self { script, lease, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
         let is_followed = text.as_ref().is_some_and(Text::is_followed);
         let request = if is_followed { Request::ExecuteFollowed } else { Request::Execute };
         if ledger.sent(request, Origin::Client)

@@ -1,6 +1,6 @@
 //! What one database or user has otherwise than all.
 
-use super::{ClientTimeouts, Pings, PoolMode, PoolSettings, Shortcuts};
+use super::{ClientTimeouts, Listening, Pings, PoolMode, PoolSettings, Shortcuts};
 use std::time::Duration;
 
 /// What a `[databases]` or `[users]` section says beside the defaults. `None`: nothing.
@@ -9,6 +9,7 @@ pub struct PoolOverrides {
     pub pool_mode: Option<PoolMode>,
     pub defers_begin: Option<bool>,
     pub pings: Option<Pings>,
+    pub listen: Option<Listening>,
     pub pool_size: Option<u32>,
     pub min_pool_size: Option<u32>,
     pub reserve_pool_size: Option<u32>,
@@ -27,6 +28,7 @@ impl PoolOverrides {
     pub(super) fn apply_to_pool(&self, settings: &mut PoolSettings) {
         let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
         settings.pool_mode = self.pool_mode.unwrap_or(settings.pool_mode);
+        settings.listen = self.listen.unwrap_or(settings.listen);
         set(&mut settings.pool_size, self.pool_size);
         set(&mut settings.min_pool_size, self.min_pool_size);
         set(&mut settings.reserve_pool_size, self.reserve_pool_size);

@@ -204,6 +204,11 @@ impl Presence {
         self.waker.get_or_init(|| waker.clone());
     }
 
+    /// What wakes the task that serves it. One that is not served so far is woken by nothing.
+    pub fn waker(&self) -> Waker {
+        self.waker.get().cloned().unwrap_or_else(|| Waker::noop().clone())
+    }
+
     /// What it was told. For its own task, at each wake-up.
     #[inline]
     pub fn order(&self) -> Option<Order> {

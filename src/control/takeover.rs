@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 1;
+pub const FORM: u32 = 2;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -102,6 +102,8 @@ pub struct Moved {
     pub is_skipping: bool,
     /// Bytes still to come of a message that is thrown away.
     pub to_swallow: u32,
+    /// What it listens to.
+    pub channels: Vec<String>,
 }
 
 /// A server between two processes: idle, clean, and owing nothing.

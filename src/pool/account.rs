@@ -4,7 +4,7 @@ use super::Pool;
 use super::registry::{Gate, Pass};
 use crate::base::ids::ClassId;
 use crate::config::overload::ErrorCompat;
-use crate::config::{ClientTimeouts, PoolMode, Shortcuts};
+use crate::config::{ClientTimeouts, Listening, PoolMode, Shortcuts};
 use crate::end::EndReason;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub struct Terms {
     pub generation: u64,
     pub pool: Arc<Pool>,
     pub pool_mode: PoolMode,
+    pub listen: Listening,
+    pub notification_buffer: u32,
     /// A server is reset after each lease.
     pub resets_always: bool,
     pub timeouts: ClientTimeouts,

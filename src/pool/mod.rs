@@ -16,6 +16,7 @@ mod book;
 pub mod census;
 pub mod halts;
 pub mod heirlooms;
+pub mod hub;
 pub mod keeper;
 pub mod logins;
 pub mod mailbox;
@@ -30,6 +31,7 @@ pub mod words;
 
 pub use self::account::{Account, Terms};
 use self::heirlooms::Heirlooms;
+use self::hub::Hub;
 use self::mailbox::Mailbox;
 use self::membership::Classes;
 use self::registry::Gate;
@@ -127,6 +129,8 @@ pub struct Pool {
     pub stats: PoolStats,
     /// Who is in; no limit.
     pub clients: Arc<Gate>,
+    /// What is sent to channels that clients listen to.
+    pub hub: Hub,
     /// Of the requests that are refused, the log tells of some.
     pub refusals: Shared<Muffle>,
 }
@@ -210,6 +214,7 @@ impl Host {
                 catalog: Catalog::default(),
                 stats: PoolStats::new(plan.workers),
                 clients: Gate::new(0),
+                hub: Hub::default(),
                 refusals: Shared::default(),
             });
             pools.all[id.0 as usize] = Arc::downgrade(&pool);

@@ -1,0 +1,167 @@
+//! LISTEN for clients that have no server: one connection for all clients of a pool.
+//!
+//! ```text
+//!   client ── listen, ask ──▶ Board ── LISTEN, UNLISTEN ──▶ the listener connection ──▶ Postgres
+//!     ▲                         │                                      │
+//!     └───── Post ◀─────────────┴──────────── NotificationResponse ◀───┘
+//! ```
+//!
+//! The connection is opened when the first client listens and closed when the last has stopped. It is
+//! in no pool, but counts under its host's `max_connections`. [`board`] is who listens to what;
+//! [`post`] is where a client finds what is for it; [`line`] drives the connection.
+//!
+//! # Invariants
+//!
+//! - What Postgres sends while the connection is up, each subscriber gets once and in order.
+//! - Who may have missed something because the connection was lost is told so.
+//! - A client that does not read delays nobody.
+
+mod board;
+mod line;
+mod post;
+
+pub use self::board::Channel;
+pub use self::post::{Answer, News, Notification, Post, Ticket};
+
+use self::board::Board;
+use self::post::Asker;
+use super::Pool;
+use crate::base::shared::Shared;
+use crate::net::worker::Worker;
+use crate::server::BackendKey;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Instant;
+
+/// The listener connection of a pool, and everybody who listens.
+#[derive(Debug, Default)]
+pub struct Hub {
+    state: Shared<State>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    board: Board<Arc<Post>, Asker>,
+    /// There is a task.
+    is_running: bool,
+    /// There is no connection, and it is not tried again at once: who asks is told so.
+    is_down: bool,
+    /// The task's.
+    waker: Option<Waker>,
+    connection: Option<Listener>,
+}
+
+/// The listener connection, for those who look.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub key: BackendKey,
+    pub since: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    received: AtomicU64,
+    delivered: AtomicU64,
+    overrun: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// What a hub has done, and has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HubNumbers {
+    /// Notifications that came.
+    pub received: u64,
+    /// The same, for each client that got one.
+    pub delivered: u64,
+    /// Clients that let too much wait.
+    pub overrun: u64,
+    /// Connections that were lost while somebody listened.
+    pub lost: u64,
+    /// Channels that somebody listens to.
+    pub channels: u64,
+}
+
+impl Hub {
+    pub fn numbers(&self) -> HubNumbers {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        HubNumbers {
+            received: read(&self.counts.received),
+            delivered: read(&self.counts.delivered),
+            overrun: read(&self.counts.overrun),
+            lost: read(&self.counts.lost),
+            channels: self.state.with(|state| state.board.len()) as u64,
+        }
+    }
+
+    pub fn listener(&self) -> Option<Listener> {
+        self.state.with(|state| state.connection.clone())
+    }
+
+    /// Has its task look at what has changed.
+    pub fn wake(&self) {
+        if let Some(waker) = self.state.with(|state| state.waker.take()) {
+            waker.wake();
+        }
+    }
+
+    /// Somebody does not want what is sent to these channels any more.
+    pub fn unlisten<'a>(&self, post: &Arc<Post>, channels: impl IntoIterator<Item = &'a Channel>) {
+        self.state.with(|state| {
+            for channel in channels {
+                state.board.unsubscribe(channel, post);
+            }
+        });
+        self.wake();
+    }
+
+    fn deliver(&self, notification: &Notification) {
+        self.counts.received.fetch_add(1, Ordering::Relaxed);
+        let subscribers = self.state.with(|state| state.board.subscribers(notification.channel()));
+        let mut delivered = 0;
+        for post in subscribers.iter() {
+            delivered += u64::from(post.put(notification));
+        }
+        self.counts.delivered.fetch_add(delivered, Ordering::Relaxed);
+    }
+
+    /// A client is ended because too much waited for it.
+    pub fn count_overrun(&self) {
+        self.counts.overrun.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    /// Somebody wants what is sent to these channels. It is [answered](Post::answer_to) when that holds,
+    /// and everything that was sent before has come.
+    pub fn listen<'a>(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        (post, ticket): (&Arc<Post>, Ticket),
+        channels: impl IntoIterator<Item = &'a Channel>,
+    ) {
+        let asker = Asker { post: Arc::clone(post), ticket };
+        let (is_new, refused) = self.hub.state.with(|state| {
+            for channel in channels {
+                state.board.subscribe(channel, post);
+            }
+            let refused = if state.is_down {
+                Some(asker)
+            } else {
+                state.board.ask(asker);
+                None
+            };
+            (!std::mem::replace(&mut state.is_running, true), refused)
+        });
+        if let Some(Asker { post, ticket }) = refused {
+            post.answer(ticket, Answer::Failed);
+        }
+        if is_new {
+            self.host.spawn(line::run(Arc::clone(self), Rc::clone(worker)));
+        } else {
+            self.hub.wake();
+        }
+    }
+}
