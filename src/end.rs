@@ -88,6 +88,8 @@ pub enum EndReason {
     QueryTimeout,
     QueueFull,
     RateLimited,
+    ReplicationDenied,
+    ReplicationOver,
     ServerDown,
     ServerLost,
     ServerRefused,
@@ -143,7 +145,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -180,6 +182,8 @@ impl EndReason {
         Self::QueryTimeout,
         Self::QueueFull,
         Self::RateLimited,
+        Self::ReplicationDenied,
+        Self::ReplicationOver,
         Self::ServerDown,
         Self::ServerLost,
         Self::ServerRefused,
@@ -268,8 +272,8 @@ impl EndReason {
             Self::Moved => plain(Operator, "moved", "57P01",
                 "another process takes over"),
             Self::NotificationsUnread => plain(Client, "notifications_unread", "53400",
-                "terminating connection: too many notifications wait to be read \
-                 (notification_buffer)").routine("pooler_notifications_unread"),
+                "terminating connection: too many unread notifications (notification_buffer)")
+                .routine("pooler_notifications_unread"),
             Self::PoolLimit => plain(Proxy, "pool_limit", "53300",
                 "sorry, too many pools already").routine("pooler_pool_limit"),
             Self::ProtocolViolation => plain(Client, "protocol_violation", "08P01",
@@ -282,6 +286,10 @@ impl EndReason {
             Self::RateLimited => plain(Proxy, "rate_limit", "57014",
                 "canceling statement: rate limit for this class exceeded")
                 .routine("pooler_rate_limit").hint(RETRY),
+            Self::ReplicationDenied => plain(Operator, "replication_denied", "0A000",
+                "replication connections are not allowed by the configuration of the pooler"),
+            Self::ReplicationOver => plain(Server, "replication_over", "08006",
+                "server ended the replication connection"),
             Self::ServerDown => plain(Server, "server_down", "57014",
                 "canceling statement: database server is not available")
                 .routine("pooler_server_down").hint(RETRY),
@@ -402,6 +410,7 @@ impl End {
             EndReason::ClientGone
                 | EndReason::ClientTerminated
                 | EndReason::Moved
+                | EndReason::ReplicationOver
                 | EndReason::WriteTimeout
         )
     }

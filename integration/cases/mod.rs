@@ -27,6 +27,7 @@ mod quotas;
 mod refusals;
 mod regressions;
 mod reload;
+mod replication;
 mod same_as_direct;
 mod service;
 mod session_script;

@@ -5,6 +5,7 @@ use super::cancel::Cancels;
 use super::console::{ConsoleLogin, is_console};
 use super::deadline::Deadline;
 use super::greet::{Greeting, Wanted, greet};
+use super::replication::{self, Replicating};
 use super::{About, Client, Times};
 use crate::auth::scram::{Iterations, Mock};
 use crate::base::ids::ClientId;
@@ -58,6 +59,7 @@ pub struct Frontend {
 pub enum Arrival {
     Client(Client),
     Console(Box<ConsoleLogin>),
+    Replicating(Box<Replicating>),
     /// It is over already: a cancel request, or a login that was refused.
     Over,
 }
@@ -99,6 +101,9 @@ impl Frontend {
             }
             Ok(Ok(Entry::Console(login))) => {
                 return Arrival::Console(Box::new(login.over(stream, peer)));
+            }
+            Ok(Ok(Entry::Replicating(admitted))) => {
+                return Arrival::Replicating(Box::new(admitted.over(stream)));
             }
             Ok(Ok(Entry::Nobody)) => return Arrival::Over,
             Ok(Err(end)) => end,
@@ -148,6 +153,7 @@ impl Frontend {
                 return Ok(Entry::Nobody);
             }
         };
+        let replication = replication::asked(&wanted.params)?;
         let mut exchange = Exchange::new(stream, buffer, &wanted);
         if is_console(&wanted.database) {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
@@ -181,15 +187,35 @@ impl Frontend {
         let membership = terms.pool.join(now, class, who.address).map_err(class_full)?;
         // What may be waited for from here on is a server: that has a line of its own.
         drop(turn);
+        let place = Place { account, terms, membership, in_pool };
+        let guest = Guest { peer, passes: [pass, by_database, by_user], place };
+        if let Some(kind) = replication {
+            // Boxed: rare, and large.
+            let admitted = Box::pin(self.replicate(worker, exchange, (&wanted, kind), guest));
+            return admitted.await.map(|admitted| Entry::Replicating(Box::new(admitted)));
+        }
+        self.let_in(worker, exchange, (&wanted, &asked), guest).await.map(Entry::Client)
+    }
+
+    /// Tells a client of its server, and that it is in.
+    async fn let_in(
+        &self,
+        worker: &Rc<Worker>,
+        mut exchange: Exchange<'_>,
+        (wanted, asked): (&Wanted, &Asked),
+        guest: Guest,
+    ) -> Result<Admitted, End> {
+        let Guest { peer, passes, place } = guest;
+        let Place { terms, membership, .. } = &place;
         let client = self.next_client();
-        let welcome = self.welcome(worker, client, &terms, &asked);
+        let welcome = self.welcome(worker, client, terms, asked);
         let welcome = exchange.attend(welcome).await??;
         let settings = welcome.settings(asked.application_name.as_deref());
         let key = Key::new(wanted.minor);
         let about = (client, wanted.user.as_str());
         let ends = (peer, exchange.stream.near());
-        let place = (&terms.pool, membership.member.class);
-        let presence = Presence::new(about, ends, place, &settings, worker.wake());
+        let pool = (&terms.pool, membership.member.class);
+        let presence = Presence::new(about, ends, pool, &settings, worker.wake());
         if asked.settings.value(APPLICATION_NAME).is_none() {
             let name = asked.application_name.as_deref().unwrap_or_default();
             encode::parameter_status(&mut exchange.out, APPLICATION_NAME, name);
@@ -201,10 +227,7 @@ impl Frontend {
         exchange.flush().await?;
         let early = exchange.buffer;
         terms.pool.stats.of(worker.id).logins.add(1);
-        let passes = [pass, by_database, by_user];
-        let place = Place { account, terms, membership, in_pool };
-        let client = Admitted { here, place, settings, passes, early };
-        Ok(Entry::Client(client))
+        Ok(Admitted { here, place, settings, passes, early })
     }
 
     /// What another process goes on with. Logins that are under way here get ids below its own.
@@ -238,11 +261,8 @@ impl Frontend {
         for (name, value) in &wanted.params {
             match name.as_str() {
                 name if is_ignored(name) => {}
-                "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
-                "replication" => {
-                    return Err(End::from(EndReason::VersionUnsupported)
-                        .with_message("replication connections are not supported by this proxy"));
-                }
+                // Looked at before.
+                "replication" => {}
                 "options" => {
                     let options =
                         options(value).map_err(|error| End::protocol(error.to_string()))?;
@@ -354,11 +374,19 @@ pub(super) struct Place {
     pub(super) in_pool: Pass,
 }
 
+/// Somebody who has proven who it is, and is counted.
+pub(super) struct Guest {
+    pub(super) peer: Peer,
+    pub(super) passes: [Pass; 3],
+    pub(super) place: Place,
+}
+
 /// What a login led to.
 enum Entry {
     Client(Admitted),
     Console(super::console::Admitted),
     Nobody,
+    Replicating(Box<replication::Admitted>),
 }
 
 /// A client that may come in.

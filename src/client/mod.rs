@@ -22,6 +22,7 @@ pub mod login;
 mod moving;
 mod orders;
 mod relay;
+pub mod replication;
 mod replies;
 mod requests;
 mod serve;

@@ -215,6 +215,8 @@ pub struct Host {
 pub struct PoolSettings {
     pub pool_mode: PoolMode,
     pub listen: Listening,
+    /// Clients may replicate.
+    pub replication: bool,
     /// Bytes that may wait for one client.
     pub notification_buffer: u32,
     /// Servers of one pool. Never zero.

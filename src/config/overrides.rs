@@ -10,6 +10,7 @@ pub struct PoolOverrides {
     pub defers_begin: Option<bool>,
     pub pings: Option<Pings>,
     pub listen: Option<Listening>,
+    pub replication: Option<bool>,
     pub pool_size: Option<u32>,
     pub min_pool_size: Option<u32>,
     pub reserve_pool_size: Option<u32>,
@@ -29,6 +30,7 @@ impl PoolOverrides {
         let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
         settings.pool_mode = self.pool_mode.unwrap_or(settings.pool_mode);
         settings.listen = self.listen.unwrap_or(settings.listen);
+        settings.replication = self.replication.unwrap_or(settings.replication);
         set(&mut settings.pool_size, self.pool_size);
         set(&mut settings.min_pool_size, self.min_pool_size);
         set(&mut settings.reserve_pool_size, self.reserve_pool_size);

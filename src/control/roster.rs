@@ -85,6 +85,13 @@ pub enum Who {
     Console(Arc<Operator>),
 }
 
+/// What a client's connection replicates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Replication {
+    Logical,
+    Physical,
+}
+
 /// A client, as others see it.
 pub struct Presence {
     pub id: ClientId,
@@ -105,6 +112,7 @@ pub struct Presence {
     is_halted: AtomicBool,
     order: Shared<Option<Order>>,
     waker: OnceLock<Waker>,
+    replication: Option<Replication>,
 }
 
 impl Presence {
@@ -130,7 +138,18 @@ impl Presence {
             is_halted: AtomicBool::new(false),
             order: Shared::default(),
             waker: OnceLock::new(),
+            replication: None,
         }
+    }
+
+    #[must_use]
+    pub fn replicating(self, replication: Replication) -> Self {
+        Self { replication: Some(replication), ..self }
+    }
+
+    /// `None`: it does not, as nearly all.
+    pub fn replication(&self) -> Option<Replication> {
+        self.replication
     }
 
     pub fn pool(&self) -> Arc<Pool> {

@@ -34,6 +34,8 @@ pub struct Terms {
     pub pool: Arc<Pool>,
     pub pool_mode: PoolMode,
     pub listen: Listening,
+    /// Its clients may replicate.
+    pub replication: bool,
     pub notification_buffer: u32,
     /// A server is reset after each lease.
     pub resets_always: bool,

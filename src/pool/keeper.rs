@@ -40,19 +40,19 @@ pub(super) fn close(mut server: Box<Server>) {
 }
 
 /// Vacates the slot if its task ends without having said what became of it.
-struct SlotGuard {
+pub(super) struct SlotGuard {
     pool: Arc<Pool>,
     worker: Rc<Worker>,
     slot: Option<SlotRef>,
 }
 
 impl SlotGuard {
-    fn new(pool: &Arc<Pool>, worker: &Rc<Worker>, slot: SlotRef) -> Self {
+    pub(super) fn new(pool: &Arc<Pool>, worker: &Rc<Worker>, slot: SlotRef) -> Self {
         Self { pool: Arc::clone(pool), worker: Rc::clone(worker), slot: Some(slot) }
     }
 
     /// The task says itself what became of the slot.
-    fn disarm(mut self) -> SlotRef {
+    pub(super) fn disarm(mut self) -> SlotRef {
         self.slot.take().expect("armed until now")
     }
 }

@@ -24,6 +24,7 @@ pub mod membership;
 pub mod process;
 pub mod registry;
 mod reload;
+mod replication;
 pub mod snapshot;
 pub mod waiting;
 pub mod welcome;

@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::caps::Groups;
-use super::terms::{CloseReason, Site};
+use super::terms::{CloseReason, Site, SlotRef};
 use std::time::Instant;
 
 impl<S: Site> Scheduler<S> {
@@ -37,6 +37,13 @@ impl<S: Site> Scheduler<S> {
     /// How many are set apart.
     pub fn apart(&self) -> u32 {
         self.apart
+    }
+
+    /// Another server is in the place of one that is on loan: this is how it is cancelled.
+    pub fn replace_key(&mut self, slot: SlotRef, key: S::Key) {
+        if self.slots.is_current(slot) {
+            self.slots.at_mut(slot.index).key = Some(key);
+        }
     }
 
     /// What is left for pools.

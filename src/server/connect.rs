@@ -68,9 +68,24 @@ impl From<ExchangeError> for ConnectError {
 ///
 /// When Postgres cannot be reached or does not let us in.
 pub async fn connect(target: &Target, worker: &Worker) -> Result<Connected, ConnectError> {
+    connect_with(target, &[], worker).await
+}
+
+/// The same, with more parameters in the startup packet.
+///
+/// # Errors
+///
+/// As above, and when Postgres refuses one of them.
+pub async fn connect_with(
+    target: &Target,
+    params: &[(String, String)],
+    worker: &Worker,
+) -> Result<Connected, ConnectError> {
     let mut stream = dial(&target.place.address, &target.place.sockets).await?;
     let mut message = Vec::with_capacity(128);
-    encode::startup(&mut message, &[("user", &target.user), ("database", &target.dbname)]);
+    let mut all = vec![("user", target.user.as_str()), ("database", target.dbname.as_str())];
+    all.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    encode::startup(&mut message, &all);
     stream.send(&message).await?;
     let mut login = Login { stream, inbox: Inbox::default(), target };
     login.authenticate().await?;

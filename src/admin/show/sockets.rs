@@ -8,7 +8,7 @@ use crate::base::calendar::utc;
 use crate::config::HostAddress;
 use crate::control::census::{Doing, ServerOf, pointer_of};
 use crate::control::operator::Operator;
-use crate::control::roster::{Presence, pid_of};
+use crate::control::roster::{Presence, Replication, pid_of};
 use crate::net::stream::{Near, Peer};
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::scheduler::SlotState;
@@ -70,6 +70,7 @@ struct Socket {
     remote_pid: u32,
     application_name: String,
     id: u32,
+    replication: Option<Replication>,
 }
 
 /// What shows all of them.
@@ -143,6 +144,7 @@ impl<'a> Sockets<'a> {
             remote_pid: pid(client.near),
             application_name: application_name(&client.settings()),
             id: pid_of(client.id),
+            replication: client.replication(),
         }
     }
 
@@ -163,6 +165,7 @@ impl<'a> Sockets<'a> {
             remote_pid: pid(operator.near),
             application_name: operator.application_name.to_string(),
             id: pid_of(operator.id),
+            replication: None,
         }
     }
 
@@ -202,6 +205,7 @@ impl<'a> Sockets<'a> {
             remote_pid: pid,
             application_name: applied.map(|it| application_name(it)).unwrap_or_default(),
             id: pid,
+            replication: holder.and_then(|holder| holder.replication()),
         }
     }
 
@@ -225,7 +229,7 @@ impl<'a> Sockets<'a> {
             if socket.is_server { "S" } else { "C" }.into(),
             socket.user.into(),
             socket.database.into(),
-            "none".into(),
+            kind(socket.replication).into(),
             socket.state.into(),
             socket.far.0.into(),
             u32::from(socket.far.1).into(),
@@ -263,6 +267,14 @@ impl<'a> Sockets<'a> {
         let mut row = self.row(Socket { state, ..socket });
         row.extend(std::iter::repeat_n(Cell::Number(0), SOCKETS.len() - COLUMNS.len()));
         row
+    }
+}
+
+fn kind(replication: Option<Replication>) -> &'static str {
+    match replication {
+        None => "none",
+        Some(Replication::Logical) => "logical",
+        Some(Replication::Physical) => "physical",
     }
 }
 

@@ -39,6 +39,14 @@ pub(super) const POOLS: &[Opt] = &[
     )
     .ours(),
     option(
+        "replication",
+        Kind::Boolean,
+        "true",
+        "Let clients replicate: those that log in with `replication` get a server of their own, which takes \
+         a place in their pool until they leave. Whether the user may is up to Postgres.",
+    )
+    .ours(),
+    option(
         "notification_buffer",
         Kind::Size { least: 16 << 10, most: 1 << 30 },
         "\"1MB\"",

@@ -46,6 +46,9 @@ pub(super) const DATABASE: &[Opt] = &[
     option("listen", Kind::Choice(&["shared", "pin"]), "", "What becomes of a `LISTEN`.")
         .as_in_proxy("listen")
         .ours(),
+    option("replication", Kind::Boolean, "", "Let clients of this database replicate.")
+        .as_in_proxy("replication")
+        .ours(),
     option("max_db_connections", COUNT, "", "Servers of this database at most, over all users.")
         .as_in_proxy("max_db_connections"),
     option("max_db_client_connections", COUNT, "", "Clients of this database at most.")

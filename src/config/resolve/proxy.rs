@@ -278,6 +278,7 @@ fn pool(reader: &mut Reader<'_>) -> PoolSettings {
     PoolSettings {
         pool_mode: pool_mode(reader.choice("pool_mode")),
         listen: listening(reader.choice("listen")),
+        replication: reader.boolean("replication"),
         notification_buffer: reader.count("notification_buffer"),
         pool_size: reader.count("default_pool_size"),
         min_pool_size: reader.count("min_pool_size"),

@@ -140,6 +140,7 @@ fn database(
         server_lifetime: reader.own_duration("server_lifetime").map(Some),
         max_db_connections: reader.own_count("max_db_connections"),
         listen: reader.own_choice("listen").map(listening),
+        replication: reader.own_boolean("replication"),
         ..shared_overrides(&mut reader)
     };
     let connect_query = reader.text("connect_query");
