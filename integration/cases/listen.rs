@@ -1,5 +1,6 @@
 //! LISTEN while clients share servers: what a client hears, when, and what it costs others.
 
+use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::postgres::Postgres;
@@ -297,6 +298,25 @@ fn a_server_listens_for_nobody_when_it_is_lent_again() {
         let mut other = rig.client().await;
         assert_eq!(other.value("select count(*) from pg_listening_channels()").await, "0");
         assert_eq!(other.query("notify news").await, ["C(NOTIFY)", "Z(I)"]);
+    });
+}
+
+#[test]
+fn the_console_shows_the_connection_that_listens() {
+    run(async {
+        let rig = Rig::start(with_console(Settings::new().pool_size(1))).await;
+        let mut console = Console::open(&rig).await;
+        let _listener = listener_of(&rig, "news").await;
+        let servers = console.rows("SHOW SERVERS").await;
+        let listening: Vec<_> = servers.iter().filter(|row| row["state"] == "listening").collect();
+        let sql = format!("select pid from pg_stat_activity where {LISTENER}");
+        let pid = rig.postgres.value(&sql).await;
+        assert_eq!(listening.len(), 1);
+        assert_eq!(listening[0]["remote_pid"], pid);
+        assert_eq!(
+            console.rows("SHOW SOCKETS").await.len(),
+            console.rows("SHOW CLIENTS").await.len() + servers.len()
+        );
     });
 }
 

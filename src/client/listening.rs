@@ -301,7 +301,6 @@ impl Client {
         let listening = self.listening.as_ref().expect("it has news");
         let News { notifications, is_bereft, is_overrun } = listening.post.take();
         if is_overrun {
-            listening.pool.hub.count_overrun();
             return Err(EndReason::NotificationsUnread.into());
         }
         if !is_bereft && notifications.is_empty() {

@@ -9,7 +9,9 @@ use crate::config::HostAddress;
 use crate::control::census::{Doing, ServerOf, pointer_of};
 use crate::control::operator::Operator;
 use crate::control::roster::{Presence, Replication, pid_of};
-use crate::net::stream::{Near, Peer};
+use crate::net::stream::{Ends, Near, Peer};
+use crate::pool::Pool;
+use crate::pool::hub::{LISTENER, Listener};
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::scheduler::SlotState;
 use crate::session::settings::Settings;
@@ -117,7 +119,45 @@ impl<'a> Sockets<'a> {
         let operators = roster.operators();
         let operators = operators.iter().map(|operator| self.operator(operator));
         let servers = census.servers().map(|server| self.server(server));
-        clients.chain(operators).chain(servers).collect()
+        let pools = registry.pools();
+        let listeners =
+            pools.iter().filter_map(|pool| Some(self.listener(pool, &pool.hub.listener()?)));
+        clients.chain(operators).chain(servers).chain(listeners).collect()
+    }
+
+    /// The connection that listens for the clients of a pool. It is no server that anybody is lent.
+    fn listener(&self, pool: &Pool, listener: &Listener) -> Socket {
+        let Listener { key, since } = listener;
+        let (far, near) = self.ends(pool, key.ends.as_deref());
+        Socket {
+            is_server: true,
+            user: pool.user.clone(),
+            database: pool.database.clone(),
+            state: "listening",
+            far,
+            near,
+            connected_at: *since,
+            requested_at: *since,
+            waits: Duration::ZERO,
+            close_needed: false,
+            pointer: format!("0xe{:011x}", key.pid),
+            link: String::new(),
+            remote_pid: key.pid,
+            application_name: LISTENER.to_owned(),
+            id: key.pid,
+            replication: None,
+        }
+    }
+
+    /// Both ends of a server's connection: Postgres', and ours.
+    fn ends(&self, pool: &Pool, ends: Option<&Ends>) -> ((String, u16), (String, u16)) {
+        let (far, near) = match ends {
+            Some(ends) => ((ends.far.ip().to_string(), ends.far.port()), ends.near),
+            None => (written(&pool.host.setup().address), ([0, 0, 0, 0], self.port).into()),
+        };
+        let is_unix = far.0 == UNIX;
+        let address = if is_unix { UNIX.to_owned() } else { near.ip().to_string() };
+        (far, (address, near.port()))
     }
 
     fn client(&self, client: &Arc<Presence>, doing: Doing<'_>) -> Socket {
@@ -179,13 +219,7 @@ impl<'a> Sockets<'a> {
             SlotState::Idle => "idle",
             SlotState::Leased => "active",
         };
-        let (far, near) = match &server.about.ends {
-            Some(ends) => ((ends.far.ip().to_string(), ends.far.port()), ends.near),
-            None => (written(&pool.host.setup().address), ([0, 0, 0, 0], self.port).into()),
-        };
-        let is_unix = far.0 == UNIX;
-        let near = if is_unix { UNIX.to_owned() } else { near.ip().to_string() };
-        let local_port = server.about.ends.as_ref().map_or(self.port, |ends| ends.near.port());
+        let (far, near) = self.ends(pool, server.about.ends.as_deref());
         let applied = holder.map(|holder| holder.settings());
         let applied = applied.as_ref().or(server.about.applied.as_ref());
         let pid = server.about.pid.unwrap_or_default();
@@ -195,7 +229,7 @@ impl<'a> Sockets<'a> {
             database: pool.database.clone(),
             state,
             far,
-            near: (near, local_port),
+            near,
             connected_at: server.connected_at.unwrap_or(server.since),
             requested_at: holder.map_or(server.since, |holder| holder.requested_at()),
             waits: Duration::ZERO,
@@ -259,6 +293,7 @@ impl<'a> Sockets<'a> {
             (false, _) => "cl_active",
             (true, "active") => "sv_active",
             (true, "being_canceled") => "sv_being_canceled",
+            (true, "listening") => "sv_listening",
             (true, "new") => "sv_login",
             (true, "tested") => "sv_tested",
             (true, "used") => "sv_used",

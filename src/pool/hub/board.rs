@@ -112,11 +112,6 @@ impl<S: Subscriber, A> Board<S, A> {
             && self.channels.values().all(|entry| entry.subscribers.is_empty())
     }
 
-    /// How many channels somebody listens to.
-    pub(super) fn len(&self) -> usize {
-        self.channels.values().filter(|entry| !entry.subscribers.is_empty()).count()
-    }
-
     /// Who gets what is sent to a channel.
     pub(super) fn subscribers(&self, channel: &str) -> Arc<Vec<S>> {
         self.channels.get(channel).map(|entry| Arc::clone(&entry.subscribers)).unwrap_or_default()

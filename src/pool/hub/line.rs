@@ -15,7 +15,6 @@ use crate::wire::error_fields;
 use crate::wire::tags::from_server as tags;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -88,7 +87,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         if let Some(hub) = self.0 {
             hub.is_lost(false);
-            hub.state.with(|state| (state.is_running, state.waker) = (false, None));
+            hub.0.with(|state| (state.is_running, state.waker) = (false, None));
         }
     }
 }
@@ -124,7 +123,7 @@ async fn listen(pool: &Arc<Pool>, worker: &Rc<Worker>) -> bool {
             drop(line);
             drop(apart);
             if !matches!(over, Over::Idle) {
-                pool.hub.counts.lost.fetch_add(1, Ordering::Relaxed);
+                pool.stats.of(worker.id).listeners_lost.add(1);
                 tracing::warn!(database, user, "listener connection lost: {over}");
             }
         }
@@ -159,7 +158,7 @@ async fn open<'a>(
     pool.catalog.learn_base(params);
     let since = worker.wake();
     let connection = Listener { key: server.key.clone(), since };
-    pool.hub.state.with(|state| {
+    pool.hub.0.with(|state| {
         state.connection = Some(connection);
         state.is_down = false;
     });
@@ -229,7 +228,7 @@ impl Line {
         cx: &mut Context<'_>,
     ) -> Result<(), Over> {
         // First: what changes from here on wakes the task.
-        pool.hub.state.with(|state| state.waker = Some(cx.waker().clone()));
+        pool.hub.0.with(|state| state.waker = Some(cx.waker().clone()));
         if pool.setup().lineage() != self.lineage {
             return Err(Over::Redirected);
         }
@@ -242,9 +241,9 @@ impl Line {
                 Poll::Ready(Ok(0)) => return Err(lost("it closed the connection")),
                 Poll::Ready(Err(error)) => return Err(lost(error.to_string())),
             }
-            self.take(&pool.hub)?;
+            self.take(pool, worker)?;
         }
-        if self.due.is_none() && pool.hub.state.with(|state| state.board.is_idle()) {
+        if self.due.is_none() && pool.hub.0.with(|state| state.board.is_idle()) {
             return Err(Over::Idle);
         }
         self.watch(worker, cx)
@@ -252,7 +251,7 @@ impl Line {
 
     fn send(&mut self, hub: &Hub, now: Instant, cx: &mut Context<'_>) -> Result<(), Over> {
         if self.due.is_none()
-            && let Some(sql) = hub.state.with(|state| state.board.next_batch())
+            && let Some(sql) = hub.0.with(|state| state.board.next_batch())
         {
             encode::query(&mut self.out, &sql);
             self.due = Some(now + BATCH_TIME_MAX);
@@ -269,17 +268,18 @@ impl Line {
     }
 
     /// Reads what has come.
-    fn take(&mut self, hub: &Hub) -> Result<(), Over> {
+    fn take(&mut self, pool: &Pool, worker: &Worker) -> Result<(), Over> {
         while let Some((tag, body)) = self.inbox.take().map_err(|error| lost(error.to_string()))? {
             match tag {
                 tags::NOTIFICATION => {
                     if let Some(notification) = Notification::of(body) {
-                        hub.deliver(&notification);
+                        let delivered = pool.hub.deliver(&notification);
+                        pool.stats.of(worker.id).notifications.add(delivered);
                     }
                 }
                 tags::READY => {
                     (self.due, self.has_worked) = (None, true);
-                    hub.tell(|state| state.board.is_done());
+                    pool.hub.tell(|state| state.board.is_done());
                 }
                 tags::ERROR => return Err(lost(error_fields::parse(body).message)),
                 _ => {}
@@ -303,14 +303,14 @@ impl Line {
 
 impl Hub {
     fn tell(&self, whom: impl FnOnce(&mut super::State) -> Vec<Asker>) {
-        for Asker { post, ticket } in self.state.with(whom) {
+        for Asker { post, ticket } in self.0.with(whom) {
             post.answer(ticket, Answer::Done);
         }
     }
 
     /// The connection is gone, or could not be had.
     fn is_lost(&self, is_down: bool) {
-        let left = self.state.with(|state| {
+        let left = self.0.with(|state| {
             state.connection = None;
             state.is_down = is_down;
             state.board.is_lost()
@@ -325,7 +325,7 @@ impl Hub {
 
     /// Whether the task may end: nobody wants anything. From then on, there is none.
     fn stops(&self) -> bool {
-        self.state.with(|state| {
+        self.0.with(|state| {
             let stops = state.board.is_idle();
             if stops {
                 (state.is_running, state.is_down, state.waker) = (false, false, None);

@@ -31,16 +31,15 @@ use crate::net::worker::Worker;
 use crate::server::BackendKey;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
+/// Its `application_name`.
+pub const LISTENER: &str = "pgweir listener";
+
 /// The listener connection of a pool, and everybody who listens.
 #[derive(Debug, Default)]
-pub struct Hub {
-    state: Shared<State>,
-    counts: Counts,
-}
+pub struct Hub(Shared<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -61,55 +60,22 @@ pub struct Listener {
     pub since: Instant,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    received: AtomicU64,
-    delivered: AtomicU64,
-    overrun: AtomicU64,
-    lost: AtomicU64,
-}
-
-/// What a hub has done, and has.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct HubNumbers {
-    /// Notifications that came.
-    pub received: u64,
-    /// The same, for each client that got one.
-    pub delivered: u64,
-    /// Clients that let too much wait.
-    pub overrun: u64,
-    /// Connections that were lost while somebody listened.
-    pub lost: u64,
-    /// Channels that somebody listens to.
-    pub channels: u64,
-}
-
 impl Hub {
-    pub fn numbers(&self) -> HubNumbers {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        HubNumbers {
-            received: read(&self.counts.received),
-            delivered: read(&self.counts.delivered),
-            overrun: read(&self.counts.overrun),
-            lost: read(&self.counts.lost),
-            channels: self.state.with(|state| state.board.len()) as u64,
-        }
-    }
-
+    /// `None`: nobody listens, or the connection is lost.
     pub fn listener(&self) -> Option<Listener> {
-        self.state.with(|state| state.connection.clone())
+        self.0.with(|state| state.connection.clone())
     }
 
     /// Has its task look at what has changed.
     pub fn wake(&self) {
-        if let Some(waker) = self.state.with(|state| state.waker.take()) {
+        if let Some(waker) = self.0.with(|state| state.waker.take()) {
             waker.wake();
         }
     }
 
     /// Somebody does not want what is sent to these channels any more.
     pub fn unlisten<'a>(&self, post: &Arc<Post>, channels: impl IntoIterator<Item = &'a Channel>) {
-        self.state.with(|state| {
+        self.0.with(|state| {
             for channel in channels {
                 state.board.unsubscribe(channel, post);
             }
@@ -117,19 +83,10 @@ impl Hub {
         self.wake();
     }
 
-    fn deliver(&self, notification: &Notification) {
-        self.counts.received.fetch_add(1, Ordering::Relaxed);
-        let subscribers = self.state.with(|state| state.board.subscribers(notification.channel()));
-        let mut delivered = 0;
-        for post in subscribers.iter() {
-            delivered += u64::from(post.put(notification));
-        }
-        self.counts.delivered.fetch_add(delivered, Ordering::Relaxed);
-    }
-
-    /// A client is ended because too much waited for it.
-    pub fn count_overrun(&self) {
-        self.counts.overrun.fetch_add(1, Ordering::Relaxed);
+    /// Answers how many have got it.
+    fn deliver(&self, notification: &Notification) -> u64 {
+        let subscribers = self.0.with(|state| state.board.subscribers(notification.channel()));
+        subscribers.iter().map(|post| u64::from(post.put(notification))).sum()
     }
 }
 
@@ -143,7 +100,7 @@ impl Pool {
         channels: impl IntoIterator<Item = &'a Channel>,
     ) {
         let asker = Asker { post: Arc::clone(post), ticket };
-        let (is_new, refused) = self.hub.state.with(|state| {
+        let (is_new, refused) = self.hub.0.with(|state| {
             for channel in channels {
                 state.board.subscribe(channel, post);
             }
