@@ -54,6 +54,16 @@ fn a_query_allocates_nothing() {
         let extended = extended.describe_portal("").execute().sync().0;
         count("extended", 10_000, || client.ask(&extended, 1));
 
+        client.ask(&Batch::new().parse("a", "select $1::int").sync().0, 1);
+        other.ask(&Batch::new().parse("another", "select $1::int").sync().0, 1);
+        let prepared = Batch::new().bind("a", &["1"]).describe_portal("").execute().sync().0;
+        let others = Batch::new().bind("another", &["1"]).describe_portal("").execute().sync().0;
+        count("prepared", 10_000, || client.ask(&prepared, 1));
+        count("prepared, by turns", 2_000, || {
+            client.ask(&prepared, 1);
+            other.ask(&others, 1);
+        });
+
         let begin = Batch::new().query("begin").0;
         let commit = Batch::new().query("commit").0;
         count("in a transaction", 2_000, || {

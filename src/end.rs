@@ -68,10 +68,13 @@ pub enum EndReason {
     ConsoleDenied,
     ConsoleLimit,
     ConsoleNeedsAdmin,
+    ConsolePortalUnknown,
     ConsoleReloadFailed,
     ConsoleSetFailed,
     ConsoleState,
+    ConsoleStatementUnknown,
     ConsoleTargetUnknown,
+    ConsoleValueInvalid,
     DatabaseClientLimit,
     DatabaseDisabled,
     DatabasePaused,
@@ -96,6 +99,8 @@ pub enum EndReason {
     SettingRefused,
     Shed,
     Shutdown,
+    StatementLimit,
+    StatementMemory,
     StatementMode,
     TransactionAborted,
     TransactionTimeout,
@@ -145,7 +150,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 57] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -162,10 +167,13 @@ impl EndReason {
         Self::ConsoleDenied,
         Self::ConsoleLimit,
         Self::ConsoleNeedsAdmin,
+        Self::ConsolePortalUnknown,
         Self::ConsoleReloadFailed,
         Self::ConsoleSetFailed,
         Self::ConsoleState,
+        Self::ConsoleStatementUnknown,
         Self::ConsoleTargetUnknown,
+        Self::ConsoleValueInvalid,
         Self::DatabaseClientLimit,
         Self::DatabaseDisabled,
         Self::DatabasePaused,
@@ -190,6 +198,8 @@ impl EndReason {
         Self::SettingRefused,
         Self::Shed,
         Self::Shutdown,
+        Self::StatementLimit,
+        Self::StatementMemory,
         Self::StatementMode,
         Self::TransactionAborted,
         Self::TransactionTimeout,
@@ -241,13 +251,19 @@ impl EndReason {
                 "sorry, too many console sessions already").routine("pooler_console_limit"),
             Self::ConsoleNeedsAdmin => plain(Client, "console_needs_admin", "42501",
                 "admin access needed"),
+            Self::ConsolePortalUnknown => plain(Client, "console_portal_unknown", "34000",
+                "portal does not exist"),
             Self::ConsoleReloadFailed => plain(Operator, "console_reload_failed", "F0000",
                 "RELOAD failed"),
             Self::ConsoleSetFailed => plain(Client, "console_set_failed", "42704", "SET failed"),
             Self::ConsoleState => plain(Client, "console_state", "55000",
                 "the pooler is in another state"),
+            Self::ConsoleStatementUnknown => plain(Client, "console_statement_unknown", "26000",
+                "prepared statement does not exist"),
             Self::ConsoleTargetUnknown => plain(Client, "console_target_unknown", "42704",
                 "not found"),
+            Self::ConsoleValueInvalid => plain(Client, "console_value_invalid", "22023",
+                "SET failed"),
             Self::DatabaseClientLimit => plain(Proxy, "max_db_client_connections", "53300",
                 "sorry, too many clients already (max_db_client_connections)")
                 .routine("pooler_client_limit"),
@@ -304,6 +320,12 @@ impl EndReason {
                 .routine("pooler_shed").hint(RETRY),
             Self::Shutdown => plain(Operator, "shutdown", "57P01",
                 "terminating connection due to administrator command"),
+            Self::StatementLimit => plain(Client, "max_client_prepared_statements", "53400",
+                "too many prepared statements (max_client_prepared_statements)")
+                .routine("pooler_statement_limit"),
+            Self::StatementMemory => plain(Proxy, "prepared_statement_memory", "53200",
+                "no memory for another prepared statement (prepared_statement_memory)")
+                .routine("pooler_statement_memory"),
             Self::StatementMode => plain(Client, "statement_mode", "0A000",
                 "transaction blocks not allowed in statement pooling mode"),
             Self::TransactionAborted => plain(Server, "transaction_aborted", "25P02",
@@ -351,6 +373,8 @@ struct Known {
     /// Instead of the reason's own text.
     message: Option<String>,
     detail: Option<String>,
+    /// Instead of the reason's own.
+    hint: Option<String>,
     /// What the server said: forwarded as it is, but for its severity.
     verbatim: Option<ErrorFields>,
 }
@@ -371,6 +395,12 @@ impl End {
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.known.get_or_insert_default().detail = Some(detail.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.known.get_or_insert_default().hint = Some(hint.into());
         self
     }
 
@@ -438,63 +468,18 @@ impl End {
             (Phase::Login, EndReason::Shutdown) => ("57P03", "the pooler is shutting down"),
             _ => (account.sqlstate, account.message),
         };
+        let own_hint = self.known.as_ref().and_then(|known| known.hint.clone());
+        let hint = || account.hint.filter(|_| phase == Phase::Session).map(str::to_owned);
         ErrorFields {
             severity,
             code: sqlstate.to_owned(),
             message: self.message().unwrap_or(message).to_owned(),
             detail: self.detail().map(str::to_owned),
-            hint: account.hint.filter(|_| phase == Phase::Session).map(str::to_owned),
+            hint: own_hint.or_else(hint),
             routine: account.routine.map(str::to_owned),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{End, EndReason, Phase};
-    use std::collections::HashSet;
-
-    #[test]
-    fn labels_are_unique_and_sqlstates_well_formed() {
-        let mut labels = HashSet::new();
-        for reason in EndReason::ALL {
-            let account = reason.account();
-            assert!(labels.insert(account.label), "label {} is used twice", account.label);
-            assert_eq!(account.sqlstate.len(), 5, "{reason:?}");
-        }
-    }
-
-    #[test]
-    fn every_reason_is_documented() {
-        let documented = include_str!("../docs/protocol.md");
-        for reason in EndReason::ALL {
-            let label = format!("`{}`", reason.account().label);
-            assert!(documented.contains(&label), "docs/protocol.md lacks {label}");
-        }
-    }
-
-    /// Drivers close the connection, or the whole pool, at these classes.
-    #[test]
-    fn overload_in_a_session_flushes_no_drivers_pool() {
-        for reason in [
-            EndReason::CanceledInQueue,
-            EndReason::QueueFull,
-            EndReason::RateLimited,
-            EndReason::ServerDown,
-            EndReason::Shed,
-            EndReason::WaitTimeout,
-        ] {
-            let fields = End::from(reason).fields(Phase::Session);
-            assert_eq!((fields.severity.as_str(), fields.code.as_str()), ("ERROR", "57014"));
-        }
-    }
-
-    #[test]
-    fn a_login_is_refused_with_a_code_that_drivers_retry_on() {
-        let code = |reason| End::from(reason).fields(Phase::Login).code;
-        assert_eq!(code(EndReason::ServerDown), "57P03");
-        assert_eq!(code(EndReason::Shutdown), "57P03");
-        assert_eq!(code(EndReason::WaitTimeout), "53300");
-        assert_eq!(code(EndReason::ClientLimit), "53300");
-    }
-}
+mod tests;

@@ -30,6 +30,7 @@ fn check(config: &Path, strict: bool, format: Format) -> ExitCode {
 #[expect(clippy::print_stderr, reason = "there is no log yet")]
 fn run(path: &Path, takeover: bool) -> ExitCode {
     let loaded = Source::read(path).and_then(|mut source| {
+        source.set_log_filter(log::given());
         let loaded = source.resolve(&Overlay::default())?;
         Ok((source, loaded))
     });

@@ -79,6 +79,7 @@ const fn bar(whose: Contestant, at_most: f64, of: Contestant) -> Bar {
 }
 
 const SMALL_QUERY: &[Bar] = &[bar(PGWEIR, 1.05, PGBOUNCER), bar(PGWEIR, 1.20, RELAY)];
+const PREPARED_QUERY: &[Bar] = &[bar(PGWEIR, 1.25, RELAY)];
 const LARGE_RESULT: &[Bar] = &[bar(PGWEIR, 0.60, PGBOUNCER)];
 
 const fn queries(script: Script, protocol: &'static str, clients: u16) -> Work {
@@ -105,6 +106,17 @@ pub(crate) const ROWS: &[Row] = &[
         contestants: ALL,
         yardstick: PGBOUNCER,
         bars: SMALL_QUERY,
+    },
+    Row {
+        name: "prepared",
+        title: "-S prepared, 16 clients",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "prepared", 16),
+        // Older ones of PgBouncer cannot take part: they have no statements to follow their clients.
+        contestants: &[PGWEIR, RELAY],
+        yardstick: PGBOUNCER,
+        bars: PREPARED_QUERY,
     },
     Row {
         name: "big-row",

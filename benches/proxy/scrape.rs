@@ -11,7 +11,7 @@ use crate::Result;
 const PERIOD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const HEADERS: &str = "HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\
+const HEADERS: &str = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
     Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n\r\n";
 
 /// What is asked for: the path, and how the answer ends.

@@ -7,9 +7,15 @@
 mod server;
 
 use libfuzzer_sys::fuzz_target;
+use pgweir::net::worker::read_clock;
 use pgweir::session::ledger::{Abandoned, Ledger, Origin, Reply, Request, Status};
 use pgweir::session::pins::Pins;
-use server::{Said, Sent, Server, What};
+use pgweir::session::settings::Settings;
+use pgweir::session::statements::{
+    Interner, Limits, Message, Now, Prepared, Route, Slip, Statements,
+};
+use server::{OURS, Said, Sent, Server, What};
+use std::time::Instant;
 
 /// The names of statements; the first is the unnamed one.
 const NAMES: [&[u8]; 3] = [b"", b"a", b"b"];
@@ -27,13 +33,30 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// A client with its server, as `client::relay` handles them.
-#[derive(Default)]
 struct Session {
     ledger: Ledger,
     pins: Pins,
+    statements: Statements,
+    prepared: Prepared,
+    now: Instant,
     server: Server,
     is_leased: bool,
     lease: u32,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            pins: Pins::default(),
+            statements: Statements::new(&Interner::new(1 << 20)),
+            prepared: Prepared::default(),
+            now: read_clock(),
+            server: Server::default(),
+            is_leased: false,
+            lease: 0,
+        }
+    }
 }
 
 impl Session {
@@ -53,7 +76,7 @@ impl Session {
             10 => self.client(What::Request(Request::Bind), name),
             11 => self.client(What::Request(Request::Describe), name),
             12 => self.client(What::Request(Request::Execute), 0),
-            13 if name == 0 => self.client(What::Request(Request::Close), name),
+            13 if name == 0 => self.client(What::Request(Request::CloseUnnamed), name),
             13 => self.client(What::Request(Request::CloseNamed), name),
             _ => {
                 self.server.step(choice);
@@ -78,32 +101,63 @@ impl Session {
                 What::Request(_) => self.begin_lease(),
             }
         }
-        let text = NAMES[usize::from(name)];
         match what {
             What::CopyData => {}
             What::Flush | What::Request(Request::Sync) if self.ledger.is_copying_in() => return,
             What::Flush => self.ledger.flushed(),
-            What::Request(request) => self.request(request, text),
+            What::Request(request) => return self.request(request, name),
         }
-        self.forward(what, Origin::Client, name);
+        self.forward(what, Origin::Client, name.into());
     }
 
-    fn request(&mut self, request: Request, name: &[u8]) {
-        if matches!(request, Request::Bind | Request::Describe)
-            && self.pins.is_missing(name)
-            && self.ledger.sent(Request::Close, Origin::Proxy)
-        {
-            self.forward(What::Request(Request::Close), Origin::Proxy, 0);
+    fn request(&mut self, request: Request, name: u8) {
+        let text = NAMES[usize::from(name)];
+        let message = match request {
+            Request::Bind => Message::Bind(text),
+            Request::Describe => Message::Describe(text),
+            Request::Parse | Request::ParseNamed => Message::Parse(text, Some(b"select 1\0\0\0")),
+            Request::CloseUnnamed | Request::CloseNamed => Message::Close(text),
+            request => {
+                if self.ledger.sent(request, Origin::Client) {
+                    match request {
+                        Request::Sync => self.statements.sync_sent(),
+                        // Any text may be one that drops statements.
+                        Request::Query => {
+                            self.statements.query_sent();
+                            self.statements.barrier_sent(true);
+                        }
+                        _ => {}
+                    }
+                }
+                return self.forward(What::Request(request), Origin::Client, 0);
+            }
+        };
+        let limits = Limits { of_server: 1, of_client: 2 };
+        let (settings, at) = (Settings::default(), self.now);
+        let maps = !self.pins.has_sql_prepared();
+        let now = Now { at, settings: &settings, epoch: 0, limits, maps };
+        let (server, ledger, mut slips) = (&mut self.prepared, &mut self.ledger, vec![]);
+        let route = self.statements.look(message, server, ledger, &now, &mut slips);
+        for slip in slips {
+            let (request, name) = match slip {
+                Slip::Close(serial) => (Request::CloseNamed, OURS + serial),
+                Slip::CloseUnnamed => (Request::Close, 0),
+                Slip::Occupy => (Request::ParseNamed, OURS),
+                Slip::Parse(serial, _) => (Request::ParseNamed, OURS + serial),
+                Slip::ParseUnnamed => (Request::Parse, 0),
+                Slip::Empty(_) | Slip::Own(..) | Slip::Sync => unreachable!("of texts"),
+            };
+            self.forward(What::Request(request), Origin::Proxy, name);
         }
-        let will_run = self.ledger.sent(request, Origin::Client);
-        match request {
-            Request::Sync => self.pins.sync_sent(),
-            Request::Query if will_run => self.pins.query_sent(),
-            Request::Parse | Request::ParseNamed if will_run => self.pins.parse_sent(name),
-            Request::Bind if will_run => self.pins.bind_sent(name),
-            Request::Close | Request::CloseNamed if will_run => self.pins.close_sent(name),
-            _ => {}
-        }
+        let (request, name) = match route {
+            // The client sends it again, or not.
+            Route::Wait => return,
+            Route::AsIs => (request, name.into()),
+            Route::Acknowledge => (Request::ParseAcknowledged, u32::MAX),
+            Route::Under(serial) => (request, OURS + serial),
+            Route::Refuse => unreachable!("there are few names"),
+        };
+        self.forward(What::Request(request), Origin::Client, name);
     }
 
     fn begin_lease(&mut self) {
@@ -116,7 +170,7 @@ impl Session {
         }
     }
 
-    fn forward(&mut self, what: What, origin: Origin, name: u8) {
+    fn forward(&mut self, what: What, origin: Origin, name: u32) {
         let lease = self.lease;
         self.server.inbox.push_back(Sent { what, origin, name, lease });
     }
@@ -142,14 +196,16 @@ impl Session {
                     return self.lose_server();
                 }
                 assert_eq!(reply, Ok(right), "{said:?}");
-                if said.origin == Origin::Client {
-                    self.replied(said);
-                }
+                self.replied(said);
             }
         }
-        if self.is_leased && self.ledger.is_settled() && self.pins.cause().is_none() {
+        if self.is_leased && self.ledger.is_settled() && !self.is_pinned() {
             self.end_lease();
         }
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.pins.cause().is_some() || self.statements.is_local()
     }
 
     /// A copy has failed, and what the server had read of it is not known.
@@ -158,12 +214,12 @@ impl Session {
     }
 
     fn end_lease(&mut self) {
-        assert!(!self.pins.leaves_traces());
+        assert!(!self.statements.leaves_traces());
         if self.is_doubtful() {
             return self.lose_server();
         }
         assert!(self.server.is_clean(), "left: {:?}", self.server);
-        self.pins.lease_ended();
+        self.statements.lease_ended();
         self.is_leased = false;
     }
 
@@ -175,22 +231,27 @@ impl Session {
     }
 
     fn replied(&mut self, said: Said) {
-        match said.request {
-            Request::Parse => self.pins.unnamed_parsed(),
-            Request::ParseNamed => self.pins.named_parsed(),
-            Request::CloseNamed => self.pins.named_closed(),
-            _ if said.tag == b'C' => self.pins.completed(said.command),
-            _ => {}
+        if said.is_last {
+            match said.request {
+                Request::Query => self.statements.queried(said.origin),
+                request => {
+                    let (server, now) = (&mut self.prepared, self.now);
+                    self.statements.settled(request, said.origin, server, now);
+                }
+            }
+        }
+        if said.tag == b'C' && said.origin == Origin::Client {
+            self.pins.completed(said.command);
+            if matches!(said.command, b"DEALLOCATE ALL" | b"DISCARD ALL") {
+                self.statements.dropped_all(&mut self.prepared);
+            }
         }
     }
 
     fn failed(&mut self, said: Said) {
-        let pins = &mut self.pins;
-        let origin = self.ledger.failed(|request, _| match request {
-            Request::ParseNamed | Request::CloseNamed => pins.named_skipped(),
-            Request::Parse => pins.unnamed_skipped(),
-            _ => {}
-        });
+        let (server, ledger) = (&mut self.prepared, &mut self.ledger);
+        let failure = self.statements.failed(server, ledger, ("", b""));
+        let origin = failure.map(|failure| failure.origin);
         if origin != Some(said.origin) && self.is_doubtful() {
             return self.lose_server();
         }

@@ -15,7 +15,7 @@ use crate::harness::process::run_to_end;
 use crate::harness::proxy::Rig;
 use crate::harness::random::Seed;
 use crate::harness::settings::Settings;
-use crate::harness::time::run;
+use crate::harness::time::{eventually, run};
 use crate::harness::wire::{Client, Wire, cancel};
 
 fn settings() -> Settings {
@@ -180,6 +180,72 @@ fn only_those_who_may_come_in() {
 }
 
 #[test]
+fn who_only_looks_keeps_no_admin_out() {
+    run(async {
+        let settings = Settings::new().set("admin_users", "app").set("stats_users", "other");
+        let rig = Rig::start(settings).await;
+        let console = |user| Login::to(rig.address()).user(user, "").database("pgweir");
+        let mut sessions = Vec::new();
+        for _ in 0..24 {
+            sessions.push(console("other").connect().await);
+        }
+        assert_eq!(console("other").error().await.code(), "53300");
+        for _ in 0..8 {
+            sessions.push(console("app").connect().await);
+        }
+        assert_eq!(console("app").error().await.code(), "53300");
+        // Who could end the process may as well tell it something.
+        let own = Login::to(&rig.proxy.unix).user("pgweir", "").database("pgweir");
+        assert_eq!(own.connect().await.query("RELOAD").await, ["C(RELOAD)", "Z(I)"]);
+        drop(sessions.pop());
+        eventually("there is room for one", async || console("app").attempt().await.ok()).await;
+    });
+}
+
+#[test]
+fn what_drivers_do_with_any_connection_is_answered() {
+    run(async {
+        let rig = Rig::start(settings()).await;
+        let mut console = console(&rig).await;
+        assert_eq!(console.query("-- a\nBEGIN").await, ["C(BEGIN)", "Z(T)"]);
+        assert_eq!(console.error("SHOW nosuch").await.code(), "42601");
+        assert_eq!(console.query("SET shed = off").await, ["C(SET shed=off)", "Z(T)"]);
+        assert_eq!(console.query("ROLLBACK /* b */").await, ["C(ROLLBACK)", "Z(I)"]);
+        let reset = "SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;";
+        let tags = console.query(reset).await;
+        let tags: Vec<_> = tags.iter().filter(|it| it.starts_with("C(")).collect();
+        assert_eq!(tags, ["C(SELECT 1)", "C(CLOSE CURSOR ALL)", "C(UNLISTEN)", "C(RESET)"]);
+        // A portal stays for as long as its transaction.
+        assert_eq!(console.query("START TRANSACTION").await, ["C(START TRANSACTION)", "Z(T)"]);
+        let batch = Batch::new().parse("s", "SHOW LISTS").bind_to("p", "s", &[]);
+        console.ask(batch.sync()).await;
+        let take = || Batch::new().execute_rows("p", 0).sync();
+        let rows = console.ask(take()).await;
+        assert!(rows.len() > 2 && rows.last().is_some_and(|it| it == "Z(T)"), "{rows:?}");
+        assert_eq!(console.query("COMMIT").await, ["C(COMMIT)", "Z(I)"]);
+        let gone = console.ask(take()).await;
+        assert_eq!(gone, ["E(ERROR 34000)", "Z(I)"]);
+        assert_eq!(console.query("DISCARD ALL").await, ["C(DISCARD ALL)", "Z(I)"]);
+        let gone = console.ask(Batch::new().bind("s", &[]).sync()).await;
+        assert_eq!(gone, ["E(ERROR 26000)", "Z(I)"]);
+    });
+}
+
+#[test]
+fn a_resume_of_all_says_what_is_paused_by_its_name() {
+    run(async {
+        let rig = Rig::start(settings()).await;
+        let mut console = console(&rig).await;
+        let error = console.error("RESUME").await;
+        assert_eq!((error.code().as_str(), error.field(b'H')), ("55000", None));
+        console.query("PAUSE app").await;
+        let hint = console.error("RESUME").await.field(b'H').expect("a hint");
+        assert_eq!(hint, "Paused by name: app. RESUME app");
+        assert_eq!(console.query("RESUME app").await, ["C(RESUME)", "Z(I)"]);
+    });
+}
+
+#[test]
 fn the_proxys_own_user_needs_no_password_on_the_unix_socket() {
     run(async {
         let rig = Rig::start(settings()).await;
@@ -233,7 +299,7 @@ fn portals_are_read_in_parts_and_errors_skip_to_the_sync() {
         // The portal ends with the Sync, the statement does not.
         let batch = Batch::new().sync().execute_rows("p", 0).parse("", "SHOW STATE").sync();
         assert_eq!(console.ask(batch).await, ["Z(I)"]);
-        assert_eq!(console.answer().await, ["E(ERROR 08P01)", "Z(I)"]);
+        assert_eq!(console.answer().await, ["E(ERROR 34000)", "Z(I)"]);
         let batch = Batch::new().bind("state", &[]).close_statement("state").sync();
         assert_eq!(console.ask(batch).await, ["2", "3", "Z(I)"]);
         let batch = Batch::new().statement("foo", &[]);

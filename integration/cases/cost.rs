@@ -41,12 +41,27 @@ fn an_extended_query_costs_four_calls() {
     check(|sql| Batch::new().parse("", sql).bind("", &[]).describe_portal("").execute().sync());
 }
 
+#[test]
+fn a_prepared_query_costs_four_calls() {
+    // The first and the last tell by their text where to count.
+    let batch = |sql: &str| match sql {
+        "select 1" => Batch::new().bind("again and again", &[]).execute().sync(),
+        sql => Batch::new().query(sql),
+    };
+    check_after(Batch::new().parse("again and again", "select 1").sync(), batch);
+}
+
 /// `batch` makes the request for a statement.
 fn check(batch: impl Fn(&str) -> Batch) {
+    check_after(Batch::new().sync(), batch);
+}
+
+fn check_after(first: Batch, batch: impl Fn(&str) -> Batch) {
     run(async {
         let postgres = Postgres::start().await;
         let proxy = Traced::start(&Settings::new().pool_size(1), &postgres).await;
         let mut client = Client::connect(&proxy.address).await;
+        client.ask(first).await;
         let mut ask = async |sql: &str| {
             let frames = client.ask_frames(batch(sql)).await;
             assert!(frames.iter().any(|frame| frame.tag == b'D'), "{sql}: {frames:?}");

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::ports::Port;
@@ -21,7 +22,7 @@ pub(super) fn settings(port: &Port) -> Settings {
 
 /// The status and the body of an answer.
 pub(super) async fn get(port: &Port, path: &str) -> (u16, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let answer = exchange(port, &request);
     let answer = within(WAIT_MAX, answer).await.expect("an answer in time");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -199,5 +200,53 @@ fn an_address_that_is_taken_is_an_error_at_the_start() {
             Some(process.log()).filter(|log| log.contains("cannot serve HTTP"))
         });
         assert!(said.await.contains("see http_addr"));
+    });
+}
+
+/// What an operator stopped is not healthy, wherever one looks.
+#[test]
+fn what_an_operator_has_stopped_shows() {
+    run(async {
+        let port = Port::take();
+        let rig = Rig::start(with_console(settings(&port))).await;
+        let mut console = Console::open(&rig).await;
+        let mut client = rig.client().await;
+        assert_eq!(client.value("select 1").await, "1");
+        let shown = async || {
+            let (status, _) = get(&port, "/readyz").await;
+            let mut values = vec![f64::from(status)];
+            for name in [
+                "pgweir_suspended",
+                "pgweir_database_paused{database=\"app\"}",
+                "pgweir_database_disabled{database=\"app\"}",
+            ] {
+                values.push(metric(&port, name).await);
+            }
+            values
+        };
+        assert_eq!(shown().await, [200.0, 0.0, 0.0, 0.0]);
+        for (commands, expected, undo) in [
+            (vec!["SUSPEND"], [503.0, 1.0, 0.0, 0.0], vec!["RESUME"]),
+            (vec!["PAUSE"], [503.0, 0.0, 1.0, 0.0], vec!["RESUME"]),
+            (vec!["DISABLE app"], [200.0, 0.0, 0.0, 1.0], vec![]),
+            (vec!["DISABLE second"], [503.0, 0.0, 0.0, 1.0], vec!["ENABLE app", "ENABLE second"]),
+            (vec!["PAUSE app"], [200.0, 0.0, 1.0, 0.0], vec!["RESUME app"]),
+        ] {
+            for command in &commands {
+                console.order(command).await;
+            }
+            assert_eq!(shown().await, expected, "{commands:?}");
+            let (_, status) = get(&port, "/api/status.json").await;
+            assert!(status.contains("an operator has "), "{commands:?}: {status}");
+            if commands == ["SUSPEND"] {
+                let row = console.row("SHOW OVERLOAD", "app").await.expect("a pool");
+                assert_eq!(row["state"], "suspended");
+                assert!(row["cause"].contains("RESUME"), "{row:?}");
+            }
+            for command in undo {
+                console.order(command).await;
+            }
+        }
+        assert_eq!(shown().await, [200.0, 0.0, 0.0, 0.0]);
     });
 }

@@ -44,7 +44,7 @@ fn it_answers_what_it_serves_and_nothing_else() {
         let ask = async |line: &str, more: &str| {
             exchange(
                 &port,
-                &format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n"),
+                &format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n"),
             )
             .await
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::console::row;
-use crate::harness::console::with_console;
+use crate::harness::console::{Console, with_console};
 use crate::harness::crowd::{Crowd, unleash_while};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
@@ -405,5 +405,41 @@ fn a_shutdown_at_the_console_waits_as_it_is_told() {
         assert_eq!(busy.query("commit").await, ["C(COMMIT)", "Z(I)"]);
         assert_eq!(only_error(busy.wire.until_closed().await).shown(), "E(FATAL 57P01)");
         eventually("the proxy has ended", async || rig.proxy.ended()).await;
+    });
+}
+
+/// What is left of their answers is all that they have: no server, and nothing that they would wake up for.
+/// How much the kernel takes is its own affair: of answers of so many sizes, some end in between.
+#[test]
+fn who_does_not_read_the_end_of_an_answer_is_killed_too() {
+    run(async {
+        let settings = with_console(Settings::new()).pool_size(30);
+        let rig = Rig::start(settings.set("client_write_timeout", 0)).await;
+        let mut console = Console::open(&rig).await;
+        let (mut clients, mut asked) = (Vec::new(), 0);
+        for size in (0..24).map(|step| 100_000 + 20_000 * step) {
+            let mut client = Client::connect(&rig.proxy.unix).await;
+            let query = Batch::new().query(&format!("select repeat('x', {size})"));
+            asked += query.0.len();
+            client.send(query).await;
+            clients.push(client);
+        }
+        eventually("all are answered, or as far as they let themselves", async || {
+            let pool = console.row("SHOW POOLS", "app").await?;
+            let traffic = console.row("SHOW STATS", "app").await?;
+            let has_come = traffic["total_received"] == asked.to_string();
+            let are_served = has_come && pool["cl_waiting"] == "0";
+            let busy = "usename = 'app' and state = 'active' and wait_event is distinct from 'ClientWrite'";
+            (are_served && rig.postgres.servers(busy).await == 0).then_some(())
+        })
+        .await;
+        for client in &clients {
+            console.order(&format!("KILL_CLIENT {}", client.pid)).await;
+        }
+        eventually("they have gone, and have read nothing", async || {
+            let left = console.rows("SHOW CLIENTS").await;
+            left.iter().all(|client| client["database"] != "app").then_some(())
+        })
+        .await;
     });
 }

@@ -11,7 +11,7 @@ use crate::harness::login::Login;
 use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
-use crate::harness::time::{Watch, eventually, run};
+use crate::harness::time::{Watch, eventually, run, throughout};
 use crate::harness::wire::Client;
 
 const TOLD: &str = "E(FATAL 57P01)";
@@ -191,5 +191,73 @@ fn who_waits_in_a_pause_leaves_at_a_shutdown() {
             assert!(!told.contains(&"Z(I)".to_owned()), "{told:?}");
             assert!(end_of(&mut rig).await);
         }
+    });
+}
+
+/// The same, the other way round.
+#[test]
+fn who_waits_at_a_shutdown_leaves_at_a_pause() {
+    run(async {
+        let settings = with_console(Settings::new())
+            .pool_size(1)
+            .set("drain_timeout", Duration::from_mins(5))
+            // Nothing else wakes it up.
+            .set("query_wait_notify", 0)
+            .set("query_wait_timeout", 0);
+        let mut rig = Rig::start(settings).await;
+        let (mut holder, mut waiting) = (rig.client().await, rig.client().await);
+        holder.query("begin").await;
+        waiting.send(Batch::new().query("select 1")).await;
+        let mut console = Console::open(&rig).await;
+        eventually("it waits", async || {
+            let pool = console.row("SHOW POOLS", "app").await?;
+            (pool["cl_waiting"] == "1").then_some(())
+        })
+        .await;
+        let mut idle = rig.client().await;
+        console.order("SHUTDOWN WAIT_FOR_SERVERS").await;
+        // Told after the others.
+        assert_eq!(last_words(&mut idle).await, TOLD);
+        // It may be served still. Nor is there anything left that wakes it up, of its login or before.
+        throughout(Duration::from_millis(1_500), "it waits", async || {
+            let pool = console.row("SHOW POOLS", "app").await;
+            pool.is_some_and(|pool| pool["cl_waiting"] == "1")
+        })
+        .await;
+        console.begin("PAUSE").await;
+        let told = shown(&waiting.wire.until_closed().await);
+        assert_eq!(told.last().map(String::as_str), Some(TOLD));
+        assert_eq!(holder.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        assert!(end_of(&mut rig).await);
+    });
+}
+
+#[test]
+fn sessions_of_the_console_are_told_at_the_end() {
+    run(async {
+        let mut rig = Rig::start(with_console(Settings::new())).await;
+        let mut console = Login::to(rig.address()).database("pgweir").connect().await;
+        let mut waiting = Login::to(rig.address()).database("pgweir").connect().await;
+        let mut busy = rig.client().await;
+        busy.query("begin").await;
+        waiting.send(Batch::new().query("PAUSE")).await;
+        eventually("it is paused", async || {
+            let state = console.query("SHOW STATE").await;
+            state.contains(&"D(paused,yes)".to_owned()).then_some(())
+        })
+        .await;
+        rig.proxy.process().signal(Signal::INT);
+        assert_eq!(busy.value("select 1").await, "1");
+        assert!(console.query("SHOW LISTS").await.len() > 2, "it is there until the end");
+        busy.query("commit").await;
+        assert_eq!(last_words(&mut busy).await, TOLD);
+        assert_eq!(last_words(&mut console).await, TOLD);
+        assert!(end_of(&mut rig).await);
+        let log = rig.proxy.process().log();
+        assert!(log.lines().any(|line| line.ends_with("the process ends")), "{log}");
+        assert!(
+            log.contains("role=\"admin\"") && log.contains("how=\"wait_for_servers\""),
+            "{log}"
+        );
     });
 }

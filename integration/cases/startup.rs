@@ -1,38 +1,14 @@
-//! Logging in: requests for encryption, protocol versions, startup parameters, and what is refused.
+//! Logging in: startup parameters, and what is refused. Requests for encryption and protocol versions
+//! that are granted are rows of `torture_table`.
 
 use std::time::Duration;
 
-use crate::harness::frames::{Batch, GSSENC_REQUEST, SSL_REQUEST, startup_message, terminated};
-use crate::harness::login::{Login, PROTOCOL_3_0, PROTOCOL_3_2};
+use crate::harness::frames::{Batch, GSSENC_REQUEST, SSL_REQUEST, startup_message};
+use crate::harness::login::{Login, PROTOCOL_3_0};
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{Watch, run};
 use crate::harness::wire::{Client, Wire};
-
-const PROTOCOL_3_5: u32 = 0x0003_0005;
-
-#[test]
-fn requests_for_encryption_are_declined_and_the_login_goes_on() {
-    run(async {
-        let rig = Rig::start_default().await;
-        let orders: [&[u32]; 4] = [
-            &[SSL_REQUEST],
-            &[GSSENC_REQUEST],
-            &[GSSENC_REQUEST, SSL_REQUEST],
-            &[SSL_REQUEST, GSSENC_REQUEST],
-        ];
-        for requests in orders {
-            let mut wire = Wire::connect(rig.address()).await;
-            for &request in requests {
-                wire.send(&startup_message(request, &[])).await;
-                assert_eq!(char::from(wire.byte().await), 'N', "to {requests:?}");
-            }
-            let login = Login::to(rig.address()).attempt_over(wire).await;
-            let mut client = login.unwrap_or_else(|refused| panic!("{requests:?}: {refused:?}"));
-            assert_eq!(client.value("select 1").await, "1");
-        }
-    });
-}
 
 /// Bytes that were sent before the answer could have been put there by someone in the middle.
 #[test]
@@ -47,54 +23,6 @@ fn plain_bytes_behind_a_request_for_encryption_are_refused() {
             let answer = wire.bytes_until_closed().await;
             let text = String::from_utf8_lossy(&answer);
             assert!(text.contains("C08P01"), "expected a refusal, got {text:?}");
-        }
-    });
-}
-
-#[test]
-fn protocol_3_0_gets_a_key_of_eight_bytes_and_no_negotiation() {
-    run(async {
-        let rig = Rig::start_default().await;
-        let client = Login::to(rig.address()).protocol(PROTOCOL_3_0).connect().await;
-        assert_eq!(client.secret.len(), 4);
-        assert!(client.greeting.iter().all(|frame| frame.tag != b'v'), "{:?}", client.greeting);
-    });
-}
-
-#[test]
-fn protocol_3_2_gets_a_long_key_and_no_negotiation() {
-    run(async {
-        let rig = Rig::start_default().await;
-        let mut client = Login::to(rig.address()).protocol(PROTOCOL_3_2).connect().await;
-        assert!((5..=256).contains(&client.secret.len()), "{} bytes", client.secret.len());
-        assert!(client.greeting.iter().all(|frame| frame.tag != b'v'), "{:?}", client.greeting);
-        assert_eq!(client.value("select 1").await, "1");
-    });
-}
-
-#[test]
-fn a_newer_protocol_is_negotiated_down_and_unknown_extensions_are_listed() {
-    run(async {
-        let rig = Rig::start_default().await;
-        let cases = [
-            (PROTOCOL_3_5, None, PROTOCOL_3_2),
-            (PROTOCOL_3_5, Some("_pq_.foo"), PROTOCOL_3_2),
-            (PROTOCOL_3_2, Some("_pq_.foo"), PROTOCOL_3_2),
-            (PROTOCOL_3_0, Some("_pq_.foo"), PROTOCOL_3_0),
-        ];
-        for (asked, extension, granted) in cases {
-            let mut login = Login::to(rig.address()).protocol(asked);
-            let mut expected = granted.to_be_bytes().to_vec();
-            expected.extend(u32::from(extension.is_some()).to_be_bytes());
-            if let Some(name) = extension {
-                login = login.with(name, "1");
-                expected.extend(terminated(&[name]));
-            }
-            let mut client = login.connect().await;
-            let what = format!("asked for {asked:#x} with {extension:?}");
-            assert_eq!(char::from(client.greeting[0].tag), 'v', "{what}");
-            assert_eq!(client.greeting[0].body, expected, "{what}");
-            assert_eq!(client.value("select 1").await, "1");
         }
     });
 }

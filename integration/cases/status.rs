@@ -137,8 +137,8 @@ fn the_page_may_run_its_own_script_and_nothing_else() {
     run(async {
         let port = Port::take();
         let _rig = Rig::start(settings(&port)).await;
-        let answer =
-            exchange(&port, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let answer = exchange(&port, request).await;
         let (head, html) = answer.split_once("\r\n\r\n").expect("an answer");
         let head = head.to_lowercase();
         assert!(head.contains("content-type: text/html; charset=utf-8"), "{head}");
@@ -149,6 +149,37 @@ fn the_page_may_run_its_own_script_and_nothing_else() {
         }
         assert!(!policy.contains("unsafe"), "{policy}");
         assert!(html.contains("<script>") && !html.contains("src="));
+    });
+}
+
+/// A page of somebody else's, whose name has come to mean this address, could read it all otherwise.
+#[test]
+fn on_loopback_the_page_is_told_to_those_who_ask_for_the_address() {
+    run(async {
+        let port = Port::take();
+        let _rig = Rig::start(settings(&port)).await;
+        let status = async |path: &str, hosts: &[&str]| {
+            let hosts = hosts.join("\r\nHost: ");
+            let head = format!("GET {path} HTTP/1.1\r\nHost: {hosts}\r\n");
+            let request = format!("{head}Connection: close\r\n\r\n");
+            let answer = exchange(&port, &request).await;
+            answer.split(' ').nth(1).expect("a status").to_owned()
+        };
+        for path in ["/", "/api/status.json", "/api/history.json"] {
+            for host in ["localhost", "LOCALHOST:9432", "127.0.0.1:1", "[::1]:9432", "10.0.0.7"] {
+                assert_eq!(status(path, &[host]).await, "200", "{path} {host}");
+            }
+            for host in ["evil.example", "evil.example:9432", "localhost.evil.example", "x", "::"] {
+                assert_eq!(status(path, &[host]).await, "421", "{path} {host}");
+            }
+            assert_eq!(status(path, &["localhost", "evil.example"]).await, "421");
+            assert_eq!(status(&format!("http://evil.example{path}"), &["localhost"]).await, "421");
+            let old = exchange(&port, &format!("GET {path} HTTP/1.0\r\n\r\n")).await;
+            assert!(old.starts_with("HTTP/1.0 200 "), "{path}: {old}");
+        }
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            assert_eq!(status(path, &["proxy.example:9432"]).await, "200", "{path}");
+        }
     });
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::process::Process;
@@ -135,7 +136,10 @@ fn who_keeps_its_server_stays_until_it_leaves() {
         let settings = Settings::new().set("takeover_timeout", Duration::from_mins(5));
         let mut rig = Rig::start(settings).await;
         let mut pinned = rig.client().await;
-        pinned.ask(Batch::new().parse("kept", "select 'of ' || $1").sync()).await;
+        assert_eq!(
+            pinned.query("prepare kept as select 'of ' || $1").await,
+            ["C(PREPARE)", "Z(I)"]
+        );
         let mut other = rig.client().await;
         let mut old = rig.proxy.replace();
         eventually("the other has moved", async || {
@@ -148,6 +152,25 @@ fn who_keeps_its_server_stays_until_it_leaves() {
         assert!(old.ended().is_none());
         drop(pinned);
         end_of(old).await;
+    });
+}
+
+/// The next process knows the texts, and nothing is left of what the old one prepared on its servers.
+#[test]
+fn prepared_statements_move_with_their_client() {
+    run(async {
+        let mut rig = Rig::start(Settings::new().set("default_pool_size", 1)).await;
+        let (mut first, mut second) = (rig.client().await, rig.client().await);
+        let parse = Batch::new().parse("named", "select 'named'").parse("", "select 'unnamed'");
+        assert_eq!(first.ask(parse.sync()).await, ["1", "1", "Z(I)"]);
+        second.ask(Batch::new().parse("other", "select 'other'").sync()).await;
+        let old = rig.proxy.replace();
+        end_of(old).await;
+        let bound = |name| Batch::new().bind(name, &[]).execute().sync();
+        assert_eq!(second.ask(bound("other")).await[1], "D(other)");
+        assert_eq!(first.ask(bound("")).await[1], "D(unnamed)");
+        assert_eq!(first.ask(bound("named")).await[1], "D(named)");
+        assert_eq!(second.ask(bound("other")).await[1], "D(other)");
     });
 }
 
@@ -194,5 +217,45 @@ fn the_old_one_goes_on_if_the_next_one_dies() {
         let old = rig.proxy.replace();
         end_of(old).await;
         assert_eq!(client.value("select 3").await, "3");
+    });
+}
+
+/// What fits the file of the next process; what does not is named.
+#[test]
+fn what_was_set_holds_in_the_next_process() {
+    run(async {
+        let class = "match = { application_name = 'etl' }\nmax_in_flight = 4";
+        let settings = with_console(Settings::new()).class("batch", class);
+        let mut rig = Rig::start(settings.clone()).await;
+        let mut console = Console::open(&rig).await;
+        let _client = rig.client().await;
+        for set in [
+            "SET default_pool_size = 7",
+            "SET min_pool_size = 6",
+            "SET CLASS batch max_in_flight = NONE",
+            "SET CLASS batch weight = 3",
+        ] {
+            console.order(set).await;
+        }
+        let etl = Login::to(rig.address()).with("application_name", "etl");
+        let take_over = async |rig: &mut Rig| {
+            let mut old = rig.proxy.replace();
+            eventually("the old process has ended", async || old.ended()).await;
+            Console::open(rig).await
+        };
+        let mut console = take_over(&mut rig).await;
+        assert_eq!(console.setting("default_pool_size").await, ("7".to_owned(), "SET".to_owned()));
+        let _etl = etl.connect().await;
+        assert_eq!(console.number("batch", "max_in_flight").await, 0);
+        assert_eq!(console.number("batch", "weight").await, 3);
+        // Another file, which has no room for the third.
+        rig.configure(&settings.set("max_db_connections", 5));
+        let mut console = take_over(&mut rig).await;
+        let log = rig.proxy.process().log();
+        assert!(log.contains("SET min_pool_size = 6 is forgotten: "), "{log}");
+        assert_eq!(console.setting("min_pool_size").await.1, "default");
+        assert_eq!(console.setting("default_pool_size").await.0, "7");
+        console.order("RELOAD").await;
+        assert_eq!(console.setting("default_pool_size").await, ("5".to_owned(), "file".to_owned()));
     });
 }

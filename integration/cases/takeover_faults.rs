@@ -10,16 +10,17 @@ use tokio::net::UnixStream;
 
 use super::takeover::end_of;
 use crate::harness::Address;
-use crate::harness::console::with_console;
+use crate::harness::console::{Console, with_console};
 use crate::harness::frames::{Batch, shown};
 use crate::harness::login::Login;
+use crate::harness::process::Process;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run, throughout};
 use crate::harness::wire::{Client, Wire};
 
 /// Where the next process asks.
-fn takeover_socket(rig: &Rig) -> PathBuf {
+pub(super) fn takeover_socket(rig: &Rig) -> PathBuf {
     let (Address::Unix(path), Address::Tcp(own)) = (&rig.proxy.unix, rig.address()) else {
         panic!("it listens on both")
     };
@@ -38,7 +39,7 @@ async fn pretender(rig: &Rig, says: &[&str]) -> UnixStream {
     peer
 }
 
-const HELLO: &str = r#"{"Hello":{"form":2,"version":"0","pid":1}}"#;
+const HELLO: &str = r#"{"Hello":{"form":6,"version":"0","pid":1}}"#;
 const READY: &str = r#""Ready""#;
 
 async fn runs(rig: &Rig) {
@@ -63,9 +64,10 @@ fn who_asks_and_then_says_nothing_does_not_keep_it_from_ending() {
     });
 }
 
-/// More clients than fit between the two: those that were not passed on yet stay.
+/// What was sent and not taken is nobody's but the old one's: none of the clients is lost, neither those in
+/// the kernel's buffer nor those who wait to be sent.
 #[test]
-fn who_is_not_passed_on_stays_with_the_old_one() {
+fn who_was_sent_and_not_taken_stays_with_the_old_one() {
     run(async {
         let rig = Rig::start_default().await;
         let mut clients = Vec::new();
@@ -82,16 +84,81 @@ fn who_is_not_passed_on_stays_with_the_old_one() {
             rig.proxy.process().log().contains("this one goes on").then_some(())
         })
         .await;
-        let mut stayed = 0;
         for client in &mut clients {
-            let query = Batch::new().query("select 1");
-            let is_there = client.wire.try_send(&query.0).await.is_ok()
-                && matches!(client.wire.try_frame().await, Ok(Some(frame)) if frame.tag == b'T');
-            stayed += usize::from(is_there);
+            assert_eq!(client.value("select 1").await, "1");
         }
-        assert!(stayed > 0, "nobody is left");
         assert_eq!(rig.client().await.value("select 2").await, "2");
     });
+}
+
+/// It sleeps for longer than it is waited for. The old one serves, and the next one stands down when it
+/// finds that out.
+#[test]
+fn the_old_one_goes_on_if_the_next_one_hangs() {
+    run(async {
+        let mut rig = Rig::start(with_console(Settings::new())).await;
+        let mut moved = rig.client().await;
+        moved.query("create table t (n int)").await;
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            let mut client = rig.client().await;
+            client.query("begin").await;
+            clients.push(client);
+        }
+        let mut next = hung(&mut rig, &mut moved).await;
+        for client in &mut clients {
+            assert_eq!(client.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+            // On their way by now, and nobody reads this.
+            client.send(Batch::new().query("insert into t values (1)")).await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().await, ["C(INSERT 0 1)", "Z(I)"]);
+        }
+        assert!(rig.proxy.process().log().contains("this one goes on"));
+        next.signal_family(Signal::CONT);
+        eventually("it finds out", async || {
+            next.log().contains("the process before goes on").then_some(())
+        })
+        .await;
+        let count = "select count(*) from t";
+        throughout(Duration::from_secs(1), "they are served by the old one alone", async || {
+            let mut served = 0;
+            for client in &mut clients {
+                // And by nobody else told anything.
+                let answer = client.query(count).await;
+                served += usize::from(answer == ["T(count)", "D(4)", "C(SELECT 1)", "Z(I)"]);
+            }
+            served == 4 && next.ended().is_none()
+        })
+        .await;
+        // Whom it had taken it sees out.
+        assert_eq!(moved.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        let told = shown(&moved.wire.until_closed().await);
+        assert_eq!(told, ["E(FATAL 57P01)"]);
+        let status = eventually("it has ended", async || next.ended()).await;
+        assert!(status.success(), "{}", next.log());
+        for address in [rig.address(), &rig.proxy.unix] {
+            assert_eq!(Client::connect(address).await.value(count).await, "4");
+        }
+        let old = rig.proxy.replace();
+        end_of(old).await;
+        assert_eq!(clients[0].value("select 1").await, "1");
+    });
+}
+
+/// A next process that has taken one client, which begins a transaction there, and then hangs.
+async fn hung(rig: &mut Rig, moved: &mut Client) -> Process {
+    let old = rig.proxy.replace();
+    eventually("it has one", async || {
+        let clients = Console::open(rig).await.rows("SHOW CLIENTS").await;
+        let clients = clients.iter().filter(|client| client["database"] == "app");
+        (clients.count() == 1).then_some(())
+    })
+    .await;
+    moved.query("begin").await;
+    let next = rig.proxy.put_back(old);
+    next.signal_family(Signal::STOP);
+    next
 }
 
 #[test]
@@ -264,6 +331,32 @@ fn a_pause_waits_for_the_process_before() {
         kept.send(Batch::new().query("select 2")).await;
         assert_eq!(console.query("RESUME").await, ["C(RESUME)", "Z(I)"]);
         assert_eq!(kept.answer().await[1], "D(2)");
+    });
+}
+
+/// Whoever orders `RECONNECT` means the servers of both processes.
+#[test]
+fn servers_that_come_after_a_reconnect_are_not_used() {
+    run(async {
+        let mut rig = Rig::start(with_console(Settings::new())).await;
+        let mut kept = rig.client().await;
+        kept.query("begin").await;
+        let before = kept.value("select pg_backend_pid()").await;
+        let old = rig.proxy.replace();
+        runs(&rig).await;
+        let mut console = eventually("newcomers are in the next one", async || {
+            let mut console = Console::open(&rig).await;
+            let clients = console.rows("SHOW CLIENTS").await;
+            clients.iter().all(|client| client["database"] != "app").then_some(console)
+        })
+        .await;
+        console.order("RECONNECT").await;
+        console.begin("WAIT_CLOSE").await;
+        assert_eq!(kept.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        console.answered().await;
+        assert_eq!(rig.postgres.servers(&format!("pid = {before}")).await, 0);
+        end_of(old).await;
+        assert_ne!(kept.value("select pg_backend_pid()").await, before);
     });
 }
 

@@ -1,6 +1,7 @@
 //! Drivers as people use them, each with its own pool, through the proxy. Python's and Node's are
 //! installed on demand below the target directory; without their registries these tests fail.
 
+mod defaults;
 mod page;
 mod programs;
 mod rust;
@@ -10,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::Address;
+use crate::harness::postgres::checksum;
 use crate::harness::process::run_to_end;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::run_within;
+use programs::pgbench;
 
 /// An installation may have to be made first.
 const LIMIT: std::time::Duration = std::time::Duration::from_mins(5);
@@ -23,7 +26,8 @@ const LIMIT: std::time::Duration = std::time::Duration::from_mins(5);
 const POOL_SIZE: u32 = 6;
 
 async fn rig() -> Rig {
-    Rig::start(Settings::new().pool_size(POOL_SIZE).set("auth_type", "scram-sha-256")).await
+    let settings = Settings::new().pool_size(POOL_SIZE).set("auth_type", "scram-sha-256");
+    Rig::start(settings.set("admin_users", "app")).await
 }
 
 /// Runs a program off the test's thread, because the harness' tasks go on meanwhile.
@@ -67,25 +71,33 @@ fn install(what: &str, command: &mut Command) {
     );
 }
 
+const PYTHON: &[&str] =
+    &["psycopg[binary,pool]>=3.2", "asyncpg>=0.30", "django>=5", "sqlalchemy[asyncio]>=2"];
+const NODE: &[&str] = &["pg@8", "pg-cursor@2", "pg-copy-streams@6"];
+
+/// The name of an installation, which is another one when its packages are others.
+fn name_of(what: &str, packages: &[&str]) -> String {
+    format!("{what}-{:x}", checksum(&packages.concat()))
+}
+
 fn python() -> PathBuf {
-    let directory = installed("python-drivers", |directory| {
+    let directory = installed(&name_of("python", PYTHON), |directory| {
         let mut venv = Command::new("python3");
         install(
             "a Python environment (Debian: python3-venv)",
             venv.args(["-m", "venv"]).arg(directory),
         );
         let mut pip = Command::new(directory.join("bin/pip"));
-        pip.args(["install", "--quiet", "psycopg[binary,pool]>=3.2", "asyncpg>=0.30"]);
-        install("psycopg and asyncpg (PyPI)", &mut pip);
+        install("Python drivers (PyPI)", pip.args(["install", "--quiet"]).args(PYTHON));
     });
     directory.join("bin/python")
 }
 
 fn node_modules() -> PathBuf {
-    installed("node-drivers", |directory| {
+    installed(&name_of("node", NODE), |directory| {
         let mut npm = Command::new("npm");
         npm.args(["install", "--silent", "--no-fund", "--no-audit", "--prefix"]).arg(directory);
-        install("node-postgres (npm; Debian: nodejs npm)", npm.arg("pg@8"));
+        install("node-postgres (npm; Debian: nodejs npm)", npm.args(NODE));
     })
     .join("node_modules")
 }
@@ -116,6 +128,11 @@ fn psycopg_works_with_its_pool() {
 #[test]
 fn asyncpg_works_with_its_pool() {
     check_script(|| python_script("python/asyncpg_pool_workload.py"));
+}
+
+#[test]
+fn psycopg_and_asyncpg_work_with_the_console() {
+    check_script(|| python_script("python/console.py"));
 }
 
 #[test]

@@ -18,7 +18,12 @@ pub(crate) fn with_console(settings: Settings) -> Settings {
 
 impl Console {
     pub(crate) async fn open(rig: &Rig) -> Self {
-        Self(Login::to(rig.address()).database("pgweir").connect().await)
+        Self::log_in(&Login::to(rig.address()).database("pgweir")).await
+    }
+
+    /// Of somebody in particular.
+    pub(crate) async fn log_in(login: &Login) -> Self {
+        Self(login.connect().await)
     }
 
     /// A row of an answer, by the names of its columns. `None`: in none is this the first value.
@@ -30,6 +35,16 @@ impl Console {
         let (columns, mut rows) = self.answer(command).await;
         let found = rows.find(|row| row[0] == first)?;
         Some(columns.into_iter().zip(found).collect())
+    }
+
+    /// Gives a command, and does not wait for its answer.
+    pub(crate) async fn begin(&mut self, command: &str) {
+        self.0.send(Batch::new().query(command)).await;
+    }
+
+    /// Waits for the answer to such a command.
+    pub(crate) async fn answered(&mut self) {
+        self.0.answer().await;
     }
 
     /// Gives a command that must work. Answers with the notices.

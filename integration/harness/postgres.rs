@@ -265,6 +265,7 @@ fn initialise(data: &Path) {
     run_to_end(shell.arg("-c").arg(single));
 }
 
-fn checksum(text: &str) -> u32 {
+/// Tells one text from another.
+pub(crate) fn checksum(text: &str) -> u32 {
     text.bytes().fold(17, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)))
 }

@@ -112,7 +112,7 @@ impl Proxy {
     /// Starts another process with the same configuration, which takes over from this one. Answers
     /// with the one before.
     pub(crate) fn replace(&mut self) -> Process {
-        let next = start_pgweir(&self.directory.path().join("proxy.toml"), &["--takeover"]);
+        let next = start_pgweir(&self.directory.path().join("proxy.toml"), &["--takeover"], &[]);
         self.process.replace(next).expect("there is a proxy")
     }
 
@@ -144,7 +144,18 @@ impl Proxy {
     pub(crate) async fn restart_after(&mut self, meanwhile: impl AsyncFnOnce()) {
         self.process = None;
         meanwhile().await;
-        self.process = Some(start_pgweir(&self.directory.path().join("proxy.toml"), &[]));
+        self.start_anew(&[]).await;
+    }
+
+    /// Stops, and starts again with these variables in its environment.
+    pub(crate) async fn restart_with(&mut self, variables: &[(&str, &str)]) {
+        self.process = None;
+        self.start_anew(variables).await;
+    }
+
+    async fn start_anew(&mut self, variables: &[(&str, &str)]) {
+        let file = self.directory.path().join("proxy.toml");
+        self.process = Some(start_pgweir(&file, &[], variables));
         eventually("the proxy listens", async || {
             self.check_alive();
             Wire::try_connect(&self.address).await.ok().map(|_| ())
@@ -189,13 +200,13 @@ fn socket_in(directory: &Path, port: u16) -> PathBuf {
 fn launch_pgweir(settings: &Settings, places: &Places<'_>) -> Process {
     let file = places.directory.join("proxy.toml");
     std::fs::write(&file, settings.toml(places)).expect("the configuration is written");
-    start_pgweir(&file, &[])
+    start_pgweir(&file, &[], &[])
 }
 
-fn start_pgweir(file: &Path, options: &[&str]) -> Process {
+fn start_pgweir(file: &Path, options: &[&str], variables: &[(&str, &str)]) -> Process {
     let mut command = command(env!("CARGO_BIN_EXE_pgweir"), RunAs::Ourselves);
     command.arg("run").arg("-c").arg(file).args(options);
-    command.env("RUST_BACKTRACE", "1");
+    command.env("RUST_BACKTRACE", "1").envs(variables.iter().copied());
     // At once: a test that ends may leave transactions open.
     Process::start("pgweir", &mut command, Signal::QUIT)
 }

@@ -70,7 +70,7 @@ impl Session<'_> {
         if database.is_none() && self.console.roster.is_suspended() {
             return Err(state(ALREADY));
         }
-        let is_news = registry.pause(self.worker(), database);
+        let is_news = self.hold(database);
         if !is_news && database.is_none() {
             return Err(state(ALREADY));
         }
@@ -85,6 +85,13 @@ impl Session<'_> {
                 Err(end)
             }
         }
+    }
+
+    /// Begins a pause. Says whether that is news.
+    fn hold(&self, database: Option<&str>) -> bool {
+        let is_news = self.console.registry.pause(self.worker(), database);
+        self.console.roster.wake_leaving();
+        is_news
     }
 
     /// Answers once nothing of anybody's is left in the proxy's hands. It is undone like a pause.
@@ -116,14 +123,20 @@ impl Session<'_> {
         let is_news = registry.resume(self.worker(), database) || is_unsuspended;
         match database {
             _ if is_news => Ok(()),
-            None => Err(state("pooler is not paused/suspended")),
+            None => {
+                let end = state("pooler is not paused/suspended");
+                let paused = registry.halts.paused_by_name();
+                let Some(first) = paused.first() else { return Err(end) };
+                let hint = format!("Paused by name: {}. RESUME {first}", paused.join(", "));
+                Err(end.with_hint(hint))
+            }
             Some(name) => Err(state(format!("database {name} is not paused"))),
         }
     }
 
     /// A pause that waits for nobody.
     fn kill(&self, database: Option<&str>) {
-        self.console.registry.pause(self.worker(), database);
+        self.hold(database);
         for client in self.console.roster.clients() {
             if database.is_none_or(|name| client.pool().database == name) {
                 client.call(Order::Quit(EndReason::Killed));

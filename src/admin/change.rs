@@ -14,7 +14,7 @@ const NONE: &str = "none";
 
 impl Session<'_> {
     pub(super) async fn reload(&mut self) -> Result<(), End> {
-        self.make(Change::Reload("RELOAD")).await.map_err(|Refused { reason, more }| {
+        self.make(Change::Reload("RELOAD")).await.map_err(|Refused { reason, more, .. }| {
             let end = End::from(EndReason::ConsoleReloadFailed)
                 .with_message(format!("RELOAD failed, nothing has changed: {reason}"));
             if more.is_empty() { end } else { end.with_detail(more.join("\n")) }
@@ -45,7 +45,7 @@ impl Session<'_> {
 
     /// Waits for it to be made, and tells what is to be known of it.
     async fn make(&mut self, change: Change) -> Result<(), Refused> {
-        let made = self.console.orders.give(change).await;
+        let made = self.console.orders.give(change, Some(self.author())).await;
         self.worker().wake();
         for remark in made?.remarks {
             notice(&mut self.out, &remark, None);
@@ -55,7 +55,9 @@ impl Session<'_> {
 }
 
 /// The message is PgBouncer's.
-fn set_failed(Refused { reason, more }: Refused) -> End {
+fn set_failed(Refused { reason, more, is_value_wrong }: Refused) -> End {
     let all: Vec<_> = std::iter::once(reason).chain(more).collect();
-    End::from(EndReason::ConsoleSetFailed).with_detail(all.join("\n"))
+    let set_failed = EndReason::ConsoleSetFailed;
+    let why = if is_value_wrong { EndReason::ConsoleValueInvalid } else { set_failed };
+    End::from(why).with_detail(all.join("\n"))
 }

@@ -1,9 +1,9 @@
 //! The extended protocol on the console: drivers that know nothing else come in by it.
 
 use super::parse::Command;
-use super::session::{Session, columns_of, command_in};
+use super::session::{Session, columns_of, text_in};
 use super::table::Row;
-use crate::end::End;
+use crate::end::{End, EndReason};
 use crate::wire::encode;
 use crate::wire::frame::split_text;
 use crate::wire::rows::{self, Column, Formats};
@@ -54,6 +54,16 @@ impl Extended {
     pub(super) fn end_portals(&mut self) {
         self.portals.clear();
     }
+
+    /// A simple query takes the place of what has no name.
+    pub(super) fn end_unnamed(&mut self) {
+        self.portals.remove(&b""[..]);
+        self.statements.remove(&b""[..]);
+    }
+
+    pub(super) fn end_statements(&mut self) {
+        self.statements.clear();
+    }
 }
 
 impl Session<'_> {
@@ -74,7 +84,7 @@ impl Session<'_> {
 
     fn parse(&mut self, body: &[u8]) -> Result<(), End> {
         let (name, rest) = name_in(body)?;
-        let command = command_in(rest)?;
+        let command = Command::parse(text_in(rest)?)?;
         self.authorize(&command)?;
         let statements = &mut self.extended.statements;
         if !name.is_empty() && statements.contains_key(name) {
@@ -113,7 +123,7 @@ impl Session<'_> {
             });
             (command, Formats::Text)
         } else {
-            let portal = self.extended.portals.get(name).ok_or_else(no_portal)?;
+            let portal = self.extended.portals.get(name).ok_or_else(|| no_portal(name))?;
             (portal.command.clone(), portal.formats.clone())
         };
         match columns_of(&command) {
@@ -130,7 +140,7 @@ impl Session<'_> {
             Ok(most @ 1..) => most,
             _ => usize::MAX,
         };
-        let mut portal = self.extended.portals.remove(name).ok_or_else(no_portal)?;
+        let mut portal = self.extended.portals.remove(name).ok_or_else(|| no_portal(name))?;
         let work = match portal.state {
             State::New => self.begin(&portal.command).await?,
             State::Open(work) => work,
@@ -155,7 +165,11 @@ impl Session<'_> {
 
     fn statement(&self, name: &[u8]) -> Result<Command, End> {
         let found = self.extended.statements.get(name).cloned();
-        found.ok_or_else(|| End::protocol("prepared statement did not exist"))
+        found.ok_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            let message = format!("prepared statement \"{name}\" does not exist");
+            End::from(EndReason::ConsoleStatementUnknown).with_message(message)
+        })
     }
 }
 
@@ -163,8 +177,9 @@ fn malformed() -> End {
     End::protocol("invalid message format")
 }
 
-fn no_portal() -> End {
-    End::protocol("portal did not exist")
+fn no_portal(name: &[u8]) -> End {
+    let message = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
+    End::from(EndReason::ConsolePortalUnknown).with_message(message)
 }
 
 fn name_in(body: &[u8]) -> Result<(&[u8], &[u8]), End> {

@@ -5,13 +5,25 @@
 pub(super) struct Input<'a>(pub(super) &'a str);
 
 impl<'a> Input<'a> {
+    /// Passes over spaces, and over what tools write for those who read the log: comments.
     fn trim(&mut self) -> &'a str {
-        self.0 = self.0.trim_start();
-        self.0
+        loop {
+            self.0 = self.0.trim_start();
+            if self.0.starts_with("--") {
+                self.0 = self.0.split_once('\n').map_or("", |(_, rest)| rest);
+            } else if let Some(rest) = self.0.strip_prefix("/*") {
+                let Some((_, rest)) = rest.split_once("*/") else { return self.0 };
+                self.0 = rest;
+            } else {
+                return self.0;
+            }
+        }
     }
 
+    /// Whether nothing is left, but for semicolons.
     pub(super) fn is_at_end(mut self) -> bool {
-        self.trim().is_empty()
+        while self.skips(';') {}
+        self.0.is_empty()
     }
 
     /// Passes over this character, if it comes next.
@@ -31,9 +43,15 @@ impl<'a> Input<'a> {
         // A semicolon within makes two commands, which nobody may send.
         let ends = |c: char| c.is_whitespace() || matches!(c, '=' | ',' | ';' | '\'' | '"');
         let rest = self.trim();
-        let (word, rest) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+        let end = [rest.find(ends), rest.find("--"), rest.find("/*")].into_iter().flatten().min();
+        let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
         self.0 = rest;
         (!word.is_empty()).then_some(word)
+    }
+
+    /// Passes over words and commas, up to a semicolon.
+    pub(super) fn words(&mut self) {
+        while self.skips(',') || self.word().is_some() {}
     }
 
     /// A word, or whatever stands in quotes of either kind; a doubled quote in it is one.

@@ -79,7 +79,7 @@ impl Console {
         let config = self.registry.config();
         let (client, user) = (login.client.0, login.user.clone());
         if config.process.log_connections {
-            tracing::info!(client, user, address = %login.peer, role = ?login.role, "console: logged in");
+            tracing::info!(client, user, address = %login.peer, role = login.role.label(), "console: logged in");
         }
         let end = Session::new(self, worker, login).run().await;
         if config.process.log_disconnections {

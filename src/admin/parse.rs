@@ -22,9 +22,78 @@ pub(super) enum Command {
         class: Box<str>,
         settings: Vec<(Box<str>, Box<str>)>,
     },
+    /// What drivers and their pools do with any connection.
+    Routine(Routine),
     /// A setting that drivers make on any connection: it means nothing here, and does no harm.
     SetIgnored,
     Show(Show),
+    /// `SELECT pg_advisory_unlock_all()`, with which a pool takes a connection back. There are no locks.
+    Unlock,
+}
+
+/// What drivers and their pools do with any connection. Transactions begin and end, because drivers look
+/// whether they do; but each command holds at once, and nothing undoes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Routine {
+    Begin,
+    CloseAll,
+    Commit,
+    DeallocateAll,
+    DiscardAll,
+    ResetAll,
+    Rollback,
+    Start,
+    Unlisten,
+}
+
+impl Routine {
+    /// As Postgres tells it.
+    fn tag(self) -> &'static str {
+        match self {
+            Self::Begin => "BEGIN",
+            Self::CloseAll => "CLOSE CURSOR ALL",
+            Self::Commit => "COMMIT",
+            Self::DeallocateAll => "DEALLOCATE ALL",
+            Self::DiscardAll => "DISCARD ALL",
+            Self::ResetAll => "RESET",
+            Self::Rollback => "ROLLBACK",
+            Self::Start => "START TRANSACTION",
+            Self::Unlisten => "UNLISTEN",
+        }
+    }
+
+    /// `verb` was read, and this is behind it.
+    fn read(verb: &str, input: &mut Input<'_>) -> Option<Self> {
+        const ENDS: [(&str, Routine); 4] = [
+            ("ABORT", Routine::Rollback),
+            ("COMMIT", Routine::Commit),
+            ("END", Routine::Commit),
+            ("ROLLBACK", Routine::Rollback),
+        ];
+        const ALL: [(&str, &str, Routine); 5] = [
+            ("CLOSE", "ALL", Routine::CloseAll),
+            ("DEALLOCATE", "ALL", Routine::DeallocateAll),
+            ("DISCARD", "ALL", Routine::DiscardAll),
+            ("RESET", "ALL", Routine::ResetAll),
+            ("UNLISTEN", "*", Routine::Unlisten),
+        ];
+        if is(verb, "BEGIN") {
+            input.words();
+            return Some(Self::Begin);
+        }
+        if is(verb, "START") && is(input.word()?, "TRANSACTION") {
+            input.words();
+            return Some(Self::Start);
+        }
+        if let Some((.., routine)) = ENDS.into_iter().find(|(name, _)| is(verb, name)) {
+            let is_bare = input.is_at_end();
+            let is_whole =
+                is_bare || input.word().is_some_and(|it| is(it, "WORK") || is(it, "TRANSACTION"));
+            return is_whole.then_some(routine);
+        }
+        let (_, what, routine) = ALL.into_iter().find(|(name, ..)| is(verb, name))?;
+        is(input.word()?, what).then_some(routine)
+    }
 }
 
 /// What changes the proxy. The names are PgBouncer's, but for `KILL_SERVER`, which is ours.
@@ -112,19 +181,37 @@ impl Command {
     ///
     /// When there is no such command.
     pub(super) fn parse(text: &str) -> Result<Self, End> {
-        let bare = text.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
-        let mut input = Input(bare);
-        let command = if bare.is_empty() { Some(Self::Empty) } else { read(&mut input) };
+        let mut input = Input(text);
+        let command = if input.is_at_end() { Some(Self::Empty) } else { read(&mut input) };
         command.filter(|_| input.is_at_end()).ok_or_else(|| {
             let message = format!("invalid command '{text}', use SHOW HELP;");
             End::from(EndReason::ConsoleCommandUnknown).with_message(message)
         })
     }
 
+    /// Reads a command, or several of those that drivers send together and that mean nothing here.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such command: nothing is done then.
+    pub(super) fn parse_all(text: &str) -> Result<Vec<Self>, End> {
+        let one = match Self::parse(text) {
+            Ok(one) => return Ok(vec![one]),
+            Err(end) => end,
+        };
+        let means_nothing = |it: &Self| {
+            matches!(it, Self::Empty | Self::Routine(_) | Self::SetIgnored | Self::Unlock)
+        };
+        let commands: Result<Vec<_>, _> = text.split(';').map(Self::parse).collect();
+        let mut commands = commands.ok().filter(|all| all.iter().all(means_nothing)).ok_or(one)?;
+        commands.retain(|command| *command != Self::Empty);
+        Ok(commands)
+    }
+
     /// Whether looking at things is not enough of a right for it.
     pub(super) fn needs_admin(&self) -> bool {
         match self {
-            Self::Empty | Self::SetIgnored => false,
+            Self::Empty | Self::Routine(_) | Self::SetIgnored | Self::Unlock => false,
             Self::Show(show) => show.needs_admin(),
             Self::Act(..) | Self::Set { .. } | Self::SetClass { .. } => true,
         }
@@ -136,7 +223,9 @@ impl Command {
             Self::Act(verb, _) => verb.name().to_owned(),
             Self::Set { name, value } => format!("SET {name}={value}"),
             Self::SetClass { .. } => "SET CLASS".to_owned(),
+            Self::Routine(routine) => routine.tag().to_owned(),
             Self::SetIgnored => "SET".to_owned(),
+            Self::Unlock => "SELECT 1".to_owned(),
             Self::Empty | Self::Show(_) => "SHOW".to_owned(),
         }
     }
@@ -149,10 +238,17 @@ fn is(word: &str, name: &str) -> bool {
 fn read(input: &mut Input<'_>) -> Option<Command> {
     let verb = input.word()?;
     if is(verb, "SHOW") || is(verb, "SELECT") {
-        return Show::find(input.word()?).map(Command::Show);
+        let what = input.word()?;
+        if is(verb, "SELECT") && is(what, "pg_advisory_unlock_all()") {
+            return Some(Command::Unlock);
+        }
+        return Show::find(what).map(Command::Show);
     }
     if is(verb, "SET") {
         return set(input);
+    }
+    if let Some(routine) = Routine::read(verb, &mut *input) {
+        return Some(Command::Routine(routine));
     }
     let verb = Verb::ALL.into_iter().find(|known| is(verb, known.name()))?;
     if input.is_at_end() {
@@ -229,7 +325,10 @@ mod tests {
             "show stats; show pools",
             "SHOW",
             "select 1 + 1",
-            "BEGIN",
+            "ROLLBACK TO one",
+            "RESET work_mem",
+            "BEGIN; PAUSE",
+            "/* SHOW STATS",
             "PAUSE one two",
             "PAUSE one; RESUME",
             "PAUSE 'one",
@@ -246,6 +345,51 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(format!("invalid command '{text}', use SHOW HELP;")));
         }
+    }
+
+    #[test]
+    fn comments_are_passed_over() {
+        for text in [
+            "-- who waits\nSHOW STATS",
+            "/* a; b */ SHOW /**/ STATS -- c",
+            "SHOW STATS; -- SHOW POOLS",
+            "SHOW STATS--\n;",
+        ] {
+            assert_eq!(parse(text), Ok(Command::Show(Show::Stats)), "{text}");
+        }
+        assert_eq!(parse("-- nothing"), Ok(Command::Empty));
+        assert_eq!(parse("PAUSE '--' -- app"), Ok(act(Verb::Pause, Some("--"))));
+    }
+
+    #[test]
+    fn what_drivers_do_with_any_connection_is_known() {
+        for (text, tag) in [
+            ("BEGIN", "BEGIN"),
+            ("begin isolation level serializable, read only;", "BEGIN"),
+            ("START TRANSACTION READ ONLY", "START TRANSACTION"),
+            ("END", "COMMIT"),
+            ("COMMIT WORK", "COMMIT"),
+            ("abort", "ROLLBACK"),
+            ("RESET ALL", "RESET"),
+            ("DISCARD ALL", "DISCARD ALL"),
+            ("DEALLOCATE ALL", "DEALLOCATE ALL"),
+            ("CLOSE ALL", "CLOSE CURSOR ALL"),
+            ("UNLISTEN *", "UNLISTEN"),
+            ("SELECT pg_advisory_unlock_all()", "SELECT 1"),
+        ] {
+            let command = Command::parse(text).unwrap();
+            assert_eq!((command.tag().as_str(), command.needs_admin()), (tag, false), "{text}");
+        }
+    }
+
+    #[test]
+    fn several_commands_may_come_at_once_if_they_mean_nothing() {
+        let text = "SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;";
+        let tags: Vec<_> = Command::parse_all(text).unwrap().iter().map(Command::tag).collect();
+        assert_eq!(tags, ["SELECT 1", "CLOSE CURSOR ALL", "UNLISTEN", "RESET"]);
+        assert!(Command::parse_all("RESET ALL; PAUSE").is_err());
+        assert!(Command::parse_all("SHOW STATS; SHOW POOLS").is_err());
+        assert_eq!(Command::parse_all(" ; ").unwrap(), [Command::Empty]);
     }
 
     #[test]
@@ -322,7 +466,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_can_make_it_panic(text: String) {
-            drop(Command::parse(&text));
+            drop(Command::parse_all(&text));
         }
 
         #[test]

@@ -2,15 +2,17 @@
 
 use super::Console;
 use super::extended::{Extended, Work};
-use super::parse::{Command, Verb};
+use super::parse::{Command, Routine, Verb};
 use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
+use super::table::text;
 use crate::client::console::{ConsoleLogin, Role};
 use crate::control::operator::Operator;
+use crate::control::reload::Author;
 use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::stream::{Link, Stream};
 use crate::net::worker::{Worker, within};
-use crate::pool::registry::Pass;
+use crate::pool::gate::Pass;
 use crate::wire::encode;
 use crate::wire::frame::{Head, split_text};
 use crate::wire::rows::{self, Formats};
@@ -43,6 +45,8 @@ pub(super) struct Session<'a> {
     pub(super) extended: Extended,
     /// After an error in an extended request: up to the next `Sync`.
     is_skipping: bool,
+    /// Between `BEGIN` and `COMMIT`, because drivers ask: nothing depends on it but portals.
+    is_in_transaction: bool,
     pub(super) here: AtConsole,
     _pass: Pass,
 }
@@ -80,6 +84,7 @@ impl<'a> Session<'a> {
             out,
             extended: Extended::default(),
             is_skipping: false,
+            is_in_transaction: false,
             here,
             _pass: pass,
         }
@@ -112,11 +117,21 @@ impl<'a> Session<'a> {
                         self.flush().await?;
                     }
                 }
-                _ => match self.stream.receive(&mut self.input).await {
-                    Ok(1..) => {}
-                    Ok(0) | Err(_) => return Err(EndReason::ClientGone.into()),
-                },
+                _ => self.receive().await?,
             }
+        }
+    }
+
+    /// Waits for more, or for the process to end.
+    async fn receive(&mut self) -> Result<(), End> {
+        let operator = Arc::clone(&self.here.operator);
+        tokio::select! {
+            biased;
+            received = self.stream.receive(&mut self.input) => match received {
+                Ok(1..) => Ok(()),
+                Ok(0) | Err(_) => Err(EndReason::ClientGone.into()),
+            },
+            () = operator.dismissed.notified() => Err(EndReason::Shutdown.into()),
         }
     }
 
@@ -138,18 +153,16 @@ impl<'a> Session<'a> {
         match tag {
             from_client::QUERY => {
                 self.is_skipping = false;
-                // A portal without a name ends with its transaction, and so do all others here.
-                self.extended.end_portals();
+                self.extended.end_unnamed();
                 if let Err(end) = self.query(body).await {
                     self.refuse(end)?;
                 }
-                encode::ready(&mut self.out, b'I');
+                self.ready();
                 Ok(true)
             }
             from_client::SYNC => {
                 self.is_skipping = false;
-                self.extended.end_portals();
-                encode::ready(&mut self.out, b'I');
+                self.ready();
                 Ok(true)
             }
             from_client::FLUSH => Ok(true),
@@ -172,6 +185,23 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Says whether there is a transaction: outside of one, portals have ended with it.
+    fn ready(&mut self) {
+        if !self.is_in_transaction {
+            self.extended.end_portals();
+        }
+        encode::ready(&mut self.out, if self.is_in_transaction { b'T' } else { b'I' });
+    }
+
+    fn routine(&mut self, routine: Routine) {
+        match routine {
+            Routine::Begin | Routine::Start => self.is_in_transaction = true,
+            Routine::Commit | Routine::Rollback => self.is_in_transaction = false,
+            Routine::DeallocateAll | Routine::DiscardAll => self.extended.end_statements(),
+            Routine::CloseAll | Routine::ResetAll | Routine::Unlisten => {}
+        }
+    }
+
     /// Tells what went wrong. `Err`: it ends the session.
     fn refuse(&mut self, end: End) -> Result<(), End> {
         if !end.is_told() {
@@ -182,13 +212,14 @@ impl<'a> Session<'a> {
     }
 
     async fn query(&mut self, body: &[u8]) -> Result<(), End> {
-        let command = command_in(body)?;
-        self.authorize(&command)?;
-        let work = self.begin(&command).await?;
-        if let Some(columns) = columns_of(&command) {
-            rows::row_description(&mut self.out, columns, &Formats::Text);
+        for command in Command::parse_all(text_in(body)?)? {
+            self.authorize(&command)?;
+            let work = self.begin(&command).await?;
+            if let Some(columns) = columns_of(&command) {
+                rows::row_description(&mut self.out, columns, &Formats::Text);
+            }
+            self.work_off(work, &Formats::Text, usize::MAX);
         }
-        self.work_off(work, &Formats::Text, usize::MAX);
         Ok(())
     }
 
@@ -207,6 +238,11 @@ impl<'a> Session<'a> {
         let mut said = None;
         let rows = match command {
             Command::Empty | Command::SetIgnored => vec![],
+            Command::Routine(routine) => {
+                self.routine(*routine);
+                vec![]
+            }
+            Command::Unlock => vec![vec!["".into()]],
             Command::Show(show) => {
                 let rows;
                 (rows, said) = show.answer(self.console, self.worker.now());
@@ -232,9 +268,15 @@ impl<'a> Session<'a> {
         &self.worker
     }
 
+    /// Of a change, for the log.
+    pub(super) fn author(&self) -> Author {
+        Author { client: self.here.operator.id.0, user: self.user.clone() }
+    }
+
     pub(super) fn log(&self, verb: Verb, argument: Option<&str>) {
         let (client, user) = (self.here.operator.id.0, &self.user);
-        tracing::info!(client, user, "console: {} {}", verb.name(), argument.unwrap_or_default());
+        let argument = argument.map(|argument| format!(" {argument}")).unwrap_or_default();
+        tracing::info!(client, user, "console: {}{argument}", verb.name());
     }
 
     /// Waits for something that takes its time.
@@ -251,6 +293,7 @@ impl<'a> Session<'a> {
             biased;
             done = &mut work => Ok(done),
             () = &mut canceled => Err(EndReason::ConsoleCanceled.into()),
+            () = operator.dismissed.notified() => Err(EndReason::Shutdown.into()),
             end = self.hear() => Err(end),
         };
         self.worker.wake();
@@ -307,17 +350,19 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The command in a message that starts with it.
-pub(super) fn command_in(body: &[u8]) -> Result<Command, End> {
+/// The text in a message that starts with it.
+pub(super) fn text_in(body: &[u8]) -> Result<&str, End> {
     let (text, _) = split_text(body).ok_or_else(|| End::protocol("invalid message format"))?;
-    let text = std::str::from_utf8(text)
-        .map_err(|_| End::protocol("invalid byte sequence for encoding \"UTF8\""))?;
-    Command::parse(text)
+    std::str::from_utf8(text)
+        .map_err(|_| End::protocol("invalid byte sequence for encoding \"UTF8\""))
 }
+
+const UNLOCKED: &[rows::Column] = &[text("pg_advisory_unlock_all")];
 
 pub(super) fn columns_of(command: &Command) -> Option<&'static [rows::Column]> {
     match command {
         Command::Show(show) => show.columns(),
+        Command::Unlock => Some(UNLOCKED),
         _ => None,
     }
 }

@@ -12,19 +12,21 @@ use crate::control::takeover::{Bequest, CancelRequest, FORM, Offer, Parcel, ToNe
 use crate::net::passing::{Passage, Passed};
 use crate::net::stream::Stream;
 use crate::net::worker::{Worker, within};
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
-/// How long the new process may take from the offer until it accepts.
+/// How long the new process may take from the offer until it could accept.
 const READY_MAX: Duration = Duration::from_mins(1);
 
-/// How long the new process may take to read what it is sent. It has nothing else to do.
-const READ_MAX: Duration = Duration::from_secs(10);
+/// How long the new process may take to read what it is sent, and to take a client. It has nothing else
+/// to do; and the client waits meanwhile.
+const READ_MAX: Duration = Duration::from_secs(5);
 
 /// The process that runs, when another takes over.
 pub(super) struct Handover<'a> {
@@ -46,8 +48,13 @@ pub(super) enum Handed {
 }
 
 impl Handover<'_> {
-    /// Offers everything, and waits until the other one is ready to serve. `false`: it is not.
-    pub(super) async fn offer(&self, passage: &Passage, sockets: &[OwnedFd]) -> io::Result<bool> {
+    /// Offers everything, and waits until the other one is ready to serve: then there is a pipe to say that
+    /// it is not to be after all. `None`: it is not.
+    pub(super) async fn offer(
+        &self,
+        passage: &Passage,
+        sockets: &[OwnedFd],
+    ) -> io::Result<Option<PipeWriter>> {
         let hello = within(Some(ANSWER_MAX), passage.receive::<ToOld>()).await;
         let Ok(Some(Passed { head: ToOld::Hello { form, version, pid }, .. })) =
             hello.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
@@ -57,7 +64,7 @@ impl Handover<'_> {
         if form != FORM {
             let why = format!("it speaks form {FORM}, this is form {form} ({version})");
             passage.send(&ToNew::Refused { why }, &[], &[]).await?;
-            return Ok(false);
+            return Ok(None);
         }
         tracing::info!(pid, version, "another process wants to take over");
         let frontend = &self.shared.frontend;
@@ -65,55 +72,57 @@ impl Handover<'_> {
         let is_activated = self.is_activated;
         let client_keys = frontend.registry.learned_keys();
         let halts = frontend.registry.halts.said();
-        let offer = Offer { is_activated, next_client, salt_key, client_keys, halts };
-        let files: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        let set = frontend.registry.loaded().overlay.listed();
+        let offer = Offer { is_activated, next_client, salt_key, client_keys, halts, set };
+        let (told, fate) = io::pipe()?;
+        let files: Vec<_> = sockets.iter().map(AsFd::as_fd).chain([told.as_fd()]).collect();
         send(passage, &ToNew::Offer(offer), &[], &files).await?;
         let ready = within(Some(READY_MAX), passage.receive::<ToOld>()).await;
-        Ok(matches!(ready, Ok(Ok(Some(Passed { head: ToOld::Ready, .. })))))
+        let is_ready = matches!(ready, Ok(Ok(Some(Passed { head: ToOld::Ready, .. }))));
+        Ok(is_ready.then_some(fate))
     }
 
     /// Has everybody move, and stays until the last one has gone.
-    pub(super) async fn hand_over(&self, passage: Passage) -> Handed {
+    pub(super) async fn hand_over(&self, passage: Passage, fate: PipeWriter) -> Handed {
         let Self { main, shared, accepting, .. } = *self;
         let roster = &shared.frontend.roster;
         let registry = &shared.frontend.registry;
         tracing::info!(clients = registry.clients(), "handing over");
         accepting.send_replace(Accepting::Paused);
-        let (removal, mut parcels) = unbounded_channel();
+        let (removal, parcels) = unbounded_channel();
         roster.move_all(removal);
         self.set_draining(true);
-        let passage = Rc::new(passage);
-        let mut requests = requests(&passage);
-        let process = &registry.config().process;
-        let moves_until = main.wake() + process.takeover_timeout;
+        let mut others = Others::new(passage, fate, parcels);
+        if send(&others.passage, &ToNew::Go, &[], &[]).await.is_err() {
+            return self.take_back(others).await;
+        }
+        let moves_until = main.wake() + registry.config().process.takeover_timeout;
         let mut look = tokio::time::interval(TICK / 10);
-        while self.is_anybody_left() || !parcels.is_empty() {
+        while self.is_anybody_left() || others.are_on_their_way() {
             tokio::select! {
                 biased;
-                Some(parcel) = parcels.recv() => {
-                    if let Err(parcel) = pass_on(&passage, parcel).await {
-                        return self.take_back(parcels, Some(parcel));
-                    }
-                }
-                request = requests.recv() => match request {
-                    Some(ToOld::Cancel(CancelRequest { pid, secret })) => {
-                        let (main, frontend) = (Rc::clone(main), Arc::clone(&shared.frontend));
-                        tokio::task::spawn_local(async move {
-                            frontend.cancel(&main, pid, &secret).await;
-                        });
-                    }
+                request = others.requests.recv() => match request {
+                    Some(ToOld::Taken) => others.is_taken(),
+                    Some(ToOld::Cancel(request)) => self.cancel(request),
                     Some(ToOld::End { at_once }) => {
                         self.see_out(if at_once { How::Now } else { How::WaitForServers }).await;
                         break;
                     }
                     Some(ToOld::Hello { .. } | ToOld::Ready) | None => {
-                        return self.take_back(parcels, None);
+                        return self.take_back(others).await;
                     }
                 },
+                Some(parcel) = others.parcels.recv() => {
+                    if others.send(main.wake(), parcel).await.is_err() {
+                        return self.take_back(others).await;
+                    }
+                }
                 _ = look.tick() => {
                     // The clients have gone there, and so do the servers.
-                    self.bequeath(&passage).await;
-                    if main.wake() >= moves_until {
+                    if !self.bequeath(&others.passage).await || others.are_late(main.wake()) {
+                        return self.take_back(others).await;
+                    }
+                    if main.now() >= moves_until {
                         break;
                     }
                 }
@@ -123,23 +132,37 @@ impl Handover<'_> {
                 }
             }
         }
-        if registry.clients() > 0 {
+        self.finish(others).await;
+        Handed::Over
+    }
+
+    /// Sees out who cannot move, and says that nobody is left.
+    async fn finish(&self, mut others: Others) {
+        let frontend = &self.shared.frontend;
+        if frontend.registry.clients() > 0 {
             self.see_out(How::WaitForServers).await;
         }
         // Who moved while the others were told to leave.
-        while let Ok(parcel) = parcels.try_recv() {
-            if pass_on(&passage, parcel).await.is_err() {
+        while let Ok(parcel) = others.parcels.try_recv() {
+            if others.send(self.main.wake(), parcel).await.is_err() {
                 break;
             }
         }
         // Those who are left in the process before end with this one, which nobody can reach then.
-        roster.end_before(false);
+        frontend.roster.end_before(false);
         // What the last ones had.
-        settle(main, &shared.frontend).await;
-        self.bequeath(&passage).await;
+        settle(self.main, frontend).await;
+        self.bequeath(&others.passage).await;
         // Fails when the other one has gone by now: it needs no word then.
-        drop(send(&passage, &ToNew::Done, &[], &[]).await);
-        Handed::Over
+        drop(send(&others.passage, &ToNew::Done, &[], &[]).await);
+    }
+
+    /// Does what a cancel request asks for that came to the other one.
+    fn cancel(&self, CancelRequest { pid, secret }: CancelRequest) {
+        let (main, frontend) = (Rc::clone(self.main), Arc::clone(&self.shared.frontend));
+        tokio::task::spawn_local(async move {
+            frontend.cancel(&main, pid, &secret).await;
+        });
     }
 
     /// Whether there are clients here, or somebody may become one: those who log in, and those who are
@@ -151,28 +174,32 @@ impl Handover<'_> {
         registry.clients() > 0 || connections > registry.consoles() || frontend.roster.has_before()
     }
 
-    /// Gives what nobody uses here to the other process.
-    async fn bequeath(&self, passage: &Passage) {
+    /// Gives what nobody uses here to the other process. `false`: it does not take it.
+    async fn bequeath(&self, passage: &Passage) -> bool {
         for host in self.shared.frontend.registry.hosts() {
             for (pool, mut server) in host.take_idle_servers(self.main) {
                 let now = self.main.now();
                 let bequest = Bequest {
                     host: host.name.clone(),
                     lineage: pool.setup().lineage(),
+                    database: pool.database.clone(),
                     is_unix: matches!(server.stream(), Stream::Unix(_)),
                     pid: server.key.pid,
                     secret: server.key.secret.to_vec(),
                     applied: listed(&server.applied),
+                    has_statements: !server.prepared.is_empty(),
                     params: pool.catalog.base().unwrap_or_default(),
                     age: now.saturating_duration_since(server.connected_at),
                 };
                 let Ok(socket) = server.stream().duplicate() else { continue };
                 let bequest = ToNew::Server(bequest);
                 if let Err(error) = send(passage, &bequest, &[], &[socket.as_fd()]).await {
-                    tracing::debug!("a server could not be handed over: {error}");
+                    tracing::warn!("a server could not be handed over: {error}");
+                    return false;
                 }
             }
         }
+        true
     }
 
     async fn see_out(&self, how: How) {
@@ -183,14 +210,18 @@ impl Handover<'_> {
         see_out(&frontend.roster, &self.shared.shutdown, how, patience, clock).await;
     }
 
-    /// Goes on, with those whom the other one has not got.
-    fn take_back(&self, parcels: UnboundedReceiver<Parcel>, unsent: Option<Parcel>) -> Handed {
-        tracing::error!("the process that took over has gone: this one goes on");
+    /// Goes on, with those whom the other one has not taken.
+    async fn take_back(&self, others: Others) -> Handed {
+        let returning = others.give_up().await;
+        tracing::error!(
+            clients = returning.unsent.len(),
+            "the process that took over has gone, or takes nobody: this one goes on"
+        );
         self.set_draining(false);
         self.shared.frontend.roster.resume_all();
         self.accepting.send_replace(Accepting::Yes);
         // Some may still be obeying: their parcels come until there is another way to go.
-        tokio::task::spawn_local(bring_back(parcels, unsent, Arc::clone(self.seats)));
+        tokio::task::spawn_local(returning.bring_back(Arc::clone(self.seats)));
         Handed::Back
     }
 
@@ -200,32 +231,86 @@ impl Handover<'_> {
     }
 }
 
-/// Serves those here who were to move.
-async fn bring_back(
-    mut parcels: UnboundedReceiver<Parcel>,
-    mut unsent: Option<Parcel>,
-    seats: Arc<[Seat]>,
-) {
-    while let Some(parcel) = match unsent.take() {
-        Some(parcel) => Some(parcel),
-        None => parcels.recv().await,
-    } {
-        let settings = Arc::new(parcel.moved.settings());
-        settle_in(&seats, parcel, settings);
+/// Those who move, and the process they go to.
+struct Others {
+    passage: Rc<Passage>,
+    /// What the other process asks for.
+    requests: UnboundedReceiver<ToOld>,
+    /// Who is to be sent.
+    parcels: UnboundedReceiver<Parcel>,
+    /// Who was sent, when, and may not have arrived: in order.
+    sent: VecDeque<(Instant, Parcel)>,
+    /// Where it is said that this process goes on; closed, that it is gone.
+    fate: PipeWriter,
+}
+
+impl Others {
+    fn new(passage: Passage, fate: PipeWriter, parcels: UnboundedReceiver<Parcel>) -> Self {
+        let passage = Rc::new(passage);
+        let requests = requests(&passage);
+        Self { passage, requests, parcels, sent: VecDeque::new(), fate }
+    }
+
+    fn are_on_their_way(&self) -> bool {
+        !self.parcels.is_empty() || !self.sent.is_empty()
+    }
+
+    /// Whether the other process has taken too long.
+    fn are_late(&self, now: Instant) -> bool {
+        self.sent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > READ_MAX)
+    }
+
+    /// The first that was sent is served there: here its socket is closed.
+    fn is_taken(&mut self) {
+        self.sent.pop_front();
+    }
+
+    /// Sends a client, and keeps it until it is taken.
+    async fn send(&mut self, now: Instant, parcel: Parcel) -> io::Result<()> {
+        let Parcel { moved, sent, socket } = parcel;
+        let message = ToNew::Client(moved);
+        let result = send(&self.passage, &message, &sent, &[socket.as_fd()]).await;
+        let ToNew::Client(moved) = message else { unreachable!("it was made above") };
+        if let Err(error) = &result {
+            tracing::warn!(client = moved.id, "a client could not be handed over: {error}");
+        }
+        self.sent.push_back((now, Parcel { moved, sent, socket }));
+        result
+    }
+
+    /// Says that this process goes on, and with whom: nobody else is taken there from here on.
+    async fn give_up(mut self) -> Returning {
+        // Fails when the other one has gone.
+        drop(self.passage.stop_receiving());
+        while let Some(request) = self.requests.recv().await {
+            if matches!(request, ToOld::Taken) {
+                self.is_taken();
+            }
+        }
+        // The same. Before the connection is closed: whoever finds it closed looks here.
+        drop(self.fate.write(b"!"));
+        let unsent = self.sent.into_iter().map(|(_, parcel)| parcel).collect();
+        Returning { unsent, parcels: self.parcels }
     }
 }
 
-/// Gives the parcel back if the other process does not take it.
-async fn pass_on(passage: &Passage, parcel: Parcel) -> Result<(), Parcel> {
-    let Parcel { moved, sent, socket } = parcel;
-    let client = ToNew::Client(moved);
-    let is_sent = send(passage, &client, &sent, &[socket.as_fd()]).await;
-    match (is_sent, client) {
-        (Err(error), ToNew::Client(moved)) => {
-            tracing::warn!(client = moved.id, "a client could not be handed over: {error}");
-            Err(Parcel { moved, sent, socket })
+/// Those who were to move, and stay.
+struct Returning {
+    unsent: Vec<Parcel>,
+    parcels: UnboundedReceiver<Parcel>,
+}
+
+impl Returning {
+    /// Serves them here.
+    async fn bring_back(mut self, seats: Arc<[Seat]>) {
+        let bring = |parcel: Parcel| {
+            let settings = Arc::new(parcel.moved.settings());
+            settle_in(&seats, parcel, settings);
+        };
+        self.unsent.into_iter().for_each(bring);
+        while let Some(parcel) = self.parcels.recv().await {
+            bring(parcel);
         }
-        _ => Ok(()),
     }
 }
 

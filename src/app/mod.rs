@@ -14,6 +14,7 @@ mod succession;
 pub mod successor;
 mod systemd;
 mod takeover;
+mod ticking;
 mod worker;
 
 use self::accept::{Accepting, Reception};
@@ -22,14 +23,16 @@ use self::log::Levels;
 use self::pid_file::{PidFile, PidFileError};
 use self::succession::Succession;
 use self::successor::Successor;
-use self::takeover::{Predecessor, TakeoverError};
+use self::takeover::{Fate, Predecessor, TakeoverError};
+use self::ticking::tick;
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
 use crate::base::ids::WorkerId;
 use crate::client::login::{Frontend, Heritage};
+use crate::config::overlay::Overlay;
 use crate::config::{Config, Sockets, Source};
-use crate::control::reload::{Orders, Reloader};
-use crate::control::shutdown::{How, Patience, see_out};
+use crate::control::reload::{Orders, Reloader, inherit};
+use crate::control::shutdown::{How, Patience, dismiss_operators, see_out};
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
 use crate::net::options::tune_anew;
@@ -48,19 +51,6 @@ use tokio_util::task::TaskTracker;
 
 /// How often the schedulers are told the time: no timeout of theirs is shorter than some of these.
 const TICK: Duration = Duration::from_millis(100);
-
-/// How often, while somebody waits for whom time decides: a rate of two hundred a second is even.
-const PACE: Duration = Duration::from_millis(5);
-
-/// How long after that it goes on. Who is let go on comes back in no time, and would find the clock slow
-/// again: what a rate brings meanwhile is lost beyond its burst.
-const PACE_FOR: Duration = Duration::from_secs(1);
-
-/// Every so many ticks, idle servers are listened to.
-const TICKS_TO_HEAR: u32 = 5;
-
-/// Every so many, what is configured no more is let go.
-const TICKS_TO_SWEEP: u32 = 5;
 
 /// How long servers get to be cleaned when the last client has gone.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -145,18 +135,24 @@ struct Proxy {
     http: Option<std::net::TcpListener>,
     serving_http: Option<JoinHandle<()>>,
     succession: Succession,
+    pid_file: Option<PidFile>,
     seats: Arc<[Seat]>,
+    /// What becomes of the process before.
+    fate: Option<Fate>,
 }
 
 impl Proxy {
     async fn run(start: Start) -> Result<(), AppError> {
-        let Start { source, config, takes_over, levels, successor } = start;
+        let Start { mut source, config, takes_over, levels, successor } = start;
         let config = Arc::new(config);
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
         let (before, inherited) = before.unzip();
         let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();
         let is_activated = inherited.is_activated;
         let offer = before.as_ref().map(|before| &before.offer);
+        let set = offer.map_or(&[][..], |offer| &offer.set);
+        let (config, overlay) = inherit(&mut source, config, set);
+        levels.set(&config.process.log_level);
         let tasks = TaskTracker::new();
         let registry = Arc::new(Registry::new(read_clock(), &config, &tasks));
         let cells = Arc::clone(registry.worker(WorkerId::MAIN));
@@ -183,16 +179,19 @@ impl Proxy {
         }
         frontend.registry.prepare(main.now());
         let changed = Arc::new(Notify::new());
-        let (shared, orders) = share(&main, &frontend, source, &changed);
+        let (shared, orders) = share(&main, &frontend, (source, overlay), &changed);
         signals::obey(&main, &shared, orders, successor).map_err(AppError::Runtime)?;
-        let accepting = watch::Sender::new(Accepting::Yes);
-        let (files, _pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
+        let accepting = watch::Sender::new(Accepting::Paused);
+        let (mut files, pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
         let seats = open(&shared, &config, listeners, &accepting)?;
+        begin(before.as_ref(), &mut files, pid_file.as_ref()).await?;
         let mut proxy = Self {
             seats: Arc::clone(&seats),
+            fate: before.as_ref().map(|before| before.fate.clone()),
             metrics: Metrics::new(&frontend.registry, &frontend.roster),
             // Behind everything that can fail: its file is that of the process before.
             succession: Succession::open(&config),
+            pid_file,
             serving_http: None,
             main,
             shared,
@@ -207,12 +206,9 @@ impl Proxy {
         };
         proxy.serve_http();
         if let Some(before) = before {
-            tokio::task::spawn_local(before.take_over(
-                Rc::clone(&proxy.main),
-                Arc::clone(&proxy.shared),
-                seats,
-            ));
+            before.take_over(Rc::clone(&proxy.main), Arc::clone(&proxy.shared), seats);
         }
+        proxy.accepting.send_replace(Accepting::Yes);
         systemd::ready();
         proxy.work().await;
         Ok(())
@@ -239,8 +235,13 @@ impl Proxy {
         let ticking = tick(Rc::clone(&self.main), Arc::clone(&self.shared), metrics);
         let ticking = tokio::task::spawn_local(ticking);
         let shared = Arc::clone(&self.shared);
+        let fate = self.fate.take();
         loop {
             tokio::select! {
+                () = goes_on(fate.as_ref()) => {
+                    self.stand_down().await;
+                    break;
+                }
                 how = shared.shutdown.asked(None) => {
                     self.stop(how).await;
                     break;
@@ -259,6 +260,8 @@ impl Proxy {
         for host in self.shared.frontend.registry.hosts() {
             host.close_idle_servers(&self.main);
         }
+        dismiss_operators(&self.shared.frontend.roster).await;
+        tracing::info!("the process ends");
     }
 
     /// What a reload brings about beside the registry: clients that come from now on get sockets as they
@@ -279,9 +282,26 @@ impl Proxy {
         // First whoever sends clients here is to stop.
         self.metrics.stop();
         systemd::stopping();
+        self.shared.frontend.roster.end_before(how == How::Now);
+        self.see_out(how).await;
+    }
+
+    /// The process before has given this one up, and serves. Everything is its, but for those who were taken:
+    /// they are seen out when they hold no server, and come back to it.
+    async fn stand_down(&mut self) {
+        tracing::error!("the process before goes on: this one ends");
+        self.accepting.send_replace(Accepting::Over);
+        if let Some(serving) = self.serving_http.take() {
+            serving.abort();
+        }
+        self.files.give_up();
+        self.succession.give_up();
+        self.see_out(How::WaitForServers).await;
+    }
+
+    async fn see_out(&self, how: How) {
         let frontend = &self.shared.frontend;
-        tracing::info!(?how, clients = frontend.registry.clients(), "stopping");
-        frontend.roster.end_before(how == How::Now);
+        tracing::info!(how = how.label(), clients = frontend.registry.clients(), "stopping");
         frontend.registry.hosts().for_each(|host| host.set_draining(&self.main, true));
         let patience = Patience::of(&frontend.registry.config().process);
         let clock = || self.main.wake();
@@ -308,9 +328,9 @@ impl Proxy {
             _ = shared.shutdown.asked(None) => return Handed::Back,
             offered = handover.offer(&passage, &self.sockets) => offered,
         };
-        match offered {
-            Ok(true) => {}
-            Ok(false) => {
+        let fate = match offered {
+            Ok(Some(fate)) => fate,
+            Ok(None) => {
                 tracing::warn!("the other process did not take over");
                 return Handed::Back;
             }
@@ -318,19 +338,32 @@ impl Proxy {
                 tracing::warn!("the other process did not take over: {error}");
                 return Handed::Back;
             }
-        }
+        };
         // The files are the other one's from here on: it has sockets of the same names.
         self.files.give_up();
         self.succession.give_up();
         if let Some(serving) = self.serving_http.take() {
             serving.abort();
         }
-        let handed = handover.hand_over(passage).await;
+        let handed = handover.hand_over(passage, fate).await;
         if handed == Handed::Back {
             self.succession = Succession::open(&shared.frontend.registry.config());
             self.serve_http();
+            if let Some(Err(error)) = self.pid_file.as_ref().map(PidFile::put_back) {
+                tracing::warn!("{error}");
+            }
+            // The other one may have said that it is.
+            systemd::ready();
         }
         handed
+    }
+}
+
+/// Waits until the process before goes on after all: for ever, if there is none.
+async fn goes_on(before: Option<&Fate>) {
+    match before {
+        Some(fate) => fate.until_it_goes_on().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -343,7 +376,7 @@ fn claim(
 ) -> Result<(SocketFiles, Option<PidFile>), PidFileError> {
     let mut files = SocketFiles::of(listeners);
     let path = config.process.pid_file.as_deref();
-    let pid_file = path.map(|path| PidFile::write(path, takes_over)).transpose();
+    let pid_file = path.map(|path| PidFile::prepare(path, takes_over)).transpose();
     if pid_file.is_err() && is_there_another {
         // It goes on, with the sockets that are at these paths.
         files.give_up();
@@ -351,11 +384,32 @@ fn claim(
     Ok((files, pid_file?))
 }
 
+/// Waits until the process before lets this one go on, and makes what was claimed its own.
+async fn begin(
+    before: Option<&Predecessor>,
+    files: &mut SocketFiles,
+    pid_file: Option<&PidFile>,
+) -> Result<(), AppError> {
+    if let Some(before) = before
+        && let Err(error) = before.begin().await
+    {
+        // It goes on, with the sockets that are at these paths.
+        files.give_up();
+        return Err(error.into());
+    }
+    match pid_file.map_or(Ok(()), PidFile::put) {
+        // There is no way back.
+        Err(error) if before.is_some() => tracing::warn!("{error}"),
+        put => put?,
+    }
+    Ok(())
+}
+
 /// What all workers serve connections with; and how to change what holds, which is begun here.
 fn share(
     main: &Rc<Worker>,
     frontend: &Arc<Frontend>,
-    source: Source,
+    source: (Source, Overlay),
     changed: &Arc<Notify>,
 ) -> (Arc<Shared>, Orders) {
     let (registry, roster) = (&frontend.registry, &frontend.roster);
@@ -401,51 +455,6 @@ fn open(
 
 fn client_sockets(config: &Config) -> Sockets {
     config.sockets.for_clients(config.timeouts.client_write_timeout)
-}
-
-/// Keeps time for the schedulers.
-async fn tick(main: Rc<Worker>, shared: Arc<Shared>, metrics: Option<Arc<Metrics>>) {
-    let registry = &shared.frontend.registry;
-    let (mut ticks, mut due) = (0_u32, main.wake());
-    let mut paced_until = due;
-    loop {
-        tokio::time::sleep(if main.now() < paced_until { PACE } else { TICK }).await;
-        main.wake();
-        // Asked before anybody is let go on: afterwards nobody may be left who waits.
-        if is_pacing(registry) {
-            paced_until = main.now() + PACE_FOR;
-        }
-        registry.door.tick(main.now());
-        if main.now() < due {
-            registry.hosts().for_each(|host| host.pace(&main));
-            continue;
-        }
-        due = main.now() + TICK;
-        main.count_busy();
-        ticks = ticks.wrapping_add(1);
-        for host in registry.hosts() {
-            host.tick(&main);
-            if ticks.is_multiple_of(TICKS_TO_HEAR) {
-                host.hear_idle_servers(&main);
-            }
-        }
-        if ticks.is_multiple_of(TICKS_TO_SWEEP) {
-            registry.sweep(&main);
-        }
-        // And now it may be known how long they wait.
-        if is_pacing(registry) {
-            paced_until = main.now() + PACE_FOR;
-        }
-        shared.console.tick(main.now());
-        if let Some(metrics) = &metrics {
-            metrics.tick(main.now());
-        }
-    }
-}
-
-/// Whether somebody waits for whom time decides.
-fn is_pacing(registry: &Registry) -> bool {
-    registry.door.is_pacing() || registry.hosts().any(|host| host.is_pacing())
 }
 
 /// Waits until no server is in use, but not for ever.

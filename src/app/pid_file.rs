@@ -13,30 +13,56 @@ pub enum PidFileError {
 }
 
 /// The file, removed when this is dropped if it is still ours.
-pub(super) struct PidFile(PathBuf);
+pub(super) struct PidFile {
+    path: PathBuf,
+    /// Written first, and renamed into its place: nobody reads half of it.
+    new: PathBuf,
+}
 
 impl PidFile {
-    /// Writes the file. What a process has left behind that has gone is replaced; so is that of the
-    /// process that this one takes over from.
-    pub(super) fn write(path: &Path, takes_over: bool) -> Result<Self, PidFileError> {
+    /// Writes what is to be [`put`](Self::put) in its place. What a process has left behind that has gone
+    /// may be replaced; so may that of the process that this one takes over from.
+    pub(super) fn prepare(path: &Path, takes_over: bool) -> Result<Self, PidFileError> {
         if !takes_over && let Some(pid) = pid_in(path).filter(|pid| is_running(*pid)) {
             return Err(PidFileError::Running { path: path.to_owned(), pid });
         }
-        let failed = |error| PidFileError::Io { path: path.to_owned(), error };
-        // Renamed into its place: nobody reads half of it.
         let mut new = path.as_os_str().to_owned();
         new.push(".new");
-        std::fs::write(&new, format!("{}\n", std::process::id())).map_err(failed)?;
-        std::fs::rename(&new, path).map_err(failed)?;
-        Ok(Self(path.to_owned()))
+        let file = Self { path: path.to_owned(), new: new.into() };
+        file.write().map_err(|error| file.failed(error))?;
+        Ok(file)
+    }
+
+    /// Puts the file in its place.
+    pub(super) fn put(&self) -> Result<(), PidFileError> {
+        std::fs::rename(&self.new, &self.path).map_err(|error| self.failed(error))
+    }
+
+    /// The same again, when another process has put its own there and has gone.
+    pub(super) fn put_back(&self) -> Result<(), PidFileError> {
+        if pid_in(&self.path) == Some(std::process::id()) {
+            return Ok(());
+        }
+        self.write().map_err(|error| self.failed(error))?;
+        self.put()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        std::fs::write(&self.new, format!("{}\n", std::process::id()))
+    }
+
+    fn failed(&self, error: io::Error) -> PidFileError {
+        PidFileError::Io { path: self.path.clone(), error }
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if pid_in(&self.0) == Some(std::process::id()) {
-            // Gone already is as good.
-            let _gone = std::fs::remove_file(&self.0);
+        for path in [&self.path, &self.new] {
+            if pid_in(path) == Some(std::process::id()) {
+                // Gone already is as good.
+                let _gone = std::fs::remove_file(path);
+            }
         }
     }
 }
@@ -60,13 +86,21 @@ mod tests {
         let path = directory.path().join("pid");
         // The first process of all runs.
         std::fs::write(&path, "1\n").unwrap();
-        let refused = PidFile::write(&path, false).err().unwrap();
+        let refused = PidFile::prepare(&path, false).err().unwrap();
         assert!(matches!(refused, PidFileError::Running { pid: 1, .. }), "{refused}");
-        let file = PidFile::write(&path, true).unwrap();
-        let own = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(own.trim(), std::process::id().to_string());
+        let read = || std::fs::read_to_string(&path).unwrap();
+        let file = PidFile::prepare(&path, true).unwrap();
+        assert_eq!(read(), "1\n", "it is not taken over so far");
+        let own = format!("{}\n", std::process::id());
+        file.put().unwrap();
+        assert_eq!(read(), own);
+        // Another has taken over, and has gone.
+        std::fs::write(&path, "999999999\n").unwrap();
+        file.put_back().unwrap();
+        file.put_back().unwrap();
+        assert_eq!(read(), own);
         drop(file);
-        assert!(!path.exists());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -75,7 +109,8 @@ mod tests {
         let path = directory.path().join("pid");
         // No process has this id: the kernel's largest is 2^22.
         std::fs::write(&path, "999999999\n").unwrap();
-        let file = PidFile::write(&path, false).unwrap();
+        let file = PidFile::prepare(&path, false).unwrap();
+        file.put().unwrap();
         std::fs::write(&path, "1\n").unwrap();
         drop(file);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n", "it is another's by now");

@@ -43,7 +43,7 @@ pub(super) fn obey(
                         let orders = orders.clone();
                         async move {
                             systemd::reloading();
-                            drop(orders.give(Change::Reload("SIGHUP")).await);
+                            drop(orders.give(Change::Reload("SIGHUP"), None).await);
                             systemd::ready();
                         }
                     });
@@ -52,6 +52,7 @@ pub(super) fn obey(
                 _ = pause.recv() => {
                     main.wake();
                     let is_news = registry.pause(&main, None);
+                    shared.frontend.roster.wake_leaving();
                     tracing::info!(is_news, "SIGUSR1 received: paused");
                     continue;
                 }

@@ -21,8 +21,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 /// How long either side waits for an answer that takes no work.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -39,12 +42,15 @@ pub enum TakeoverError {
     Refused(String),
     #[error("cannot take over: `takeover_socket` is turned off")]
     Off,
+    #[error("the process that runs goes on: it did not wait until this one was ready")]
+    Late,
 }
 
 /// The process that runs, seen by the one that takes over.
 pub(super) struct Predecessor {
     passage: Rc<Passage>,
     pub(super) offer: Offer,
+    pub(super) fate: Fate,
 }
 
 impl Predecessor {
@@ -72,33 +78,51 @@ impl Predecessor {
         let answer = within(Some(ANSWER_MAX), passage.receive::<ToNew>()).await;
         let answer = answer.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
         match answer.map_err(failed)? {
-            Some(Passed { head: ToNew::Offer(offer), files, .. }) => {
+            Some(Passed { head: ToNew::Offer(offer), mut files, .. }) => {
                 let passage = Rc::new(passage);
+                let pipe = files.pop().ok_or(io::ErrorKind::InvalidData).map_err(io::Error::from);
+                let fate = Fate::told_by(pipe.map_err(failed)?).map_err(failed)?;
                 let mut inherited = Inherited::new(files);
                 inherited.is_activated = offer.is_activated;
-                Ok(Some((Self { passage, offer }, inherited)))
+                Ok(Some((Self { passage, offer, fate }, inherited)))
             }
             Some(Passed { head: ToNew::Refused { why }, .. }) => Err(TakeoverError::Refused(why)),
             _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
         }
     }
 
-    /// Says that the clients may come, and takes them in until the last one has.
-    pub(super) async fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
-        let (sender, mut to_say) = unbounded_channel();
-        let roster = &shared.frontend.roster;
-        roster.ask_before(Some(sender));
-        let registry = &shared.frontend.registry;
-        registry.hosts().for_each(|host| host.heirlooms.open());
-        let passage = Rc::clone(&self.passage);
-        let asking = tokio::task::spawn_local(async move {
-            let mut sent = passage.send(&ToOld::Ready, &[], &[]).await;
-            while let (Ok(()), Some(message)) = (&sent, to_say.recv().await) {
-                sent = passage.send(&message, &[], &[]).await;
-            }
+    /// Says that this process could accept, and waits until it is to.
+    pub(super) async fn begin(&self) -> Result<(), TakeoverError> {
+        let asked = async {
+            self.passage.send(&ToOld::Ready, &[], &[]).await?;
+            self.passage.receive::<ToNew>().await
+        };
+        match within(Some(ANSWER_MAX), asked).await {
+            Ok(Ok(Some(Passed { head: ToNew::Go, .. }))) => Ok(()),
+            _ => Err(TakeoverError::Late),
+        }
+    }
+
+    /// Takes the clients in until the last one has come. It is known when this returns that they come.
+    pub(super) fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
+        let (sender, to_say) = unbounded_channel();
+        shared.frontend.roster.ask_before(Some(sender));
+        shared.frontend.registry.hosts().for_each(|host| host.heirlooms.open());
+        let (arrivals, arrived) = unbounded_channel();
+        let reception =
+            Reception { passage: Rc::clone(&self.passage), fate: self.fate.clone(), seats };
+        let settling = tokio::task::spawn_local(reception.settle(arrived, to_say));
+        tokio::task::spawn_local(async move {
+            self.receive(&main, &shared, arrivals).await;
+            let moved = settling.await.unwrap_or(0);
+            finish(&main, &shared).await;
+            tracing::info!(clients = moved, "took over");
         });
+    }
+
+    /// Receives until nothing more can come.
+    async fn receive(self, main: &Rc<Worker>, shared: &Shared, arrivals: UnboundedSender<Arrived>) {
         let mut known = HashSet::new();
-        let mut moved = 0_usize;
         loop {
             match self.passage.receive::<ToNew>().await {
                 Ok(Some(Passed { head: ToNew::Client(client), body, files })) => {
@@ -106,14 +130,16 @@ impl Predecessor {
                     let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else {
                         // The kernel drops what there are no descriptors for.
                         tracing::warn!(client = client.id, "a client came without its socket");
+                        drop(arrivals.send(None));
                         continue;
                     };
                     let parcel = Parcel { moved: client, sent: body, socket };
-                    moved += usize::from(settle_in(&seats, parcel, settings));
+                    // Its receiver ends when this is dropped.
+                    drop(arrivals.send(Some((parcel, settings))));
                 }
                 Ok(Some(Passed { head: ToNew::Server(bequest), files, .. })) => {
                     let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else { continue };
-                    inherit(&main, registry, bequest, socket);
+                    inherit(main, &shared.frontend.registry, bequest, socket);
                 }
                 Ok(Some(Passed { head: ToNew::Done, .. })) => break,
                 Ok(Some(_)) => {}
@@ -123,19 +149,93 @@ impl Predecessor {
                 }
             }
         }
-        roster.ask_before(None);
-        asking.abort();
-        let settled_by = main.wake() + SETTLE_MAX;
-        loop {
-            let are_left: Vec<_> = registry.hosts().map(|host| host.take_in(&main)).collect();
-            if !are_left.contains(&true) || main.wake() >= settled_by {
-                break;
-            }
-            tokio::time::sleep(TICK / 10).await;
+    }
+}
+
+/// Nobody is left in the process before, and nothing more comes from there.
+async fn finish(main: &Rc<Worker>, shared: &Shared) {
+    let registry = &shared.frontend.registry;
+    shared.frontend.roster.ask_before(None);
+    let settled_by = main.wake() + SETTLE_MAX;
+    loop {
+        let are_left: Vec<_> = registry.hosts().map(|host| host.take_in(main)).collect();
+        if !are_left.contains(&true) || main.wake() >= settled_by {
+            break;
         }
-        registry.hosts().for_each(|host| host.heirlooms.close());
-        registry.halts.look_again();
-        tracing::info!(clients = moved, "took over");
+        tokio::time::sleep(TICK / 10).await;
+    }
+    registry.hosts().for_each(|host| host.heirlooms.close());
+    registry.halts.look_again();
+}
+
+/// Somebody who has come. `None`: what came of it was no client.
+type Arrived = Option<(Parcel, Arc<Settings>)>;
+
+/// Whoever receives those who come, and says so.
+struct Reception {
+    passage: Rc<Passage>,
+    fate: Fate,
+    seats: Arc<[Seat]>,
+}
+
+impl Reception {
+    /// Answers with how many have come when nobody comes any more. All that is said is said here: one
+    /// message at a time.
+    async fn settle(
+        self,
+        mut arrived: UnboundedReceiver<Arrived>,
+        mut to_say: UnboundedReceiver<ToOld>,
+    ) -> usize {
+        let mut moved = 0;
+        loop {
+            tokio::select! {
+                biased;
+                arrival = arrived.recv() => {
+                    let Some(arrival) = arrival else { return moved };
+                    // Said before it is served, or it might be served in two places.
+                    let is_said = self.passage.send(&ToOld::Taken, &[], &[]).await.is_ok();
+                    if (is_said || !self.fate.goes_on().await)
+                        && let Some((parcel, settings)) = arrival
+                    {
+                        moved += usize::from(settle_in(&self.seats, parcel, settings));
+                    }
+                }
+                Some(message) = to_say.recv() => {
+                    // Fails when that process has gone, which shows elsewhere.
+                    drop(self.passage.send(&message, &[], &[]).await);
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of the process before: whether it goes on after all, or is gone.
+#[derive(Clone)]
+pub(super) struct Fate(watch::Receiver<Option<bool>>);
+
+impl Fate {
+    fn told_by(pipe: OwnedFd) -> io::Result<Self> {
+        let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
+        let (sender, told) = watch::channel(None);
+        tokio::task::spawn_local(async move {
+            let goes_on = matches!(pipe.read(&mut [0]).await, Ok(1));
+            sender.send_replace(Some(goes_on));
+        });
+        Ok(Self(told))
+    }
+
+    /// Waits until it is known.
+    async fn goes_on(&self) -> bool {
+        let mut told = self.0.clone();
+        let told = told.wait_for(Option::is_some).await;
+        told.is_ok_and(|goes_on| *goes_on == Some(true))
+    }
+
+    /// Waits until it goes on: for ever, if it is gone.
+    pub(super) async fn until_it_goes_on(&self) {
+        if !self.goes_on().await {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -169,7 +269,18 @@ pub(super) fn settle_in(seats: &[Seat], parcel: Parcel, settings: Arc<Settings>)
 /// A server that has come: some pool will want it, or nobody.
 fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: OwnedFd) {
     let Some(host) = registry.hosts().find(|host| host.name == bequest.host) else { return };
-    let Bequest { lineage, is_unix, pid, secret, applied, params, age, .. } = bequest;
+    let Bequest {
+        lineage,
+        database,
+        is_unix,
+        pid,
+        secret,
+        applied,
+        has_statements,
+        params,
+        age,
+        ..
+    } = bequest;
     let Ok(socket) = Detached::inherited(socket, is_unix) else { return };
     let now = read_clock();
     // Whoever takes it leads there, or its lineage would be another.
@@ -177,9 +288,11 @@ fn inherit(main: &Rc<Worker>, registry: &Registry, bequest: Bequest, socket: Own
     let place = Arc::new(Place { address, sockets });
     host.heirlooms.add(Heirloom {
         lineage,
+        database,
         socket,
         key: BackendKey { pid, secret: secret.into(), place, ends: None },
         applied: settings_of(&applied),
+        has_statements,
         params,
         connected_at: now.checked_sub(age).unwrap_or(now),
     });

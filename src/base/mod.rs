@@ -9,6 +9,7 @@ pub mod expiry;
 pub mod finding;
 pub mod glob;
 pub mod ids;
+pub mod legible;
 pub mod muffle;
 pub mod secret;
 pub mod shared;

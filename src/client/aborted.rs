@@ -7,6 +7,7 @@
 
 use super::Client;
 use crate::end::{End, EndReason, ErrorFields, Phase};
+use crate::session::ledger::Origin;
 use crate::sql::ending::ending;
 use crate::wire::encode;
 use crate::wire::frame::{Head, split_text};
@@ -35,22 +36,13 @@ impl Aborted {
 impl Client {
     /// Answers the message at the front in place of the lost server. `false`: more of it must come.
     pub(super) fn answer_aborted(&mut self, head: Head) -> bool {
-        let unseen = self.up.unseen();
-        let here = head.total.min(unseen.len());
+        let here = head.total.min(self.up.unseen().len());
         if here < head.total && here < LOOK_MAX {
             return false;
         }
-        let body = &unseen[5..here];
-        let is_ending = here == head.total
-            && match head.tag {
-                from_client::QUERY => {
-                    split_text(body).is_some_and(|(sql, _)| ending(sql).is_some())
-                }
-                from_client::PARSE => split_text(body)
-                    .and_then(|(_, rest)| split_text(rest))
-                    .is_some_and(|(sql, _)| ending(sql).is_some()),
-                _ => false,
-            };
+        let prepared = self.look_at_prepared(head);
+        let body = &self.up.unseen()[5..here];
+        let is_ending = here == head.total && is_ending(head.tag, body);
         let Some(aborted) = &mut self.aborted else { return true };
         match head.tag {
             // Of the copy that was lost, or without a meaning here.
@@ -85,7 +77,11 @@ impl Client {
                 self.answer(from_server::PARSE_COMPLETE);
             }
             from_client::CLOSE => self.answer(from_server::CLOSE_COMPLETE),
-            from_client::BIND if aborted.is_ending_parsed => {
+            from_client::BIND if prepared == Some(true) => {
+                aborted.is_ending_parsed = true;
+                self.answer(from_server::BIND_COMPLETE);
+            }
+            from_client::BIND if prepared.is_none() && aborted.is_ending_parsed => {
                 self.answer(from_server::BIND_COMPLETE);
             }
             from_client::DESCRIBE if aborted.is_ending_parsed => {
@@ -107,6 +103,31 @@ impl Client {
         true
     }
 
+    /// The statement with a name that the message at the front is about: whether it ends the
+    /// transaction. One that is closed is forgotten.
+    fn look_at_prepared(&mut self, head: Head) -> Option<bool> {
+        let statements = self.statements.as_mut().filter(|_| !self.is_skipping)?;
+        let body = self.up.unseen().get(5..head.total)?;
+        match head.tag {
+            // Postgres drops the unnamed one, if only to refuse what comes then.
+            from_client::QUERY => {
+                statements.queried(Origin::Client);
+                statements.lease_ended();
+                None
+            }
+            from_client::CLOSE => {
+                let name = split_text(body.strip_prefix(b"S")?)?.0;
+                statements.forget(name);
+                None
+            }
+            from_client::BIND => {
+                let name = split_text(split_text(body)?.1)?.0;
+                Some(ending(statements.text(name)?).is_some())
+            }
+            _ => None,
+        }
+    }
+
     fn answer(&mut self, tag: u8) {
         self.down.slip_in(|out| encode::message(out, tag, |_| {}));
     }
@@ -119,6 +140,16 @@ impl Client {
         );
         self.down.slip_in(|out| encode::error(out, &fields));
     }
+}
+
+/// Whether a message has a text that ends a transaction.
+fn is_ending(tag: u8, body: &[u8]) -> bool {
+    let text = match tag {
+        from_client::QUERY => split_text(body),
+        from_client::PARSE => split_text(body).and_then(|(_, rest)| split_text(rest)),
+        _ => None,
+    };
+    text.is_some_and(|(sql, _)| ending(sql).is_some())
 }
 
 fn rolled_back(out: &mut Vec<u8>) {

@@ -6,8 +6,8 @@
 use crate::control::roster::{Roster, Who};
 use crate::net::worker::Worker;
 use crate::pool::Pool;
+use crate::pool::gate::Gate;
 use crate::pool::mailbox::Outcome;
-use crate::pool::registry::Gate;
 use crate::scheduler::{Cancel, SlotRef};
 use crate::server::BackendKey;
 use crate::server::cancel::{CancelError, cancel};

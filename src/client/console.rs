@@ -7,7 +7,8 @@ use crate::base::ids::ClientId;
 use crate::config::{Auth, CONSOLE_DATABASES};
 use crate::end::{End, EndReason};
 use crate::net::stream::{Peer, Stream};
-use crate::pool::registry::Pass;
+use crate::pool::gate::Pass;
+use crate::pool::registry::Visitor;
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::wire::encode;
 
@@ -22,6 +23,16 @@ pub enum Role {
     Admin,
     /// Look, and change nothing.
     Stats,
+}
+
+impl Role {
+    /// As the log calls it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Stats => "stats",
+        }
+    }
 }
 
 /// Somebody who may use the console.
@@ -71,8 +82,14 @@ impl Frontend {
         mut exchange: Exchange<'_>,
         wanted: Wanted,
     ) -> Result<Admitted, End> {
-        let pass = self.registry.admit_to_console()?;
-        let role = if is_own(exchange.stream, &wanted.user) {
+        let is_own = is_own(exchange.stream, &wanted.user);
+        let visitor = match role(&self.registry.config().auth, &wanted.user) {
+            _ if is_own => Visitor::Own,
+            Some(Role::Admin) => Visitor::Admin,
+            _ => Visitor::Other,
+        };
+        let pass = self.registry.admit_to_console(visitor)?;
+        let role = if is_own {
             Role::Admin
         } else {
             let credential = self.registry.credential(&wanted.user);

@@ -125,8 +125,7 @@ impl Client {
         } else if let Some(fields) = last_words {
             end = end.verbatim(*fields);
         }
-        let is_over = self.pins.cause().is_some()
-            || self.pins.leaves_traces()
+        let is_over = self.pin().is_some()
             || self.terms.pool_mode == PoolMode::Session
             // Half a message has gone to the client: nothing can follow it.
             || self.down.is_mid_message();
@@ -137,8 +136,8 @@ impl Client {
         self.down.drop_unseen();
         // The rest of a request whose beginning went to the server goes to nobody.
         self.to_swallow = self.up.cut_short();
-        self.pins.lease_ended();
         self.listen_no_more_than_committed();
+        self.forget_server();
         if self.preparing > 0 {
             // Not with the next server: settings may be what this one died of.
             self.refuse(&end);
@@ -189,7 +188,7 @@ impl Client {
     /// can be, and closed if not.
     pub(super) fn release(&mut self, mut lease: Lease) {
         // What the client has prepared or listens to would meet the next one.
-        lease.conn.is_dirty |= self.pins.leaves_traces();
+        lease.conn.is_dirty |= self.leaves_traces();
         let half_sent = self.up.is_mid_message() || self.up.is_pending();
         if half_sent {
             // The rest of a request will never come.

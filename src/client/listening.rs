@@ -13,6 +13,8 @@
 //!
 //! - Nothing that may commit a `LISTEN` goes before the hub listens: nothing is missed. What came for the
 //!   channel before that is forgotten: nothing is heard too early.
+//! - Nothing goes while a `ReadyForQuery` is owed: else what a request sends could come before the end of
+//!   the one in front of it, whose channels are not known by then.
 //! - Notifications go between messages, and not while a transaction is open.
 //! - At the `ReadyForQuery` that ends a transaction, everything that was sent before has been delivered.
 //! - Where the hub cannot do it, the client keeps its server instead.
@@ -28,6 +30,7 @@ use crate::session::script::{Change, Text};
 use crate::sql::statement::{Kind, identifier};
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head};
+use crate::wire::tags::from_client as tags;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::Waker;
@@ -94,14 +97,11 @@ impl Listening {
         self.tentative.iter().any(|tentative| *tentative.channel == *channel)
     }
 
-    /// The hub hears what is tried. What came for it before is not for the client: nothing that
-    /// listens has been sent, or `is_certain`ly nothing of it has committed.
-    fn begin_to_hear(&mut self, is_certain: bool) {
+    /// The hub hears what is tried. What came for it before is not for the client: nothing of it has
+    /// committed so far.
+    fn begin_to_hear(&mut self) {
         let Self { post, channels, tentative, .. } = self;
-        let is_sent = |channel: &str| {
-            tentative.iter().any(|tentative| tentative.is_sent && *tentative.channel == *channel)
-        };
-        post.keep(|channel| channels.contains(channel) || !is_certain && is_sent(channel));
+        post.keep(|channel| channels.contains(channel));
         for tentative in tentative {
             tentative.is_sent = true;
         }
@@ -119,15 +119,27 @@ impl Listening {
         self.pool.hub.unlisten(&self.post, gone);
     }
 
-    fn forget(&mut self, channel: &str) {
-        if let Some(channel) = self.channels.take(channel) {
-            self.pool.hub.unlisten(&self.post, [&channel]);
+    /// A transaction has done this, in this order.
+    fn change(&mut self, changes: &[Change]) {
+        let before = self.channels.clone();
+        for change in changes {
+            match change {
+                Change::Listen(name) => {
+                    // Also one that was given up by the same transaction.
+                    let tried = self.tentative.iter().map(|tentative| &tentative.channel);
+                    let mut known = tried.chain(&before);
+                    if let Some(channel) = known.find(|it| it.as_bytes() == name.as_slice()) {
+                        self.channels.insert(Arc::clone(channel));
+                    }
+                }
+                Change::Unlisten(name) => {
+                    self.channels.remove(&*String::from_utf8_lossy(name));
+                }
+                Change::UnlistenAll | Change::DiscardAll => self.channels.clear(),
+                Change::Reset(_) | Change::ResetAll | Change::Set { .. } => {}
+            }
         }
-    }
-
-    fn forget_all(&mut self) {
-        let channels = std::mem::take(&mut self.channels);
-        self.pool.hub.unlisten(&self.post, &channels);
+        self.pool.hub.unlisten(&self.post, before.difference(&self.channels));
     }
 
     fn is_empty(&self) -> bool {
@@ -151,6 +163,19 @@ fn channel_of(name: &[u8]) -> Option<Channel> {
 }
 
 impl Client {
+    /// Whether the request at the front may be looked at: see the module. For a client that listens.
+    pub(super) fn may_follow(&mut self, tag: u8) -> bool {
+        let lease = self.lease.as_ref().expect("requests are looked at during a lease");
+        let ledger = &lease.conn.ledger;
+        match tag {
+            tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL | tags::TERMINATE => true,
+            _ if ledger.is_copying_in() => true,
+            _ if ledger.awaits_ready() => false,
+            tags::SYNC | tags::FUNCTION_CALL => self.may_go(&[]),
+            _ => true,
+        }
+    }
+
     /// The same for a request that runs this text.
     pub(super) fn may_run(&mut self, text: Option<&Text>) -> bool {
         let channels = text.map(channels_of).unwrap_or_default();
@@ -174,8 +199,10 @@ impl Client {
             let waker = self.here.waker();
             Box::new(Listening::new(&self.pool, &waker, self.terms.notification_buffer))
         });
-        // What is under way may have committed, unseen so far.
-        let is_certain = self.lease.as_ref().is_some_and(|lease| lease.conn.ledger.is_empty());
+        // Those before it count first: see `may_follow`.
+        if self.lease.as_ref().is_some_and(|lease| lease.conn.ledger.is_ready_owed()) {
+            return false;
+        }
         let mut is_new = false;
         for channel in &channels {
             is_new |= listening.try_channel(channel);
@@ -183,7 +210,7 @@ impl Client {
         match listening.gate {
             Some(asked) if !is_new => match listening.post.answer_to(asked) {
                 None => return false,
-                Some(Answer::Done) => listening.begin_to_hear(is_certain),
+                Some(Answer::Done) => listening.begin_to_hear(),
                 Some(Answer::Failed) => {
                     listening.forget_tentative(false);
                     self.about.listens_itself = true;
@@ -251,28 +278,12 @@ impl Client {
     /// A transaction has ended: what it has done to what the client listens to holds from now on.
     #[cold]
     pub(super) fn listen_as_committed(&mut self, changes: &[Change]) {
-        let is_last = self.lease.as_ref().is_none_or(|lease| lease.conn.ledger.is_empty());
         let Some(listening) = &mut self.listening else { return };
         listening.hold = None;
-        for change in changes {
-            match change {
-                Change::Listen(name) => {
-                    let mut tried = listening.tentative.iter().map(|tentative| &tentative.channel);
-                    if let Some(channel) = tried.find(|it| it.as_bytes() == name.as_slice()) {
-                        listening.channels.insert(Arc::clone(channel));
-                    }
-                }
-                Change::Unlisten(name) => listening.forget(&String::from_utf8_lossy(name)),
-                Change::UnlistenAll | Change::DiscardAll => listening.forget_all(),
-                Change::Reset(_) | Change::ResetAll | Change::Set { .. } => {}
-            }
-        }
-        // Otherwise, the next transaction may be under way with what it tries.
-        if listening.gate.is_none() && is_last {
-            listening.forget_tentative(true);
-            if listening.is_empty() {
-                self.listening = None;
-            }
+        listening.change(changes);
+        listening.forget_tentative(true);
+        if listening.is_empty() {
+            self.listening = None;
         }
     }
 

@@ -6,6 +6,7 @@ use super::console::{ConsoleLogin, is_console};
 use super::deadline::Deadline;
 use super::greet::{Greeting, Wanted, greet};
 use super::replication::{self, Replicating};
+use super::trial::{Untold, try_settings};
 use super::{About, Client, Times};
 use crate::auth::scram::{Iterations, Mock};
 use crate::base::ids::ClientId;
@@ -16,8 +17,10 @@ use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::{Worker, within};
+use crate::pool::gate::Pass;
+use crate::pool::logins::Turn;
 use crate::pool::membership::Membership;
-use crate::pool::registry::{Pass, Registry};
+use crate::pool::registry::Registry;
 use crate::pool::welcome::{APPLICATION_NAME, Welcome};
 use crate::pool::{Account, Terms};
 use crate::scheduler::{ClassFull, Scope};
@@ -30,7 +33,7 @@ use crate::wire::startup::options;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// The startup option with which a client chooses its class.
@@ -168,53 +171,42 @@ impl Frontend {
         let credential = self.registry.credential(&wanted.user);
         self.authenticate(&mut exchange, &wanted.user, credential.as_ref()).await?;
         encode::authentication(&mut exchange.out, 0, |_| {});
-        worker.wake();
-        let (now, registry) = (worker.now(), &self.registry);
-        if registry.halts.disables(&wanted.database) {
-            let message = format!("database \"{}\" is disabled", wanted.database);
-            return Err(End::from(EndReason::DatabaseDisabled).with_message(message));
-        }
-        let account = registry.account(now, &wanted.database, &wanted.user)?;
-        let asked = self.asked_settings(&wanted)?;
-        let who = Who {
-            database: &wanted.database,
-            user: &wanted.user,
-            application_name: asked.application_name(),
-            address: peer.ip(),
-        };
-        let (class, terms) = registry.class(now, &account, &who, asked.class.as_deref())?;
-        let [by_database, by_user, in_pool] = account.enter(&terms)?;
-        let membership = terms.pool.join(now, class, who.address).map_err(class_full)?;
-        // What may be waited for from here on is a server: that has a line of its own.
-        drop(turn);
-        let place = Place { account, terms, membership, in_pool };
-        let guest = Guest { peer, passes: [pass, by_database, by_user], place };
+        let guest = Guest { peer, pass, turn };
         if let Some(kind) = replication {
             // Boxed: rare, and large.
-            let admitted = Box::pin(self.replicate(worker, exchange, (&wanted, kind), guest));
-            return admitted.await.map(|admitted| Entry::Replicating(Box::new(admitted)));
+            let admitted = self.replicate(worker, exchange, (&wanted, kind), guest);
+            return Box::pin(admitted).await.map(|it| Entry::Replicating(Box::new(it)));
         }
-        self.let_in(worker, exchange, (&wanted, &asked), guest).await.map(Entry::Client)
+        self.let_in(worker, exchange, &wanted, guest).await.map(Entry::Client)
     }
 
-    /// Tells a client of its server, and that it is in.
+    /// Finds out where a client comes in that is who it says, and tells it of its server.
     async fn let_in(
         &self,
         worker: &Rc<Worker>,
         mut exchange: Exchange<'_>,
-        (wanted, asked): (&Wanted, &Asked),
-        guest: Guest,
+        wanted: &Wanted,
+        Guest { peer, pass, turn }: Guest,
     ) -> Result<Admitted, End> {
-        let Guest { peer, passes, place } = guest;
-        let Place { terms, membership, .. } = &place;
-        let client = self.next_client();
-        let welcome = self.welcome(worker, client, terms, asked);
-        let welcome = exchange.attend(welcome).await??;
+        let (client, since) = (self.next_client(), worker.wake());
+        let mut turn = Some(turn);
+        let (place, by, asked, welcome) = loop {
+            let (place, by, asked) = self.place(worker.wake(), wanted, peer)?;
+            // What may be waited for from here on is a server: that has a line of its own.
+            drop(turn.take());
+            let welcome = self.welcome(worker, (client, since), &place.terms, &asked);
+            match exchange.attend(welcome).await? {
+                Ok(welcome) => break (place, by, asked, welcome),
+                Err(Untold::Ended(end)) => return Err(end),
+                // A reload may have given it another pool.
+                Err(Untold::AskAgain) => {}
+            }
+        };
         let settings = welcome.settings(asked.application_name.as_deref());
         let key = Key::new(wanted.minor);
         let about = (client, wanted.user.as_str());
         let ends = (peer, exchange.stream.near());
-        let pool = (&terms.pool, membership.member.class);
+        let pool = (&place.terms.pool, place.membership.member.class);
         let presence = Presence::new(about, ends, pool, &settings, worker.wake());
         if asked.settings.value(APPLICATION_NAME).is_none() {
             let name = asked.application_name.as_deref().unwrap_or_default();
@@ -226,8 +218,37 @@ impl Frontend {
         encode::ready(&mut exchange.out, b'I');
         exchange.flush().await?;
         let early = exchange.buffer;
-        terms.pool.stats.of(worker.id).logins.add(1);
+        place.terms.pool.stats.of(worker.id).logins.add(1);
+        let [by_database, by_user] = by;
+        let passes = [pass, by_database, by_user];
         Ok(Admitted { here, place, settings, passes, early })
+    }
+
+    /// Where a client comes in that is who it says, counted for its database and its user; and what it wants
+    /// to be set.
+    pub(super) fn place(
+        &self,
+        now: Instant,
+        wanted: &Wanted,
+        peer: Peer,
+    ) -> Result<(Place, [Pass; 2], Asked), End> {
+        let registry = &self.registry;
+        if registry.halts.disables(&wanted.database) {
+            let message = format!("database \"{}\" is disabled", wanted.database);
+            return Err(End::from(EndReason::DatabaseDisabled).with_message(message));
+        }
+        let account = registry.account(now, &wanted.database, &wanted.user)?;
+        let asked = self.asked_settings(wanted)?;
+        let who = Who {
+            database: &wanted.database,
+            user: &wanted.user,
+            application_name: asked.application_name(),
+            address: peer.ip(),
+        };
+        let (class, terms) = registry.class(now, &account, &who, asked.class.as_deref())?;
+        let [by_database, by_user, in_pool] = account.enter(&terms)?;
+        let membership = terms.pool.join(now, class, who.address).map_err(class_full)?;
+        Ok((Place { account, terms, membership, in_pool }, [by_database, by_user], asked))
     }
 
     /// What another process goes on with. Logins that are under way here get ids below its own.
@@ -295,17 +316,18 @@ impl Frontend {
     async fn welcome(
         &self,
         worker: &Rc<Worker>,
-        client: ClientId,
+        (client, since): (ClientId, Instant),
         terms: &Terms,
         asked: &Asked,
-    ) -> Result<Arc<Welcome>, End> {
+    ) -> Result<Arc<Welcome>, Untold> {
         if let Some(welcome) = terms.pool.catalog.find(&asked.settings) {
             return Ok(welcome);
         }
         let membership = terms.pool.join_logins(worker.now()).map_err(class_full)?;
         let client = (client, membership.member);
         // Boxed: rare, and large.
-        Box::pin(super::trial::try_settings(worker, client, terms, &asked.settings)).await
+        let trying = try_settings(worker, (client, since), terms, &asked.settings);
+        Box::pin(trying).await
     }
 
     pub(super) fn client(worker: &Rc<Worker>, stream: Stream, admitted: Admitted) -> Client {
@@ -328,6 +350,7 @@ impl Frontend {
             pins: Pins::default(),
             script: Script::default(),
             listening: None,
+            statements: None,
             mailbox: None,
             deadline: Deadline::default(),
             times: Times { request: now, xact: now, activity: now },
@@ -337,6 +360,8 @@ impl Frontend {
             is_known_idle: false,
             preparing: 0,
             begun: None,
+            is_waiting: false,
+            is_held_back: false,
             aborted: None,
             outlook: Outlook::default(),
             last_words: None,
@@ -353,7 +378,7 @@ impl Frontend {
 }
 
 /// What a client wants to be set. Its application name apart: it decides nothing, and differs.
-struct Asked {
+pub(super) struct Asked {
     settings: Settings,
     application_name: Option<String>,
     class: Option<String>,
@@ -374,11 +399,13 @@ pub(super) struct Place {
     pub(super) in_pool: Pass,
 }
 
-/// Somebody who has proven who it is, and is counted.
+/// Somebody who has proven who it is.
 pub(super) struct Guest {
     pub(super) peer: Peer,
-    pub(super) passes: [Pass; 3],
-    pub(super) place: Place,
+    /// Counts it among all.
+    pub(super) pass: Pass,
+    /// Others wait to log in while it has this.
+    pub(super) turn: Turn,
 }
 
 /// What a login led to.

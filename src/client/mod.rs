@@ -27,6 +27,7 @@ mod replies;
 mod requests;
 mod serve;
 mod shortcuts;
+mod statements;
 mod terms;
 mod trial;
 
@@ -39,21 +40,23 @@ use crate::end::ErrorFields;
 use crate::net::flow::Flow;
 use crate::net::stream::Stream;
 use crate::net::worker::Worker;
+use crate::pool::gate::Pass;
 use crate::pool::hub::Channel;
 use crate::pool::mailbox::Mailbox;
 use crate::pool::membership::Membership;
-use crate::pool::registry::Pass;
 use crate::pool::{Account, Lease, Pool, Terms};
 use crate::scheduler::Member;
 use crate::session::pins::Pins;
 use crate::session::script::Script;
 use crate::session::settings::Settings;
+use crate::session::statements::Statements;
 use crate::sql::ending::Outlook;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A client that is logged in.
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Client {
     /// What others see of it, and what they tell it.
     here: Here,
@@ -74,6 +77,8 @@ pub struct Client {
     script: Script,
     /// What others listen to for it.
     listening: Option<Box<Listening>>,
+    /// What it has prepared, since it first did.
+    statements: Option<Box<Statements>>,
     /// Where grants arrive; made when the client waits for the first time.
     mailbox: Option<Arc<Mailbox>>,
     deadline: Deadline,
@@ -91,6 +96,10 @@ pub struct Client {
     preparing: u8,
     /// A transaction that no server knows of so far.
     begun: Option<Box<Begun>>,
+    /// The request at the front waits for what is under way.
+    is_waiting: bool,
+    /// There is more to look at once what was slipped in has been sent.
+    is_held_back: bool,
     /// A transaction whose server was lost.
     aborted: Option<Box<Aborted>>,
     /// What the requests under way do to the transaction.

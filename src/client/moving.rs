@@ -11,9 +11,13 @@ use crate::net::stream::{Peer, Stream};
 use crate::net::worker::Worker;
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::session::settings::Settings;
+use crate::session::statements::Statements;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// Bytes of prepared statements that go with a client. One that has more stays until it leaves.
+const STATEMENTS_MAX: usize = 2 << 20;
 
 impl Client {
     /// Ends here if all there is of it can be put into a parcel.
@@ -26,8 +30,14 @@ impl Client {
             && !self.up.is_pending()
             && !self.up.is_mid_message()
             && !self.down.is_pending()
-            && self.down.unseen().is_empty();
+            && self.down.unseen().is_empty()
+            && self.packed_statements().is_some();
         if is_movable { Err(EndReason::Moved.into()) } else { Ok(Obeyed::GoesOn) }
+    }
+
+    /// What it has prepared. `None`: more than can go with it.
+    fn packed_statements(&self) -> Option<Vec<u8>> {
+        self.statements.as_ref().map_or_else(|| Some(vec![]), |it| it.packed(STATEMENTS_MAX))
     }
 
     /// All there is of it. Its socket is open twice until `self` is gone.
@@ -37,6 +47,7 @@ impl Client {
             .host
             .scheduler
             .with(|scheduler| scheduler.class_name(self.member.class).to_owned());
+        let prepared = self.packed_statements().unwrap_or_default();
         let moved = Moved {
             id: self.here.id.0,
             secret: self.here.secret(),
@@ -52,8 +63,10 @@ impl Client {
             is_skipping: self.is_skipping,
             to_swallow: self.to_swallow,
             channels: self.channels(),
+            prepared: prepared.len(),
         };
-        Ok(Parcel { moved, sent: self.up.unseen().to_vec(), socket: self.stream.duplicate()? })
+        let sent = [self.up.unseen(), &prepared].concat();
+        Ok(Parcel { moved, sent, socket: self.stream.duplicate()? })
     }
 
     /// Hands itself over to the process that takes over.
@@ -72,9 +85,10 @@ impl Frontend {
         &self,
         worker: &Rc<Worker>,
         stream: Stream,
-        (moved, sent): (&Moved, Vec<u8>),
+        (moved, mut sent): (&Moved, Vec<u8>),
         settings: Arc<Settings>,
     ) -> Arrival {
+        let prepared = sent.split_off(sent.len().saturating_sub(moved.prepared));
         match self.admitted(worker, &stream, (moved, sent), settings) {
             Ok(admitted) => {
                 let mut client = Self::client(worker, stream, admitted);
@@ -84,11 +98,22 @@ impl Frontend {
                     let channels = moved.channels.iter().map(|channel| channel.as_str().into());
                     client.about.inherited = Some(channels.collect());
                 }
+                if !prepared.is_empty() {
+                    let mut statements = Statements::new(&client.terms.statements);
+                    let epoch = client.pool.host.schema_epoch();
+                    statements.restore(&prepared, &client.settings, epoch);
+                    client.statements = Some(Box::new(statements));
+                }
                 Arrival::Client(client)
             }
             // The configuration has no place for it any more.
             Err(reason) => {
-                tracing::warn!(user = moved.user, ?reason, "a client could not be taken over");
+                let label = reason.account().label;
+                tracing::warn!(
+                    user = moved.user,
+                    reason = label,
+                    "a client could not be taken over"
+                );
                 self.refuse(stream, moved.peer(), &EndReason::Shutdown.into()).await;
                 Arrival::Over
             }

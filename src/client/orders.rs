@@ -25,6 +25,14 @@ impl Client {
         }
     }
 
+    /// Obeys what cannot wait for the client to read what it was sent: it may never do so.
+    pub(super) fn quit_if_told(&self) -> Result<(), End> {
+        match self.here.order() {
+            Some(Order::Quit(reason)) => Err(reason.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends the session if it was told to leave, and it is in the middle of nothing: what it has
     /// sent is done, and more has not come.
     #[inline]

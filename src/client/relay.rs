@@ -60,7 +60,11 @@ impl Client {
             self.take_notifications_if_quiet()?;
             self.take_requests()?;
             self.poll_to_server(cx);
-            if self.is_leaving && !self.up.is_pending() && self.preparing == 0 {
+            if std::mem::take(&mut self.is_held_back) && !self.up.is_pending() {
+                continue;
+            }
+            let is_held_up = self.preparing > 0 || self.is_waiting;
+            if self.is_leaving && !self.up.is_pending() && !is_held_up {
                 return Poll::Ready(Err(EndReason::ClientTerminated.into()));
             }
             if rests && self.is_flushed() {
@@ -176,7 +180,9 @@ impl Client {
                 }
                 Ok(true)
             }
-            Poll::Ready(Ok(0) | Err(_)) if self.preparing > 0 && self.said_goodbye() => {
+            Poll::Ready(Ok(0) | Err(_))
+                if (self.preparing > 0 || self.is_waiting) && self.said_goodbye() =>
+            {
                 self.is_leaving = true;
                 Ok(false)
             }
@@ -201,7 +207,7 @@ impl Client {
             self.probe();
             return false;
         }
-        self.pins.cause().is_none_or(|cause| {
+        self.pin().is_none_or(|cause| {
             if !self.about.pinned {
                 self.about.pinned = true;
                 self.pool.stats.of(self.worker.id).pins[cause as usize].add(1);
@@ -226,9 +232,10 @@ impl Client {
 
     #[inline]
     fn end_lease(&mut self) {
-        let lease = self.lease.take().expect("a relay has a lease");
-        self.pins.lease_ended();
+        let mut lease = self.lease.take().expect("a relay has a lease");
+        lease.conn.is_dirty |= self.leaves_traces();
         self.listen_no_more_than_committed();
+        self.forget_server();
         self.here.idles_in_transaction(None);
         self.here.set_keeps_idle(false);
         self.times.activity = self.worker.now();

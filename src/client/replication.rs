@@ -7,13 +7,13 @@
 use super::authenticate::Exchange;
 use super::greet::Wanted;
 use super::login::{Frontend, Guest, Place};
-use super::trial;
+use super::trial::{self, Untold};
 use crate::control::roster::{Here, Key, Order, Presence, Replication, pid_of};
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::Stream;
 use crate::net::worker::{Worker, within};
-use crate::pool::registry::Pass;
+use crate::pool::gate::Pass;
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::pool::{Lease, Pool};
 use crate::server::connect::ConnectError;
@@ -110,17 +110,27 @@ impl Frontend {
         worker: &Rc<Worker>,
         mut exchange: Exchange<'_>,
         (wanted, kind): (&Wanted, Replication),
-        guest: Guest,
+        Guest { peer, pass, turn }: Guest,
     ) -> Result<Admitted, End> {
-        let Guest { peer, passes, place } = guest;
+        let (client, since) = (self.next_client(), worker.wake());
+        let mut turn = Some(turn);
+        let (place, [by_database, by_user], lease) = loop {
+            let (place, by, _) = self.place(worker.wake(), wanted, peer)?;
+            drop(turn.take());
+            let (terms, member) = (&place.terms, place.membership.member);
+            if !terms.replication {
+                return Err(EndReason::ReplicationDenied.into());
+            }
+            let deadline = terms.timeouts.query_wait_timeout.map(|limit| since + limit);
+            let lease = trial::lease(worker, (client, member), terms, deadline);
+            match exchange.attend(lease).await? {
+                Ok(lease) => break (place, by, lease),
+                Err(Untold::Ended(end)) => return Err(end),
+                // A reload may have given it another pool.
+                Err(Untold::AskAgain) => {}
+            }
+        };
         let (terms, member) = (&place.terms, place.membership.member);
-        if !terms.replication {
-            return Err(EndReason::ReplicationDenied.into());
-        }
-        let client = self.next_client();
-        let deadline = terms.timeouts.query_wait_timeout.map(|limit| worker.now() + limit);
-        let lease = trial::lease(worker, (client, member), terms, deadline);
-        let lease = exchange.attend(lease).await??;
         let pool = Arc::clone(&terms.pool);
         let opened = pool.replicate(worker, lease, &wanted.params);
         let (lease, reported) = exchange.attend(opened).await?.map_err(refused)?;
@@ -141,6 +151,7 @@ impl Frontend {
         encode::ready(&mut exchange.out, b'I');
         exchange.flush().await?;
         pool.stats.of(worker.id).logins.add(1);
+        let passes = [pass, by_database, by_user];
         Ok(Admitted { here, passes, place, held, early: exchange.buffer })
     }
 }

@@ -6,8 +6,10 @@ use crate::config::PoolMode;
 use crate::end::ErrorFields;
 use crate::end::{End, EndReason};
 use crate::pool::Lease;
+use crate::server::Server;
 use crate::server::exchange::parameter;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
+use crate::session::pins::alters;
 use crate::sql::ending::Outlook;
 use crate::wire::error_fields;
 use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
@@ -20,6 +22,9 @@ const LOOK_MAX: usize = 16_384;
 
 /// What Postgres says of a query that was cancelled, or took too long.
 const QUERY_CANCELED: &str = "57014";
+
+/// Where Postgres says "cached plan must not change result type".
+const PLAN_CHANGED: &str = "RevalidateCachedQuery";
 
 /// Why a server's bytes cannot be passed on.
 pub(super) enum Fault {
@@ -105,7 +110,7 @@ impl Client {
             return if head.total <= LOOK_MAX {
                 Ok(Look::Incomplete)
             } else if head.tag == tags::ERROR && self.is_for_client() {
-                self.failed(&ErrorFields::default())
+                self.failed(&ErrorFields::default(), 0)
             } else {
                 Err(Fault::Server("it sent a longer message than expected"))
             };
@@ -114,7 +119,7 @@ impl Client {
             tags::READY => self.ready(),
             tags::ERROR => {
                 let fields = error_fields::parse(&self.down.unseen()[5..head.total]);
-                self.failed(&fields)
+                self.failed(&fields, head.total)
             }
             tags::PARAMETER_STATUS => Ok(self.reported(head)),
             tags::NOTIFICATION if !self.is_notified_by_server(head) => Ok(Look::Swallow),
@@ -129,19 +134,21 @@ impl Client {
     #[inline]
     fn replied(&mut self, head: Head) -> Result<Look, Fault> {
         let is_heard_by_hub = self.listening.is_some() && !self.about.listens_itself;
-        let Self { down, pins, lease, script, .. } = self;
+        let Self { down, pins, lease, pool, statements, worker, script, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         let is_completed = head.tag == tags::COMMAND_COMPLETE;
         let is_followed = is_completed && server.ledger.is_followed();
         let reply = server.ledger.replied(head.tag)?;
+        if let Some(request) = reply.settled
+            && let Some(statements) = statements
+        {
+            statements.settled(request, reply.origin, &mut server.prepared, worker.now());
+            if request == Request::ParseAcknowledged {
+                down.put(0, tags::PARSE_COMPLETE);
+            }
+        }
         if reply.origin == Origin::Proxy {
             return Ok(Look::Swallow);
-        }
-        match reply.settled {
-            Some(Request::Parse) => pins.unnamed_parsed(),
-            Some(Request::ParseNamed) => pins.named_parsed(),
-            Some(Request::CloseNamed) => pins.named_closed(),
-            _ => {}
         }
         if is_completed {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
@@ -151,6 +158,19 @@ impl Client {
                 pins.completed(tag);
             }
             script.completed(tag, is_followed);
+            if alters(tag) {
+                // Those who prepare now, and those who do when it is committed.
+                pins.altered();
+                pool.host.schema_changed();
+            }
+            match (tag, statements) {
+                (b"DEALLOCATE ALL" | b"DISCARD ALL", Some(statements)) => {
+                    statements.dropped_all(&mut server.prepared);
+                }
+                (b"DEALLOCATE ALL" | b"DISCARD ALL", None) => server.prepared.clear(),
+                (b"DEALLOCATE", Some(statements)) => statements.dropped_one(),
+                _ => {}
+            }
             // Somebody else's next query must not run with this client's settings; and what was
             // reset is not what `applied` says any more.
             server.is_dirty |=
@@ -176,6 +196,11 @@ impl Client {
             return Ok(Look::Incomplete);
         }
         let reply = self.lease_mut().conn.ledger.ready(status)?;
+        if matches!(reply.settled, Some(Request::Query | Request::QueryFollowed))
+            && let Some(statements) = &mut self.statements
+        {
+            statements.queried(reply.origin);
+        }
         if reply.origin == Origin::Proxy {
             self.prepared(status);
             return Ok(Look::Swallow);
@@ -197,6 +222,9 @@ impl Client {
         cells.queries.add(1);
         cells.query_time.record(now.saturating_duration_since(self.times.request));
         if status == Status::Idle {
+            if self.pins.take_altered() {
+                self.pool.host.schema_changed();
+            }
             cells.xacts.add(1);
             cells.xact_time.record(now.saturating_duration_since(self.times.xact));
             self.times.xact = now;
@@ -209,24 +237,33 @@ impl Client {
     }
 
     /// `ErrorResponse`: a request failed, or the server says goodbye.
-    fn failed(&mut self, fields: &ErrorFields) -> Result<Look, Fault> {
-        let Self { pins, lease, script, .. } = self;
-        let ledger = &mut lease.as_mut().expect("replies are looked at during a lease").conn.ledger;
+    /// It has `total` bytes; 0 if it is not looked into.
+    fn failed(&mut self, fields: &ErrorFields, total: usize) -> Result<Look, Fault> {
+        let Self { statements, lease, pool, script, .. } = self;
+        let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         if fields.is_fatal() {
             // What to tell the client depends on what is lost with the server: see `server_lost`.
             self.last_words = Some(Box::new(fields.clone()));
             return Ok(Look::Swallow);
         }
-        let is_probing = ledger.wants_probe();
-        let origin = ledger.failed(|request, _| match request {
-            Request::ParseNamed | Request::CloseNamed => pins.named_skipped(),
-            Request::Parse => {
-                pins.unnamed_skipped();
-                script.parse_skipped();
-            }
+        let is_probing = server.ledger.wants_probe();
+        if fields.routine.as_deref() == Some(PLAN_CHANGED) {
+            pool.host.schema_changed();
+        }
+        let mut failure = None;
+        let mut skipped = |request| match request {
+            Request::Parse => script.parse_skipped(),
             Request::ExecuteFollowed | Request::QueryFollowed => script.skipped(),
             _ => {}
-        });
+        };
+        let origin = if let Some(statements) = statements {
+            let said = (fields.code.as_str(), fields.message.as_bytes());
+            let Server { prepared, ledger, .. } = &mut **server;
+            failure = statements.failed(prepared, ledger, said, &mut skipped);
+            failure.as_ref().map(|failure| failure.origin)
+        } else {
+            server.ledger.failed(|request, _| skipped(request))
+        };
         if origin.is_some() {
             script.failed();
         }
@@ -234,9 +271,16 @@ impl Client {
             Some(Origin::Proxy) if self.preparing > 0 => Err(self.unprepared(fields)),
             // A probe is answered by an error as well as by anything.
             Some(Origin::Proxy) if is_probing => Ok(Look::Swallow),
-            // Of the proxy's own, only a `Close` among the client's requests is left: they fail with
-            // it.
-            Some(_) => Ok(Look::Forward),
+            // Of the proxy's own, only what was slipped in for the client's requests is left: they
+            // fail with it.
+            Some(_) if failure.as_ref().is_some_and(|it| it.is_swallowed) => Ok(Look::Swallow),
+            Some(_) => match failure.and_then(|failure| self.reworded(&failure, total)) {
+                Some(message) => {
+                    self.down.slip_in(|out| out.extend(message));
+                    Ok(Look::Swallow)
+                }
+                None => Ok(Look::Forward),
+            },
             None => Err(Fault::Server("it sent an error that nobody asked for")),
         }
     }

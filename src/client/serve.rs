@@ -87,6 +87,7 @@ impl Client {
         }
         loop {
             if self.down.is_pending() && !self.poll_take_results(cx)? {
+                self.quit_if_told()?;
                 break;
             }
             if self.obey()? == Obeyed::Rests {

@@ -86,7 +86,7 @@ impl Client {
             _ => return false,
         }
         self.pool.stats.of(self.worker.id).shortcuts.add(1);
-        self.pins.query_sent();
+        self.drop_unnamed();
         self.swallow_front();
         true
     }
@@ -117,7 +117,10 @@ impl Client {
                 encode::ready(out, b'I');
             });
             self.pool.stats.of(self.worker.id).shortcuts.add(1);
-            self.pins.query_sent();
+            // Behind the name, which is none.
+            let parse = Batch(self.up.unseen()).next(from_client::PARSE).unwrap_or_default();
+            let body = parse.get(1..).unwrap_or_default().to_vec();
+            self.keep_unnamed(&body);
             for _ in 0..ping.messages {
                 self.swallow_front();
             }

@@ -37,42 +37,49 @@ impl Drop for Borrowed<'_> {
     }
 }
 
-/// Finds out what clients with these settings are told.
+/// Why a login is told nothing so far.
+pub(super) enum Untold {
+    Ended(End),
+    /// Its pool may be another one now, or the trial that it waited for was broken off: it is to begin anew.
+    AskAgain,
+}
+
+impl From<End> for Untold {
+    fn from(end: End) -> Self {
+        Self::Ended(end)
+    }
+}
+
+/// Finds out what clients with these settings are told. The login waits since then.
 ///
 /// # Errors
 ///
 /// When there is no server, or Postgres refuses a setting: with Postgres' own words.
 pub(super) async fn try_settings(
     worker: &Rc<Worker>,
-    client: (ClientId, Member),
+    (client, since): ((ClientId, Member), Instant),
     terms: &Terms,
     settings: &Settings,
-) -> Result<Arc<Welcome>, End> {
-    let catalog = &terms.pool.catalog;
+) -> Result<Arc<Welcome>, Untold> {
     let limit = terms.timeouts.query_wait_timeout;
-    let deadline = limit.map(|limit| worker.now() + limit);
-    let follows_until = worker.now() + limit.map_or(FOLLOW_MAX, |limit| limit.min(FOLLOW_MAX));
-    loop {
-        let trying = match catalog.look(settings) {
-            Look::Known(welcome) => return Ok(welcome),
-            Look::Untried(trial) => {
-                let verdict = ask_server(worker, client, terms, settings, deadline).await?;
-                tell(trial, &verdict);
-                return verdict.map_err(in_its_words);
-            }
-            Look::Tried(trying) => trying,
-        };
-        let left = follows_until.saturating_duration_since(worker.now());
-        match worker.within(Some(left), trying.ended()).await {
-            Ok(Some(verdict)) => return verdict.map_err(in_its_words),
-            // Broken off: perhaps it is this one's turn.
-            Ok(None) => {}
-            Err(Late) => {
-                let verdict = ask_server(worker, client, terms, settings, deadline).await?;
-                return verdict.map_err(in_its_words);
+    let deadline = limit.map(|limit| since + limit);
+    let verdict = match terms.pool.catalog.look(settings) {
+        Look::Known(welcome) => return Ok(welcome),
+        Look::Untried(trial) => {
+            let verdict = ask_server(worker, client, terms, settings, deadline).await?;
+            tell(trial, &verdict);
+            verdict
+        }
+        Look::Tried(trying) => {
+            let follows_until = since + limit.map_or(FOLLOW_MAX, |limit| limit.min(FOLLOW_MAX));
+            let left = follows_until.saturating_duration_since(worker.now());
+            match worker.within(Some(left), trying.ended()).await {
+                Ok(verdict) => verdict.ok_or(Untold::AskAgain)?,
+                Err(Late) => ask_server(worker, client, terms, settings, deadline).await?,
             }
         }
-    }
+    };
+    verdict.map_err(|error| in_its_words(error).into())
 }
 
 /// Others wait for what holds for them as well: not that the server has gone.
@@ -93,7 +100,7 @@ async fn ask_server(
     terms: &Terms,
     settings: &Settings,
     deadline: Option<Instant>,
-) -> Result<Verdict, End> {
+) -> Result<Verdict, Untold> {
     let pool = &terms.pool;
     let lease = lease(worker, client, terms, deadline).await?;
     if let Some(welcome) = pool.catalog.find(settings) {
@@ -121,7 +128,7 @@ async fn ask_server(
     pool.clean(worker, lease, Inbox::default(), true);
     match error {
         UpkeepError::Refused(fields) => Ok(Err(Arc::new(*fields))),
-        _ => Err(EndReason::ServerLost.into()),
+        _ => Err(End::from(EndReason::ServerLost).into()),
     }
 }
 
@@ -135,7 +142,7 @@ pub(super) async fn lease(
     client: (ClientId, Member),
     terms: &Terms,
     deadline: Option<Instant>,
-) -> Result<Lease, End> {
+) -> Result<Lease, Untold> {
     match terms.pool.try_lease(worker, client.0, client.1) {
         Some(lease) => Ok(lease),
         None => wait(worker, client, terms, deadline).await,
@@ -147,7 +154,7 @@ async fn wait(
     client: (ClientId, Member),
     terms: &Terms,
     deadline: Option<Instant>,
-) -> Result<Lease, End> {
+) -> Result<Lease, Untold> {
     let mailbox = Arc::new(Mailbox::default());
     let waiting = terms.pool.wait(worker, client, &mailbox, deadline);
     let mut waiting = waiting.map_err(told_at_login)?;
@@ -155,10 +162,9 @@ async fn wait(
     worker.wake();
     match outcome {
         Outcome::Granted { lease, .. } => Ok(lease),
-        Outcome::Refused(refusal) => Err(told_at_login(refusal)),
-        // Whoever comes again finds the other pool.
-        Outcome::Moved => Err(EndReason::ServerDown.into()),
-        Outcome::Canceled => Err(EndReason::CanceledInQueue.into()),
+        Outcome::Refused(refusal) => Err(told_at_login(refusal).into()),
+        Outcome::Moved => Err(Untold::AskAgain),
+        Outcome::Canceled => Err(End::from(EndReason::CanceledInQueue).into()),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Two configurations side by side: what differs, and what of it only a restart takes up.
 
-use super::Config;
+use super::classes::{Class, ClassLimits, Quota, Rate};
 use super::options::{self, Change, Section};
+use super::{Config, Shown};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 impl Config {
     /// Keeps what the running process cannot change, and answers with the options that would have been
@@ -19,10 +21,11 @@ impl Config {
             else {
                 continue;
             };
-            if new.value != old.value {
+            let pending = (new.value != old.value).then(|| std::mem::take(&mut new.value));
+            if pending.is_some() {
                 differ.push(option.name);
             }
-            *new = old.clone();
+            *new = Shown { pending, ..old.clone() };
         }
         self.listen = running.listen.clone();
         self.process.workers = running.process.workers;
@@ -46,9 +49,7 @@ impl Config {
         changed("hosts", &before.hosts, &self.hosts, &mut found);
         changed("databases", &before.databases, &self.databases, &mut found);
         changed("users", &before.users, &self.users, &mut found);
-        if (&before.classes, &before.own_classes) != (&self.classes, &self.own_classes) {
-            found.push("classes".to_owned());
-        }
+        class_changes(before, self, &mut found);
         found
     }
 
@@ -85,3 +86,79 @@ fn changed<T: PartialEq>(
         }
     }
 }
+
+/// Classes by name, with each limit that differs: who looks for the reason of a wait wants to know.
+fn class_changes(before: &Config, after: &Config, found: &mut Vec<String>) {
+    let so_far = found.len();
+    let of = |config: &Config, name: &str| -> Option<Arc<Class>> {
+        config.classes.iter().find(|class| class.name == name).cloned()
+    };
+    for class in &before.classes {
+        if of(after, &class.name).is_none() {
+            found.push(format!("classes.{} removed", class.name));
+        }
+    }
+    for class in &after.classes {
+        let name = &class.name;
+        match of(before, name) {
+            None => found.push(format!("classes.{name} added")),
+            Some(old) => {
+                if old.rule != class.rule {
+                    found.push(format!("classes.{name} match"));
+                }
+                limit_changes(name, &old.limits, &class.limits, found);
+            }
+        }
+    }
+    let names: BTreeSet<_> = before.own_classes.keys().chain(after.own_classes.keys()).collect();
+    for name in names {
+        let old = before.own_class(name, &before.default_class);
+        limit_changes(name, old, after.own_class(name, &after.default_class), found);
+    }
+    let is_same = (&before.classes, &before.own_classes) == (&after.classes, &after.own_classes);
+    if !is_same && found.len() == so_far {
+        found.push("classes in another order".to_owned());
+    }
+}
+
+fn limit_changes(name: &str, old: &ClassLimits, new: &ClassLimits, found: &mut Vec<String>) {
+    for ((option, old), (_, new)) in limits(old).into_iter().zip(limits(new)) {
+        if old != new {
+            found.push(format!("classes.{name} {option} {old} -> {new}"));
+        }
+    }
+}
+
+/// By the names of the options.
+fn limits(of: &ClassLimits) -> Vec<(String, String)> {
+    let text = |name: &str, value: String| (name.to_owned(), value);
+    let mut all = vec![
+        text("priority", format!("{:?}", of.priority).to_lowercase()),
+        text("weight", of.weight.to_string()),
+        text("reserved", of.reserved.to_string()),
+    ];
+    all.extend(quota("", &of.quota));
+    all.extend(quota("per_address.", &of.per_address));
+    all
+}
+
+fn quota(prefix: &str, quota: &Quota) -> Vec<(String, String)> {
+    let count = |most: u32| if most == 0 { NONE.to_owned() } else { most.to_string() };
+    let of_rate =
+        |text: &dyn Fn(&Rate) -> String| quota.rate.as_ref().map_or(NONE.to_owned(), text);
+    let server_time = quota.server_time.map(|it| it.per_second.to_string());
+    [
+        ("max_clients", count(quota.max_clients)),
+        ("max_in_flight", count(quota.max_in_flight)),
+        ("max_queued", count(quota.max_queued)),
+        ("transactions_per_second", of_rate(&|rate| rate.per_second.to_string())),
+        ("burst", of_rate(&|rate| rate.burst.to_string())),
+        ("on_excess", of_rate(&|rate| format!("{:?}", rate.on_excess).to_lowercase())),
+        ("server_seconds_per_second", server_time.unwrap_or_else(|| NONE.to_owned())),
+    ]
+    .map(|(name, value)| (format!("{prefix}{name}"), value))
+    .into()
+}
+
+/// What a limit is called that is not there.
+const NONE: &str = "none";

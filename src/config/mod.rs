@@ -9,6 +9,7 @@ mod compare;
 mod file;
 mod findings;
 mod load;
+mod lockout;
 pub mod options;
 pub mod overlay;
 pub mod overload;
@@ -33,6 +34,7 @@ use crate::base::secret::Secret;
 use classes::{Class, ClassChoice, ClassLimits};
 use overload::Overload;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,6 +76,16 @@ pub enum HostAddress {
     Tcp { host: String, port: u16 },
     /// The path of the socket itself: `/dir/.s.PGSQL.5432`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for HostAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Everything, resolved. Durations of zero that mean "off" are `None` here.
@@ -168,6 +180,12 @@ pub struct ClientLimits {
     pub max_cancels: u32,
     /// The longest message that is relayed, in bytes, head included.
     pub max_packet_size: u32,
+    /// Statements on one server. 0: clients with statements keep theirs.
+    pub max_prepared_statements: u32,
+    /// Statements of one client.
+    pub max_client_prepared_statements: u32,
+    /// Bytes of their texts, over all clients.
+    pub prepared_statement_memory: u32,
     pub client_login_timeout: Option<Duration>,
     pub cancel_wait_timeout: Option<Duration>,
     /// Startup parameters that are accepted and dropped.
@@ -313,6 +331,8 @@ pub struct Setting<'a> {
     pub value: &'a str,
     pub default: Option<String>,
     pub origin: Origin,
+    /// What the file says by now, which holds after a restart. `None`: the same.
+    pub pending: Option<&'a str>,
     /// The header of its section.
     pub section: &'static str,
     /// Whether a reload takes a change up.
@@ -325,12 +345,16 @@ pub struct Setting<'a> {
 pub struct Shown {
     pub value: String,
     pub origin: Origin,
+    /// What it will be after a restart, if that is something else.
+    pub pending: Option<String>,
 }
 
 /// Who says what an option is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
     Default,
+    /// A variable of the process' environment.
+    Environment,
     File,
     /// An operator, on the console.
     Set,
@@ -340,6 +364,7 @@ impl Origin {
     pub fn label(self) -> &'static str {
         match self {
             Self::Default => "default",
+            Self::Environment => "PGWEIR_LOG",
             Self::File => "file",
             Self::Set => "SET",
         }
@@ -387,6 +412,7 @@ impl Config {
                     value: shown.map_or("", |shown| &shown.value),
                     default: reader::shown_default(option),
                     origin: shown.map_or(Origin::Default, |shown| shown.origin),
+                    pending: shown.and_then(|shown| shown.pending.as_deref()),
                     section: section.header(),
                     is_live: option.change == options::Change::Live,
                     doc: option.doc,

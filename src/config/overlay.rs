@@ -4,7 +4,9 @@
 use super::classes::ClassLimits;
 use super::file::{Document, Entry, Raw, RawTable, RawValue, read_value};
 use super::options::{self, Kind, Opt, Section};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use zeroize::Zeroizing;
 
 /// Where something stands that no file says.
@@ -24,6 +26,23 @@ pub enum ClassValue {
     /// Whatever the file says about it: nothing.
     Absent,
     Text(String),
+}
+
+/// One of those, as it travels to the next process.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SetOption {
+    class: Option<String>,
+    name: String,
+    /// `None`: no limit.
+    value: Option<String>,
+}
+
+impl fmt::Display for SetOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { class, name, value } = self;
+        let class = class.as_ref().map(|class| format!("CLASS {class} ")).unwrap_or_default();
+        write!(f, "SET {class}{name} = {}", value.as_deref().unwrap_or("NONE"))
+    }
 }
 
 /// The sections of a class that may be set. Who is in it may not: those who are in already would stay.
@@ -61,6 +80,38 @@ impl Overlay {
         };
         self.classes.retain(|_, options| !options.is_empty());
         true
+    }
+
+    /// All of it.
+    pub fn listed(&self) -> Vec<SetOption> {
+        let option = |class: Option<&String>, name: &str, value: Option<&String>| SetOption {
+            class: class.cloned(),
+            name: name.to_owned(),
+            value: value.cloned(),
+        };
+        let own = self.options.iter().map(|(name, value)| option(None, name, Some(value)));
+        let of_classes = self.classes.iter().flat_map(|(class, options)| {
+            options.iter().map(move |(name, value)| {
+                let text = match value {
+                    ClassValue::Absent => None,
+                    ClassValue::Text(text) => Some(text),
+                };
+                option(Some(class), name, text)
+            })
+        });
+        own.chain(of_classes).collect()
+    }
+
+    /// Sets what another process had set. `false`: there is no such option here.
+    pub fn inherit(&mut self, set: &SetOption) -> bool {
+        let SetOption { class, name, value } = set;
+        match class {
+            Some(class) => {
+                let value = value.clone().map_or(ClassValue::Absent, ClassValue::Text);
+                self.set_class(class, name, Some(value))
+            }
+            None => self.set(name, value.as_deref()),
+        }
     }
 
     /// Writes it over what the file says.

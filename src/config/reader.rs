@@ -190,8 +190,8 @@ impl<'a> Reader<'a> {
     fn value(&mut self, name: &str) -> Option<Value> {
         let option = options::find(self.section, name).expect("only options of the table are read");
         let value = self.checked_value(option)?;
-        let shown =
-            Shown { value: value::shown(&option.kind, &value), origin: self.origin(option.name) };
+        let (text, origin) = (value::shown(&option.kind, &value), self.origin(option.name));
+        let shown = Shown { value: text, origin, pending: None };
         self.shown.insert(option.name, shown);
         Some(value)
     }

@@ -4,6 +4,7 @@
 use super::findings::{Findings, Problem};
 use super::load::{Loaded, parse_with};
 use super::overlay::Overlay;
+use super::{Origin, Shown};
 use crate::base::finding::Finding;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub struct Source {
     text: Zeroizing<String>,
     /// What was read of others so far.
     files: BTreeMap<PathBuf, Zeroizing<String>>,
+    /// What the environment says instead of `log_level`.
+    log_filter: Option<String>,
 }
 
 impl Source {
@@ -32,6 +35,7 @@ impl Source {
                 path: path.to_owned(),
                 text: Zeroizing::new(text),
                 files: BTreeMap::new(),
+                log_filter: None,
             }),
             Err(error) => {
                 let mut findings = Findings::new(&path.display().to_string());
@@ -41,6 +45,20 @@ impl Source {
                 Err(findings.into_sorted())
             }
         }
+    }
+
+    /// The same, as the files are now.
+    ///
+    /// # Errors
+    ///
+    /// When the first cannot be read.
+    pub fn read_anew(self) -> Result<Self, Vec<Finding>> {
+        Ok(Self { log_filter: self.log_filter, ..Self::read(&self.path)? })
+    }
+
+    /// Has this shown for `log_level`, whatever the file says.
+    pub fn set_log_filter(&mut self, filter: Option<String>) {
+        self.log_filter = filter;
     }
 
     /// What it means, with what was set beside it.
@@ -58,8 +76,12 @@ impl Source {
             files.borrow_mut().insert(path.to_owned(), Zeroizing::new(text.clone()));
             Ok(text)
         };
-        let loaded = parse_with(&self.text, &self.path.display().to_string(), overlay, &read);
+        let mut loaded = parse_with(&self.text, &self.path.display().to_string(), overlay, &read);
         self.files = files.into_inner();
+        if let (Ok(loaded), Some(value)) = (&mut loaded, self.log_filter.clone()) {
+            let shown = Shown { value, origin: Origin::Environment, pending: None };
+            loaded.config.shown.insert("log_level", shown);
+        }
         loaded
     }
 

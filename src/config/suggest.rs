@@ -143,7 +143,6 @@ pub(super) const ABSENT: &[(&str, &str)] = &[
     ("load_balance_hosts", NOT_YET),
     ("log_stats", "Statistics are at `http_addr` and on the console. Remove it."),
     ("logfile", LOG),
-    ("max_prepared_statements", NOT_YET),
     ("peer_id", "One process uses all cores, so it needs no peers. Remove it."),
     ("pkt_buf", TUNING),
     ("resolv_conf", NOT_YET),

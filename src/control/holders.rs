@@ -1,10 +1,13 @@
 //! What those do who have the servers of a pool: for whoever asks why there is none.
 
+use super::census::Census;
 use super::roster::{Presence, Roster};
 use crate::pool::Pool;
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::session::settings::Settings;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The name of a client in what is told of it, cut to this many characters.
@@ -61,28 +64,59 @@ impl HolderState {
 impl Roster {
     /// Looks at those who have a server of `pool`. That takes a moment under the lock of its host.
     pub fn holders(&self, pool: &Pool, now: Instant) -> Holders {
-        let mut holders = Holders::default();
-        let mut first: Option<(Instant, _)> = None;
+        let mut tally = Tally::default();
         for holder in pool.holders() {
-            let presence = self.client(holder);
-            let state = HolderState::of(presence.as_deref());
-            holders.count(state);
-            if let HolderState::IdleInTransaction { since } = state
-                && first.as_ref().is_none_or(|(first, _)| since < *first)
-            {
-                first = presence.map(|presence| (since, presence.settings()));
-            }
+            tally.add(self.client(holder).as_deref());
         }
-        holders.longest_idle = first.map(|(since, settings)| LongestIdle {
+        tally.end(now)
+    }
+}
+
+impl Census {
+    /// The same of every pool that has any, by database and user.
+    pub fn holders(&self, now: Instant) -> BTreeMap<(String, String), Holders> {
+        let mut tallies = BTreeMap::<_, Tally>::new();
+        for of in self.holdings() {
+            let tally = tallies.entry((&of.pool.database, &of.pool.user)).or_default();
+            tally.add(of.holder.map(AsRef::as_ref));
+        }
+        let named = |((database, user), tally): ((&String, &String), Tally)| {
+            ((database.clone(), user.clone()), tally.end(now))
+        };
+        tallies.into_iter().map(named).collect()
+    }
+}
+
+/// Holders, counted one by one.
+#[derive(Default)]
+struct Tally {
+    holders: Holders,
+    /// The one who has been idle in a transaction for longest: since when, and what it says that it is.
+    first: Option<(Instant, Arc<Settings>)>,
+}
+
+impl Tally {
+    fn add(&mut self, client: Option<&Presence>) {
+        let state = HolderState::of(client);
+        self.holders.count(state);
+        if let HolderState::IdleInTransaction { since } = state
+            && self.first.as_ref().is_none_or(|(first, _)| since < *first)
+        {
+            self.first = client.map(|client| (since, client.settings()));
+        }
+    }
+
+    fn end(self, now: Instant) -> Holders {
+        let longest_idle = self.first.map(|(since, settings)| LongestIdle {
             idle_for: now.saturating_duration_since(since),
             application_name: short_name(&settings),
         });
-        holders
+        Holders { longest_idle, ..self.holders }
     }
 }
 
 /// What the client says that it is, cut to what fits a line.
-pub(super) fn short_name(settings: &Settings) -> String {
+pub fn short_name(settings: &Settings) -> String {
     let name = settings.value(APPLICATION_NAME).unwrap_or_default();
     name.chars().take(NAME_CHARS_MAX).collect()
 }

@@ -18,6 +18,8 @@ pub struct Operator {
     commanded: AtomicU64,
     /// Told when what it waits for is cancelled.
     pub canceled: Notify,
+    /// Told when the process ends.
+    pub dismissed: Notify,
 }
 
 impl Operator {
@@ -36,6 +38,7 @@ impl Operator {
             connected_at: now,
             commanded: AtomicU64::new(0),
             canceled: Notify::new(),
+            dismissed: Notify::new(),
         }
     }
 

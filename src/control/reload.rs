@@ -9,8 +9,8 @@ use super::roster::{Order, Roster};
 use super::watch::Watch;
 use crate::base::finding::{Finding, Severity};
 use crate::config::options;
-use crate::config::overlay::{ClassValue, Overlay, find};
-use crate::config::{Config, Loaded, ReloadOn, Source};
+use crate::config::overlay::{ClassValue, Overlay, SetOption, find};
+use crate::config::{Config, Loaded, Origin, ReloadOn, Source};
 use crate::end::EndReason;
 use crate::net::worker::Worker;
 use crate::pool::process::ConfigView;
@@ -54,13 +54,32 @@ pub struct Refused {
     pub reason: String,
     /// Everything else that is wrong.
     pub more: Vec<String>,
+    /// What was meant is known, and it cannot be this.
+    pub is_value_wrong: bool,
 }
+
+impl Refused {
+    fn because(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), more: vec![], is_value_wrong: false }
+    }
+}
+
+/// An operator who wants a change, for the log.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// The session, as `SHOW CLIENTS` numbers it.
+    pub client: u64,
+    pub user: String,
+}
+
+/// A change that is to be made. Who asked is not told of a signal or a file.
+type Asked = (Change, Option<Author>, oneshot::Sender<Answer>);
 
 type Answer = Result<Made, Refused>;
 
 /// How a change is asked for.
 #[derive(Clone)]
-pub struct Orders(mpsc::Sender<(Change, oneshot::Sender<Answer>)>);
+pub struct Orders(mpsc::Sender<Asked>);
 
 /// Makes changes.
 pub struct Reloader {
@@ -69,7 +88,7 @@ pub struct Reloader {
     source: Source,
     overlay: Overlay,
     watch: Watch,
-    orders: mpsc::Receiver<(Change, oneshot::Sender<Answer>)>,
+    orders: mpsc::Receiver<Asked>,
     /// Told after each change, for what the registry does not have.
     changed: Arc<Notify>,
 }
@@ -80,12 +99,48 @@ impl Orders {
     /// # Errors
     ///
     /// When it is refused: then nothing has changed.
-    pub async fn give(&self, change: Change) -> Answer {
-        let stopping = || Refused { reason: "the process is stopping".to_owned(), more: vec![] };
+    pub async fn give(&self, change: Change, author: Option<Author>) -> Answer {
+        let stopping = || Refused::because("the process is stopping");
         let (sender, answer) = oneshot::channel();
-        self.0.send((change, sender)).await.map_err(|_| stopping())?;
+        self.0.send((change, author, sender)).await.map_err(|_| stopping())?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
+}
+
+/// What an operator has set in the process before, resolved with what the files say now; what does not fit
+/// them any more is named, and left out.
+pub fn inherit(
+    source: &mut Source,
+    config: Arc<Config>,
+    set: &[SetOption],
+) -> (Arc<Config>, Overlay) {
+    let (mut config, mut overlay) = (config, Overlay::default());
+    if set.is_empty() {
+        return (config, overlay);
+    }
+    let mut resolved = |overlay: &Overlay| match source.resolve(overlay) {
+        Ok(loaded) => Ok(Arc::new(loaded.config)),
+        Err(findings) => Err(refused(findings, true).reason),
+    };
+    let mut all = Overlay::default();
+    if set.iter().all(|set| all.inherit(set))
+        && let Ok(config) = resolved(&all)
+    {
+        for set in set {
+            tracing::info!("{set}: holds as in the process before");
+        }
+        return (config, all);
+    }
+    for set in set {
+        let mut with = overlay.clone();
+        let is_known = with.inherit(set);
+        match resolved(&with) {
+            Ok(new) if is_known => (config, overlay) = (new, with),
+            Ok(_) => tracing::warn!("{set} is forgotten: there is no such option"),
+            Err(reason) => tracing::warn!("{set} is forgotten: {reason}"),
+        }
+    }
+    (config, overlay)
 }
 
 impl Reloader {
@@ -93,13 +148,13 @@ impl Reloader {
     pub fn new(
         registry: Arc<Registry>,
         roster: Arc<Roster>,
-        source: Source,
+        (source, overlay): (Source, Overlay),
         changed: Arc<Notify>,
     ) -> (Self, Orders) {
         let (sender, orders) = mpsc::channel(WAITING_MAX);
         let mut watch = Watch::default();
         watch.reads(&files(&source, &registry.config()));
-        let overlay = Overlay::default();
+        registry.note_loaded(ConfigView { overlay: overlay.clone(), ..registry.loaded() });
         (Self { registry, roster, source, overlay, watch, orders, changed }, Orders(sender))
     }
 
@@ -108,8 +163,8 @@ impl Reloader {
         loop {
             tokio::select! {
                 order = self.orders.recv() => {
-                    let Some((change, answer)) = order else { return };
-                    let made = self.make(&worker, change).await;
+                    let Some((change, author, answer)) = order else { return };
+                    let made = self.make(&worker, change, author).await;
                     // Whoever has left meanwhile finds it in the log.
                     drop(answer.send(made));
                 }
@@ -125,11 +180,16 @@ impl Reloader {
     async fn look(&mut self, worker: &Rc<Worker>) {
         if self.watch.has_changed(&files(&self.source, &self.registry.config())) {
             // Whatever comes of it is in the log.
-            let _made = self.make(worker, Change::Reload("a file has changed")).await;
+            let _made = self.make(worker, Change::Reload("a file has changed"), None).await;
         }
     }
 
-    async fn make(&mut self, worker: &Rc<Worker>, change: Change) -> Answer {
+    async fn make(
+        &mut self,
+        worker: &Rc<Worker>,
+        change: Change,
+        author: Option<Author>,
+    ) -> Answer {
         let reads_anew = matches!(change, Change::Reload(_));
         let why = describe(&change);
         let made = match self.prepare(change).await {
@@ -141,59 +201,61 @@ impl Reloader {
             }
             Err(findings) => Err(findings),
         };
-        match &made {
-            Ok(made) => log_made(&why, made),
-            Err(refused) => {
-                tracing::error!("{why}: refused, nothing has changed: {}", refused.reason);
-                refused.more.iter().for_each(|more| tracing::error!("{why}: {more}"));
-            }
-        }
+        log(&why, author.as_ref(), &made);
         let before = self.registry.loaded();
         let (is_ok, now) = (made.is_ok(), SystemTime::now());
         self.registry.note_loaded(ConfigView {
             hash: self.registry.config().hash(),
             loaded_at: if reads_anew && is_ok { now } else { before.loaded_at },
             is_last_load_ok: if reads_anew { is_ok } else { before.is_last_load_ok },
+            overlay: self.overlay.clone(),
         });
         made
     }
 
     /// Reads and checks, beside the thread that keeps time for everybody.
     async fn prepare(&mut self, change: Change) -> Result<(Source, Overlay, Loaded), Refused> {
-        let path = self.source.path().to_owned();
+        let (source, path) = (self.source.clone(), self.source.path().to_owned());
+        let reads_anew = matches!(change, Change::Reload(_));
         let mut overlay = self.overlay.clone();
-        let known = match change {
+        match change {
             Change::Reload(_) => {
                 self.watch.reads(&files(&self.source, &self.registry.config()));
                 overlay = Overlay::default();
-                None
             }
             Change::Set { name, value } => {
-                Self::set(&mut overlay, &name, value.as_deref())?;
-                Some(self.source.clone())
+                self.set(&mut overlay, &name, value.as_deref())?;
             }
             Change::SetClass { class, options } => {
                 self.set_class(&mut overlay, &class, options)?;
-                Some(self.source.clone())
             }
-        };
+        }
+        let running = self.registry.config();
         let resolve = move || {
-            let mut source = known.map_or_else(|| Source::read(&path), Ok)?;
+            let mut source = if reads_anew { source.read_anew()? } else { source };
             let loaded = source.resolve(&overlay)?;
-            Ok((source, overlay, loaded))
+            let lockouts = loaded.config.lockouts(&running, &path);
+            if lockouts.is_empty() { Ok((source, overlay, loaded)) } else { Err(lockouts) }
         };
         match tokio::task::spawn_blocking(resolve).await {
-            Ok(resolved) => resolved.map_err(refused),
-            Err(error) => Err(Refused { reason: error.to_string(), more: vec![] }),
+            Ok(resolved) => resolved.map_err(|findings| refused(findings, !reads_anew)),
+            Err(error) => Err(Refused::because(error.to_string())),
         }
     }
 
-    fn set(overlay: &mut Overlay, name: &str, value: Option<&str>) -> Result<(), Refused> {
-        let refused = |reason| Err(Refused { reason, more: vec![] });
+    fn set(&self, overlay: &mut Overlay, name: &str, value: Option<&str>) -> Result<(), Refused> {
+        let refused = |reason| Err(Refused::because(reason));
+        let origin = |name| self.registry.config().shown.get(name).map(|shown| shown.origin);
         match find(name) {
             None => refused(format!("there is no option `{name}` in [proxy] or [overload]")),
             Some((_, option)) if option.change == options::Change::Restart => {
                 refused(format!("`{name}` holds from the start to the end of the process"))
+            }
+            Some((_, option)) if origin(option.name) == Some(Origin::Environment) => {
+                refused(format!(
+                    "`{name}` is what {} says, from the start to the end of the process",
+                    Origin::Environment.label()
+                ))
             }
             Some(_) => {
                 overlay.set(name, value);
@@ -208,7 +270,7 @@ impl Reloader {
         class: &str,
         options: Vec<(String, Option<ClassValue>)>,
     ) -> Result<(), Refused> {
-        let refused = |reason| Err(Refused { reason, more: vec![] });
+        let refused = |reason| Err(Refused::because(reason));
         let is_configured = self.registry.config().classes.iter().any(|it| it.name == class);
         if !is_configured && !self.registry.hosts().any(|host| host.has_class(class)) {
             return refused(format!("there is no class `{class}`; see SHOW CLASSES"));
@@ -261,11 +323,11 @@ fn files(source: &Source, config: &Config) -> Vec<PathBuf> {
 }
 
 /// The first error says it; whatever else there is comes behind.
-fn refused(mut findings: Vec<Finding>) -> Refused {
+fn refused(mut findings: Vec<Finding>, is_value_wrong: bool) -> Refused {
     findings.sort_by_key(|finding| finding.severity != Severity::Error);
     let mut texts = findings.iter().map(ToString::to_string);
     let reason = texts.next().unwrap_or_else(|| "it is not valid".to_owned());
-    Refused { reason, more: texts.collect() }
+    Refused { reason, more: texts.collect(), is_value_wrong }
 }
 
 fn describe(change: &Change) -> String {
@@ -274,19 +336,36 @@ fn describe(change: &Change) -> String {
         Change::Set { name, value: Some(value) } => format!("SET {name} = {value}"),
         Change::Set { name, value: None } => format!("SET {name} = DEFAULT"),
         Change::SetClass { class, options } => {
-            let names: Vec<_> = options.iter().map(|(name, _)| name.as_str()).collect();
-            format!("SET CLASS {class} ({})", names.join(", "))
+            let value = |value: &Option<ClassValue>| match value {
+                Some(ClassValue::Text(text)) => text.clone(),
+                Some(ClassValue::Absent) => "NONE".to_owned(),
+                None => "DEFAULT".to_owned(),
+            };
+            let options = options.iter().map(|(name, it)| format!("{name} = {}", value(it)));
+            format!("SET CLASS {class} {}", options.collect::<Vec<_>>().join(", "))
         }
     }
 }
 
-fn log_made(why: &str, made: &Made) {
-    for remark in &made.remarks {
-        tracing::warn!("{why}: {remark}");
+/// Who wanted it, and what came of it.
+fn log(why: &str, author: Option<&Author>, answer: &Answer) {
+    let client = author.map(|author| author.client);
+    let user = author.map(|author| author.user.as_str());
+    match answer {
+        Ok(made) => {
+            for remark in &made.remarks {
+                tracing::warn!(client, user, "{why}: {remark}");
+            }
+            let differences = match made.differences.as_slice() {
+                [] => "nothing has changed".to_owned(),
+                differences => differences.join(", "),
+            };
+            tracing::info!(client, user, "{why}: {differences}");
+        }
+        Err(refused) => {
+            let reason = &refused.reason;
+            tracing::error!(client, user, "{why}: refused, nothing has changed: {reason}");
+            refused.more.iter().for_each(|more| tracing::error!(client, user, "{why}: {more}"));
+        }
     }
-    let differences = match made.differences.as_slice() {
-        [] => "nothing has changed".to_owned(),
-        differences => differences.join(", "),
-    };
-    tracing::info!("{why}: {differences}");
 }

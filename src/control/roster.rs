@@ -13,7 +13,7 @@ use crate::net::stream::{Near, Peer};
 use crate::pool::Pool;
 use crate::session::settings::Settings;
 use dashmap::DashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -108,6 +108,7 @@ pub struct Presence {
     /// The same until it began to idle in its transaction; 0: it does not.
     idles: AtomicU64,
     keeps_idle: AtomicBool,
+    prepared: AtomicU32,
     is_called: AtomicBool,
     is_halted: AtomicBool,
     order: Shared<Option<Order>>,
@@ -134,6 +135,7 @@ impl Presence {
             requested: AtomicU64::new(0),
             idles: AtomicU64::new(0),
             keeps_idle: AtomicBool::new(false),
+            prepared: AtomicU32::new(0),
             is_called: AtomicBool::new(false),
             is_halted: AtomicBool::new(false),
             order: Shared::default(),
@@ -203,6 +205,19 @@ impl Presence {
         if self.keeps_idle() != keeps_idle {
             self.keeps_idle.store(keeps_idle, Ordering::Relaxed);
         }
+    }
+
+    /// How many statements with a name it has.
+    #[inline]
+    pub fn has_prepared(&self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if self.prepared() != count {
+            self.prepared.store(count, Ordering::Relaxed);
+        }
+    }
+
+    pub fn prepared(&self) -> u32 {
+        self.prepared.load(Ordering::Relaxed)
     }
 
     /// Whether it keeps a server that it does not use. Of one that has none it says nothing.
@@ -487,6 +502,13 @@ impl Roster {
                 drop(before.send(ToOld::End { at_once }));
             }
         });
+    }
+
+    /// Has those who were told to leave look again: what they wait for may not come any more.
+    pub fn wake_leaving(&self) {
+        for client in self.clients().iter().filter(|client| client.is_leaving()) {
+            client.wake();
+        }
     }
 
     /// Takes back [`Order::Halt`] and [`Order::Move`].

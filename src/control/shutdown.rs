@@ -28,6 +28,17 @@ pub enum How {
     Now,
 }
 
+impl How {
+    /// As the log calls it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::WaitForClients => "wait_for_clients",
+            Self::WaitForServers => "wait_for_servers",
+            Self::Now => "now",
+        }
+    }
+}
+
 /// How long an ending may take.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Patience {
@@ -114,6 +125,19 @@ pub async fn see_out(
         tokio::time::sleep(LOOK).await;
     }
     cut_off
+}
+
+/// Ends the sessions of the console, which stay until the last client has gone, and waits for them to take
+/// the reason.
+pub async fn dismiss_operators(roster: &Roster) {
+    const LOOKS: u32 = 20;
+    roster.operators().iter().for_each(|operator| operator.dismissed.notify_one());
+    for _ in 0..LOOKS {
+        if roster.operators().is_empty() {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn tell(clients: &[&Arc<Presence>]) {

@@ -3,16 +3,17 @@
 //! What is served is the router's business. Here is what holds for all of it: few connections, short
 //! heads, little time, and no body is read.
 
-use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Response};
 use axum::middleware::map_response;
+use axum::{Extension, Router};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -59,13 +60,20 @@ pub(super) async fn serve(listener: TcpListener, router: Router) {
             crowded.send_replace(());
         }
         let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
-        let (router, crowded) = (router.clone(), crowded.subscribe());
+        // Where it cannot be told, the peer has gone.
+        let near = stream.local_addr().map_or(Ipv4Addr::LOCALHOST.into(), |near| near.ip());
+        let router = router.clone().layer(Extension(ReachedAt(near.to_canonical())));
+        let crowded = crowded.subscribe();
         tokio::spawn(async move {
             converse(stream, router, crowded).await;
             drop(place);
         });
     }
 }
+
+/// The address of ours that a request came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReachedAt(pub(super) IpAddr);
 
 /// Answers one peer, until it leaves, takes too long, or others need its place.
 async fn converse(stream: TcpStream, router: Router, mut crowded: watch::Receiver<()>) {

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::control::roster::Roster;
 use crate::net::listen::Inherited;
 use crate::net::worker::read_clock;
+use crate::pool::halts::HaltsView;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::Snapshot;
 use crate::status::Status;
@@ -46,6 +47,7 @@ const SCRAPES_MAX: usize = 4;
 /// What HTTP tells, and of what.
 pub struct Metrics {
     registry: Arc<Registry>,
+    roster: Arc<Roster>,
     status: Status,
     page: Page,
     is_stopping: AtomicBool,
@@ -84,6 +86,7 @@ impl Metrics {
     pub fn new(registry: &Arc<Registry>, roster: &Arc<Roster>) -> Arc<Self> {
         Arc::new(Self {
             registry: Arc::clone(registry),
+            roster: Arc::clone(roster),
             status: Status::new(Arc::clone(registry), Arc::clone(roster)),
             page: Page::new(),
             is_stopping: AtomicBool::new(false),
@@ -113,7 +116,8 @@ impl Metrics {
 
     /// Looks at everything. A host's lock is taken for one pool or class at a time.
     fn look(&self) -> Scrape {
-        let (registry, process) = (&self.registry, self.registry.process());
+        let registry = &self.registry;
+        let process = registry.process(self.roster.is_suspended());
         let snapshot = self.snapshot();
         let calendar = |at| registry.calendar(at);
         Scrape {
@@ -122,6 +126,7 @@ impl Metrics {
             config: process.config,
             workers: process.workers,
             limits: process.limits,
+            halts: process.halts.databases,
             hosts: snapshot.hosts,
             pools: Pool::rows(snapshot.pools, SERIES_MAX, &calendar),
             classes: registry.classes_up_to(read_clock(), SERIES_MAX),
@@ -143,7 +148,8 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
     if metrics.is_stopping.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping\n".to_owned());
     }
-    match not_ready(&metrics.snapshot()) {
+    let halts = metrics.registry.halts(metrics.roster.is_suspended());
+    match not_ready(&metrics.snapshot(), &halts) {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
     }
@@ -151,7 +157,10 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
 
 /// Why no client could be served. One host that works is enough: what is wrong with another is no
 /// reason to send its clients elsewhere.
-fn not_ready(snapshot: &Snapshot) -> Option<String> {
+fn not_ready(snapshot: &Snapshot, halts: &HaltsView) -> Option<String> {
+    if let Some(why) = halts.all() {
+        return Some(format!("{why}\n"));
+    }
     if snapshot.hosts.is_empty() {
         return Some("no host is configured\n".to_owned());
     }
@@ -176,7 +185,7 @@ async fn metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::not_ready;
+    use crate::pool::halts::{DatabaseHalts, HaltsView};
     use crate::pool::snapshot::{HostView, Snapshot};
     use crate::scheduler::Counts;
     use crate::scheduler::logins::LoginsView;
@@ -191,6 +200,21 @@ mod tests {
         let hosts = failures.iter().copied().map(host).collect();
         let logins = LoginsView::default();
         Snapshot { pools: vec![], hosts, clients: 0, consoles: 0, logins }
+    }
+
+    fn not_ready(snapshot: &Snapshot) -> Option<String> {
+        super::not_ready(snapshot, &HaltsView::default())
+    }
+
+    #[test]
+    fn who_is_stopped_by_an_operator_serves_nobody() {
+        let works = snapshot(&[None]);
+        let suspended = HaltsView { is_suspended: true, ..HaltsView::default() };
+        assert!(super::not_ready(&works, &suspended).unwrap().contains("RESUME"));
+        let database = |is_disabled| DatabaseHalts { is_disabled, ..DatabaseHalts::default() };
+        let of = |databases| HaltsView { is_suspended: false, databases };
+        assert_eq!(super::not_ready(&works, &of(vec![database(true), database(false)])), None);
+        assert!(super::not_ready(&works, &of(vec![database(true)])).is_some());
     }
 
     #[test]

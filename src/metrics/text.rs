@@ -7,6 +7,7 @@ use super::names::pool::Pool;
 use super::names::process::{DatabaseLimit, Process, UserLimit};
 use super::names::system::{Build, LastLoad, System};
 use super::names::{Metric, Subject, Values};
+use crate::pool::halts::DatabaseHalts;
 use crate::pool::process::{ConfigView, LimitView, WorkerView};
 use crate::pool::snapshot::{ClassOfHost, HostView};
 use crate::stats::times::{BOUNDS, BUCKETS, Times};
@@ -40,6 +41,8 @@ pub(super) struct Scrape {
     pub(super) workers: Vec<WorkerView>,
     /// Of databases and of users.
     pub(super) limits: [Vec<LimitView>; 2],
+    /// What operators have said of databases.
+    pub(super) halts: Vec<DatabaseHalts>,
     pub(super) hosts: Vec<HostView>,
     pub(super) pools: Vec<Pool>,
     pub(super) classes: Vec<ClassOfHost>,
@@ -47,7 +50,11 @@ pub(super) struct Scrape {
 
 /// All of it, as text. `size` is how long it may become, as far as is known.
 pub(super) fn exposition(scrape: Scrape, format: Format, size: usize) -> String {
-    let Scrape { system, config, process, workers, limits, hosts, pools, classes } = scrape;
+    let Scrape { system, config, process, workers, limits, mut halts, hosts, pools, classes } =
+        scrape;
+    // Those that are stopped, of very many.
+    halts.sort_by_key(|it| !(it.is_paused || it.is_disabled));
+    halts.truncate(SERIES_MAX);
     let [databases, users] = limits.map(fullest);
     let mut page = Page::new(format, size);
     page.write(&[Build]);
@@ -58,6 +65,7 @@ pub(super) fn exposition(scrape: Scrape, format: Format, size: usize) -> String 
     page.write(&workers);
     page.write(&databases.into_iter().map(DatabaseLimit).collect::<Vec<_>>());
     page.write(&users.into_iter().map(UserLimit).collect::<Vec<_>>());
+    page.write(&halts);
     page.write(&hosts);
     page.write(&pools);
     page.write(&classes);

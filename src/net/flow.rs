@@ -19,6 +19,15 @@ use super::worker::{BUFFER_SIZE, Buffer, Worker};
 use std::io;
 use std::task::{Context, Poll, ready};
 
+/// Room that is left in front of what is read, for a message to begin with a longer name than it
+/// came with.
+const HEADROOM: usize = 64;
+
+/// So much of what may go already is moved for a message that gets longer or shorter. More goes out as
+/// the proxy's own, and what follows it is appended there: a long pipeline is copied once, and not once
+/// for each of its messages.
+const SHIFT_MAX: usize = 1_024;
+
 /// One direction of a client's traffic.
 #[derive(Debug, Default)]
 pub struct Flow {
@@ -63,10 +72,17 @@ impl Flow {
     ) -> Poll<io::Result<usize>> {
         let mut buffer = match std::mem::take(&mut self.buffer) {
             Bytes::Lent(buffer) => buffer,
-            Bytes::None => worker.lend(),
+            Bytes::None => {
+                self.begin_at(HEADROOM);
+                worker.lend()
+            }
             Bytes::Shelved(bytes) => {
                 let mut buffer = worker.lend();
-                buffer[..bytes.len()].copy_from_slice(&bytes);
+                let start = if bytes.len() + HEADROOM < buffer.len() { HEADROOM } else { 0 };
+                buffer[start..start + bytes.len()].copy_from_slice(&bytes);
+                let start = u32::try_from(start).expect("less than a buffer");
+                (self.sent, self.seen) = (self.sent + start, self.seen + start);
+                self.filled += start;
                 buffer
             }
         };
@@ -85,11 +101,17 @@ impl Flow {
         read
     }
 
+    #[inline]
+    fn begin_at(&mut self, start: usize) {
+        let start = u32::try_from(start).expect("less than a buffer");
+        (self.sent, self.seen, self.filled) = (start, start, start);
+    }
+
     /// Gives an empty buffer back.
     #[inline]
     pub fn tidy(&mut self, worker: &Worker) {
         if self.sent == self.filled {
-            (self.sent, self.seen, self.filled) = (0, 0, 0);
+            self.begin_at(0);
             if let Bytes::Lent(buffer) = std::mem::take(&mut self.buffer) {
                 worker.take_back(buffer);
             }
@@ -156,6 +178,39 @@ impl Flow {
         }
         self.sent += n;
         self.seen += n;
+    }
+
+    /// Puts `bytes` in the place of the first `n` that were not looked at. They may go, and so may the
+    /// next `here`, and the next `to_come` that arrive.
+    #[inline]
+    pub fn rewrite(&mut self, n: usize, bytes: &[u8], here: usize, to_come: usize) {
+        let pending = index(self.seen - self.sent);
+        // Where what may go begins, if it is moved next to the new bytes.
+        let start = (index(self.sent) + n).checked_sub(bytes.len());
+        if let Some(start) = start
+            && self.own.is_empty()
+            && pending <= SHIFT_MAX
+            && let Bytes::Lent(buffer) | Bytes::Shelved(buffer) = &mut self.buffer
+        {
+            buffer.copy_within(index(self.sent)..index(self.seen), start);
+            buffer[start + pending..start + pending + bytes.len()].copy_from_slice(bytes);
+            self.sent = u32::try_from(start).expect("within the buffer");
+            self.seen += u32::try_from(n).expect("no more than a buffer");
+            self.forward(here, to_come);
+        } else {
+            self.gather();
+            self.own.extend_from_slice(bytes);
+            self.swallow(n);
+            self.forward(here, to_come);
+            self.gather();
+        }
+    }
+
+    /// Changes one byte that was not looked at.
+    pub fn put(&mut self, at: usize, byte: u8) {
+        if let Bytes::Lent(bytes) | Bytes::Shelved(bytes) = &mut self.buffer {
+            bytes[index(self.seen) + at] = byte;
+        }
     }
 
     /// Slips messages of the proxy's own in, behind everything that may go already.
@@ -254,6 +309,12 @@ impl Flow {
         self.to_come = 0;
         self.own = Vec::new();
         self.tidy(worker);
+    }
+
+    /// How much is kept that did not come, or was moved for what did not.
+    #[inline]
+    pub fn own_len(&self) -> usize {
+        self.own.len()
     }
 
     /// Bytes that came and have not gone.

@@ -55,6 +55,7 @@ enum Step {
     Fill(usize),
     Flush { takes: usize, piece: usize },
     Forward { here: usize, to_come: usize },
+    Rewrite { gone: usize, new: usize, here: usize, to_come: usize },
     Shelve,
     SlipIn(u8),
     Swallow(usize),
@@ -67,6 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => count().prop_map(Step::Fill),
         8 => (count(), 1..5_000_usize).prop_map(|(takes, piece)| Step::Flush { takes, piece }),
         8 => (count(), count()).prop_map(|(here, to_come)| Step::Forward { here, to_come }),
+        6 => (0..40_usize, 0..80_usize, count(), count())
+            .prop_map(|(gone, new, here, to_come)| Step::Rewrite { gone, new, here, to_come }),
         3 => count().prop_map(Step::Swallow),
         3 => any::<u8>().prop_map(Step::SlipIn),
         2 => Just(Step::Shelve),
@@ -137,6 +140,17 @@ impl Bench {
                 model.forward(here);
                 model.to_come = to_come;
             }
+            Step::Rewrite { gone, new, here, to_come } if model.to_come == 0 => {
+                let gone = gone.min(model.unseen.len());
+                let here = here.min(model.unseen.len() - gone);
+                let to_come = if gone + here == model.unseen.len() { to_come } else { 0 };
+                let bytes = vec![0xee; new];
+                flow.rewrite(gone, &bytes, here, to_come);
+                model.unseen.drain(..gone);
+                model.out.extend(&bytes);
+                model.forward(here);
+                model.to_come = to_come;
+            }
             Step::Swallow(n) if model.to_come == 0 => {
                 let n = n.min(model.unseen.len());
                 flow.swallow(n);
@@ -155,7 +169,7 @@ impl Bench {
                 assert_eq!(flow.cut_short() as usize, std::mem::take(&mut model.to_come));
                 model.out.truncate(peer.taken.len());
             }
-            Step::Fill(_) | Step::Forward { .. } | Step::Swallow(_) => {}
+            Step::Fill(_) | Step::Forward { .. } | Step::Rewrite { .. } | Step::Swallow(_) => {}
         }
     }
 

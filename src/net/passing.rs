@@ -5,7 +5,7 @@
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,6 +49,16 @@ impl Passage {
     /// When the kernel does not know.
     pub fn peer_uid(&self) -> io::Result<u32> {
         self.socket.peer_cred().map(|peer| peer.uid())
+    }
+
+    /// Nothing more can come: whatever the peer sends from now on fails there. What was sent before is
+    /// received as ever.
+    ///
+    /// # Errors
+    ///
+    /// When the peer has closed.
+    pub fn stop_receiving(&self) -> io::Result<()> {
+        Ok(shutdown(&self.socket, Shutdown::Read)?)
     }
 
     /// Sends one message. Only one may be on its way, and once one was given up halfway no other goes.
@@ -214,6 +224,19 @@ mod tests {
         assert_eq!(next.kind(), std::io::ErrorKind::BrokenPipe);
         drop(here);
         assert!(there.receive::<u8>().await.is_err(), "it is torn");
+    }
+
+    #[tokio::test]
+    async fn who_stops_receiving_gets_all_that_could_be_sent() {
+        let [here, there] = pair();
+        here.send(&1, &[], &[]).await.unwrap();
+        there.stop_receiving().unwrap();
+        here.send(&2, &[], &[]).await.unwrap_err();
+        assert_eq!(there.receive::<u8>().await.unwrap().unwrap().head, 1);
+        assert!(there.receive::<u8>().await.unwrap().is_none());
+        // The other direction is open.
+        there.send(&3, &[], &[]).await.unwrap();
+        assert_eq!(here.receive::<u8>().await.unwrap().unwrap().head, 3);
     }
 
     #[tokio::test]

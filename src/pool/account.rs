@@ -1,11 +1,12 @@
 //! What clients of one database and user have in common, and what they obey.
 
 use super::Pool;
-use super::registry::{Gate, Pass};
+use super::gate::{Gate, Pass};
 use crate::base::ids::ClassId;
 use crate::config::overload::ErrorCompat;
 use crate::config::{ClientTimeouts, Listening, PoolMode, Shortcuts};
 use crate::end::EndReason;
+use crate::session::statements::{Interner, Limits};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,9 @@ pub struct Terms {
     pub timeouts: ClientTimeouts,
     pub shortcuts: Shortcuts,
     pub max_packet_size: u32,
+    pub prepared: Limits,
+    /// All statements that clients have.
+    pub statements: Arc<Interner>,
     pub log_disconnections: bool,
     pub log_pooler_errors: bool,
     pub error_compat: ErrorCompat,

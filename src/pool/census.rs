@@ -19,6 +19,8 @@ pub struct About {
     pub ends: Option<Arc<Ends>>,
     /// What clients have set on it, while nobody has it.
     pub applied: Option<Arc<Settings>>,
+    /// How many statements it has, while nobody has it.
+    pub prepared: u32,
 }
 
 /// All servers and waiters of one pool.
@@ -36,6 +38,8 @@ impl Pool {
                 pid: key.map(|key| key.pid),
                 ends: key.and_then(|key| key.ends.clone()),
                 applied: server.map(|server| Arc::clone(&server.applied)),
+                prepared: server
+                    .map_or(0, |server| u32::try_from(server.prepared.len()).unwrap_or(u32::MAX)),
             }),
             waiters: scheduler.waiters(self.id),
         })

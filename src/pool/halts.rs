@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -21,6 +22,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Halts {
     said: Shared<Said>,
+    /// Another process said some of it before.
+    is_inherited: AtomicBool,
     /// Told when anything said here changes, and when servers are gone that somebody waits for.
     pub(super) changed: Arc<Notify>,
 }
@@ -62,6 +65,12 @@ impl Halts {
     /// Goes on where another process was, before there is any pool.
     pub fn inherit(&self, said: &Said) {
         self.said.with(|own| own.clone_from(said));
+        self.is_inherited.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this process goes on where another was.
+    pub(super) fn are_inherited(&self) -> bool {
+        self.is_inherited.load(Ordering::Relaxed)
     }
 
     /// Whether one database was paused by its name, or with `None` all of them together.
@@ -72,6 +81,11 @@ impl Halts {
     /// Whether the clients of a database wait, however that came about.
     pub fn pauses(&self, database: &str) -> bool {
         self.said.with(|said| said.pauses(database))
+    }
+
+    /// The databases that were paused each by its name.
+    pub fn paused_by_name(&self) -> Vec<String> {
+        self.said.with(|said| said.paused.iter().cloned().collect())
     }
 
     /// Whether nobody new is let in to a database.
@@ -89,6 +103,25 @@ impl Halts {
         });
     }
 
+    /// What was said, of these databases and others.
+    pub(super) fn view<'a>(
+        &self,
+        databases: impl Iterator<Item = &'a String>,
+        is_suspended: bool,
+    ) -> HaltsView {
+        self.said.with(|said| {
+            let mut names: BTreeSet<_> = databases.collect();
+            names.extend(said.paused.iter().chain(&said.disabled));
+            let of_database = |name: &String| DatabaseHalts {
+                is_paused: said.pauses(name),
+                is_disabled: said.disabled.contains(name),
+                name: name.clone(),
+            };
+            let databases = names.into_iter().map(of_database).collect();
+            HaltsView { is_suspended, databases }
+        })
+    }
+
     /// Whoever waits for servers to be gone looks again.
     pub fn look_again(&self) {
         self.changed.notify_waiters();
@@ -103,6 +136,44 @@ impl Halts {
         });
     }
 }
+
+/// What operators have stopped, at one moment.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct HaltsView {
+    /// Nothing that is sent is read, from either side.
+    pub is_suspended: bool,
+    /// Every database that is configured, or of which something was said; by name.
+    pub databases: Vec<DatabaseHalts>,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DatabaseHalts {
+    pub name: String,
+    /// Its clients wait, by its name or because all do.
+    pub is_paused: bool,
+    /// Nobody new is let in.
+    pub is_disabled: bool,
+}
+
+impl HaltsView {
+    /// Why nobody new is served: all clients are suspended, or each database is stopped.
+    pub fn all(&self) -> Option<&'static str> {
+        let is_stopped = |it: &DatabaseHalts| it.is_paused || it.is_disabled;
+        if self.is_suspended {
+            return Some(SUSPENDED);
+        }
+        let (first, others) = self.databases.split_first()?;
+        let are_stopped = is_stopped(first) && others.iter().all(is_stopped);
+        are_stopped.then_some(if self.databases.iter().all(|it| it.is_paused) {
+            "an operator has paused all databases, until RESUME"
+        } else {
+            "an operator has paused or disabled all databases, until RESUME or ENABLE"
+        })
+    }
+}
+
+/// As the end of "nobody is served: ".
+pub const SUSPENDED: &str = "an operator has suspended all clients, until RESUME";
 
 /// The pause that somebody waited for was ended by another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -133,6 +204,7 @@ impl Registry {
 
     /// Has every server of a database replaced, as soon as nobody has it; with `None` of all of them.
     pub fn reconnect(&self, worker: &Rc<Worker>, database: Option<&str>) {
+        self.hosts().for_each(|host| host.heirlooms.retire(worker.now(), database));
         for pool in self.pools_of(database) {
             pool.host.scheduler.with(|scheduler| scheduler.retire(worker.now(), pool.id));
             pool.obey(worker);
@@ -183,7 +255,11 @@ impl Registry {
         let is_new = |pool: &Arc<Pool>| {
             pool.host.scheduler.with(|scheduler| scheduler.retired(pool.id)) == 0
         };
-        self.until(|| self.pools_of(database).iter().all(is_new).then_some(())).await;
+        self.until(|| {
+            let are_before = self.hosts().any(|host| host.heirlooms.are_retired(database));
+            (!are_before && self.pools_of(database).iter().all(is_new)).then_some(())
+        })
+        .await;
     }
 
     /// Looks now, and whenever something has changed.
@@ -217,5 +293,31 @@ impl Pool {
     fn obey(&self, worker: &Rc<Worker>) {
         let action = self.host.scheduler.with(Scheduler::next_action);
         self.host.act(worker, action);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Halts, SUSPENDED};
+
+    #[test]
+    fn nobody_is_served_once_all_databases_are_stopped() {
+        let halts = Halts::default();
+        let databases = ["app".to_owned(), "second".to_owned()];
+        let all = |halts: &Halts, is_suspended| halts.view(databases.iter(), is_suspended).all();
+        assert_eq!(halts.view([].iter(), false).all(), None, "there is nothing to stop");
+        assert_eq!(all(&halts, false), None);
+        assert_eq!(all(&halts, true), Some(SUSPENDED));
+        halts.set_disabled("app", true);
+        assert_eq!(all(&halts, false), None, "one is served");
+        halts.said.with(|said| said.set_paused(Some("second"), true));
+        assert!(all(&halts, false).is_some_and(|why| why.contains("RESUME or ENABLE")));
+        halts.said.with(|said| said.set_paused(None, true));
+        assert!(all(&halts, false).is_some_and(|why| why.ends_with("until RESUME")));
+        // One that no section names.
+        halts.said.with(|said| said.set_paused(None, false));
+        halts.set_disabled("third", true);
+        let view = halts.view(databases.iter(), false);
+        assert!(view.databases.iter().any(|it| it.name == "third" && it.is_disabled));
     }
 }

@@ -26,9 +26,13 @@ const WAIT_MAX: Duration = Duration::from_millis(200);
 pub struct Heirloom {
     /// Where it leads, as [`Setup::lineage`] says.
     pub lineage: String,
+    /// Of the pool that it was in.
+    pub database: String,
     pub socket: Detached,
     pub key: BackendKey,
     pub applied: Settings,
+    /// It has statements that nobody here knows.
+    pub has_statements: bool,
     /// What it reported when it let us in.
     pub params: Vec<(String, String)>,
     pub connected_at: Instant,
@@ -51,6 +55,8 @@ fn lineage(target: &Target, connect_query: Option<&str>) -> String {
 pub struct Heirlooms {
     waiting: Shared<Vec<Heirloom>>,
     is_open: Shared<bool>,
+    /// Of these databases, or with `None` of all, no server is wanted that was there at that time.
+    retired: Shared<Vec<(Option<String>, Instant)>>,
     news: Notify,
 }
 
@@ -65,8 +71,42 @@ impl Heirlooms {
         self.is_open.with(|is_open| *is_open)
     }
 
+    /// Those that the other process has of a database, or with `None` of all, are to be replaced: they are
+    /// let go when they come.
+    pub(super) fn retire(&self, now: Instant, database: Option<&str>) {
+        if !self.is_open() {
+            return;
+        }
+        self.retired.with(|retired| retired.push((database.map(str::to_owned), now)));
+        for heirloom in self.waiting.with(std::mem::take) {
+            self.add(heirloom);
+        }
+    }
+
+    /// Whether the other process may still have some that are to be replaced.
+    pub(super) fn are_retired(&self, database: Option<&str>) -> bool {
+        self.retired.with(|retired| {
+            retired.iter().any(|(name, _)| match (name.as_deref(), database) {
+                (Some(name), Some(database)) => name == database,
+                _ => true,
+            })
+        })
+    }
+
+    fn is_retired(&self, heirloom: &Heirloom) -> bool {
+        self.retired.with(|retired| {
+            retired.iter().any(|(name, at)| {
+                name.as_ref().is_none_or(|name| *name == heirloom.database)
+                    && heirloom.connected_at <= *at
+            })
+        })
+    }
+
     /// One has come.
     pub fn add(&self, heirloom: Heirloom) {
+        if self.is_retired(&heirloom) {
+            return heirloom.let_go();
+        }
         self.waiting.with(|waiting| waiting.push(heirloom));
         self.news.notify_waiters();
     }
@@ -75,15 +115,8 @@ impl Heirlooms {
     pub fn close(&self) {
         self.is_open.with(|is_open| *is_open = false);
         self.news.notify_waiters();
-        for heirloom in self.waiting.with(std::mem::take) {
-            let mut goodbye = Vec::with_capacity(5);
-            encode::terminate(&mut goodbye);
-            // Closing says the same.
-            let _said = match heirloom.socket {
-                Detached::Tcp(mut socket) => socket.write(&goodbye),
-                Detached::Unix(mut socket) => socket.write(&goodbye),
-            };
-        }
+        self.retired.with(Vec::clear);
+        self.waiting.with(std::mem::take).into_iter().for_each(Heirloom::let_go);
     }
 
     /// One of this lineage, if one comes in time. At once `None` while no other process hands anything
@@ -124,11 +157,23 @@ impl Heirlooms {
 }
 
 impl Heirloom {
+    /// Nobody wants it.
+    fn let_go(self) {
+        let mut goodbye = Vec::with_capacity(5);
+        encode::terminate(&mut goodbye);
+        // Closing says the same.
+        let _said = match self.socket {
+            Detached::Tcp(mut socket) => socket.write(&goodbye),
+            Detached::Unix(mut socket) => socket.write(&goodbye),
+        };
+    }
+
     /// As a server of this process. `None`: it is dead, or the kernel has no room for it.
     fn settled(self, worker: &Worker) -> Option<Connected> {
         let stream = self.socket.attach().ok()?;
         let mut server = Server::new(stream, worker.id, self.key, self.connected_at);
         server.applied = Arc::new(self.applied);
+        server.has_strange_statements = self.has_statements;
         if server.stream().has_input() && !server.read_unasked() {
             return None;
         }
@@ -170,9 +215,11 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let heirloom = Heirloom {
             lineage: leading_to(dbname),
+            database: dbname.to_owned(),
             socket: Detached::Unix(socket),
             key: BackendKey { pid, secret: [1, 2, 3, 4].into(), place: place(), ends: None },
             applied: Settings::default(),
+            has_statements: false,
             params: vec![],
             connected_at: read_clock(),
         };
@@ -208,5 +255,26 @@ mod tests {
         let mut goodbye = Vec::new();
         unwanted.read_to_end(&mut goodbye).unwrap();
         assert_eq!(goodbye, b"X\0\0\0\x04");
+    }
+
+    #[test]
+    fn what_is_to_be_replaced_is_not_taken() {
+        let heirlooms = Heirlooms::default();
+        heirlooms.open();
+        let (early, late) = (heirloom("a", 1), heirloom("a", 2));
+        heirlooms.add(early.1);
+        heirlooms.retire(read_clock(), Some("a"));
+        assert!(heirlooms.are_retired(Some("a")) && heirlooms.are_retired(None));
+        assert!(!heirlooms.are_retired(Some("b")));
+        heirlooms.add(late.1);
+        let other = heirloom("b", 3);
+        heirlooms.add(other.1);
+        assert_eq!(heirlooms.lineages().into_iter().collect::<Vec<_>>(), [leading_to("b")]);
+        // One that was opened since.
+        let new = heirloom("a", 4);
+        heirlooms.add(new.1);
+        assert_eq!(heirlooms.lineages().len(), 2);
+        heirlooms.close();
+        assert!(!heirlooms.are_retired(None));
     }
 }

@@ -31,7 +31,6 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Says goodbye and closes. What Postgres did not take at once is lost: closing says the same.
-#[expect(clippy::boxed_local, reason = "it is what the scheduler hands out")]
 pub(super) fn close(mut server: Box<Server>) {
     let mut message = Vec::with_capacity(5);
     encode::terminate(&mut message);
@@ -128,7 +127,7 @@ impl Host {
                 database = pool.database,
                 user = pool.user,
                 pid = server.key.pid,
-                ?why,
+                why = why.label(),
                 "server closed"
             );
         }
@@ -261,7 +260,7 @@ impl Pool {
     async fn open(self: Arc<Self>, worker: Rc<Worker>, slot: SlotRef) {
         let guard = SlotGuard::new(&self, &worker, slot);
         let setup = self.setup();
-        let connected = match self.host.heirlooms.next(&setup.lineage(), &worker).await {
+        let connected = match self.inherit(&setup, &worker).await {
             Some(inherited) => Ok(inherited),
             None => self.connect(&setup, &worker).await,
         };
@@ -286,7 +285,8 @@ impl Pool {
             }
             Err(error) => {
                 self.stats.of(worker.id).open_failed.add(1);
-                tracing::warn!(database = self.database, user = self.user, "{error}");
+                let (host, server) = (&self.host.name, setup.target.place.address.to_string());
+                tracing::warn!(database = self.database, user = self.user, host, server, "{error}");
                 let failure = failure_of(error);
                 self.host.scheduler.with(|scheduler| {
                     scheduler.connect_failed(now, slot, failure);
@@ -295,6 +295,17 @@ impl Pool {
             }
         };
         self.host.act(&worker, action);
+    }
+
+    /// A server that another process has given up, without what that has prepared on it.
+    async fn inherit(&self, setup: &Setup, worker: &Worker) -> Option<Connected> {
+        let mut inherited = self.host.heirlooms.next(&setup.lineage(), worker).await?;
+        if !inherited.server.has_strange_statements {
+            return Some(inherited);
+        }
+        let dropped = within(Some(UPKEEP_MAX), inherited.server.deallocate_all()).await;
+        dropped.ok()?.ok()?;
+        self.run_connect_query(setup, inherited).await.ok()
     }
 
     async fn connect(&self, setup: &Setup, worker: &Worker) -> Result<Connected, ConnectError> {

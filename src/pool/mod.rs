@@ -14,6 +14,7 @@
 mod account;
 mod book;
 pub mod census;
+pub mod gate;
 pub mod halts;
 pub mod heirlooms;
 pub mod hub;
@@ -31,11 +32,11 @@ pub mod welcome;
 pub mod words;
 
 pub use self::account::{Account, Terms};
+use self::gate::Gate;
 use self::heirlooms::Heirlooms;
 use self::hub::Hub;
 use self::mailbox::Mailbox;
 use self::membership::Classes;
-use self::registry::Gate;
 use self::welcome::Catalog;
 use crate::base::ids::{ClientId, PoolId};
 use crate::base::muffle::Muffle;
@@ -55,6 +56,7 @@ use crate::stats::pool::PoolStats;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -91,6 +93,8 @@ pub struct Host {
     gone: Arc<Notify>,
     /// Servers of a process before, that pools take instead of opening their own.
     pub heirlooms: Heirlooms,
+    /// How often something changed that statements may depend on: tables, views, functions.
+    schemas: AtomicU64,
 }
 
 /// What a host is at the moment. A reload puts another in its place.
@@ -175,6 +179,7 @@ impl Host {
             tasks,
             classes: Classes::default(),
             heirlooms: Heirlooms::default(),
+            schemas: AtomicU64::new(0),
             gone,
         })
     }
@@ -221,6 +226,17 @@ impl Host {
             pools.all[id.0 as usize] = Arc::downgrade(&pool);
             pool
         })
+    }
+
+    /// What Postgres would say of a statement may be something else from now on.
+    pub fn schema_changed(&self) {
+        self.schemas.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Which state of the schemas this is.
+    #[inline]
+    pub fn schema_epoch(&self) -> u64 {
+        self.schemas.load(Ordering::Relaxed)
     }
 
     /// Runs something beside the clients, to its end.

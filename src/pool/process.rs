@@ -1,6 +1,8 @@
 //! What the process as a whole does, may do, and has been told, at one moment.
 
+use super::halts::HaltsView;
 use super::registry::Registry;
+use crate::config::overlay::Overlay;
 use crate::end::EndReason;
 use crate::net::worker::BUFFER_SIZE;
 use crate::stats::worker::{CancelOutcome, Reasons, WorkerCells};
@@ -13,10 +15,15 @@ pub struct ProcessView {
     pub workers: Vec<WorkerView>,
     /// Cancel requests under way.
     pub cancels: u32,
+    /// Memory for texts of prepared statements.
+    pub statement_bytes: usize,
     /// Of databases and of users, where clients are limited.
     pub limits: [Vec<LimitView>; 2],
     pub ends: Ends,
     pub config: ConfigView,
+    /// It took over from another process, and was not started anew.
+    pub has_taken_over: bool,
+    pub halts: HaltsView,
 }
 
 #[derive(Clone, Debug)]
@@ -60,11 +67,13 @@ pub struct ConfigView {
     pub hash: String,
     pub loaded_at: SystemTime,
     pub is_last_load_ok: bool,
+    /// What operators have set beside the files.
+    pub overlay: Overlay,
 }
 
 impl Registry {
-    /// Looks at the process. No lock of a host is taken.
-    pub fn process(&self) -> ProcessView {
+    /// Looks at the process. No lock of a host is taken. Whether everybody is suspended is known above.
+    pub fn process(&self, is_suspended: bool) -> ProcessView {
         let workers = self.workers().enumerate().map(|(place, cells)| WorkerView {
             name: place.to_string(),
             connections: cells.connections(),
@@ -75,10 +84,18 @@ impl Registry {
             began: self.began.1,
             workers: workers.collect(),
             cancels: self.cancels.used(),
+            statement_bytes: self.statements.bytes(),
             limits: self.limits(),
             ends: self.ends(),
             config: self.loaded(),
+            has_taken_over: self.halts.are_inherited(),
+            halts: self.halts(is_suspended),
         }
+    }
+
+    /// What operators have stopped.
+    pub fn halts(&self, is_suspended: bool) -> HaltsView {
+        self.halts.view(self.config().databases.keys(), is_suspended)
     }
 
     pub fn ends(&self) -> Ends {

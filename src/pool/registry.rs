@@ -6,6 +6,7 @@
 
 use super::account::{Account, Terms};
 use super::book::Book;
+use super::gate::{Gate, Pass};
 use super::halts::Halts;
 use super::logins::Door;
 use super::process::{ConfigView, LimitView};
@@ -15,13 +16,15 @@ use crate::auth::scram::ClientKey;
 use crate::base::ids::{ClassId, WorkerId};
 use crate::base::shared::Shared;
 use crate::config::classes::Who;
+use crate::config::overlay::Overlay;
 use crate::config::{Config, Database, PoolMode, User};
 use crate::end::{End, EndReason};
+use crate::session::statements::{Interner, Limits};
 use crate::stats::worker::WorkerCells;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 use tokio_util::task::TaskTracker;
 
@@ -29,67 +32,25 @@ use tokio_util::task::TaskTracker;
 /// used up theirs, and takes no client's place.
 pub const CONSOLES_MAX: u32 = 32;
 
+/// Of these, for admins only: whoever looks, or tries to get in, must not keep out who can do something.
+const CONSOLES_OF_ADMINS: u32 = 8;
+
+/// Who comes to the console, as far as is known before anything was proved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Visitor {
+    /// A process of the proxy's own user: who could end the proxy always gets in.
+    Own,
+    /// Has the name of an admin.
+    Admin,
+    Other,
+}
+
 /// Pools at most, over all hosts. Each costs memory, and a moment under its host's lock ten times a
 /// second; no real setup has nearly as many.
 const POOLS_MAX: usize = 2_000;
 
 /// Databases and users that were used together, at most. With `trust`, anybody may be any user.
 const ACCOUNTS_MAX: usize = 20_000;
-
-/// A limit on clients, counted exactly.
-#[derive(Debug)]
-pub struct Gate {
-    used: AtomicU32,
-    /// `u32::MAX`: no limit.
-    max: AtomicU32,
-}
-
-/// One client counted in a [`Gate`], until this is dropped.
-#[derive(Debug)]
-pub struct Pass(Arc<Gate>);
-
-impl Gate {
-    /// A gate for `max` clients; 0: no limit, as in PgBouncer.
-    pub fn new(max: u32) -> Arc<Self> {
-        let gate = Self { used: AtomicU32::new(0), max: AtomicU32::new(0) };
-        gate.set_max(max);
-        Arc::new(gate)
-    }
-
-    /// Another limit for those who come. Who is in stays in, and is counted.
-    pub fn set_max(&self, max: u32) {
-        self.max.store(if max == 0 { u32::MAX } else { max }, Ordering::Relaxed);
-    }
-
-    pub fn enter(self: &Arc<Self>) -> Option<Pass> {
-        let max = self.max.load(Ordering::Relaxed);
-        let one_more = |used: u32| (used < max).then(|| used + 1);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Pass(Arc::clone(self)))
-    }
-
-    /// Counts one more, limit or not.
-    pub fn count(self: &Arc<Self>) -> Pass {
-        self.used.fetch_add(1, Ordering::Relaxed);
-        Pass(Arc::clone(self))
-    }
-
-    pub fn used(&self) -> u32 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// `None`: no limit.
-    pub fn max(&self) -> Option<u32> {
-        let max = self.max.load(Ordering::Relaxed);
-        (max != u32::MAX).then_some(max)
-    }
-}
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        self.0.used.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// All hosts and pools, and who may use them.
 pub struct Registry {
@@ -121,6 +82,8 @@ pub struct Registry {
     pub(super) user_gates: DashMap<String, Arc<Gate>>,
     /// How many terms were made: each has a number of its own.
     generations: AtomicU64,
+    /// All that clients have prepared.
+    pub statements: Arc<Interner>,
     pub(super) tasks: TaskTracker,
 }
 
@@ -133,7 +96,8 @@ impl Registry {
             |user, stored| Arc::new(Credential::new(&user.name, stored)),
         );
         let (hash, loaded_at) = (config.hash(), SystemTime::now());
-        let loaded = ConfigView { hash, loaded_at, is_last_load_ok: true };
+        let loaded =
+            ConfigView { hash, loaded_at, is_last_load_ok: true, overlay: Overlay::default() };
         Self {
             loaded: Shared::new(loaded),
             door: Door::new(now, config.overload.logins.clone()),
@@ -153,6 +117,7 @@ impl Registry {
             database_gates: DashMap::new(),
             user_gates: DashMap::new(),
             generations: AtomicU64::new(0),
+            statements: Interner::new(config.clients.prepared_statement_memory as usize),
             tasks: tasks.clone(),
             book: ArcSwap::from_pointee(book),
         }
@@ -265,8 +230,13 @@ impl Registry {
     /// # Errors
     ///
     /// When there are too many.
-    pub fn admit_to_console(&self) -> Result<Pass, EndReason> {
-        self.consoles.enter().ok_or(EndReason::ConsoleLimit)
+    pub fn admit_to_console(&self, visitor: Visitor) -> Result<Pass, EndReason> {
+        let pass = match visitor {
+            Visitor::Own => Some(self.consoles.count()),
+            Visitor::Admin => self.consoles.enter(),
+            Visitor::Other => self.consoles.enter_but(CONSOLES_OF_ADMINS),
+        };
+        pass.ok_or(EndReason::ConsoleLimit)
     }
 
     /// What the clients of this database and user have in common, by the names in their DSN.
@@ -335,6 +305,11 @@ impl Registry {
             timeouts: config.client_timeouts(database, of_user),
             shortcuts: config.client_shortcuts(database, of_user),
             max_packet_size: config.clients.max_packet_size,
+            prepared: Limits {
+                of_server: config.clients.max_prepared_statements,
+                of_client: config.clients.max_client_prepared_statements,
+            },
+            statements: Arc::clone(&self.statements),
             log_disconnections: config.process.log_disconnections,
             log_pooler_errors: config.process.log_pooler_errors,
             error_compat: config.overload.error_compat,

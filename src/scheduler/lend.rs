@@ -2,9 +2,7 @@
 
 use super::Scheduler;
 use super::slots::{Hold, State};
-use super::terms::{
-    Action, Cancel, CloseReason, Lease, Member, Refusal, Request, Site, SlotRef, Ticket,
-};
+use super::terms::{Action, CloseReason, Lease, Member, Refusal, Request, Site, SlotRef, Ticket};
 use super::turn::level;
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
@@ -160,46 +158,6 @@ impl<S: Site> Scheduler<S> {
             self.gone(slot.pool);
             self.unblock(now, slot.pool, freed);
             self.settle(now, slot.pool);
-        }
-    }
-
-    /// Cancels what this client waits for or runs.
-    pub fn cancel(&mut self, now: Instant, pool: PoolId, client: ClientId) -> Cancel<S> {
-        if let Some(ticket) = self.queue.find(pool, client) {
-            let handle = self.leave(now, ticket).expect("it was found in line");
-            return Cancel::Queued(handle);
-        }
-        let mut slots = self.slots.open_slots(pool);
-        let running = slots.find(|slot| self.slots.at(slot.index).client == Some(client));
-        drop(slots);
-        let Some(slot) = running else { return Cancel::Nothing };
-        let leased = self.slots.at_mut(slot.index);
-        leased.cancels += 1;
-        let key = leased.key.clone().expect("a server that arrived has a key");
-        Cancel::Running { slot, key }
-    }
-
-    /// A cancel request is over: nothing it can hit is still to come. Does nothing if the server it
-    /// was for is gone.
-    pub fn cancel_done(&mut self, now: Instant, slot: SlotRef) {
-        if !self.slots.is_current(slot) {
-            return;
-        }
-        let canceled = self.slots.at_mut(slot.index);
-        canceled.cancels = canceled.cancels.saturating_sub(1);
-        if canceled.cancels == 0 && canceled.state == State::BeingCanceled {
-            let (lease, home) = self.slots.take_canceled(slot);
-            self.shelve(now, lease, home);
-        }
-    }
-
-    /// A cancel request may still be on its way, but is waited for no longer: the server it is for
-    /// goes to nobody else, and closes when it comes back.
-    pub fn cancel_lost(&mut self, now: Instant, slot: SlotRef) {
-        if self.slots.is_current(slot) {
-            // `unwanted` does the rest.
-            self.lend_no_more(slot);
-            self.cancel_done(now, slot);
         }
     }
 

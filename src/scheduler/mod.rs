@@ -47,6 +47,7 @@
 //! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod apart;
+mod cancels;
 mod caps;
 mod census;
 mod class;

@@ -7,14 +7,15 @@
 //! - Arrival numbers rise along every list.
 //! - `hungry` has each pool with somebody in line once; so has a pool's `hungry` its lines.
 
+mod look;
+
 use super::flow::Flow;
 use super::fronts::Fronts;
 use super::list::{Linked, Links, List};
 use super::parties::Parties;
 use super::terms::{Member, Request, Ticket};
-use crate::base::ids::{ClassId, ClientId, PoolId};
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use crate::base::ids::{ClassId, PoolId};
+use std::time::Instant;
 
 /// Arrival numbers start in the middle: who comes back to the front gets a lower one than anybody.
 const FIRST_ARRIVAL: u64 = 1 << 63;
@@ -412,24 +413,6 @@ impl<H> Queue<H> {
         party.map_or((0, false), |party| (party.in_line, party.aside.len() > 0))
     }
 
-    /// Everybody who waits for this pool, in no order.
-    pub(super) fn all(&self, pool: PoolId) -> impl Iterator<Item = (Ticket, &Waiter<H>)> {
-        let is_of =
-            move |waiter: &&Waiter<H>| self.lines[waiter.request.member.line as usize].pool == pool;
-        let indices = 0..u32::try_from(self.places.len()).expect("counted when added");
-        let waiter = |index: u32| self.places[index as usize].waiter.as_ref();
-        let of_pool = indices
-            .filter_map(move |index| Some((self.ticket(index), waiter(index).filter(is_of)?)));
-        of_pool.take(self.waiting(pool) as usize)
-    }
-
-    /// Looks at everybody: a cancel request brings a socket and a handshake of its own, beside which
-    /// this is little, and an index would be kept up by every waiter that never cancels.
-    pub(super) fn find(&self, pool: PoolId, client: ClientId) -> Option<Ticket> {
-        let found = self.all(pool).find(|(_, waiter)| waiter.request.client == client);
-        found.map(|(ticket, _)| ticket)
-    }
-
     pub(super) fn ticket(&self, index: u32) -> Ticket {
         Ticket { index, generation: self.places[index as usize].generation }
     }
@@ -438,42 +421,6 @@ impl<H> Queue<H> {
         if let Some(waiter) = &mut self.places[ticket.index as usize].waiter {
             waiter.is_probe = true;
         }
-    }
-
-    /// How long the one in line has waited who has waited longest. Those who came back to the front may
-    /// have come after some who stand behind them: where it sheds, the newest are served first.
-    pub(super) fn oldest(&self, now: Instant, line: u32) -> Duration {
-        let mut longest = Duration::ZERO;
-        for index in self.in_line(line) {
-            let waiter = self.at(index);
-            longest = longest.max(now.saturating_duration_since(waiter.since));
-            if waiter.request.again.is_none() {
-                break;
-            }
-        }
-        longest
-    }
-
-    /// Adds to each of these classes how long its waiters have waited, in no order.
-    pub(super) fn waits(&self, now: Instant, of: &mut BTreeMap<ClassId, Vec<Duration>>) {
-        for waiter in self.places.iter().filter_map(|place| place.waiter.as_ref()) {
-            if let Some(waits) = of.get_mut(&waiter.request.member.class) {
-                waits.push(now.saturating_duration_since(waiter.since));
-            }
-        }
-    }
-
-    /// Who of this source stands aside.
-    pub(super) fn aside(&self, source: u32) -> Vec<Ticket> {
-        let parties = self.parties.of_source(source).iter();
-        let aside = parties.flat_map(|party| party.aside.iter(&self.places));
-        aside.map(|index| self.ticket(index)).collect()
-    }
-
-    /// The same over all lines of a pool.
-    pub(super) fn longest_wait(&self, now: Instant, pool: PoolId) -> Duration {
-        let lines = self.hungry_lines(pool).iter();
-        lines.map(|line| self.oldest(now, *line)).max().unwrap_or_default()
     }
 
     /// The pools that somebody is in line for, in no order.

@@ -68,7 +68,8 @@ impl From<ExchangeError> for ConnectError {
 ///
 /// When Postgres cannot be reached or does not let us in.
 pub async fn connect(target: &Target, worker: &Worker) -> Result<Connected, ConnectError> {
-    connect_with(target, &[], worker).await
+    let stream = dial(&target.place.address, &target.place.sockets).await?;
+    log_in(stream, target, &[], worker).await
 }
 
 /// The same, with more parameters in the startup packet.
@@ -81,7 +82,21 @@ pub async fn connect_with(
     params: &[(String, String)],
     worker: &Worker,
 ) -> Result<Connected, ConnectError> {
-    let mut stream = dial(&target.place.address, &target.place.sockets).await?;
+    let stream = dial(&target.place.address, &target.place.sockets).await?;
+    log_in(stream, target, params, worker).await
+}
+
+/// The same over a connection that there is.
+///
+/// # Errors
+///
+/// When Postgres does not let us in.
+pub async fn log_in(
+    mut stream: Stream,
+    target: &Target,
+    params: &[(String, String)],
+    worker: &Worker,
+) -> Result<Connected, ConnectError> {
     let mut message = Vec::with_capacity(128);
     let mut all = vec![("user", target.user.as_str()), ("database", target.dbname.as_str())];
     all.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));

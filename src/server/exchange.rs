@@ -209,5 +209,6 @@ impl Server {
     pub(super) fn forget_applied(&mut self) {
         self.applied = Arc::new(Settings::default());
         self.is_dirty = false;
+        self.prepared.clear();
     }
 }

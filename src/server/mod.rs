@@ -14,6 +14,7 @@ use crate::net::stream::{Ends, Stream};
 use crate::net::worker::Worker;
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
+use crate::session::statements::Prepared;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,6 +51,10 @@ pub struct Server {
     pub is_dirty: bool,
     /// Whoever has it wants it to be reset afterwards, whether it is dirty or not.
     pub is_to_be_reset: bool,
+    /// What it has prepared for clients.
+    pub prepared: Prepared,
+    /// Another process has prepared something on it: that must go before its first use.
+    pub has_strange_statements: bool,
     pub key: BackendKey,
     pub connected_at: Instant,
 }
@@ -64,6 +69,8 @@ impl Server {
             applied: Arc::default(),
             is_dirty: false,
             is_to_be_reset: false,
+            prepared: Prepared::default(),
+            has_strange_statements: false,
             key,
             connected_at: now,
         }

@@ -17,6 +17,12 @@ pub fn discards_all(sql: &str) -> bool {
     words.map(str::to_ascii_lowercase).eq(["discard", "all"])
 }
 
+/// Whether a reset query may drop prepared statements: then nobody knows which are left.
+fn may_deallocate(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    sql.contains("deallocate") || sql.contains("discard")
+}
+
 /// What went wrong while a server was made fit.
 #[derive(Debug, thiserror::Error)]
 pub enum UpkeepError {
@@ -103,9 +109,23 @@ impl Server {
             run.map_err(|error| UpkeepError::Reset { name, error: Box::new(error) })?;
             if discards_all(sql) {
                 self.forget_applied();
+            } else if may_deallocate(sql) {
+                self.deallocate_all().await?;
             }
         }
         if self.ledger.is_settled() { Ok(()) } else { Err(UpkeepError::StillOpen) }
+    }
+
+    /// Drops all prepared statements.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses, or is lost.
+    pub async fn deallocate_all(&mut self) -> Result<(), UpkeepError> {
+        self.run("DEALLOCATE ALL").await?;
+        self.prepared.clear();
+        self.has_strange_statements = false;
+        Ok(())
     }
 
     /// Gives the server the settings that a client wants; says what the server then reports.

@@ -27,10 +27,12 @@ pub enum Origin {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Request {
     Bind,
-    /// Of a portal or of the unnamed statement.
+    /// Of a portal; or the proxy's, of the unnamed statement.
     Close,
     /// `Close` of a named statement.
     CloseNamed,
+    /// The client's `Close` of the unnamed statement.
+    CloseUnnamed,
     /// `CopyDone` or `CopyFail`: has no reply, but ends the stretch in which a server that copies
     /// in ignores `Sync`.
     CopyEnd,
@@ -41,6 +43,8 @@ pub enum Request {
     FunctionCall,
     /// `Parse` of the unnamed statement.
     Parse,
+    /// A `Close` in place of a named `Parse`: its answer is told as that to the `Parse`.
+    ParseAcknowledged,
     ParseNamed,
     Query,
     /// One that the [script](super::script) follows.
@@ -200,6 +204,12 @@ impl Ledger {
         self.batch.open();
     }
 
+    /// Whether what is sent now, up to a `Sync`, is thrown away by the server.
+    #[inline]
+    pub fn is_skipping(&self) -> bool {
+        self.batch == Batch::Skipped
+    }
+
     /// Whether the server ignores a `Sync` or `Flush` that is sent now: it takes copy data
     /// (`CopyGetData` in Postgres).
     pub fn is_copying_in(&self) -> bool {
@@ -226,7 +236,13 @@ impl Ledger {
         let settles = match (tag, request) {
             (from_server::PARSE_COMPLETE, Request::Parse | Request::ParseNamed)
             | (from_server::BIND_COMPLETE, Request::Bind)
-            | (from_server::CLOSE_COMPLETE, Request::Close | Request::CloseNamed)
+            | (
+                from_server::CLOSE_COMPLETE,
+                Request::Close
+                | Request::CloseNamed
+                | Request::CloseUnnamed
+                | Request::ParseAcknowledged,
+            )
             | (from_server::ROW_DESCRIPTION | from_server::NO_DATA, Request::Describe)
             | (
                 from_server::COMMAND_COMPLETE
@@ -410,6 +426,12 @@ impl Ledger {
         }
     }
 
+    /// The oldest request that has a reply to come, or ends a copy.
+    #[inline]
+    pub fn next_request(&self) -> Option<Request> {
+        self.owed.front().map(|(request, _)| *request)
+    }
+
     /// Whether everything asked was answered, in a transaction or not.
     #[inline]
     pub fn is_quiet(&self) -> bool {
@@ -428,6 +450,17 @@ impl Ledger {
 
     pub fn is_empty(&self) -> bool {
         self.owed.is_empty()
+    }
+
+    /// Whether a `ReadyForQuery` is owed.
+    pub fn is_ready_owed(&self) -> bool {
+        self.owed.iter().any(|(request, _)| request.is_readied())
+    }
+
+    /// The same for the last request, but for the end of a copy.
+    pub fn awaits_ready(&self) -> bool {
+        let mut requests = self.owed.iter().rev().map(|(request, _)| *request);
+        requests.find(|request| *request != Request::CopyEnd).is_some_and(Request::is_readied)
     }
 
     /// Forgets everything: the server is lost. Says what the client still waits for.

@@ -234,7 +234,10 @@ fn answer(request: Request, fails: bool) -> Vec<u8> {
     match request {
         _ if fails && request != Request::Sync => vec![b'E'],
         Request::Bind => vec![b'2'],
-        Request::Close | Request::CloseNamed => vec![b'3'],
+        Request::Close
+        | Request::CloseNamed
+        | Request::CloseUnnamed
+        | Request::ParseAcknowledged => vec![b'3'],
         Request::Describe => vec![b't', b'T'],
         Request::Execute | Request::ExecuteFollowed => vec![b'D', b'C'],
         Request::FunctionCall => vec![b'V'],

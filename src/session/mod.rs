@@ -4,3 +4,4 @@ pub mod ledger;
 pub mod pins;
 pub mod script;
 pub mod settings;
+pub mod statements;

@@ -1,14 +1,9 @@
 //! Why a client must keep its server although its transaction is over.
 //!
-//! A prepared statement lives on one server. Until statements follow their client from server to
-//! server, a client that has one keeps the server it has it on: a pin. The usual use of the unnamed
-//! statement, `Parse` and `Bind` in one go, needs none.
-//!
-//! The unnamed statement of a server may be another client's. So a client that refers to it without
-//! having made it on this lease gets the answer of a fresh connection ([`Pins::is_missing`]).
+//! What has been prepared by `PREPARE`, and what is listened to, is on one server; and so are statements
+//! that do not [follow their client](super::statements).
 
 use crate::stats::pool::PIN_CAUSES;
-use std::collections::{HashSet, VecDeque};
 
 /// What keeps the server. Alphabetical.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,156 +29,49 @@ impl Cause {
     }
 }
 
-/// The unnamed statement on the leased server.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Unnamed {
-    /// Not made by this client on this lease.
-    #[default]
-    Missing,
-    /// Made, and not used so far: its `Bind` may come after the `Sync`.
-    Fresh,
-    /// Made and used within one request: what nearly all drivers do.
-    Used,
-    /// Used again in a later request: it will be used like this again.
-    Reused,
-}
-
-/// What one client has on the server it leases.
+/// What one client has left on the server it leases, by SQL.
 #[derive(Debug, Default)]
 pub struct Pins {
-    unnamed: Unnamed,
-    /// `Parse` requests of the unnamed statement that were not answered so far.
-    unnamed_pending: u32,
-    /// A `Sync` was sent since the unnamed statement was made.
-    synced: bool,
     sql_prepared: bool,
     listening: bool,
-    /// Set only by clients that use named statements, so that the others stay small.
-    named: Option<Box<Named>>,
-}
-
-#[derive(Debug, Default)]
-struct Named {
-    names: HashSet<Box<[u8]>>,
-    /// Named `Parse` and `Close` requests not yet answered, in order.
-    pending: VecDeque<Box<[u8]>>,
+    /// The transaction has changed something that statements depend on.
+    altered: bool,
 }
 
 impl Pins {
-    /// `Parse` was sent; an empty name is the unnamed statement.
-    #[inline]
-    pub fn parse_sent(&mut self, name: &[u8]) {
-        if name.is_empty() {
-            (self.unnamed, self.synced) = (Unnamed::Fresh, false);
-            self.unnamed_pending += 1;
-        } else {
-            self.named.get_or_insert_default().pending.push_back(cut(name).into());
-        }
-    }
-
-    /// `Close` of a statement was sent.
-    pub fn close_sent(&mut self, name: &[u8]) {
-        if name.is_empty() {
-            self.unnamed = Unnamed::Missing;
-        } else {
-            self.named.get_or_insert_default().pending.push_back(cut(name).into());
-        }
-    }
-
-    /// `Bind` of a statement was sent.
-    #[inline]
-    pub fn bind_sent(&mut self, name: &[u8]) {
-        if name.is_empty() {
-            self.unnamed = match self.unnamed {
-                Unnamed::Missing => Unnamed::Missing,
-                _ if self.synced => Unnamed::Reused,
-                _ => Unnamed::Used,
-            };
-        }
-    }
-
-    #[inline]
-    pub fn sync_sent(&mut self) {
-        self.synced = true;
-    }
-
-    /// A simple query was sent: Postgres drops the unnamed statement.
-    #[inline]
-    pub fn query_sent(&mut self) {
-        self.unnamed = Unnamed::Missing;
-    }
-
-    /// Whether a reference to the statement `name` would meet another client's: the unnamed one,
-    /// which this client has not made on this lease.
-    #[inline]
-    pub fn is_missing(&self, name: &[u8]) -> bool {
-        name.is_empty() && self.unnamed == Unnamed::Missing
-    }
-
-    /// The oldest named `Parse` was answered.
-    pub fn named_parsed(&mut self) {
-        let named = self.named.get_or_insert_default();
-        named.names.extend(named.pending.pop_front());
-    }
-
-    /// The oldest named `Close` was answered.
-    pub fn named_closed(&mut self) {
-        let named = self.named.get_or_insert_default();
-        if let Some(name) = named.pending.pop_front() {
-            named.names.remove(&name);
-        }
-    }
-
-    /// The oldest named `Parse` or `Close` failed, or was skipped after an error.
-    pub fn named_skipped(&mut self) {
-        self.named.get_or_insert_default().pending.pop_front();
-    }
-
-    /// The oldest unnamed `Parse` was answered.
-    #[inline]
-    pub fn unnamed_parsed(&mut self) {
-        self.unnamed_pending = self.unnamed_pending.saturating_sub(1);
-    }
-
-    /// The oldest unnamed `Parse` failed, or was skipped after an error: what is there may be
-    /// another client's. Unless one sent later makes it anew.
-    pub fn unnamed_skipped(&mut self) {
-        self.unnamed_parsed();
-        if self.unnamed_pending == 0 {
-            self.unnamed = Unnamed::Missing;
-        }
-    }
-
     /// A command was completed; its tag tells what SQL left behind.
     #[inline]
     pub fn completed(&mut self, tag: &[u8]) {
         match tag {
             b"PREPARE" => self.sql_prepared = true,
             b"LISTEN" => self.listening = true,
-            b"DEALLOCATE ALL" => self.deallocated_all(),
-            b"DISCARD ALL" => {
-                self.listening = false;
-                self.deallocated_all();
-            }
+            b"DEALLOCATE ALL" => self.sql_prepared = false,
+            b"DISCARD ALL" => (self.sql_prepared, self.listening) = (false, false),
             _ => {}
         }
     }
 
-    fn deallocated_all(&mut self) {
-        self.sql_prepared = false;
-        if let Some(named) = &mut self.named {
-            named.names.clear();
-        }
+    /// A command was completed that changed something statements depend on.
+    pub fn altered(&mut self) {
+        self.altered = true;
+    }
+
+    /// The transaction is over. Answers whether it has changed such a thing, which others see from now on.
+    #[inline]
+    pub fn take_altered(&mut self) -> bool {
+        std::mem::take(&mut self.altered)
+    }
+
+    /// Whether there are statements on the server that only it knows.
+    #[inline]
+    pub fn has_sql_prepared(&self) -> bool {
+        self.sql_prepared
     }
 
     /// Why the client keeps its server, if it does.
     #[inline]
     pub fn cause(&self) -> Option<Cause> {
-        if self.named.as_ref().is_some_and(|named| !named.names.is_empty()) {
-            Some(Cause::NamedStatement)
-        } else if matches!(self.unnamed, Unnamed::Fresh | Unnamed::Reused) {
-            Some(Cause::UnnamedStatement)
-        } else if self.sql_prepared {
+        if self.sql_prepared {
             Some(Cause::SqlPrepare)
         } else if self.listening {
             Some(Cause::Listen)
@@ -191,109 +79,46 @@ impl Pins {
             None
         }
     }
-
-    /// Whether the server has something of this client's that the next one would meet. The unnamed
-    /// statement is no trace: everybody makes it anew.
-    pub fn leaves_traces(&self) -> bool {
-        self.sql_prepared || self.listening || self.named_len() > 0
-    }
-
-    /// How many named statements the client has.
-    pub fn named_len(&self) -> usize {
-        self.named.as_ref().map_or(0, |named| named.names.len() + named.pending.len())
-    }
-
-    /// The lease ended: whatever comes next is on another server.
-    #[inline]
-    pub fn lease_ended(&mut self) {
-        self.unnamed = Unnamed::Missing;
-        self.unnamed_pending = 0;
-        self.named = None;
-    }
 }
 
-/// Postgres knows a name by its first 63 bytes (`NAMEDATALEN`).
-fn cut(name: &[u8]) -> &[u8] {
-    &name[..name.len().min(63)]
+/// Whether a command tag says that something was changed which statements may depend on. Tables that
+/// are new change nothing that was prepared before.
+#[inline]
+pub fn alters(tag: &[u8]) -> bool {
+    let what = match tag {
+        [b'A', rest @ ..] => rest.strip_prefix(b"LTER "),
+        [b'C', rest @ ..] => rest.strip_prefix(b"REATE "),
+        [b'D', rest @ ..] => rest.strip_prefix(b"ROP "),
+        _ => None,
+    };
+    let is_new = tag.first() == Some(&b'C');
+    what.is_some_and(|what| match what {
+        b"AGGREGATE" | b"CAST" | b"FUNCTION" | b"OPERATOR" | b"ROUTINE" | b"RULE" | b"VIEW" => true,
+        b"DOMAIN" | b"FOREIGN TABLE" | b"MATERIALIZED VIEW" | b"SCHEMA" | b"TABLE" | b"TYPE" => {
+            !is_new
+        }
+        _ => false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Pins};
+    use super::{Cause, Pins, alters};
 
     #[test]
-    fn the_usual_use_of_the_unnamed_statement_needs_no_pin() {
-        let mut pins = Pins::default();
-        for _ in 0..2 {
-            pins.parse_sent(b"");
-            assert!(!pins.is_missing(b""));
-            pins.bind_sent(b"");
-            pins.sync_sent();
-            assert_eq!(pins.cause(), None);
+    fn tags_tell_what_statements_may_depend_on() {
+        for tag in ["ALTER TABLE", "DROP TABLE", "CREATE VIEW", "CREATE FUNCTION", "ALTER TYPE"] {
+            assert!(alters(tag.as_bytes()), "{tag}");
         }
-        pins.lease_ended();
-        assert!(pins.is_missing(b""), "on the next server it is somebody else's");
-    }
-
-    /// asyncpg, pgx and others look at the description before they bind.
-    #[test]
-    fn a_statement_that_is_used_after_a_sync_keeps_its_server() {
-        let mut pins = Pins::default();
-        pins.parse_sent(b"");
-        pins.sync_sent();
-        assert_eq!(pins.cause(), Some(Cause::UnnamedStatement));
-        pins.bind_sent(b"");
-        pins.sync_sent();
-        assert_eq!(pins.cause(), Some(Cause::UnnamedStatement), "it may be used again");
-        pins.query_sent();
-        assert_eq!(pins.cause(), None, "a simple query drops it");
+        for tag in
+            ["CREATE TABLE", "CREATE INDEX", "COMMIT", "DISCARD ALL", "SELECT 1", "ALTER ROLE"]
+        {
+            assert!(!alters(tag.as_bytes()), "{tag}");
+        }
     }
 
     #[test]
-    fn a_named_statement_pins_from_its_answer_until_it_is_closed() {
-        let mut pins = Pins::default();
-        pins.parse_sent(b"a");
-        assert_eq!(pins.cause(), None);
-        pins.named_parsed();
-        assert_eq!(pins.cause(), Some(Cause::NamedStatement));
-        pins.close_sent(b"a");
-        pins.named_closed();
-        assert_eq!(pins.cause(), None);
-    }
-
-    #[test]
-    fn a_statement_that_failed_or_was_skipped_pins_nothing() {
-        let mut pins = Pins::default();
-        pins.parse_sent(b"a");
-        pins.parse_sent(b"b");
-        pins.named_skipped();
-        pins.named_skipped();
-        assert_eq!((pins.cause(), pins.named_len()), (None, 0));
-        pins.parse_sent(b"");
-        pins.unnamed_skipped();
-        pins.sync_sent();
-        assert_eq!(pins.cause(), None);
-    }
-
-    /// The error before it makes Postgres skip the `Parse`: what is there is another client's.
-    #[test]
-    fn a_skipped_parse_leaves_the_unnamed_statement_missing() {
-        let mut pins = Pins::default();
-        pins.parse_sent(b"");
-        pins.sync_sent();
-        pins.unnamed_skipped();
-        assert!(pins.is_missing(b""));
-        // Unless a later one, already on its way, makes it.
-        pins.parse_sent(b"");
-        pins.parse_sent(b"");
-        pins.unnamed_skipped();
-        assert!(!pins.is_missing(b""));
-        pins.unnamed_parsed();
-        assert!(!pins.is_missing(b""));
-    }
-
-    #[test]
-    fn sql_leaves_pins_behind_too() {
+    fn sql_leaves_pins_behind() {
         let mut pins = Pins::default();
         pins.completed(b"SELECT 1");
         assert_eq!(pins.cause(), None);
@@ -301,6 +126,8 @@ mod tests {
         assert_eq!(pins.cause(), Some(Cause::Listen));
         pins.completed(b"PREPARE");
         assert_eq!(pins.cause(), Some(Cause::SqlPrepare));
+        pins.completed(b"DEALLOCATE ALL");
+        assert_eq!(pins.cause(), Some(Cause::Listen));
         pins.completed(b"DISCARD ALL");
         assert_eq!(pins.cause(), None);
     }

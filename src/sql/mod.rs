@@ -4,6 +4,7 @@ mod cut;
 pub mod ending;
 pub mod glance;
 pub mod hidden;
+pub mod prepared;
 pub mod statement;
 mod tokens;
 pub mod trivial;

@@ -33,6 +33,10 @@ pub struct PoolCells {
     pub listeners_lost: Counter,
     pub parses: Counter,
     pub binds: Counter,
+    /// Requests to prepare that were answered by what a server had.
+    pub parses_saved: Counter,
+    /// Statements that were prepared again, on a server that lacked them.
+    pub parses_added: Counter,
     /// Clients that a pin made keep their server beyond their transaction, by cause.
     pub pins: [Counter; PIN_CAUSES],
     /// Servers that had to be cleaned before the next client.
@@ -68,6 +72,8 @@ pub struct PoolTotals {
     pub listeners_lost: u64,
     pub parses: u64,
     pub binds: u64,
+    pub parses_saved: u64,
+    pub parses_added: u64,
     pub pins: [u64; PIN_CAUSES],
     pub resets: u64,
     pub logins: u64,
@@ -134,6 +140,8 @@ impl PoolCells {
             listeners_lost: self.listeners_lost.value(),
             parses: self.parses.value(),
             binds: self.binds.value(),
+            parses_saved: self.parses_saved.value(),
+            parses_added: self.parses_added.value(),
             pins: self.pins.each_ref().map(Counter::value),
             resets: self.resets.value(),
             logins: self.logins.value(),
@@ -163,6 +171,8 @@ impl PoolTotals {
             listeners_lost: self.listeners_lost.saturating_sub(before.listeners_lost),
             parses: self.parses.saturating_sub(before.parses),
             binds: self.binds.saturating_sub(before.binds),
+            parses_saved: self.parses_saved.saturating_sub(before.parses_saved),
+            parses_added: self.parses_added.saturating_sub(before.parses_added),
             pins: differences(self.pins, before.pins),
             resets: self.resets.saturating_sub(before.resets),
             logins: self.logins.saturating_sub(before.logins),
@@ -206,6 +216,8 @@ impl AddAssign for PoolTotals {
         self.listeners_lost += other.listeners_lost;
         self.parses += other.parses;
         self.binds += other.binds;
+        self.parses_saved += other.parses_saved;
+        self.parses_added += other.parses_added;
         self.pins = sums(self.pins, other.pins);
         self.resets += other.resets;
         self.logins += other.logins;

@@ -136,6 +136,16 @@ impl Times {
         if self.count() > 0 { start } else { Duration::ZERO }
     }
 
+    /// The bound of the bucket that this time is in: no more is known of it. A share of one long and many short
+    /// ones would otherwise seem to be where nothing was.
+    pub fn bound(&self, q: f64) -> Duration {
+        let quantile = self.quantile(q);
+        if quantile.is_zero() {
+            return quantile;
+        }
+        BOUNDS.into_iter().find(|bound| *bound >= quantile).unwrap_or(quantile)
+    }
+
     /// Adds what others counted.
     pub fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
@@ -228,6 +238,21 @@ mod tests {
         assert_eq!(quantiles(&cells), [155, 200, 20_000, 200_000]);
         cells.record(Duration::from_mins(1));
         assert_eq!(quantiles(&cells)[3], 30_000_000, "as far as is known");
+    }
+
+    #[test]
+    fn a_bound_is_that_of_a_bucket() {
+        let cells = TimeCells::default();
+        let bounds = |cells: &TimeCells| {
+            let mut times = Times::default();
+            cells.add_to(&mut times);
+            [0.5, 0.99, 1.0].map(|q| times.bound(q).as_micros())
+        };
+        assert_eq!(bounds(&cells), [0; 3]);
+        (0..10).for_each(|_| cells.record(Duration::from_micros(30)));
+        assert_eq!(bounds(&cells), [100; 3], "not a part of it");
+        cells.record(Duration::from_millis(15));
+        assert_eq!(bounds(&cells), [100, 20_000, 20_000]);
     }
 
     #[test]

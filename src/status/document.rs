@@ -5,8 +5,10 @@ use super::parts::{self, ClassPart, HostPart, PoolPart};
 use super::people::{Everybody, Holder, People, Waiter};
 use super::rates::Rates;
 use super::reason;
+use crate::base::legible::safe;
 use crate::control::holders::Holders;
 use crate::end::EndReason;
+use crate::pool::halts::{HaltsView, SUSPENDED};
 use crate::pool::process::ProcessView;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::{HostView, PoolView, Snapshot};
@@ -60,7 +62,12 @@ pub(super) struct Seen {
 #[derive(Serialize)]
 struct Attention {
     what: &'static str,
+    /// For people. Two pools may have the same: what tells them apart is the database and the user.
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
     state: &'static str,
     since: Option<f64>,
     reason: String,
@@ -105,6 +112,14 @@ struct HistoryPart {
     /// It grows when there is more.
     last: u64,
     every: u64,
+}
+
+impl Attention {
+    /// Of anything but a pool.
+    fn new(what: &'static str, name: &str, state: &'static str, reason: String) -> Self {
+        let name = safe(name);
+        Self { what, name, database: None, user: None, state, since: None, reason }
+    }
 }
 
 impl Document {
@@ -180,13 +195,7 @@ impl Document {
 }
 
 fn of_process(process: &ProcessView, clients: &Clients, is_stopping: bool) -> Vec<Attention> {
-    let trouble = |state, reason| Attention {
-        what: "proxy",
-        name: "pgweir".to_owned(),
-        state,
-        since: None,
-        reason,
-    };
+    let trouble = |state, reason| Attention::new("proxy", "pgweir", state, reason);
     let mut found = Vec::new();
     if is_stopping {
         found.push(trouble("stopping", "the proxy stops; nobody new is let in".to_owned()));
@@ -204,13 +213,36 @@ fn of_process(process: &ProcessView, clients: &Clients, is_stopping: bool) -> Ve
                       force, and the log says why";
         found.push(trouble("config", reason.to_owned()));
     }
+    found.extend(of_operators(&process.halts));
+    found
+}
+
+/// What operators have stopped and may have forgotten. Of a pool that is paused its own entry says how many
+/// wait; here is what shows nowhere else.
+fn of_operators(halts: &HaltsView) -> Vec<Attention> {
+    let entry = |what, name: &str, state, reason: &str| {
+        Attention::new(what, name, state, reason.to_owned())
+    };
+    let mut found = Vec::new();
+    if halts.is_suspended {
+        found.push(entry("proxy", "pgweir", "suspended", SUSPENDED));
+    }
+    for database in &halts.databases {
+        if database.is_paused {
+            let reason = "an operator has paused it, until RESUME";
+            found.push(entry("database", &database.name, "paused", reason));
+        }
+        if database.is_disabled {
+            let reason = "an operator has disabled it: nobody new is let in, until ENABLE";
+            found.push(entry("database", &database.name, "disabled", reason));
+        }
+    }
     found
 }
 
 fn of_host(host: &HostView) -> Option<Attention> {
-    let reason = host.failure.clone()?;
-    let state = State::ServerDown.label();
-    Some(Attention { what: "host", name: host.name.clone(), state, since: None, reason })
+    let reason = safe(host.failure.as_ref()?);
+    Some(Attention::new("host", &host.name, State::ServerDown.label(), reason))
 }
 
 /// A pool that is busy is none of anybody's trouble, until somebody waits for long.
@@ -222,7 +254,9 @@ fn of_pool(pool: &PoolView, reason: &str, calendar: &dyn Fn(Instant) -> f64) -> 
     }
     Some(Attention {
         what: "pool",
-        name: format!("{}/{}", pool.database, pool.user),
+        name: safe(&format!("{}/{}", pool.database, pool.user)),
+        database: Some(pool.database.clone()),
+        user: Some(pool.user.clone()),
         state: pool.condition.state.label(),
         since: Some(calendar(pool.condition.since)),
         reason: reason.to_owned(),
@@ -239,4 +273,26 @@ fn refused_for(refusals: &[u64; EndReason::ALL.len()]) -> BTreeMap<&'static str,
 fn unix(time: SystemTime) -> f64 {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     (seconds * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_pool;
+    use crate::scheduler::State;
+    use crate::status::tests::pool;
+    use serde_json::json;
+
+    #[test]
+    fn two_troubles_are_told_apart_and_names_are_legible() {
+        let told = |database: &str, user: &str| {
+            let mut pool = pool(database);
+            (pool.user, pool.condition.state) = (user.to_owned(), State::Shedding);
+            let told = of_pool(&pool, "", &|_| 0.0).expect("it needs attention");
+            let told = serde_json::to_value(told).expect("names are text");
+            assert_eq!([&told["database"], &told["user"]], [database, user]);
+            told["name"].clone()
+        };
+        assert_eq!(told("app", "x/y"), told("app/x", "y"));
+        assert_eq!(told("a\u{202e}", "b"), json!("a\u{fffd}/b"));
+    }
 }

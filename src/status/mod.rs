@@ -42,7 +42,7 @@ impl Status {
     pub fn tick(&self, now: Instant) {
         if self.history.with(|history| history.is_due(now)) {
             let snapshot = self.registry.snapshot(now);
-            let refused = refused(&self.registry.process());
+            let refused = refused(&self.process());
             self.history.with(|history| history.keep(now, &snapshot, refused));
         }
     }
@@ -50,13 +50,17 @@ impl Status {
     /// Everything at this moment, as JSON.
     pub fn document(&self, now: Instant, is_stopping: bool) -> String {
         let snapshot = self.registry.snapshot(now);
-        let process = self.registry.process();
+        let process = self.process();
         let (lately, last) = self
             .history
             .with(|history| (history.lately(now, &snapshot, refused(&process)), history.last()));
         let people = people::look(&self.registry, &self.roster, &snapshot, now);
         let seen = document::Seen { now, is_stopping, process, lately, last, people };
         json(&Document::new(&self.registry, snapshot, seen))
+    }
+
+    fn process(&self) -> ProcessView {
+        self.registry.process(self.roster.is_suspended())
     }
 
     /// The last quarter of an hour, as JSON.

@@ -1,6 +1,7 @@
 //! Hosts, pools and classes, as `/api/status.json` tells them.
 
 use super::rates::{Rates, seconds};
+use crate::base::legible::safe;
 use crate::config::PoolMode;
 use crate::config::classes::Quota;
 use crate::control::holders::Holders;
@@ -120,7 +121,7 @@ impl From<HostView> for HostPart {
             servers: host.counts.into(),
             max_connections: host.max_connections,
             waiting: host.counts.waiting,
-            failure: host.failure,
+            failure: host.failure.as_deref().map(safe),
         }
     }
 }
@@ -152,7 +153,7 @@ impl PoolPart {
             refused_last_minute: pool.strain.refused,
             abandoned_last_minute: pool.strain.abandoned,
             now,
-            failure: pool.failure,
+            failure: pool.failure.as_deref().map(safe),
             pools: 1,
         }
     }
@@ -179,19 +180,19 @@ impl PoolPart {
     }
 }
 
-/// The first so many; the others are one together, in the state of the first of them, which is the worst.
+/// The first so many, and one more: of itself if it is the last, else all others together, in the state of
+/// the first of them, which is the worst.
 pub(super) fn bounded(pools: impl Iterator<Item = PoolPart>) -> Vec<PoolPart> {
     let mut shown: Vec<PoolPart> = Vec::new();
-    for mut pool in pools {
-        if shown.len() > POOLS_MAX {
-            shown[POOLS_MAX].add(&pool);
-            continue;
+    for pool in pools {
+        match shown.get_mut(POOLS_MAX) {
+            None => shown.push(pool),
+            Some(others) => {
+                (others.database, others.user) = (LATER.to_owned(), LATER.to_owned());
+                (others.reason, others.failure) = (String::new(), None);
+                others.add(&pool);
+            }
         }
-        if shown.len() == POOLS_MAX {
-            (pool.database, pool.user) = (LATER.to_owned(), LATER.to_owned());
-            (pool.reason, pool.failure) = (String::new(), None);
-        }
-        shown.push(pool);
     }
     shown
 }
@@ -279,8 +280,11 @@ mod tests {
             (pool.size, pool.counts.leased, pool.clients) = (20, 3, 5);
             PoolPart::new(pool, Rates::default(), (String::new(), &Holders::default()), &|_| 0.0)
         };
-        let exactly = bounded((0..POOLS_MAX).map(part));
-        assert!(exactly.iter().all(|pool| pool.pools == 1));
+        for exactly in [POOLS_MAX, POOLS_MAX + 1] {
+            let all = bounded((0..exactly).map(part));
+            let is_itself = |pool: &PoolPart| pool.pools == 1 && pool.database.starts_with("app");
+            assert!(all.len() == exactly && all.iter().all(is_itself), "{exactly}");
+        }
         let more = bounded((0..POOLS_MAX + 10).map(part));
         assert_eq!(more.len(), POOLS_MAX + 1);
         let last = more.last().unwrap();

@@ -3,13 +3,12 @@
 use super::rates::seconds;
 use crate::base::ids::ClientId;
 use crate::control::census::{Census, ServerOf};
-use crate::control::holders::{HolderState, Holders, LongestIdle};
+use crate::control::holders::{HolderState, Holders, short_name};
 use crate::control::roster::{Presence, Roster};
 use crate::control::waits::Wait;
 use crate::pool::Pool;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::Snapshot;
-use crate::pool::welcome::APPLICATION_NAME;
 use crate::pool::words::waits_for;
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -22,9 +21,6 @@ const SHOWN_MAX: usize = 50;
 
 /// Who has a server for less is not why others wait.
 const LONG: Duration = Duration::from_secs(1);
-
-/// What a client says that it is, cut to this many characters.
-const NAME_CHARS_MAX: usize = 63;
 
 /// All of a kind, and some of them.
 #[derive(Debug, Serialize)]
@@ -89,7 +85,7 @@ pub(super) fn look(
     Everybody {
         waiting: People { all, shown },
         holding: holding(&census, snapshot, now),
-        holders: holders(&census, now),
+        holders: census.holders(now),
     }
 }
 
@@ -110,39 +106,13 @@ fn holding(census: &Census, snapshot: &Snapshot, now: Instant) -> People<Holder>
     People { all, shown: shown.collect() }
 }
 
-fn holders(census: &Census, now: Instant) -> BTreeMap<Name, Holders> {
-    let mut all = BTreeMap::<Name, Holders>::new();
-    for of in census.holdings() {
-        let holders = all.entry((of.pool.database.clone(), of.pool.user.clone())).or_default();
-        match of.holder_state() {
-            HolderState::Active => holders.active += 1,
-            HolderState::KeptIdle => holders.kept_idle += 1,
-            HolderState::IdleInTransaction { since } => {
-                holders.idle_in_transaction += 1;
-                let idle_for = now.saturating_duration_since(since);
-                if holders.longest_idle.as_ref().is_none_or(|longest| longest.idle_for < idle_for) {
-                    let application_name = of.holder.map(|it| application(it)).unwrap_or_default();
-                    holders.longest_idle = Some(LongestIdle { idle_for, application_name });
-                }
-            }
-        }
-    }
-    all
-}
-
-fn application(client: &Presence) -> String {
-    let settings = client.settings();
-    let name = settings.value(APPLICATION_NAME).unwrap_or_default();
-    name.chars().take(NAME_CHARS_MAX).collect()
-}
-
 impl Who {
     fn new(client: ClientId, presence: Option<&Arc<Presence>>, pool: &Pool) -> Self {
         Self {
             client: client.0,
             database: pool.database.clone(),
             user: pool.user.clone(),
-            application: presence.map(|it| application(it)).unwrap_or_default(),
+            application: presence.map(|it| short_name(&it.settings())).unwrap_or_default(),
             address: presence.map(|it| it.peer.to_string()).unwrap_or_default(),
         }
     }

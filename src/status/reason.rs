@@ -1,12 +1,14 @@
 //! Why a pool is in the state that it is in: a sentence for people, who want to know what to do.
 
+use crate::base::legible::safe;
 use crate::control::holders::Holders;
 use crate::pool::snapshot::PoolView;
 use crate::pool::words::{counted, waits_for};
 use crate::scheduler::{State, WaitCause, WaitLimit};
 use std::time::Duration;
 
-/// As the end of "it is shedding: ". Empty where all is well.
+/// As the end of "it is shedding: ". Empty where all is well. Whatever clients call themselves, and
+/// whatever Postgres says, it is one line that reads as it is written.
 pub(super) fn of(pool: &PoolView, holders: &Holders) -> String {
     let parts = match pool.condition.state {
         State::Healthy => vec![],
@@ -29,7 +31,7 @@ pub(super) fn of(pool: &PoolView, holders: &Holders) -> String {
         }
         State::Draining => vec!["the proxy stops, and lets nobody in".to_owned()],
     };
-    parts.join("; ")
+    safe(&parts.join("; "))
 }
 
 /// What there is too little of, and who has it.
@@ -137,6 +139,14 @@ mod tests {
                         requests that would wait for more than 400 ms are refused, because clients were \
                         seen to give up after 500 ms: 120 in the last minute";
         assert_eq!(of(&pool, &holders()), expected);
+    }
+
+    #[test]
+    fn what_clients_call_themselves_does_not_turn_the_sentence_round() {
+        let mut holders = holders();
+        holders.longest_idle.as_mut().unwrap().application_name = "a\u{202e}b\n".to_owned();
+        let reason = of(&crowded(State::Busy, None), &holders);
+        assert!(reason.contains("application_name a\u{fffd}b\u{fffd})"), "{reason}");
     }
 
     #[test]

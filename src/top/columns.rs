@@ -133,7 +133,8 @@ impl Kind {
             Self::Seconds => time(seconds),
             Self::SecondsAnd(micros) => {
                 let more = Duration::from_micros(row.count(micros));
-                Cell::time(row.number(column).and_then(seconds).map(|whole| whole + more))
+                let whole = row.number(column).and_then(seconds);
+                Cell::time(whole.map(|whole| whole.saturating_add(more)))
             }
             Self::Text => Cell::text(text),
         }
@@ -183,5 +184,11 @@ mod tests {
             ]
         );
         assert_eq!(listing.keys, 2);
+    }
+    #[test]
+    fn a_wait_may_be_as_long_as_numbers_go() {
+        let picks = [Pick("wait", "waits", Kind::SecondsAnd("wait_us"), 1)];
+        let table = table("wait# wait_us# \n 18446744073709549568 18446744073709551615");
+        assert_eq!(list(&table, None, &picks, 1, |_| true).rows.len(), 1);
     }
 }

@@ -1,12 +1,15 @@
 //! A connection to a console: a login as to any Postgres, then one question after another.
 
-use super::place::Place;
+use super::owner_of;
+use super::place::{Owner, Place};
 use super::table::Table;
+use super::words;
 use crate::auth::{Credential, Stored};
 use crate::config::Sockets;
 use crate::end::ErrorFields;
+use crate::net::dial::dial;
 use crate::net::worker::{Late, Worker, within};
-use crate::server::connect::{ConnectError, Target, connect};
+use crate::server::connect::{ConnectError, Connected, Target, log_in};
 use crate::server::exchange::{ExchangeError, Inbox};
 use crate::server::{self, Server};
 use crate::wire::tags::{from_client, from_server};
@@ -36,13 +39,15 @@ pub(super) enum Answer {
 pub enum Trouble {
     #[error("cannot connect: {0}")]
     Unreachable(io::Error),
-    #[error("refused: {}", .0.message)]
+    #[error("another user answers at this socket: if that is right, name it (host=DIRECTORY)")]
+    Foreign,
+    #[error("refused: {}", words::safe(&.0.message))]
     Refused(Box<ErrorFields>),
     #[error("it asks for a password: put one into PGPASSWORD, into ~/.pgpass or into the DSN")]
     NoPassword,
-    #[error("login failed: {0}")]
+    #[error("login failed: {}", words::safe(.0))]
     Login(String),
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: {}", words::safe(&.0.to_string()))]
     Lost(#[from] ExchangeError),
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Late,
@@ -77,6 +82,18 @@ impl From<io::Error> for Trouble {
     }
 }
 
+/// Who answers at a socket that was only guessed must be trusted before it is told anything: the socket
+/// may have been another's a moment ago.
+async fn connect(target: &Target, is_guessed: bool, worker: &Worker) -> Result<Connected, Trouble> {
+    let stream = dial(&target.place.address, &target.place.sockets).await;
+    let stream = stream.map_err(Trouble::Unreachable)?;
+    let is_foreign = |user| owner_of(user) == Owner::Another;
+    if is_guessed && stream.peer_uid().is_some_and(is_foreign) {
+        return Err(Trouble::Foreign);
+    }
+    Ok(log_in(stream, target, &[], worker).await?)
+}
+
 impl Connection {
     pub(super) async fn open(place: &Place, worker: &Worker) -> Result<Self, Trouble> {
         let stored = place.password.clone().map(Stored::Plain);
@@ -93,7 +110,8 @@ impl Connection {
             dbname: place.dbname.clone(),
             credential: stored.map(|stored| Arc::new(Credential::new(&place.user, stored))),
         };
-        let connected = within(Some(PATIENCE), connect(&target, worker)).await??;
+        let connecting = connect(&target, place.is_guessed, worker);
+        let connected = within(Some(PATIENCE), connecting).await??;
         Ok(Self { server: connected.server, inbox: Inbox::default() })
     }
 
@@ -139,5 +157,29 @@ impl Connection {
         encode::message(&mut message, from_client::TERMINATE, |_| {});
         // Whoever does not hear it notices by itself.
         drop(within(Some(PATIENCE), self.server.stream().send(&message)).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Trouble;
+    use crate::end::ErrorFields;
+    use crate::server::connect::ConnectError;
+    use crate::server::exchange::ExchangeError;
+
+    #[test]
+    fn what_a_peer_says_of_itself_cannot_write_elsewhere() {
+        let fields = || {
+            let message = "no\x1b]0;x\x07 entry\x1b[2J".to_owned();
+            Box::new(ErrorFields { message, ..ErrorFields::default() })
+        };
+        for trouble in [
+            Trouble::from(ConnectError::Refused(fields())),
+            Trouble::from(ConnectError::Strange("a\x1b[2J".to_owned())),
+            Trouble::from(ExchangeError::Fatal(fields())),
+        ] {
+            let told = trouble.to_string();
+            assert!(!told.contains(char::is_control), "{told:?}");
+        }
     }
 }

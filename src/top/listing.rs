@@ -156,23 +156,32 @@ impl Bar {
         self.cap.map_or_else(|| used.to_string(), |cap| format!("{used}/{cap}"))
     }
 
+    /// What it is full at.
+    fn most(self) -> u64 {
+        self.cap.unwrap_or(self.used.saturating_add(self.idle)).max(1)
+    }
+
     fn fullness(self) -> f64 {
-        let cap = self.cap.unwrap_or(self.used + self.idle).max(1);
-        words::precise(self.used) / words::precise(cap)
+        words::precise(self.used) / words::precise(self.most())
     }
 
     /// How many of `width` places are used, and how many idle. Whatever there is shows, and nothing looks
     /// full that is not.
-    pub(super) fn split(self, width: u64) -> (u64, u64) {
-        let cap = self.cap.unwrap_or(self.used + self.idle).max(1);
+    pub(super) fn split(self, width: u16) -> (u16, u16) {
+        let most = self.most();
         let part = |count: u64| match count {
             0 => 0,
-            count if count >= cap => width,
-            count => (count * width / cap).clamp(1, width.saturating_sub(1).max(1)),
+            count if count >= most => width,
+            count => {
+                let part = u128::from(count) * u128::from(width) / u128::from(most);
+                let part = u16::try_from(part).expect("a part of the width");
+                part.clamp(1, width.saturating_sub(1).max(1))
+            }
         };
         let used = part(self.used);
         // What is idle begins where what is used ends, so that both together are as long as their sum.
-        let both = part(self.used + self.idle).max(used + u64::from(self.idle > 0)).min(width);
+        let both = part(self.used.saturating_add(self.idle));
+        let both = both.max(used.saturating_add(u16::from(self.idle > 0))).min(width);
         (used, both.saturating_sub(used))
     }
 }
@@ -283,6 +292,10 @@ mod tests {
         assert_eq!(split(20, 0, Some(20)), (10, 0));
         assert_eq!(split(30, 3, Some(20)), (10, 0));
         assert_eq!(split(3, 1, None), (7, 3));
+        let most = u64::MAX;
+        assert_eq!(split(most, most, Some(most)), (10, 0));
+        assert_eq!(split(most / 2, most, Some(most)), (4, 6));
+        assert_eq!(split(most, most, None), (10, 0));
         for used in 0..=25 {
             for idle in 0..=25 {
                 let (full, rest) = split(used, idle, Some(20));

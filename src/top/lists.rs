@@ -13,6 +13,18 @@ const TITLE_HELD: &str = "held";
 
 /// Pools and what they are up to. `all` columns, or as many as an overview has.
 pub(super) fn pools(model: &Model) -> Listing {
+    let rows = model.pools.iter().map(pool).collect();
+    Listing { sort: Sort::ascending("pool"), ..list_of_pools(rows) }
+}
+
+/// The same for the overview: those with most trouble first, then those with most to do.
+pub(super) fn busiest(model: &Model) -> Listing {
+    let mut pools: Vec<&Pool> = model.pools.iter().collect();
+    pools.sort_by_key(|pool| std::cmp::Reverse((pool.health, pool.waiting, pool.used)));
+    list_of_pools(pools.into_iter().map(pool).collect())
+}
+
+fn list_of_pools(rows: Vec<Vec<Cell>>) -> Listing {
     let fields = vec![
         Field::text("pool", 0),
         Field::text("state", 0),
@@ -32,20 +44,11 @@ pub(super) fn pools(model: &Model) -> Listing {
     ];
     Listing {
         fields,
-        rows: model.pools().iter().map(pool).collect(),
+        rows,
         keys: 1,
-        sort: Sort::ascending("pool"),
         empty: "No pools: no client has asked for a database so far.".to_owned(),
         ..Listing::default()
     }
-}
-
-/// The same for the overview: those with most trouble first, then those with most to do.
-pub(super) fn busiest(model: &Model) -> Listing {
-    let mut pools = model.pools();
-    pools.sort_by_key(|pool| std::cmp::Reverse((pool.health, pool.waiting, pool.used)));
-    let listing = self::pools(model);
-    Listing { rows: pools.iter().map(pool).collect(), sort: Sort::default(), ..listing }
 }
 
 fn pool(of: &Pool) -> Vec<Cell> {
@@ -65,7 +68,7 @@ fn pool(of: &Pool) -> Vec<Cell> {
         Cell::count(of.waiting).toned_if_any(Tone::Warn),
         Cell::time(waits).toned_if_any(Tone::Warn),
         Cell::count(of.idle),
-        Cell::count(of.clients + of.waiting),
+        Cell::count(of.clients_in_all()),
         of.refused.map_or_else(Cell::default, Cell::count).toned_if_any(Tone::Bad),
         Cell::time(of.lasts),
         Cell::text(&of.mode),
@@ -220,8 +223,7 @@ pub(super) fn waits(model: &Model) -> Listing {
 
 /// What is known without the names of those who wait.
 fn waits_of_pools(model: &Model, absent: Listing) -> Listing {
-    let pools = model.pools();
-    let waiting = pools.iter().filter(|pool| pool.waiting > 0).map(|pool| {
+    let waiting = model.pools.iter().filter(|pool| pool.waiting > 0).map(|pool| {
         vec![
             Cell::text(&pool.name()),
             Cell::count(pool.waiting).toned(Tone::Warn),
@@ -259,8 +261,7 @@ pub(super) fn holders(model: &Model) -> Listing {
 }
 
 fn holders_of_pools(model: &Model, absent: Listing) -> Listing {
-    let pools = model.pools();
-    let busy = pools.iter().filter(|pool| pool.used > 0).map(|pool| {
+    let busy = model.pools.iter().filter(|pool| pool.used > 0).map(|pool| {
         let holders = pool.holders.clone().unwrap_or_default();
         let (longest, application) = holders.longest_idle.unzip();
         vec![

@@ -155,8 +155,8 @@ impl Look {
 
     pub(super) fn take(&mut self, sample: Sample) {
         let before = self.model.take().map(|model| model.now);
-        let model = Model { now: sample, before };
-        let summary = model.summary();
+        let model = Model::new(before, sample);
+        let summary = &model.summary;
         if self.history.len() == HISTORY_MAX {
             self.history.pop_front();
         }

@@ -13,6 +13,8 @@
 mod columns;
 mod connection;
 mod draw;
+#[cfg(test)]
+mod hostile;
 mod listing;
 mod lists;
 mod look;
@@ -34,10 +36,11 @@ pub use place::PlaceError;
 pub use plain::Format;
 
 use draw::Paint;
-use place::{Around, Place};
+use place::{Around, Owner, Place, Unread};
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -72,6 +75,10 @@ pub enum TopError {
 /// When there is no console to look at. One that goes away later is waited for.
 pub fn run(options: &Options) -> Result<ExitCode, TopError> {
     let place = Place::find(options.dsn.as_deref(), &around())?;
+    for warning in &place.warnings {
+        // Whoever does not hear it may still look.
+        writeln!(io::stderr(), "warning: {warning}").ok();
+    }
     let once = options.once.or_else(|| (!io::stdout().is_terminal()).then_some(Format::Text));
     if let Some(format) = once {
         let text = plain::run(&place, options.interval, format)?;
@@ -100,10 +107,37 @@ fn around() -> Around<'static> {
     Around {
         variable: &|name| std::env::var(name).ok(),
         user: user().or_else(|| std::env::var("USER").ok()),
-        owns: &|path| {
-            let owner = fs::metadata(path).ok()?.uid();
-            Some(owner == rustix::process::geteuid().as_raw())
-        },
-        read: &|path| fs::read_to_string(path).ok(),
+        owner: &owner,
+        read: &read_private,
     }
+}
+
+/// Of the socket itself: a link to one is nobody's who can be trusted.
+fn owner(path: &Path) -> Option<Owner> {
+    let about = fs::symlink_metadata(path).ok()?;
+    if !about.file_type().is_socket() {
+        return about.file_type().is_symlink().then_some(Owner::Another);
+    }
+    Some(owner_of(about.uid()))
+}
+
+fn owner_of(user: u32) -> Owner {
+    match user {
+        user if user == rustix::process::geteuid().as_raw() => Owner::Ourselves,
+        0 => Owner::Root,
+        _ => Owner::Another,
+    }
+}
+
+/// Reads a file with passwords, if nobody but its owner may.
+fn read_private(path: &str) -> Result<String, Unread> {
+    const OF_OTHERS: u32 = 0o077;
+    let about = fs::metadata(path).map_err(|_| Unread::Absent)?;
+    if !about.is_file() {
+        return Err(Unread::NoFile);
+    }
+    if about.mode() & OF_OTHERS != 0 {
+        return Err(Unread::Shared);
+    }
+    fs::read_to_string(path).map_err(|_| Unread::Absent)
 }

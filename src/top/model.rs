@@ -4,6 +4,7 @@ use super::rates::{Growth, Rates, Sums};
 use super::sample::{Sample, Show};
 use super::table::{Row, Table};
 use super::words;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// The console's own database, under both of its names: it is no pool.
@@ -13,6 +14,9 @@ const OWN: [&str; 2] = ["pgbouncer", "pgweir"];
 pub(super) struct Model {
     pub(super) now: Sample,
     pub(super) before: Option<Sample>,
+    /// Made of the samples, once: each drawing and each key looks at it.
+    pub(super) pools: Vec<Pool>,
+    pub(super) summary: Summary,
 }
 
 /// How a pool fares, the worst last.
@@ -79,6 +83,14 @@ pub(super) struct Summary {
 }
 
 impl Model {
+    pub(super) fn new(before: Option<Sample>, now: Sample) -> Self {
+        let (pools, summary) = (Vec::new(), Summary::default());
+        let mut model = Self { now, before, pools, summary };
+        model.pools = model.make_pools();
+        model.summary = model.make_summary();
+        model
+    }
+
     pub(super) fn table(&self, show: Show) -> Option<&Table> {
         self.now.table(show)
     }
@@ -107,59 +119,29 @@ impl Model {
         ["suspended", "paused", "active"].into_iter().find(|state| is(state))
     }
 
-    pub(super) fn pools(&self) -> Vec<Pool> {
+    fn make_pools(&self) -> Vec<Pool> {
+        let mut overload = HashMap::new();
+        for row in self.rows(Show::Overload) {
+            overload.entry((row.text("database"), row.text("user"))).or_insert(row);
+        }
+        let mut databases = HashMap::new();
+        for row in self.rows(Show::Databases) {
+            databases.entry(row.text("name")).or_insert(row);
+        }
         let pools = self.rows(Show::Pools);
         let pools = pools.filter(|row| !OWN.contains(&row.text("database")));
-        pools.map(|row| self.pool(row)).collect()
+        let pools = pools.map(|row| {
+            let (database, user) = (row.text("database"), row.text("user"));
+            let about = databases.get(database).copied();
+            Pool::new(row, overload.get(&(database, user)).copied(), about)
+        });
+        pools.collect()
     }
 
-    fn pool(&self, row: Row<'_>) -> Pool {
-        let (database, user) = (row.text("database"), row.text("user"));
-        let mut overload = self.rows(Show::Overload);
-        let overload =
-            overload.find(|row| row.text("database") == database && row.text("user") == user);
-        let about = self.table(Show::Databases).and_then(|table| table.find("name", database));
-        let size = overload.and_then(|row| row.get("pool_size"));
-        let size = size.or_else(|| about?.get("pool_size")).and_then(|size| size.parse().ok());
-        let waiting = row.count("cl_waiting");
-        let state = overload.map(|row| row.text("state")).filter(|state| !state.is_empty());
-        let is = |flag: &str| about.is_some_and(|row| row.count(flag) > 0);
-        let state = state.unwrap_or_else(|| guess(&is, waiting));
-        let text = |column| words::safe(overload.map_or("", |row| row.text(column)));
-        Pool {
-            database: words::safe(database),
-            user: words::safe(user),
-            mode: words::safe(row.text("pool_mode")),
-            clients: row.count("cl_active"),
-            waiting,
-            longest_wait: Duration::from_secs(row.count("maxwait"))
-                + Duration::from_micros(row.count("maxwait_us")),
-            used: row.sum(&["sv_active", "sv_active_cancel", "sv_being_canceled"]),
-            idle: row.sum(&["sv_idle", "sv_used"]),
-            other: row.sum(&["sv_tested", "sv_login"]),
-            size,
-            health: health(state),
-            state: words::safe(state),
-            lasts: overload.and_then(|row| row.number("seconds")).and_then(seconds),
-            cause: text("cause"),
-            error: text("error"),
-            holders: overload.map(holders),
-            refused: overload.map(|row| row.count("refused_last_minute")),
-            limit: overload.and_then(|row| row.number("limit_ms")).and_then(millis),
-        }
-    }
-
-    pub(super) fn summary(&self) -> Summary {
-        let pools = self.pools();
+    fn make_summary(&self) -> Summary {
         let mut summary = Summary { size: Some(0), ..Summary::default() };
-        for pool in &pools {
-            summary.clients += pool.clients + pool.waiting;
-            summary.waiting += pool.waiting;
-            summary.longest_wait = summary.longest_wait.max(pool.longest_wait);
-            summary.used += pool.used;
-            summary.idle += pool.idle;
-            summary.other += pool.other;
-            summary.size = summary.size.zip(pool.size).map(|(all, one)| all + one);
+        for pool in &self.pools {
+            summary.add(pool);
         }
         let growth = self.growth(Show::Stats, &["database"]);
         let mut sums = Sums::default();
@@ -174,6 +156,53 @@ impl Model {
     /// The rows of `SHOW STATS`.
     pub(super) fn databases(&self) -> impl Iterator<Item = Row<'_>> {
         self.rows(Show::Stats).filter(|row| !OWN.contains(&row.text("database")))
+    }
+}
+
+impl Pool {
+    /// From its row of `SHOW POOLS`, and those of `SHOW OVERLOAD` and `SHOW DATABASES`.
+    fn new(row: Row<'_>, overload: Option<Row<'_>>, about: Option<Row<'_>>) -> Self {
+        let (database, user) = (row.text("database"), row.text("user"));
+        let size = overload.and_then(|row| row.get("pool_size"));
+        let size = size.or_else(|| about?.get("pool_size")).and_then(|size| size.parse().ok());
+        let waiting = row.count("cl_waiting");
+        let state = overload.map(|row| row.text("state")).filter(|state| !state.is_empty());
+        let is = |flag: &str| about.is_some_and(|row| row.count(flag) > 0);
+        let state = state.unwrap_or_else(|| guess(&is, waiting));
+        let text = |column| words::safe(overload.map_or("", |row| row.text(column)));
+        Self {
+            database: words::safe(database),
+            user: words::safe(user),
+            mode: words::safe(row.text("pool_mode")),
+            clients: row.count("cl_active"),
+            waiting,
+            longest_wait: Duration::from_secs(row.count("maxwait"))
+                .saturating_add(Duration::from_micros(row.count("maxwait_us"))),
+            used: row.sum(&["sv_active", "sv_active_cancel", "sv_being_canceled"]),
+            idle: row.sum(&["sv_idle", "sv_used"]),
+            other: row.sum(&["sv_tested", "sv_login"]),
+            size,
+            health: health(state),
+            state: words::safe(state),
+            lasts: overload.and_then(|row| row.number("seconds")).and_then(seconds),
+            cause: text("cause"),
+            error: text("error"),
+            holders: overload.map(holders),
+            refused: overload.map(|row| row.count("refused_last_minute")),
+            limit: overload.and_then(|row| row.number("limit_ms")).and_then(millis),
+        }
+    }
+}
+
+impl Summary {
+    fn add(&mut self, pool: &Pool) {
+        self.clients = self.clients.saturating_add(pool.clients_in_all());
+        self.waiting = self.waiting.saturating_add(pool.waiting);
+        self.longest_wait = self.longest_wait.max(pool.longest_wait);
+        self.used = self.used.saturating_add(pool.used);
+        self.idle = self.idle.saturating_add(pool.idle);
+        self.other = self.other.saturating_add(pool.other);
+        self.size = self.size.zip(pool.size).map(|(all, one)| all.saturating_add(one));
     }
 }
 
@@ -221,6 +250,11 @@ pub(super) fn millis(millis: f64) -> Option<Duration> {
 impl Pool {
     pub(super) fn name(&self) -> String {
         format!("{}/{}", self.database, self.user)
+    }
+
+    /// Those that have a server, and those that wait for one.
+    pub(super) fn clients_in_all(&self) -> u64 {
+        self.clients.saturating_add(self.waiting)
     }
 
     /// What its operator should know, and the circumstances. `None`: it is well.

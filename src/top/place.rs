@@ -4,14 +4,15 @@ use super::passfile::{self, Wanted};
 use crate::base::secret::Secret;
 use crate::config::HostAddress;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where proxies listen, when nobody says otherwise.
 const PORT: u16 = 6432;
 const DBNAME: &str = "pgweir";
 /// Nobody needs a password as this user of a proxy that runs as the same user.
 const OWN_USER: &str = "pgweir";
-/// Where sockets are looked for: our default and PgBouncer's, and Debian's.
+/// Where sockets are looked for: our default and PgBouncer's, and Debian's. Anybody may put one into the
+/// first: a password is for those that are ours or root's, if nobody has said which to take.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/tmp", "/var/run/postgresql"];
 
 #[derive(Clone, Debug)]
@@ -20,6 +21,28 @@ pub(super) struct Place {
     pub(super) user: String,
     pub(super) dbname: String,
     pub(super) password: Option<Secret>,
+    /// Nobody named it: whoever answers must be who owns the socket, or root.
+    pub(super) is_guessed: bool,
+    /// What whoever runs this should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Whose a socket is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Owner {
+    Ourselves,
+    Root,
+    Another,
+}
+
+/// Why a password file is not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unread {
+    /// Or it is not ours to read.
+    Absent,
+    NoFile,
+    /// Others than its owner may read it.
+    Shared,
 }
 
 /// Why a DSN says no place.
@@ -46,9 +69,9 @@ pub(super) struct Around<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Who runs this.
     pub user: Option<String>,
-    /// Who owns a socket: ourselves or not; `None`: there is none.
-    pub owns: &'a dyn Fn(&str) -> Option<bool>,
-    pub read: &'a dyn Fn(&str) -> Option<String>,
+    /// `None`: there is no such socket.
+    pub owner: &'a dyn Fn(&Path) -> Option<Owner>,
+    pub read: &'a dyn Fn(&str) -> Result<String, Unread>,
 }
 
 type Named = BTreeMap<String, String>;
@@ -69,22 +92,18 @@ impl Place {
             None => PORT,
         };
         let host = say("host", "PGHOST");
-        let socket = |directory: &str| format!("{directory}/.s.PGSQL.{port}");
-        let found = SOCKET_DIRECTORIES.into_iter().map(socket);
-        let mut found = found.filter_map(|path| (around.owns)(&path).map(|ours| (path, ours)));
-        let (address, is_ours) = match &host {
+        let mut warnings = Vec::new();
+        let address = match &host {
             Some(host) if host.contains(',') => return Err(PlaceError::Several),
             Some(directory) if directory.starts_with('/') => {
-                let path = socket(directory);
-                let is_ours = (around.owns)(&path) == Some(true);
-                (HostAddress::Unix(PathBuf::from(path)), is_ours)
+                HostAddress::Unix(socket(directory, port))
             }
-            Some(host) => (HostAddress::Tcp { host: host.clone(), port }, false),
-            None => match found.next() {
-                Some((path, is_ours)) => (HostAddress::Unix(PathBuf::from(path)), is_ours),
-                None => (HostAddress::Tcp { host: "localhost".to_owned(), port }, false),
-            },
+            Some(host) => HostAddress::Tcp { host: host.clone(), port },
+            None => guess(port, around, &mut warnings),
         };
+        let is_guessed = host.is_none();
+        let is_ours = matches!(&address, HostAddress::Unix(path)
+            if (around.owner)(path) == Some(Owner::Ourselves));
         let user = say("user", "PGUSER");
         let user = user.or_else(|| is_ours.then(|| OWN_USER.to_owned()));
         let user = user.or_else(|| around.user.clone()).ok_or(PlaceError::Nobody)?;
@@ -92,12 +111,16 @@ impl Place {
         let dbname = dbname.cloned().unwrap_or_else(|| DBNAME.to_owned());
         let password = say("password", "PGPASSWORD").or_else(|| {
             let home = (around.variable)("HOME").map(|home| format!("{home}/.pgpass"));
-            let file = (around.read)(&say("passfile", "PGPASSFILE").or(home)?)?;
+            let path = say("passfile", "PGPASSFILE").or(home)?;
+            let file = (around.read)(&path);
+            warnings.extend(file.as_ref().err().and_then(|why| why.warning(&path)));
+            let file = file.ok()?;
             let host = host.as_deref().unwrap_or("localhost");
             let port = &port.to_string();
             passfile::find(&file, &Wanted { host, port, dbname: &dbname, user: &user })
         });
-        Ok(Self { address, user, dbname, password: password.map(Secret::new) })
+        let password = password.map(Secret::new);
+        Ok(Self { address, user, dbname, password, is_guessed, warnings })
     }
 
     /// For people.
@@ -106,6 +129,39 @@ impl Place {
             HostAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             HostAddress::Tcp { host, port } => format!("{host}:{port}"),
             HostAddress::Unix(path) => path.display().to_string(),
+        }
+    }
+}
+
+fn socket(directory: &str, port: u16) -> PathBuf {
+    PathBuf::from(format!("{directory}/.s.PGSQL.{port}"))
+}
+
+/// The first socket that is ours or root's.
+fn guess(port: u16, around: &Around<'_>, warnings: &mut Vec<String>) -> HostAddress {
+    for directory in SOCKET_DIRECTORIES {
+        let path = socket(directory, port);
+        match (around.owner)(&path) {
+            Some(Owner::Ourselves | Owner::Root) => return HostAddress::Unix(path),
+            Some(Owner::Another) => warnings.push(format!(
+                "{} is another user's, and passed over: host={directory} takes it",
+                path.display()
+            )),
+            None => {}
+        }
+    }
+    HostAddress::Tcp { host: "localhost".to_owned(), port }
+}
+
+impl Unread {
+    /// As libpq has it: a file that is not there is nothing to speak of.
+    fn warning(self, path: &str) -> Option<String> {
+        match self {
+            Self::Absent => None,
+            Self::NoFile => Some(format!("password file {path} is no plain file, and not read")),
+            Self::Shared => Some(format!(
+                "password file {path} is not read, because group or others may: chmod 0600 {path}"
+            )),
         }
     }
 }
@@ -243,24 +299,38 @@ fn take_value(text: &str, ends: impl Fn(char) -> bool) -> Option<(String, &str)>
 
 #[cfg(test)]
 mod tests {
-    use super::{Around, Place, PlaceError};
+    use super::{Around, Owner, Place, PlaceError, Unread};
+    use std::path::Path;
 
     const PASSFILE: &str = "db:6432:pgweir:admin:from file\nlocalhost:*:*:*:local\n";
 
     fn find_with(
         dsn: &str,
         variables: &[(&str, &str)],
-        owns: &dyn Fn(&str) -> Option<bool>,
+        owner: &dyn Fn(&Path) -> Option<Owner>,
     ) -> Result<String, PlaceError> {
+        let place = place(dsn, variables, owner)?;
+        let password = place.password.as_ref().map_or("-", |password| password.reveal());
+        Ok(format!("{} {} {} {password}", place.address(), place.dbname, place.user))
+    }
+
+    fn place(
+        dsn: &str,
+        variables: &[(&str, &str)],
+        owner: &dyn Fn(&Path) -> Option<Owner>,
+    ) -> Result<Place, PlaceError> {
         let variable = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let read = |path: &str| (path == "/home/me/.pgpass").then(|| PASSFILE.to_owned());
-        let around = Around { variable: &variable, user: Some("me".to_owned()), owns, read: &read };
-        let place = Place::find(Some(dsn).filter(|dsn| !dsn.is_empty()), &around)?;
-        let password = place.password.as_ref().map_or("-", |password| password.reveal());
-        Ok(format!("{} {} {} {password}", place.address(), place.dbname, place.user))
+        let read = |path: &str| match path {
+            "/home/me/.pgpass" => Ok(PASSFILE.to_owned()),
+            "/home/open/.pgpass" => Err(Unread::Shared),
+            _ => Err(Unread::Absent),
+        };
+        let user = Some("me".to_owned());
+        let around = Around { variable: &variable, user, owner, read: &read };
+        Place::find(Some(dsn).filter(|dsn| !dsn.is_empty()), &around)
     }
 
     fn find(dsn: &str) -> Result<String, PlaceError> {
@@ -309,17 +379,49 @@ mod tests {
         );
     }
 
+    /// One in /tmp of `first`, and one in /var/run/postgresql of `second`.
+    fn owned_by(first: Option<Owner>, second: Option<Owner>) -> impl Fn(&Path) -> Option<Owner> {
+        move |path| if path.starts_with("/tmp") { first } else { second }
+    }
+
     #[test]
     fn a_socket_that_is_there_is_taken_and_needs_no_name_if_it_is_ours() {
-        let owned_by = |ours: bool| move |path: &str| path.starts_with("/var").then_some(ours);
+        let (ours, root) = (Some(Owner::Ourselves), Some(Owner::Root));
         assert_eq!(
-            find_with("", &[], &owned_by(true)).as_deref(),
+            find_with("", &[], &owned_by(None, ours)).as_deref(),
             Ok("/var/run/postgresql/.s.PGSQL.6432 pgweir pgweir -")
         );
         assert_eq!(
-            find_with("", &[], &owned_by(false)).as_deref(),
+            find_with("", &[], &owned_by(None, root)).as_deref(),
             Ok("/var/run/postgresql/.s.PGSQL.6432 pgweir me -")
         );
-        assert_eq!(find_with("host=h", &[], &owned_by(true)).as_deref(), Ok("h:6432 pgweir me -"));
+        let at_host = find_with("host=h", &[], &owned_by(ours, ours));
+        assert_eq!(at_host.as_deref(), Ok("h:6432 pgweir me -"));
+    }
+
+    #[test]
+    fn a_socket_that_anybody_may_have_put_there_gets_no_password() {
+        let variables = [("PGPASSWORD", "secret")];
+        let find = |dsn, first, second| {
+            let place = place(dsn, &variables, &owned_by(first, second)).expect("a place");
+            (place.address(), place.is_guessed, place.warnings.len())
+        };
+        let (ours, root, another) =
+            (Some(Owner::Ourselves), Some(Owner::Root), Some(Owner::Another));
+        let (tmp, run) = ("/tmp/.s.PGSQL.6432", "/var/run/postgresql/.s.PGSQL.6432");
+        assert_eq!(find("", another, ours), (run.to_owned(), true, 1));
+        assert_eq!(find("", root, ours), (tmp.to_owned(), true, 0));
+        assert_eq!(find("", another, another), ("localhost:6432".to_owned(), true, 2));
+        // Whoever says so takes what there is, as with psql.
+        assert_eq!(find("host=/tmp", another, ours), (tmp.to_owned(), false, 0));
+    }
+
+    #[test]
+    fn a_password_file_that_others_can_read_is_not_read_and_it_is_said() {
+        let place = place("host=localhost", &[("HOME", "/home/open")], &|_| None);
+        let place = place.expect("a place");
+        assert!(place.password.is_none());
+        let [warning] = &place.warnings[..] else { panic!("one: {:?}", place.warnings) };
+        assert!(warning.contains("/home/open/.pgpass") && warning.contains("0600"), "{warning}");
     }
 }

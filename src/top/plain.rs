@@ -32,7 +32,7 @@ pub(super) fn run(place: &Place, interval: Duration, format: Format) -> Result<S
     let address = place.address();
     let (before, now) =
         samples.map_err(|trouble| TopError::Console { address: address.clone(), trouble })?;
-    let model = Model { now, before: Some(before) };
+    let model = Model::new(Some(before), now);
     Ok(match format {
         Format::Json => format!("{:#}\n", as_json(&model, &address)),
         Format::Text => as_text(&model, &address),
@@ -51,12 +51,12 @@ async fn look_twice(place: &Place, interval: Duration) -> Result<(Sample, Sample
     Ok((before, now))
 }
 
-fn as_text(model: &Model, address: &str) -> String {
+pub(super) fn as_text(model: &Model, address: &str) -> String {
     let mut out = String::new();
     let time = calendar::utc(model.now.time);
     let state = model.state().unwrap_or_default();
     line(&mut out, &format!("{} at {address}  {state}  {time}", model.version()));
-    for (head, about) in model.pools().iter().filter_map(Pool::trouble) {
+    for (head, about) in model.pools.iter().filter_map(Pool::trouble) {
         line(&mut out, &format!("! {head}"));
         line(&mut out, &format!("    {}", about.unwrap_or_default()));
     }
@@ -101,6 +101,8 @@ fn list(out: &mut String, listing: &Listing) {
         let cells = listing.rows.iter().map(|row| row[field].shown());
         let texts: Vec<String> = std::iter::once(about.title.clone()).chain(cells).collect();
         let width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+        // More, nothing is padded to.
+        let width = width.min(usize::from(u16::MAX));
         for (line, text) in lines.iter_mut().zip(texts) {
             let written = if about.is_right {
                 write!(line, "  {text:>width$}")
@@ -116,14 +118,14 @@ fn list(out: &mut String, listing: &Listing) {
     }
 }
 
-fn as_json(model: &Model, address: &str) -> Value {
+pub(super) fn as_json(model: &Model, address: &str) -> Value {
     let growth = model.growth(Show::Stats, &["database"]);
     let databases = model.databases().map(|row| {
         let mut sums = Sums::default();
         sums.add(&growth, row);
-        (row.text("database").to_owned(), rates(&sums.rates()))
+        (words::safe(row.text("database")), rates(&sums.rates()))
     });
-    let summary = model.summary();
+    let summary = &model.summary;
     let tables = model.now.tables.iter().map(|(show, table)| (show.name().to_owned(), rows(table)));
     json!({
         "address": address,
@@ -140,7 +142,7 @@ fn as_json(model: &Model, address: &str) -> Value {
             "refused_per_second": summary.refused,
             "rates": rates(&summary.rates),
         },
-        "troubles": model.pools().iter().filter_map(Pool::trouble).collect::<Vec<_>>(),
+        "troubles": model.pools.iter().filter_map(Pool::trouble).collect::<Vec<_>>(),
         "rates": databases.collect::<Map<_, _>>(),
         "tables": tables.collect::<Map<_, _>>(),
         "missing": model.now.refused.keys().map(|show| show.name()).collect::<Vec<_>>(),

@@ -1,11 +1,20 @@
 //! A result set of a console, read by the names of its columns: what a console does not have is missing,
 //! and nothing else breaks.
 
+use crate::base::legible::safe_and_short;
 use crate::wire::frame::split_text;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Rows that are kept of one result set. More clients than that nobody reads.
 const ROWS_MAX: usize = 50_000;
+
+/// What a result set may take, and then it has no more rows.
+const BYTES_MAX: usize = 128 << 20;
+
+/// Columns, and what is kept of a name or a value: several times what any console has.
+const COLUMNS_MAX: usize = 200;
+const LETTERS_MAX: usize = 1_000;
 
 /// The types of Postgres whose values are numbers: `int8`, `int2`, `int4`, `float4`, `float8`, `numeric`.
 const NUMBERS: [u32; 6] = [20, 21, 23, 700, 701, 1700];
@@ -21,6 +30,7 @@ pub(super) struct Table {
     columns: Vec<Column>,
     places: BTreeMap<String, usize>,
     rows: Vec<Vec<Option<String>>>,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +42,7 @@ pub(super) struct Row<'a> {
 impl Table {
     pub(super) fn new(columns: Vec<Column>) -> Self {
         let places = columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place));
-        Self { places: places.collect(), columns, rows: Vec::new() }
+        Self { places: places.collect(), columns, rows: Vec::new(), bytes: 0 }
     }
 
     /// Reads a `RowDescription`.
@@ -41,10 +51,10 @@ impl Table {
         const REST: usize = 18;
         let (_, mut rest) = body.split_first_chunk::<2>()?;
         let mut columns = Vec::new();
-        while !rest.is_empty() {
+        while !rest.is_empty() && columns.len() < COLUMNS_MAX {
             let (name, about) = split_text(rest)?;
             let oid = u32::from_be_bytes(*about.get(6..)?.first_chunk::<4>()?);
-            let name = String::from_utf8_lossy(name).into_owned();
+            let name = safe_and_short(&read(name), LETTERS_MAX);
             columns.push(Column { name, is_number: NUMBERS.contains(&oid) });
             rest = about.get(REST..)?;
         }
@@ -55,14 +65,20 @@ impl Table {
     pub(super) fn read_row(&mut self, body: &[u8]) -> Option<()> {
         let (_, mut rest) = body.split_first_chunk::<2>()?;
         let mut cells = Vec::with_capacity(self.columns.len());
-        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        while let Some((length, after)) = rest.split_first_chunk::<4>()
+            && cells.len() < self.columns.len()
+        {
             let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
                 cells.push(None);
                 rest = after;
                 continue;
             };
             let (value, after) = after.split_at_checked(length)?;
-            cells.push(Some(String::from_utf8_lossy(value).into_owned()));
+            let text = read(value);
+            let end = text.char_indices().nth(LETTERS_MAX).map(|(end, _)| end);
+            cells.push(Some(
+                end.map_or_else(|| text.to_string(), |end| format!("{}…", &text[..end])),
+            ));
             rest = after;
         }
         self.push(cells);
@@ -70,7 +86,10 @@ impl Table {
     }
 
     pub(super) fn push(&mut self, cells: Vec<Option<String>>) {
-        if self.rows.len() < ROWS_MAX {
+        let bytes =
+            cells.iter().flatten().map(String::len).sum::<usize>() + size_of_val(&cells[..]);
+        if self.rows.len() < ROWS_MAX && self.bytes + bytes <= BYTES_MAX {
+            self.bytes += bytes;
             self.rows.push(cells);
         }
     }
@@ -93,6 +112,12 @@ impl Table {
     }
 }
 
+/// As much of a text as is looked at, and the letter that it is cut at.
+fn read(text: &[u8]) -> Cow<'_, str> {
+    const LETTER_BYTES_MAX: usize = 4;
+    String::from_utf8_lossy(&text[..text.len().min((LETTERS_MAX + 1) * LETTER_BYTES_MAX)])
+}
+
 impl<'a> Row<'a> {
     /// `None`: there is no such column, or it is null.
     pub(super) fn get(self, column: &str) -> Option<&'a str> {
@@ -113,7 +138,7 @@ impl<'a> Row<'a> {
 
     /// All of these, added up.
     pub(super) fn sum(self, columns: &[&str]) -> u64 {
-        columns.iter().map(|column| self.count(column)).sum()
+        columns.iter().map(|column| self.count(column)).fold(0, u64::saturating_add)
     }
 }
 
@@ -165,6 +190,26 @@ pub(super) mod tests {
             (Some(-7.0), None, 0)
         );
         assert_eq!(read.find("name", "b").expect("is there").get("total"), None);
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_columns_have_an_end() {
+        let long = "é".repeat(super::LETTERS_MAX + 1);
+        let mut head = vec![0, 0];
+        for place in 0..300 {
+            head.extend(format!("{place}\x1b{long}\0").as_bytes());
+            head.extend([0; 18]);
+        }
+        let mut read = Table::described(&head).expect("well formed");
+        assert_eq!(read.columns().len(), super::COLUMNS_MAX);
+        let name = read.columns()[7].name.clone();
+        assert!(name.starts_with("7\u{fffd}é") && name.ends_with("é…"), "{name}");
+        let length = u32::try_from(long.len()).expect("it is short").to_be_bytes();
+        let row = [&[0, 0], &[&length[..], long.as_bytes()].concat().repeat(300)[..]].concat();
+        read.read_row(&row).expect("well formed");
+        let row = read.rows().next().expect("is there");
+        assert_eq!(row.text(&name).chars().count(), super::LETTERS_MAX + 1);
+        assert_eq!(row.cells.len(), super::COLUMNS_MAX);
     }
 
     #[test]

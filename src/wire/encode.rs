@@ -116,6 +116,15 @@ pub fn query(out: &mut Vec<u8>, sql: &str) {
     message(out, from_client::QUERY, |out| text(out, sql));
 }
 
+/// `Parse`: a statement's name, and its text and the types of its parameters as they go out.
+pub fn parse(out: &mut Vec<u8>, name: &[u8], body: &[u8]) {
+    message(out, from_client::PARSE, |out| {
+        out.extend(name);
+        out.push(0);
+        out.extend(body);
+    });
+}
+
 /// `Close` of a prepared statement; an empty name closes the unnamed one.
 pub fn close_statement(out: &mut Vec<u8>, name: &str) {
     message(out, from_client::CLOSE, |out| {
@@ -126,6 +135,10 @@ pub fn close_statement(out: &mut Vec<u8>, name: &str) {
 
 pub fn sync(out: &mut Vec<u8>) {
     message(out, from_client::SYNC, |_| {});
+}
+
+pub fn flush(out: &mut Vec<u8>) {
+    message(out, from_client::FLUSH, |_| {});
 }
 
 pub fn copy_fail(out: &mut Vec<u8>, why: &str) {

@@ -3,6 +3,9 @@
 use pgweir::session::ledger::{Origin, Request, Status};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Names from here on are the proxy's own.
+pub const OURS: u32 = 1_000;
+
 /// What is sent to the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum What {
@@ -16,7 +19,7 @@ pub struct Sent {
     pub what: What,
     pub origin: Origin,
     /// Of a statement; zero is the unnamed one.
-    pub name: u8,
+    pub name: u32,
     /// Whose turn it was.
     pub lease: u32,
 }
@@ -42,7 +45,7 @@ pub struct Server {
     /// The request that copies in.
     pub copying: Option<(Request, Sent)>,
     /// Statements by name, each with the lease in which it was made.
-    statements: BTreeMap<u8, u32>,
+    statements: BTreeMap<u32, u32>,
     skipping: bool,
     open: bool,
     pub status: Status,
@@ -84,7 +87,9 @@ impl Server {
 
     /// Whether it has statements or subscriptions that the next client would meet.
     pub fn is_clean(&self) -> bool {
-        !self.has_prepared && !self.is_listening && self.statements.keys().all(|name| *name == 0)
+        !self.has_prepared
+            && !self.is_listening
+            && self.statements.keys().all(|name| *name == 0 || *name >= OURS)
     }
 
     /// Does the next thing, in one of the ways that it may turn out.
@@ -139,7 +144,13 @@ impl Server {
     fn statement(&mut self, request: Request, sent: Sent, choice: u8) {
         let known = self.statements.get(&sent.name).copied();
         let is_parse = matches!(request, Request::Parse | Request::ParseNamed);
-        let is_close = matches!(request, Request::Close | Request::CloseNamed);
+        let is_close = matches!(
+            request,
+            Request::Close
+                | Request::CloseNamed
+                | Request::CloseUnnamed
+                | Request::ParseAcknowledged
+        );
         if request == Request::Parse {
             self.statements.remove(&0);
         }
@@ -154,7 +165,10 @@ impl Server {
             self.statements.remove(&sent.name);
             self.say(b'3', request, sent, true);
         } else {
-            assert_eq!(known, Some(sent.lease), "a client meets another's statement: {sent:?}");
+            assert!(
+                sent.name >= OURS || known == Some(sent.lease),
+                "a client meets another's statement: {sent:?}"
+            );
             if request == Request::Bind {
                 self.say(b'2', request, sent, true);
             } else {

@@ -148,14 +148,18 @@ pub(super) fn transaction(token: &str, random: &mut StdRng) -> Vec<Exchange> {
     steps
 }
 
-/// A statement prepared in one round trip and used in the next: it must still be this client's.
+/// A statement prepared in one round trip and used in the next: it must still be this client's. One that
+/// an exchange before has left, because it was disturbed, is closed first.
 pub(super) fn prepared(token: &str, name: &str) -> Vec<Exchange> {
-    let parse = Batch::new().parse(name, &format!("select '{token}'")).sync();
+    let parse = Batch::new().close_statement(name).parse(name, &format!("select '{token}'")).sync();
     let execute = Batch::new().bind(name, &[]).execute().sync();
     let mut answer = tags("2");
     answer.extend([row(&[token]), Want::Tag(b'C'), ready(b'I')]);
     vec![
-        Exchange { batch: parse, answers: vec![vec![Want::Tag(b'1'), ready(b'I')]] },
+        Exchange {
+            batch: parse,
+            answers: vec![vec![Want::Tag(b'3'), Want::Tag(b'1'), ready(b'I')]],
+        },
         Exchange { batch: execute, answers: vec![answer] },
     ]
 }

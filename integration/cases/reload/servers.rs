@@ -135,6 +135,38 @@ fn who_waits_for_a_dead_host_is_served_by_the_new_one() {
     });
 }
 
+/// A login that waits for a server goes on with the pool that it has then; so does one that waits for it.
+#[test]
+fn who_logs_in_meanwhile_is_let_in_to_the_new_pool() {
+    run(async {
+        let settings = with_console(Settings::new()).pool_size(1);
+        let rig = Rig::start(settings.clone()).await;
+        let mut console = Console::open(&rig).await;
+        let mut holder = rig.client().await;
+        holder.query("begin").await;
+        let login = Login::to(rig.address()).with("TimeZone", "Europe/Rome");
+        let logins: Vec<_> = (0..2)
+            .map(|_| {
+                let login = login.clone();
+                tokio::spawn(async move { login.connect().await })
+            })
+            .collect();
+        eventually("it waits", async || {
+            let pools = console.rows("SHOW POOLS").await;
+            pools.iter().any(|pool| pool["cl_waiting"] == "1").then_some(())
+        })
+        .await;
+        rig.configure(&settings.database("app", "server_user", "other"));
+        console.order("RELOAD").await;
+        for login in logins {
+            let mut client = login.await.expect("it does not panic");
+            assert_eq!(client.value("select current_user").await, "other");
+            assert_eq!(client.parameters["TimeZone"], "Europe/Rome");
+        }
+        assert_eq!(holder.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+    });
+}
+
 #[test]
 fn clients_follow_their_database_to_another_host_and_another_login() {
     run(async {

@@ -1,5 +1,5 @@
-"""asyncpg with its pool. It prepares in one round trip and executes in the next, so each of its
-connections may keep a server: there are never more of them than servers."""
+"""asyncpg with its pool, which has more connections than there are servers. It prepares in one round trip
+and executes in the next."""
 
 import asyncio
 import os
@@ -81,11 +81,11 @@ async def notifications():
 async def main():
     await notifications()
     for cache in (0, 100):
-        size = SERVERS - 1
+        size = SERVERS * 2
         async with asyncpg.create_pool(
             min_size=size, max_size=size, statement_cache_size=cache
         ) as pool:
-            await asyncio.gather(*(worker(pool, number) for number in range(SERVERS * 2)))
+            await asyncio.gather(*(worker(pool, number) for number in range(SERVERS * 4)))
             await cancels(pool)
             await cursors(pool)
             if cache == 0:

@@ -10,8 +10,7 @@ DSN = os.environ["DATABASE_URL"]
 
 
 def with_psycopg() -> str:
-    # No server-side prepared statements: they make a client keep its server.
-    with psycopg.connect(DSN, prepare_threshold=None) as connection:
+    with psycopg.connect(DSN) as connection:
         with connection.cursor() as cursor:
             cursor.execute("create temporary table hello (n int, t text) on commit drop")
             with cursor.copy("copy hello from stdin") as copy:

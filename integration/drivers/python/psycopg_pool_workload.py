@@ -119,8 +119,8 @@ def notifications():
 
 notifications()
 run_workers(SERVERS * 2, prepare_threshold=None)
-# Prepared statements: each connection may keep its server.
-run_workers(SERVERS - 1, prepare_threshold=0)
+run_workers(SERVERS * 2)
+run_workers(SERVERS * 2, prepare_threshold=0)
 copies()
 cancels()
 pipelines_and_cursors()

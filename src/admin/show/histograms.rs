@@ -52,7 +52,7 @@ fn row(names: [Option<&String>; 4], time: &'static str, numbers: Vec<Cell>) -> R
 }
 
 fn of_times(times: &Times) -> Vec<Cell> {
-    let shares = SHARES.map(|share| times.quantile(share));
+    let shares = SHARES.map(|share| times.bound(share));
     numbers(times.count(), times.sum(), shares)
 }
 

@@ -29,7 +29,7 @@ pub(super) const FDS: &[Column] = &[
 
 /// The buffers of all workers. Nothing else has a cache of its own that is worth a line.
 pub(super) fn mem(console: &Console) -> Vec<Row> {
-    let workers = console.registry.process().workers;
+    let workers = console.registry.process(console.roster.is_suspended()).workers;
     let bytes: u64 = workers.iter().map(|worker| worker.buffer_bytes).sum();
     let size = BUFFER_SIZE as u64;
     let row = vec![

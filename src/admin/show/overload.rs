@@ -5,6 +5,7 @@ use crate::admin::table::{Row, int4, int8, text};
 use crate::base::calendar;
 use crate::control::holders::Holders;
 use crate::pool::Pool;
+use crate::pool::halts::SUSPENDED;
 use crate::pool::snapshot::PoolView;
 use crate::pool::words::waits_for;
 use crate::scheduler::{Strain, WaitLimit};
@@ -36,6 +37,7 @@ pub(super) const COLUMNS: &[Column] = &[
     int8("longest_idle_ms"),
     text("longest_idle_application"),
     int4("kept_idle"),
+    int4("disabled"),
 ];
 
 pub(super) fn rows(view: &View<'_>) -> Vec<Row> {
@@ -51,8 +53,12 @@ pub(super) fn rows(view: &View<'_>) -> Vec<Row> {
     view.snapshot.pools.iter().map(row).collect()
 }
 
+/// While everybody is suspended, that is the state and the cause, whatever the scheduler makes of it: it
+/// sees nobody.
 fn row(view: &View<'_>, pool: &PoolView, holders: Holders) -> Row {
     let (counts, condition) = (&pool.counts, &pool.condition);
+    let is_suspended = view.console.roster.is_suspended();
+    let cause = condition.cause.filter(|_| counts.waiting > 0).map(waits_for);
     let lasts = view.now.saturating_duration_since(condition.since);
     let Strain { limit, refused, abandoned } = pool.strain;
     let (idle_for, application_name) = match holders.longest_idle {
@@ -63,10 +69,10 @@ fn row(view: &View<'_>, pool: &PoolView, holders: Holders) -> Row {
         pool.database.clone().into(),
         pool.user.clone().into(),
         pool.host.clone().into(),
-        condition.state.label().into(),
+        if is_suspended { "suspended" } else { condition.state.label() }.into(),
         SystemTime::now().checked_sub(lasts).map(calendar::utc).into(),
         lasts.as_secs().into(),
-        condition.cause.filter(|_| counts.waiting > 0).map(waits_for).into(),
+        if is_suspended { Some(SUSPENDED.into()) } else { cause }.into(),
         pool.failure.clone().into(),
         counts.waiting.into(),
         u64::try_from(pool.longest_wait.as_micros()).unwrap_or(u64::MAX).into(),
@@ -82,6 +88,7 @@ fn row(view: &View<'_>, pool: &PoolView, holders: Holders) -> Row {
         idle_for,
         application_name,
         holders.kept_idle.into(),
+        u32::from(view.console.registry.halts.disables(&pool.database)).into(),
     ]
 }
 

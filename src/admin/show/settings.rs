@@ -12,6 +12,7 @@ pub(super) const COLUMNS: &[Column] = &[
     text("section"),
     text("is_live"),
     text("description"),
+    text("pending"),
 ];
 
 /// In the order of the documentation.
@@ -25,6 +26,7 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
             setting.section.into(),
             if setting.is_live { "yes" } else { "no" }.into(),
             setting.doc.into(),
+            setting.pending.map(str::to_owned).into(),
         ]
     };
     config.settings().map(row).collect()

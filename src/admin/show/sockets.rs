@@ -71,6 +71,8 @@ struct Socket {
     link: String,
     remote_pid: u32,
     application_name: String,
+    /// Statements; of a server that somebody has, 0.
+    prepared: u32,
     id: u32,
     replication: Option<Replication>,
 }
@@ -146,6 +148,7 @@ impl<'a> Sockets<'a> {
             application_name: LISTENER.to_owned(),
             id: key.pid,
             replication: None,
+            prepared: 0,
         }
     }
 
@@ -183,6 +186,7 @@ impl<'a> Sockets<'a> {
             link,
             remote_pid: pid(client.near),
             application_name: application_name(&client.settings()),
+            prepared: client.prepared(),
             id: pid_of(client.id),
             replication: client.replication(),
         }
@@ -204,6 +208,7 @@ impl<'a> Sockets<'a> {
             link: String::new(),
             remote_pid: pid(operator.near),
             application_name: operator.application_name.to_string(),
+            prepared: 0,
             id: pid_of(operator.id),
             replication: None,
         }
@@ -238,6 +243,7 @@ impl<'a> Sockets<'a> {
             link: holder.map(|holder| holder.pointer()).unwrap_or_default(),
             remote_pid: pid,
             application_name: applied.map(|it| application_name(it)).unwrap_or_default(),
+            prepared: server.about.prepared,
             id: pid,
             replication: holder.and_then(|holder| holder.replication()),
         }
@@ -280,8 +286,7 @@ impl<'a> Sockets<'a> {
             // There is no TLS so far.
             "".into(),
             socket.application_name.into(),
-            // Names are not rewritten: a client that has any keeps its server.
-            Cell::Number(0),
+            socket.prepared.into(),
             socket.id.into(),
         ]
     }

@@ -30,8 +30,8 @@ struct Step {
 const QUERY: &str = "select 'answered by backend ' || pg_backend_pid() || \
                      ' of Postgres ' || current_setting('server_version')";
 
-/// More clients than servers, but for `-M prepared`: a client with statements prepared keeps its
-/// server, so there are as many servers as clients there.
+/// More clients than servers. Those that prepare have a thread each: while pgbench waits for an answer
+/// to that, it does nothing for the thread's other clients, which may have the servers.
 const STEPS: &[Step] = &[
     Step { name: "psql", program: "psql", arguments: &["-X", "-A", "-t", "-c", QUERY] },
     Step {
@@ -52,7 +52,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "pgbench -M prepared",
         program: "pgbench",
-        arguments: &["-M", "prepared", "-c", "8", "-T", "2", "-n"],
+        arguments: &["-M", "prepared", "-c", "20", "-j", "20", "-T", "2", "-n"],
     },
     Step {
         name: "pgbench -C",

@@ -1,8 +1,10 @@
 //! Logs go to standard error: as text for people, as JSON for machines, or in PgBouncer's form for tools
-//! that read that.
+//! that read that. The journal of systemd gets the first two with priorities, and without the time.
 
+mod journal;
 mod pgbouncer;
 
+use self::journal::{Prioritised, is_journal};
 use self::pgbouncer::PgBouncerForm;
 use crate::config::{LogFormat, Process};
 use std::io::IsTerminal;
@@ -33,6 +35,11 @@ impl Levels {
     }
 }
 
+/// What decides instead of `log_level`: what the variable says, if that can be read.
+pub fn given() -> Option<String> {
+    EnvFilter::try_from_env(VARIABLE).ok().and_then(|_| std::env::var(VARIABLE).ok())
+}
+
 /// Starts logging.
 pub fn start(process: &Process) -> Levels {
     let given = EnvFilter::try_from_env(VARIABLE).ok();
@@ -42,9 +49,16 @@ pub fn start(process: &Process) -> Levels {
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
+    let is_journal = is_journal(std::env::var(journal::VARIABLE).ok().as_deref());
     let set = match process.log_format {
+        LogFormat::Json if is_journal => {
+            begin(logs.json().without_time().map_event_format(Prioritised), filter)
+        }
         LogFormat::Json => begin(logs.json(), filter),
         LogFormat::PgBouncer => begin(logs.event_format(PgBouncerForm::new()), filter),
+        LogFormat::Text if is_journal => {
+            begin(logs.without_time().map_event_format(Prioritised), filter)
+        }
         LogFormat::Text => begin(logs, filter),
     };
     // Whoever sets the variable has the last word.

@@ -106,11 +106,14 @@ impl Line {
     fn prefix(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, id) = match (self.client, self.server) {
             (Some(client), _) => ('C', client),
-            (None, Some(server)) => ('S', server),
-            (None, None) => return Ok(()),
+            (None, Some(server)) if !self.database.is_empty() => ('S', server),
+            // Somebody who was not let in, and has no number.
+            (None, None) if !self.address.is_empty() => ('C', 0),
+            _ => return Ok(()),
         };
-        let known = |text: &str| if text.is_empty() { "(nodb)" } else { text }.to_owned();
-        write!(f, "{kind}-{id:#x}: {}/{}", known(&self.database), self.user)?;
+        let database = if self.database.is_empty() { "(nodb)" } else { &self.database };
+        let user = if self.user.is_empty() { "(nouser)" } else { &self.user };
+        write!(f, "{kind}-{id:#x}: {database}/{user}")?;
         // Of a server PgBouncer has the address; it is the host's, and in no event of ours.
         if !self.address.is_empty() {
             write!(f, "@{}", self.address)?;
@@ -141,6 +144,9 @@ impl fmt::Display for Line {
                 f.write_str(&self.message)?;
                 if !self.reason.is_empty() {
                     write!(f, " reason={}", self.reason)?;
+                }
+                if let Some(pid) = self.server.filter(|_| self.database.is_empty()) {
+                    write!(f, " pid={pid}")?;
                 }
                 f.write_str(&self.rest)
             }
@@ -217,6 +223,7 @@ mod tests {
             );
             tracing::warn!(address = %address, reason = "auth", "login refused: no such thing");
             tracing::info!(database, user, pid = 12_u32, why = ?Some(1), "server closed");
+            tracing::info!(pid = 12_u32, "the next process starts");
             tracing::debug!(count = 3, "something else");
         });
         assert_eq!(
@@ -226,8 +233,9 @@ mod tests {
                  replication=no",
                 "[339] LOG C-0x1f: app/web@10.0.0.7:51234 closing because: client close request \
                  (age=7s)",
-                "[339] WARNING pooler error: no such thing",
+                "[339] WARNING C-0x0: (nodb)/(nouser)@10.0.0.7:51234 pooler error: no such thing",
                 "[339] LOG S-0xc: app/web closing because: some(1) (age=0s)",
+                "[339] LOG the next process starts pid=12",
                 "[339] DEBUG something else count=3",
             ]
         );

@@ -70,6 +70,29 @@ pub(super) const LIMITS: &[Opt] = &[
         "The longest message that is passed on: one query or one row.",
     ),
     option(
+        "max_prepared_statements",
+        COUNT,
+        "200",
+        "Statements that a server has prepared for clients, in transaction and statement mode. The one \
+         that was not used for longest makes room. 0: a client that has prepared a statement keeps \
+         its server.",
+    ),
+    option(
+        "max_client_prepared_statements",
+        count(1, 1_000_000),
+        "10000",
+        "Statements that one client may have at once; the next is refused.",
+    )
+    .ours(),
+    option(
+        "prepared_statement_memory",
+        Kind::Size { least: 1 << 20, most: i32::MAX.cast_unsigned() },
+        "\"256MB\"",
+        "Memory for the texts of prepared statements, over all clients. Clients that have the same \
+         share it. What does not fit is refused.",
+    )
+    .ours(),
+    option(
         "ignore_startup_parameters",
         Kind::List,
         "[]",

@@ -107,8 +107,8 @@ pub(super) const POOLS: &[Opt] = &[
         Kind::Text,
         "\"DISCARD ALL\"",
         "Run on a server before the next client gets it, in session mode, and in any after a client \
-         left in a transaction. `\"\"` is none. A server on which a client left settings, prepared \
-         statements, `LISTEN` or cursors gets `DISCARD ALL` beside it, whatever this says.",
+         left in a transaction. `\"\"` is none. A server on which a client left settings, \
+         `LISTEN`, cursors or statements of SQL's `PREPARE` gets `DISCARD ALL` beside it, whatever this says.",
     ),
     option(
         "server_reset_query_always",

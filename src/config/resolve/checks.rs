@@ -4,6 +4,7 @@ use super::overload;
 use crate::base::finding::{Finding, Severity};
 use crate::config::file::{Document, RawTable, RawValue};
 use crate::config::findings::{Findings, Problem};
+use crate::config::lockout::is_md5;
 use crate::config::reader::line_of;
 use crate::config::{AuthType, Config, suggest};
 
@@ -205,12 +206,6 @@ fn logins(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {
 fn unusable(who: &str) -> Problem {
     let message = format!("{who}, with which nobody can log in by `scram-sha-256`.");
     Problem::new("unusable-secret", message, "Set the password anew, or `auth_type = \"md5\"`.")
-}
-
-/// As Postgres tells them: anything else after `md5` is a plain password.
-fn is_md5(secret: &str) -> bool {
-    let digest = secret.strip_prefix("md5").unwrap_or("");
-    digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn console_users(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {

@@ -132,6 +132,9 @@ fn what_needs_a_restart_stays_and_is_named() {
             assert_ne!(changed, running, "{}", option.name);
             let named = changed.keep_until_restart(&running);
             assert!(named.contains(&option.name), "{}: {named:?}", option.name);
+            let shown = changed.shown.get_mut(option.name).expect("an option");
+            assert!(shown.pending.take().is_some(), "{}: what waits shows", option.name);
+            changed.shown.values_mut().for_each(|shown| shown.pending = None);
             assert_eq!(changed, running, "{} changes something all the same", option.name);
         }
     }
@@ -153,11 +156,13 @@ fn differences_are_named_without_secrets() {
             "hosts.other added",
             "users.app",
             "users.new added",
-            "classes"
+            "classes.batch added"
         ]
     );
     assert_eq!(before.differences(&after)[2], "hosts.other removed");
     assert!(after.differences(&after).is_empty());
+    let limited = config(&text.replace("max_in_flight = 4", "max_in_flight = 3"));
+    assert_eq!(limited.differences(&after), ["classes.batch max_in_flight 4 -> 3"]);
 }
 
 #[test]

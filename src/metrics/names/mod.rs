@@ -119,12 +119,14 @@ pub(super) fn all() -> Vec<Row> {
             Row { name: format!("{}{suffix}", metric.name), kind, labels, help: metric.help }
         })
     }
+    use crate::pool::halts::DatabaseHalts;
     use crate::pool::process::{ConfigView, WorkerView};
     use crate::pool::snapshot::{ClassOfHost, HostView};
     let rows = of::<system::Build>().chain(of::<system::System>()).chain(of::<ConfigView>());
     let rows = rows.chain(of::<system::LastLoad>());
     let rows = rows.chain(of::<process::Process>()).chain(of::<WorkerView>());
     let rows = rows.chain(of::<process::DatabaseLimit>()).chain(of::<process::UserLimit>());
+    let rows = rows.chain(of::<DatabaseHalts>());
     rows.chain(of::<HostView>()).chain(of::<pool::Pool>()).chain(of::<ClassOfHost>()).collect()
 }
 

@@ -191,6 +191,16 @@ impl Subject for Pool {
             Count(|pool| pool.view.totals.parses),
         ),
         metric(
+            "pgweir_pool_parses_saved",
+            "Statements that a server had already, prepared for another client.",
+            Count(|pool| pool.view.totals.parses_saved),
+        ),
+        metric(
+            "pgweir_pool_parses_added",
+            "Statements that were prepared again, because the client had got a server without them.",
+            Count(|pool| pool.view.totals.parses_added),
+        ),
+        metric(
             "pgweir_pool_binds",
             "Statements that clients bound.",
             Count(|pool| pool.view.totals.binds),

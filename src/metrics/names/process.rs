@@ -1,9 +1,10 @@
 //! The proxy as a whole: clients, logins, cancel requests, how things ended, workers.
 
 use super::Values::{Count, Counts, Gauge, Seconds};
-use super::{Metric, Split, Subject, limit, metric, number, split};
+use super::{Metric, Split, Subject, flag, limit, metric, number, split};
 use crate::config::Config;
 use crate::end::EndReason;
+use crate::pool::halts::DatabaseHalts;
 use crate::pool::process::{Ends, LimitView, ProcessView, WorkerView};
 use crate::pool::registry::CONSOLES_MAX;
 use crate::pool::snapshot::Snapshot;
@@ -16,11 +17,14 @@ pub(in crate::metrics) struct Process {
     clients: u32,
     consoles: u32,
     cancels: u32,
+    statement_bytes: u64,
     workers: u16,
     max_client_conn: u32,
     max_logins: u32,
     max_cancels: u32,
     max_queued: u32,
+    is_suspended: bool,
+    has_taken_over: bool,
     logins: LoginsView,
     ends: Ends,
 }
@@ -35,11 +39,14 @@ impl Process {
             clients: snapshot.clients,
             consoles: snapshot.consoles,
             cancels: process.cancels,
+            statement_bytes: process.statement_bytes as u64,
             workers: config.process.workers,
             max_client_conn: config.clients.max_client_conn,
             max_logins: config.overload.logins.max_at_once,
             max_cancels: config.clients.max_cancels,
             max_queued: config.overload.max_queued,
+            is_suspended: process.halts.is_suspended,
+            has_taken_over: process.has_taken_over,
             logins: snapshot.logins,
             ends: process.ends.clone(),
         }
@@ -128,6 +135,11 @@ impl Subject for Process {
             Gauge(|process| limit(process.max_cancels)),
         ),
         metric(
+            "pgweir_prepared_statement_bytes",
+            "Memory for the texts of prepared statements; prepared_statement_memory bounds it.",
+            Gauge(|process| number(process.statement_bytes)),
+        ),
+        metric(
             "pgweir_cancels",
             "Cancel requests. running: sent on to Postgres; queued: ended a wait; idle: nothing to \
              cancel; unknown_key: nobody's; over_limit: dropped because of max_cancels.",
@@ -142,6 +154,16 @@ impl Subject for Process {
             "pgweir_console_sessions_max",
             "How many sessions of the console there may be.",
             Gauge(|_| CONSOLES_MAX.into()),
+        ),
+        metric(
+            "pgweir_has_taken_over",
+            "Whether the process took over from another one (1), or was started by itself (0).",
+            Gauge(|process| flag(process.has_taken_over)),
+        ),
+        metric(
+            "pgweir_suspended",
+            "Whether an operator has suspended all clients: 1 from SUSPEND to RESUME, else 0.",
+            Gauge(|process| flag(process.is_suspended)),
         ),
         metric(
             "pgweir_workers",
@@ -202,6 +224,27 @@ impl Subject for DatabaseLimit {
 
     fn labels(&self) -> Vec<&str> {
         vec![&self.0.name]
+    }
+}
+
+impl Subject for DatabaseHalts {
+    const LABELS: &'static [&'static str] = &["database"];
+    const METRICS: &'static [Metric<Self>] = &[
+        metric(
+            "pgweir_database_paused",
+            "Whether an operator has paused a database, by its name or with all others: 1 from PAUSE or \
+             KILL to RESUME, else 0.",
+            Gauge(|database| flag(database.is_paused)),
+        ),
+        metric(
+            "pgweir_database_disabled",
+            "Whether nobody new is let in to a database: 1 from DISABLE to ENABLE, else 0.",
+            Gauge(|database| flag(database.is_disabled)),
+        ),
+    ];
+
+    fn labels(&self) -> Vec<&str> {
+        vec![&self.name]
     }
 }
 

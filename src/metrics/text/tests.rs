@@ -7,6 +7,7 @@ use crate::config::{Config, PoolMode};
 use crate::metrics::names::pool::Pool;
 use crate::metrics::names::process::Process;
 use crate::metrics::names::system::System;
+use crate::pool::halts::DatabaseHalts;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::{ClassOfHost, HostView, PoolView, Snapshot};
 use crate::scheduler::logins::{LoginCounters, LoginsView};
@@ -82,13 +83,14 @@ fn scrape(format: Format) -> String {
     let counters = LoginCounters { refused: 9, ..LoginCounters::default() };
     let logins = LoginsView { under_way: 2, waiting: 0, counters };
     let snapshot = Snapshot { pools: vec![], hosts: vec![], clients: 5, consoles: 1, logins };
-    let process = registry.process();
+    let process = registry.process(true);
     let scrape = Scrape {
         system: System::look(process.began),
         process: Process::new(&config, &snapshot, &process),
         config: process.config,
         workers: process.workers,
         limits: process.limits,
+        halts: vec![DatabaseHalts { name: "app".to_owned(), is_paused: true, is_disabled: false }],
         hosts: vec![host],
         pools: rows(vec![pool("main", 0, "app", "we\"ird\\\n")], SERIES_MAX),
         classes: vec![class("main", "app/app")],
@@ -127,6 +129,9 @@ fn a_scrape_has_every_value_with_its_labels() {
         has(&text, &format!("pgweir_pool_{name}{{{of_pool}{more}}} {value}"));
     }
     for line in [
+        "pgweir_suspended 1",
+        "pgweir_database_paused{database=\"app\"} 1",
+        "pgweir_database_disabled{database=\"app\"} 0",
         "# TYPE pgweir_pool_queries_total counter",
         "# TYPE pgweir_class_wait_seconds histogram",
         "pgweir_host_up{host=\"main\"} 1",

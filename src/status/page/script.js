@@ -65,9 +65,14 @@ function element(name, className, ...children) {
   return made;
 }
 
+// Letters that cannot be seen but make a line read other than it is, as in `src/base/legible.rs`.
+const ODD = /[\p{Cc}\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+const safe = (text) => text.replace(ODD, '\ufffd');
+
 // What has not changed is left alone: screen readers would read it again.
 function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const legible = safe(text);
+  if (node.textContent !== legible) node.textContent = legible;
 }
 
 function attribute(node, name, value) {
@@ -269,7 +274,7 @@ function showVerdict(status) {
   if (attention.length === 1) headline = HEADLINES[worst.state](worst.name);
   else if (worst) headline = `${whole.format(attention.length)} things need attention`;
   say($('headline'), headline);
-  document.title = `${MARKS[state] || '?'} ${headline} · pgweir`;
+  document.title = safe(`${MARKS[state] || '?'} ${headline} · pgweir`);
   const most = clients.max ? ` of ${whole.format(clients.max)}` : '';
   const waiting = clients.waiting ? `${whole.format(clients.waiting)} waiting` : 'nobody waiting';
   const refused = now.refused ? `, ${number(now.refused)} refused a second` : '';
@@ -283,7 +288,7 @@ function showVerdict(status) {
     item.append(item.parts[0], ' ', item.parts[1], ' ', item.parts[2], item.parts[3]);
     return item;
   };
-  children($('attention'), attention, (one) => `${one.what} ${one.name} ${one.state}`, make, (item, one) => {
+  children($('attention'), attention, (one) => JSON.stringify([one.what, one.name, one.database, one.user, one.state]), make, (item, one) => {
     item.dataset.state = one.state;
     const since = one.since ? `since ${clock(one.since)} (${time(Math.max(status.at - one.since, 0))})` : '';
     const texts = [one.what === 'host' ? `host ${one.name}` : one.name, `${MARKS[one.state]} ${WORDS[one.state]}`, since, one.reason];

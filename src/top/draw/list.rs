@@ -7,7 +7,7 @@ use crate::top::words;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Modifier, Style};
-use ratatui_core::text::Line;
+use ratatui_core::text::{Line, Span};
 use ratatui_core::widgets::Widget;
 
 const GAP: u16 = 2;
@@ -112,7 +112,7 @@ fn fit(shown: &Shown<'_>, width: u16) -> Vec<Column> {
     let mut chosen = Vec::new();
     for field in by_rank {
         let gap = if chosen.is_empty() { 0 } else { GAP };
-        let least = wishes[field].least + gap;
+        let least = wishes[field].least.saturating_add(gap);
         if least > free {
             // Whatever has the same rank stays away, too, or columns would come and go with their values.
             break;
@@ -164,13 +164,13 @@ fn wish(shown: &Shown<'_>, field: usize) -> Wish {
             && !matches!(&cell.value, Value::Text(text) if text.is_empty());
     }
     if has_bar {
-        let number = widest + 1;
-        let least = (BAR_MIN + number).max(title);
-        let most = (BAR_MAX + number).max(least);
+        let number = widest.saturating_add(1);
+        let least = number.saturating_add(BAR_MIN).max(title);
+        let most = number.saturating_add(BAR_MAX).max(least);
         return Wish { least, most, number, is_right: false, is_any };
     }
     // What is at the right leaves room for the arrow of its title.
-    let all = (widest + u16::from(is_right)).max(title);
+    let all = widest.saturating_add(u16::from(is_right)).max(title);
     let least = if about.rank < 2 || is_right { TEXT_LEAST } else { OTHER_LEAST };
     Wish { least: all.min(least).max(title), most: all, number: 0, is_right, is_any }
 }
@@ -200,7 +200,7 @@ fn draw_titles(shown: &Shown<'_>, columns: &[Column], area: Rect, buffer: &mut B
         let line = Line::styled(title(shown, column.field), style);
         let line = if column.is_right { line.right_aligned() } else { line };
         line.render(place, buffer);
-        x = x.saturating_add(column.width + GAP);
+        x = x.saturating_add(column.width).saturating_add(GAP);
     }
 }
 
@@ -208,7 +208,7 @@ fn draw_row(row: &[Cell], columns: &[Column], paint: Paint, area: Rect, buffer: 
     let mut x = area.x;
     for column in columns {
         let place = Rect { x, width: column.width, ..area };
-        x = x.saturating_add(column.width + GAP);
+        x = x.saturating_add(column.width).saturating_add(GAP);
         let Some(cell) = row.get(column.field) else { continue };
         if let Value::Bar(bar) = cell.value
             && column.number > 0
@@ -230,13 +230,14 @@ pub(super) fn cut(text: &str, width: u16) -> String {
     if width_of(text) <= width {
         return text.to_owned();
     }
-    let mut kept = String::new();
-    for letter in text.chars() {
-        kept.push(letter);
-        if width_of(&kept) >= width {
-            kept.pop();
+    // Letter by letter as a reader counts them: some are two wide, and many take no place.
+    let (mut kept, mut taken) = (String::new(), 1_u16);
+    for letter in Span::raw(text).styled_graphemes(Style::new()) {
+        taken = taken.saturating_add(width_of(letter.symbol));
+        if taken > width {
             break;
         }
+        kept.push_str(letter.symbol);
     }
     kept + "…"
 }
@@ -257,13 +258,28 @@ pub(super) fn draw_bar(
         // Nothing can be full.
         return;
     }
-    let (used, idle) = bar.split(u64::from(width));
+    let (used, idle) = bar.split(width);
     for place in 0..width {
-        let (symbol, style) = match u64::from(place) {
+        let (symbol, style) = match place {
             at if at < used => ("█", paint.tone(tone)),
             at if at < used + idle => ("▒", Style::new()),
             _ => ("·", quiet()),
         };
         buffer.set_string(area.x + place, area.y, symbol, style);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn what_is_cut_has_a_mark_and_fits() {
+        assert_eq!(cut("abcd", 4), "abcd");
+        assert_eq!(cut("abcde", 4), "abc…");
+        assert_eq!(cut("漢字漢字", 4), "漢…");
+        // Letters without a width, so many that counting all of them for each would never end.
+        let marks = "\u{301}".repeat(200_000);
+        assert_eq!(cut(&format!("a{marks}bcde"), 4), format!("a{marks}bc…"));
     }
 }

@@ -57,7 +57,7 @@ fn window(title: &str, lines: Vec<Line<'_>>, area: Rect, buffer: &mut Buffer) {
     let columns = to_u16(lines.len().div_ceil(usize::from(room))).max(1);
     let high = to_u16(lines.len().div_ceil(usize::from(columns))).min(room);
     let column = wide.min(area.width.saturating_sub(4) / columns);
-    let width = (column * columns + 2 * columns + 2).min(area.width);
+    let width = column.saturating_add(2).saturating_mul(columns).saturating_add(2).min(area.width);
     let outer = Rect {
         x: area.x + (area.width - width) / 2,
         y: area.y + (area.height.saturating_sub(high + 2)) / 2,
@@ -69,7 +69,7 @@ fn window(title: &str, lines: Vec<Line<'_>>, area: Rect, buffer: &mut Buffer) {
     for (place, line) in lines.into_iter().enumerate() {
         let place = to_u16(place);
         let (column_at, row) = (place / high.max(1), place % high.max(1));
-        let x = outer.x + 2 + column_at * (column + 2);
+        let x = column_at.saturating_mul(column + 2).saturating_add(outer.x + 2);
         let right = (outer.x + outer.width).saturating_sub(2);
         if x < right {
             let width = column.min(right - x);

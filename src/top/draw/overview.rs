@@ -32,13 +32,13 @@ pub(super) fn draw(
         (rest.y, rest.height) = (rest.y + line.height, rest.height - line.height);
         line
     };
-    for line in troubles(&model.pools(), paint, area.width) {
+    for line in troubles(&model.pools, paint, area.width) {
         line.render(next(), buffer);
     }
     next();
-    let summary = model.summary();
-    servers(&summary, paint, next(), buffer);
-    for (place, (label, value, about)) in figures(&summary).into_iter().enumerate() {
+    let summary = &model.summary;
+    servers(summary, paint, next(), buffer);
+    for (place, (label, value, about)) in figures(summary).into_iter().enumerate() {
         let chart = (place < 3).then(|| look.history.iter().map(move |point| point[place]));
         let line = next();
         figure([label, &value, &about], line, buffer);

@@ -1,0 +1,376 @@
+//! Prepared statements on the way: does with the bytes what [`crate::session::statements`] says.
+
+use super::Client;
+use super::requests::{Look, nameless, read_on};
+use crate::config::PoolMode;
+use crate::end::{End, EndReason, ErrorFields, Phase};
+use crate::session::ledger::{Origin, Request};
+use crate::session::pins::Cause;
+use crate::session::script::{Script, Text};
+use crate::session::statements::{
+    ESCAPE, Failure, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Slip, Statements,
+    looks_like_ours, mentioned, unescape,
+};
+use crate::sql::ending::may_commit;
+use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
+use crate::wire::encode;
+use crate::wire::frame::{HEAD_LEN, Head, split_text};
+use crate::wire::tags::{from_client as tags, from_server};
+use std::ops::Range;
+
+/// The longest beginning of a message that is made anew without memory of its own.
+const SHORT: usize = 160;
+
+/// An empty text, without parameters.
+const EMPTY: &[u8] = b"\0\0\0";
+
+/// A `Close` of a statement that there is not: no client's name gets to a server like this.
+const CLOSE_NONE: &[u8] = b"C\0\0\0\x0eSpgweir_x\0";
+
+/// A `Parse` that fails at once, in a failed transaction as well.
+const PARSE_NONSENSE: &[u8] = b"P\0\0\0\x11pgweir_x\0!\0\0\0";
+
+/// A message that names a statement or portal.
+#[derive(Clone, Copy, Debug)]
+enum Named<'a> {
+    ClosePortal,
+    DescribePortal,
+    /// And where in the message's body the name begins.
+    Statement(Message<'a>, usize),
+}
+
+impl<'a> Named<'a> {
+    /// `None`: the name is not whole, or the kind is unknown.
+    #[inline]
+    fn read(tag: u8, body: &'a [u8], is_whole: bool) -> Option<Self> {
+        let statement = |message, at| Some(Self::Statement(message, at));
+        match tag {
+            tags::PARSE => {
+                let (name, rest) = split_text(body)?;
+                statement(Message::Parse(name, is_whole.then_some(rest)), 0)
+            }
+            tags::BIND => {
+                let (portal, rest) = split_text(body)?;
+                statement(Message::Bind(split_text(rest)?.0), portal.len() + 1)
+            }
+            tag => {
+                let (kind, rest) = body.split_first()?;
+                let (name, _) = split_text(rest)?;
+                match (tag, kind) {
+                    (tags::CLOSE, b'P') => Some(Self::ClosePortal),
+                    (tags::CLOSE, b'S') => statement(Message::Close(name), 1),
+                    (tags::DESCRIBE, b'P') => Some(Self::DescribePortal),
+                    (tags::DESCRIBE, b'S') => statement(Message::Describe(name), 1),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Messages with a name in front, which decides what becomes of them.
+    #[inline]
+    pub(super) fn look_inside(&mut self, head: Head) -> Result<Look, End> {
+        let unseen = self.up.unseen();
+        let here = head.total.min(unseen.len());
+        let is_whole = here == head.total && here <= PARSE_MAX;
+        if head.tag == tags::PARSE && !is_whole && head.total <= PARSE_MAX {
+            return Ok(Look::Incomplete);
+        }
+        // Of the unnamed statement: behind the name, which is none, is the text.
+        if head.tag == tags::PARSE
+            && is_whole
+            && let Some(body) = unseen[HEAD_LEN..here].strip_prefix(b"\0")
+            && may_use_prepared(body)
+            && !self.look_at_sql(HEAD_LEN + 1, head, false)
+        {
+            return Ok(Look::Wait);
+        }
+        self.pass(head, is_whole)
+    }
+
+    /// Sends the message at the front as it has to go.
+    #[inline]
+    fn pass(&mut self, head: Head, is_whole: bool) -> Result<Look, End> {
+        let Self {
+            up,
+            pins,
+            statements,
+            lease,
+            pool,
+            worker,
+            outlook,
+            terms,
+            settings,
+            script,
+            ..
+        } = self;
+        let unseen = up.unseen();
+        let here = head.total.min(unseen.len());
+        let body = &unseen[HEAD_LEN..here];
+        let server = &mut lease.as_mut().expect("requests are looked at during a lease").conn;
+        let (message, name_at) = match Named::read(head.tag, body, is_whole) {
+            Some(Named::Statement(message, name_at)) => (message, HEAD_LEN + name_at),
+            Some(Named::ClosePortal) => {
+                server.ledger.sent(Request::Close, Origin::Client);
+                return Ok(Look::Forward);
+            }
+            Some(Named::DescribePortal) => {
+                server.ledger.sent(Request::Describe, Origin::Client);
+                return Ok(Look::Forward);
+            }
+            None => return nameless(head, body),
+        };
+        let statements =
+            statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
+        let maps = maps(terms.pool_mode) && !pins.has_sql_prepared();
+        let now = Now {
+            at: worker.now(),
+            settings,
+            epoch: pool.host.schema_epoch(),
+            limits: terms.prepared,
+            maps,
+        };
+        // Mostly nothing is slipped in, and nothing is made for it.
+        let mut slips = Vec::new();
+        let (prepared, ledger) = (&mut server.prepared, &mut server.ledger);
+        let is_skipped = ledger.is_skipping();
+        let route = statements.look(message, prepared, ledger, &now, &mut slips);
+        if route == Route::Wait {
+            return Ok(Look::Wait);
+        }
+        let cells = pool.stats.of(worker.id);
+        cells.parses_saved.add(u64::from(route == Route::Acknowledge));
+        if !is_skipped {
+            follow(script, message, body);
+        }
+        let (name, text) = match message {
+            Message::Parse(name, _) => {
+                cells.parses.add(1);
+                let text = &body[name.len() + 1..];
+                (name, (outlook.commits || may_commit(text)).then_some(text))
+            }
+            Message::Bind(name) => {
+                cells.binds.add(1);
+                (name, statements.text_that_may_commit(name))
+            }
+            Message::Close(name) | Message::Describe(name) => (name, None),
+        };
+        if let Some(text) = text {
+            read_on(outlook, text);
+        }
+        let (is_escaped, name_at) = (looks_like_ours(name), name_at..name_at + name.len());
+        for slip in slips {
+            cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
+            up.slip_in(|out| write_slip(out, &slip, statements));
+        }
+        Ok(self.send(head, name_at, is_escaped, route))
+    }
+
+    /// Sends the message at the front by its route. `is_escaped`: its name looks like one of ours.
+    #[inline]
+    fn send(&mut self, head: Head, name_at: Range<usize>, is_escaped: bool, route: Route) -> Look {
+        match route {
+            Route::AsIs if is_escaped => self.up.put(name_at.start, ESCAPE),
+            Route::AsIs | Route::Wait => {}
+            Route::Under(serial) => {
+                self.rename(head, name_at, &ServerName::new(serial));
+                return Look::Passed;
+            }
+            Route::Acknowledge => {
+                self.up.rewrite(head.total, CLOSE_NONE, 0, 0);
+                return Look::Passed;
+            }
+            Route::Refuse => {
+                self.up.rewrite(head.total, PARSE_NONSENSE, 0, 0);
+                return Look::Passed;
+            }
+        }
+        Look::Forward
+    }
+
+    /// Sends the message at the front with another name in the place of its own.
+    #[inline]
+    fn rename(&mut self, head: Head, name_at: Range<usize>, name: &ServerName) {
+        let name = name.as_bytes();
+        let unseen = self.up.unseen();
+        let here = head.total.min(unseen.len());
+        let before = &unseen[HEAD_LEN..name_at.start];
+        let length = head.total - 1 - name_at.len() + name.len();
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        let (rest, to_come) = (here - name_at.end, head.total - here);
+        let parts = [&[head.tag][..], &length, before, name];
+        if before.len() + HEAD_LEN + name.len() > SHORT {
+            let bytes = parts.concat();
+            return self.up.rewrite(name_at.end, &bytes, rest, to_come);
+        }
+        let (mut bytes, mut len) = ([0; SHORT], 0);
+        for part in parts {
+            bytes[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        self.up.rewrite(name_at.end, &bytes[..len], rest, to_come);
+    }
+
+    /// A text is at the front, whole, of a simple query or of the `Parse` of a statement. `false`: it has
+    /// to wait.
+    pub(super) fn look_at_sql(&mut self, text_at: usize, head: Head, is_query: bool) -> bool {
+        let Self { up, statements, lease, .. } = self;
+        let unseen = up.unseen();
+        let Some(statements) = statements else { return true };
+        let Some(text) = unseen.get(text_at..head.total).and_then(split_text) else { return true };
+        let Some(used) = prepared_use(text.0) else { return true };
+        if let Use::Deallocate(name) | Use::Name(name) = &used
+            && looks_like_ours(name)
+        {
+            // Whatever it has under such a name, it is not what a server has.
+            let places = text.0.windows(7).enumerate();
+            let ours = places.filter(|(_, word)| looks_like_ours(&word.to_ascii_lowercase()));
+            let places: Vec<_> = ours.map(|(at, _)| text_at + at).collect();
+            for at in places {
+                up.put(at, ESCAPE);
+            }
+            return true;
+        }
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        if ledger.is_skipping() {
+            return true;
+        }
+        let Some(slips) = statements.look_at_sql(&used, is_query, ledger) else { return false };
+        for slip in slips {
+            up.slip_in(|out| write_slip(out, &slip, statements));
+        }
+        true
+    }
+
+    /// A request waits for the answers to those before it. Without a `Sync` behind them Postgres keeps
+    /// these back until it is asked for them.
+    pub(super) fn have_answered(&mut self) {
+        let lease = self.lease.as_mut().expect("whoever waits for answers has a lease");
+        if lease.conn.ledger.is_open() && !lease.conn.ledger.is_copying_in() {
+            self.up.slip_in(encode::flush);
+        }
+    }
+
+    /// Why it keeps the server although its transaction is over.
+    #[inline]
+    pub(super) fn pin(&self) -> Option<Cause> {
+        let by_sql = || self.pins.cause();
+        let Some(statements) = &self.statements else { return by_sql() };
+        if statements.is_local() {
+            Some(Cause::NamedStatement)
+        } else if statements.is_unnamed_pinning() {
+            Some(Cause::UnnamedStatement)
+        } else {
+            by_sql()
+        }
+    }
+
+    /// Whether its server has something of it that others must not meet. The unnamed statement is no
+    /// trace: everybody makes it anew.
+    pub(super) fn leaves_traces(&self) -> bool {
+        let statements = self.statements.as_ref();
+        self.pins.cause().is_some() || statements.is_some_and(|it| it.leaves_traces())
+    }
+
+    /// The next request finds another server.
+    #[inline]
+    pub(super) fn forget_server(&mut self) {
+        self.is_waiting = false;
+        if let Some(statements) = &mut self.statements {
+            statements.lease_ended();
+            self.here.has_prepared(statements.len());
+        }
+    }
+
+    /// A query was answered without a server, which would have dropped the unnamed statement.
+    pub(super) fn drop_unnamed(&mut self) {
+        if let Some(statements) = &mut self.statements {
+            statements.queried(Origin::Client);
+            statements.lease_ended();
+        }
+    }
+
+    /// A ping in the extended protocol was answered without a server: its statement is the unnamed one now.
+    pub(super) fn keep_unnamed(&mut self, body: &[u8]) {
+        self.drop_unnamed();
+        if maps(self.terms.pool_mode) && self.terms.prepared.of_server > 0 {
+            let interner = &self.terms.statements;
+            let statements =
+                self.statements.get_or_insert_with(|| Box::new(Statements::new(interner)));
+            statements.restore_unnamed(body);
+        }
+    }
+
+    /// What the error at the front of what the server said is to the client, if not what it says.
+    pub(super) fn reworded(&self, failure: &Failure, total: usize) -> Option<Vec<u8>> {
+        if let Some(refusal) = failure.refusal {
+            let reason = match refusal {
+                Refusal::Memory => EndReason::StatementMemory,
+                Refusal::TooMany => EndReason::StatementLimit,
+            };
+            self.worker.cells.refusals.count(reason);
+            let fields: ErrorFields = End::from(reason).fields(Phase::Session);
+            let mut message = Vec::new();
+            encode::error(&mut message, &fields);
+            return Some(message);
+        }
+        let body = self.down.unseen().get(HEAD_LEN..total)?;
+        if failure.name.is_none() && memchr::memchr(ESCAPE, body).is_none() {
+            return None;
+        }
+        let mut body = body.to_vec();
+        unescape(&mut body);
+        if let Some(name) = &failure.name
+            && let Some((_, range)) = mentioned(&body)
+        {
+            body.splice(range, name.iter().copied());
+        }
+        let mut message = Vec::with_capacity(body.len() + HEAD_LEN);
+        encode::message(&mut message, from_server::ERROR, |out| out.extend(&body));
+        Some(message)
+    }
+}
+
+/// Has the script know which text a name stands for.
+#[inline]
+fn follow(script: &mut Script, message: Message<'_>, body: &[u8]) {
+    match message {
+        Message::Parse(name, _) => {
+            let text = &body[name.len() + 1..];
+            let text = split_text(text).map_or(text, |(sql, _)| sql);
+            script.parse_sent(name, Text::read(text, false, &[]));
+        }
+        Message::Bind(name) => {
+            script.bind_sent(split_text(body).map_or(&[], |(portal, _)| portal), name);
+        }
+        Message::Close(name) => script.close_sent(name),
+        Message::Describe(_) => {}
+    }
+}
+
+/// Whether statements follow their client in this mode. In session mode it has a server for itself.
+fn maps(mode: PoolMode) -> bool {
+    mode != PoolMode::Session
+}
+
+fn write_slip(out: &mut Vec<u8>, slip: &Slip, statements: &Statements) {
+    match slip {
+        Slip::Close(serial) => {
+            encode::close_statement(out, ServerName::new(*serial).as_str());
+        }
+        Slip::CloseUnnamed => encode::close_statement(out, ""),
+        Slip::Empty(name) => encode::parse(out, name, EMPTY),
+        Slip::Own(name, statement) => encode::parse(out, name, &statement.body),
+        Slip::Sync => encode::sync(out),
+        Slip::Occupy => encode::parse(out, ServerName::new(0).as_bytes(), EMPTY),
+        Slip::Parse(serial, statement) => {
+            encode::parse(out, ServerName::new(*serial).as_bytes(), &statement.body);
+        }
+        Slip::ParseUnnamed => {
+            encode::parse(out, b"", statements.unnamed_body().unwrap_or(EMPTY));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Who waits, and for how long: what others ask of the queue.
+
+use super::{Queue, Waiter};
+use crate::base::ids::{ClassId, ClientId, PoolId};
+use crate::scheduler::terms::Ticket;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+impl<H> Queue<H> {
+    /// Everybody who waits for this pool, in no order.
+    pub(in crate::scheduler) fn all(
+        &self,
+        pool: PoolId,
+    ) -> impl Iterator<Item = (Ticket, &Waiter<H>)> {
+        let is_of =
+            move |waiter: &&Waiter<H>| self.lines[waiter.request.member.line as usize].pool == pool;
+        let indices = 0..u32::try_from(self.places.len()).expect("counted when added");
+        let waiter = |index: u32| self.places[index as usize].waiter.as_ref();
+        let of_pool = indices
+            .filter_map(move |index| Some((self.ticket(index), waiter(index).filter(is_of)?)));
+        of_pool.take(self.waiting(pool) as usize)
+    }
+
+    /// Looks at everybody: a cancel request brings a socket and a handshake of its own, beside which
+    /// this is little, and an index would be kept up by every waiter that never cancels.
+    pub(in crate::scheduler) fn find(&self, pool: PoolId, client: ClientId) -> Option<Ticket> {
+        let found = self.all(pool).find(|(_, waiter)| waiter.request.client == client);
+        found.map(|(ticket, _)| ticket)
+    }
+
+    /// How long the one in line has waited who has waited longest. Those who came back to the front may
+    /// have come after some who stand behind them: where it sheds, the newest are served first.
+    pub(in crate::scheduler) fn oldest(&self, now: Instant, line: u32) -> Duration {
+        let mut longest = Duration::ZERO;
+        for index in self.in_line(line) {
+            let waiter = self.at(index);
+            longest = longest.max(now.saturating_duration_since(waiter.since));
+            if waiter.request.again.is_none() {
+                break;
+            }
+        }
+        longest
+    }
+
+    /// Adds to each of these classes how long its waiters have waited, in no order.
+    pub(in crate::scheduler) fn waits(
+        &self,
+        now: Instant,
+        of: &mut BTreeMap<ClassId, Vec<Duration>>,
+    ) {
+        for waiter in self.places.iter().filter_map(|place| place.waiter.as_ref()) {
+            if let Some(waits) = of.get_mut(&waiter.request.member.class) {
+                waits.push(now.saturating_duration_since(waiter.since));
+            }
+        }
+    }
+
+    /// Who of this source stands aside.
+    pub(in crate::scheduler) fn aside(&self, source: u32) -> Vec<Ticket> {
+        let parties = self.parties.of_source(source).iter();
+        let aside = parties.flat_map(|party| party.aside.iter(&self.places));
+        aside.map(|index| self.ticket(index)).collect()
+    }
+
+    /// The same over all lines of a pool.
+    pub(in crate::scheduler) fn longest_wait(&self, now: Instant, pool: PoolId) -> Duration {
+        let lines = self.hungry_lines(pool).iter();
+        lines.map(|line| self.oldest(now, *line)).max().unwrap_or_default()
+    }
+}

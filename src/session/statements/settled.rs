@@ -1,0 +1,235 @@
+//! What Postgres has answered, and what becomes of names by it.
+
+use super::names::{cut, mark, mentioned};
+use super::prepared::Serial;
+use super::{Pending, Prepared, Refusal, Statements, What};
+use crate::session::ledger::{Ledger, Origin, Request};
+use std::collections::hash_map::Entry;
+use std::time::Instant;
+
+/// What an error answers, and what has to be done to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure {
+    pub origin: Origin,
+    /// It is not Postgres' but ours.
+    pub refusal: Option<Refusal>,
+    /// It is of what was slipped in before a simple query, which will say so itself.
+    pub is_swallowed: bool,
+    /// The name that the client used, if Postgres mentions one of ours.
+    pub name: Option<Box<[u8]>>,
+}
+
+impl Statements {
+    /// A `Parse`, `Close` or what stands for one was answered.
+    #[inline]
+    pub fn settled(
+        &mut self,
+        request: Request,
+        origin: Origin,
+        server: &mut Prepared,
+        now: Instant,
+    ) {
+        match (request, origin) {
+            (Request::Parse, Origin::Client) => self.unnamed.parsed(),
+            (Request::Parse, Origin::Proxy) => self.unnamed.made(),
+            (Request::CloseUnnamed, _) => self.unnamed.closed(),
+            (Request::Bind, Origin::Client) => drop(self.bound.pop_front()),
+            (Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed, _) => {
+                self.named_settled(server, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn named_settled(&mut self, server: &mut Prepared, now: Instant) {
+        match self.pending.pop_front().map(|pending| pending.what) {
+            Some(What::Parse { statement, serial, .. } | What::Slip { statement, serial }) => {
+                server.enter(statement, serial, now);
+            }
+            Some(What::Occupy) => server.is_occupied = true,
+            // A text in front of it has dropped the name that was taken.
+            Some(What::Duplicate { name }) => {
+                if let Entry::Vacant(free) = self.names.entry(cut(&name).into()) {
+                    free.insert(None);
+                    self.locals += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A simple query was answered.
+    #[inline]
+    pub fn queried(&mut self, origin: Origin) {
+        match origin {
+            Origin::Client => self.unnamed.queried(),
+            Origin::Proxy => self.unnamed.dropped(),
+        }
+    }
+
+    /// An error was answered with `message`: settles it in the ledger, and takes back what was skipped.
+    /// `None`: nobody asked anything. `skipped` is told of each, as [`Ledger::failed`] does it.
+    pub fn failed(
+        &mut self,
+        server: &mut Prepared,
+        ledger: &mut Ledger,
+        (code, message): (&str, &[u8]),
+        mut skipped: impl FnMut(Request),
+    ) -> Option<Failure> {
+        let mut first = None;
+        let (mut named, mut makers, mut parses, mut binds) = (0_usize, 0_u32, 0_usize, 0_usize);
+        let origin = ledger.failed(|request, origin| {
+            skipped(request);
+            first.get_or_insert((request, origin));
+            match request {
+                Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed => {
+                    named += 1;
+                }
+                Request::Parse => {
+                    makers += 1;
+                    parses += usize::from(origin == Origin::Client);
+                }
+                Request::CloseUnnamed => makers += 1,
+                Request::Bind => binds += usize::from(origin == Origin::Client),
+                _ => {}
+            }
+        })?;
+        let bound = self.bound.drain(..binds.min(self.bound.len())).next();
+        let mut failure = Failure { origin, refusal: None, is_swallowed: false, name: None };
+        let is_named = matches!(first, Some((Request::ParseNamed, _)));
+        if is_named && let Some(Pending { what, .. }) = self.pending.front() {
+            match what {
+                What::Empty { is_query } | What::Own { is_query, .. } => {
+                    failure.is_swallowed = *is_query;
+                }
+                What::Refuse(refusal) => failure.refusal = Some(*refusal),
+                What::Duplicate { name } | What::Parse { name, .. } => {
+                    failure.name = Some(name.clone());
+                }
+                _ => {}
+            }
+        }
+        let is_ours = matches!(code, "26000" | "42P05" | "08P01");
+        if let Some((serial, _)) = mentioned(message).filter(|_| is_ours) {
+            let bound = bound.filter(|_| matches!(first, Some((Request::Bind, _))));
+            let named = || bound.and_then(|mark| self.name_marked(mark));
+            failure.name = failure.name.or_else(named).or_else(|| self.name_of(serial, server));
+            if code == "26000" {
+                server.lost(serial);
+            }
+        } else {
+            failure.name = None;
+        }
+        self.undo(named, Some(server));
+        if makers > 0 {
+            let is_failed = first == Some((Request::Parse, Origin::Client));
+            self.unnamed.skipped(makers, parses, is_failed);
+            if first == Some((Request::Parse, Origin::Proxy)) {
+                self.unnamed.remaking_failed();
+            }
+        }
+        Some(failure)
+    }
+
+    /// The name with this mark, also if a request under way gives it up.
+    fn name_marked(&self, marked: u32) -> Option<Box<[u8]>> {
+        let closed = self.pending.iter().filter_map(|pending| match &pending.what {
+            What::Close { name, .. } => Some(name),
+            _ => None,
+        });
+        self.names.keys().chain(closed).find(|name| mark(name) == marked).cloned()
+    }
+
+    /// The client's name of a statement that Postgres knows by this number.
+    fn name_of(&self, serial: Serial, server: &Prepared) -> Option<Box<[u8]>> {
+        let of_pending = self.pending.iter().find_map(|pending| match &pending.what {
+            What::Parse { statement, serial: own, .. } | What::Slip { statement, serial: own }
+                if *own == serial =>
+            {
+                Some(statement)
+            }
+            _ => None,
+        });
+        let statement = of_pending.or_else(|| server.statement(serial))?;
+        let mut names = self.names.iter();
+        let found = names.find(|(_, held)| held.as_ref().is_some_and(|it| it.id == statement.id));
+        found.map(|(name, _)| name.clone())
+    }
+
+    /// The oldest `count` of those under way have not happened. `server`: none if it is lost.
+    pub(super) fn undo(&mut self, count: usize, mut server: Option<&mut Prepared>) {
+        // From the last to the first, so that each name has in the end what it had at first.
+        let count = count.min(self.pending.len());
+        let mut undone = self.pending.drain(..count).collect::<Vec<_>>();
+        while let Some(Pending { what, .. }) = undone.pop() {
+            match what {
+                What::Acknowledged { name } => drop(self.names.remove(&name)),
+                What::Local { name } => {
+                    self.forget(&name);
+                }
+                What::Parse { name, statement, serial } => {
+                    self.names.remove(&name);
+                    if let Some(server) = &mut server {
+                        server.give_up(statement.id, serial);
+                    }
+                }
+                What::Close { name, before: Some(held) } => {
+                    self.locals += usize::from(held.is_none());
+                    self.names.insert(name, held);
+                }
+                What::Slip { statement, serial } => {
+                    if let Some(server) = &mut server {
+                        server.give_up(statement.id, serial);
+                    }
+                }
+                What::Own { name, statement, .. } => {
+                    self.names.insert(name, Some(statement));
+                    self.locals -= 1;
+                }
+                What::Drop { serial } => {
+                    if let Some(server) = &mut server {
+                        server.garbage.push(serial);
+                    }
+                }
+                What::Close { before: None, .. }
+                | What::Duplicate { .. }
+                | What::Empty { .. }
+                | What::Occupy
+                | What::Refuse(_) => {}
+            }
+        }
+    }
+
+    /// A command was completed that drops all statements: `DEALLOCATE ALL` or `DISCARD ALL`.
+    pub fn dropped_all(&mut self, server: &mut Prepared) {
+        server.clear();
+        self.names.clear();
+        self.locals = 0;
+        // What was sent behind it holds.
+        let mut pending = std::mem::take(&mut self.pending);
+        for Pending { what, .. } in &mut pending {
+            match what {
+                What::Local { name } => {
+                    self.names.insert(name.clone(), None);
+                    self.locals += 1;
+                }
+                What::Parse { name, statement, .. } => {
+                    self.names.insert(name.clone(), Some(statement.clone()));
+                }
+                What::Close { name, before } => {
+                    *before = self.names.remove(name);
+                    self.locals -= usize::from(matches!(before, Some(None)));
+                }
+                _ => {}
+            }
+        }
+        self.pending = pending;
+    }
+
+    /// `DEALLOCATE` of one name was completed.
+    pub fn dropped_one(&mut self) {
+        if let Some(name) = self.dropping.take() {
+            self.forget(&name);
+        }
+    }
+}
