@@ -15,6 +15,7 @@ mod http;
 mod http_peers;
 mod limits;
 mod listen;
+mod listen_operated;
 mod listen_order;
 mod logins;
 mod lost_servers;

@@ -205,6 +205,8 @@ impl Client {
         if end.reason == EndReason::Moved {
             return self.move_on();
         }
+        // Whoever pauses the pool waits for the connection that listens.
+        self.listening = None;
         if let Some(lease) = self.lease.take() {
             // First the server: others may be waiting for it.
             self.release(lease);

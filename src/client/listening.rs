@@ -384,9 +384,8 @@ impl Client {
         let waker = self.here.waker();
         let mut listening = Listening::new(&self.pool, &waker, self.terms.notification_buffer);
         listening.channels.extend(channels.iter().cloned());
-        listening.post.is_bereft();
         let ticket = listening.next_ticket();
-        self.pool.listen(&self.worker, (&listening.post, ticket), channels);
+        self.pool.listen_again(&self.worker, (&listening.post, ticket), channels);
         self.listening = Some(Box::new(listening));
     }
 

@@ -93,7 +93,12 @@ impl Host {
                     self.tasks.spawn_local(pool.open(Rc::clone(worker), slot));
                 }
             }
-            Action::Gone { .. } => self.gone.notify_waiters(),
+            Action::Gone { pool } => {
+                if let Some(pool) = self.pool(pool) {
+                    pool.hub.wake();
+                }
+                self.gone.notify_waiters();
+            }
             Action::Grant { to, lease, waited } => {
                 let pool = self.pool(lease.slot.pool);
                 if let Err(Outcome::Granted { lease, .. }) =

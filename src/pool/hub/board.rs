@@ -13,9 +13,11 @@
 //!
 //! - A subscriber gets each notification of its channels once, in the order of the connection's.
 //! - Everybody who asks is told, and once.
+//! - Whoever may have missed something is told when its channel is listened to again, not before: who looks
+//!   then for itself what has happened misses nothing.
 
 use crate::session::settings::quoted_name;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -27,8 +29,11 @@ pub type Channel = Arc<str>;
 
 /// Somebody who gets notifications.
 pub(super) trait Subscriber: Clone {
-    fn is(&self, other: &Self) -> bool;
+    /// No other's.
+    fn key(&self) -> usize;
 }
+
+type Subscribers<S> = BTreeMap<usize, S>;
 
 /// See the module. `S` gets notifications; `A` is told answers.
 #[derive(Debug)]
@@ -37,31 +42,33 @@ pub(super) struct Board<S, A> {
     /// Where `is_wanted` and `is_heard` may differ.
     changed: BTreeSet<Channel>,
     asked: Vec<A>,
-    under_way: Option<UnderWay<A>>,
+    /// Who may have missed something, and is to be told.
+    bereft: Subscribers<S>,
+    under_way: Option<UnderWay<S, A>>,
 }
 
 #[derive(Debug)]
 struct Entry<S> {
     /// Shared with whoever delivers at the moment.
-    subscribers: Arc<Vec<S>>,
+    subscribers: Arc<Subscribers<S>>,
     /// The connection listens to it.
     is_heard: bool,
 }
 
 #[derive(Debug)]
-struct UnderWay<A> {
+struct UnderWay<S, A> {
     /// Each channel, and whether it is heard afterwards.
     changes: Vec<(Channel, bool)>,
     asked: Vec<A>,
+    bereft: Subscribers<S>,
 }
 
-/// What is left of a connection that is gone.
+/// Who is to be told when a batch is done.
 #[derive(Debug)]
-pub(super) struct Left<S, A> {
-    /// Who had asked, and gets no other answer.
+pub(super) struct Done<S, A> {
+    /// Who had asked.
     pub(super) asked: Vec<A>,
-    /// Who may miss something that was sent meanwhile. Somebody with several channels is among them
-    /// several times.
+    /// Who may have missed something before.
     pub(super) bereft: Vec<S>,
 }
 
@@ -71,6 +78,7 @@ impl<S, A> Default for Board<S, A> {
             channels: HashMap::new(),
             changed: BTreeSet::new(),
             asked: Vec::new(),
+            bereft: BTreeMap::new(),
             under_way: None,
         }
     }
@@ -83,18 +91,25 @@ impl<S: Subscriber, A> Board<S, A> {
             .channels
             .entry(Arc::clone(channel))
             .or_insert_with(|| Entry { subscribers: Arc::default(), is_heard: false });
-        if entry.subscribers.iter().any(|other| other.is(subscriber)) {
+        if entry.subscribers.contains_key(&subscriber.key()) {
             return;
         }
-        Arc::make_mut(&mut entry.subscribers).push(subscriber.clone());
+        Arc::make_mut(&mut entry.subscribers).insert(subscriber.key(), subscriber.clone());
         if entry.subscribers.len() == 1 {
             self.changed.insert(Arc::clone(channel));
         }
     }
 
+    /// Somebody may have missed something. It is told with who asks next.
+    pub(super) fn bereave(&mut self, subscriber: &S) {
+        self.bereft.insert(subscriber.key(), subscriber.clone());
+    }
+
     pub(super) fn unsubscribe(&mut self, channel: &Channel, subscriber: &S) {
         let Some(entry) = self.channels.get_mut(channel) else { return };
-        Arc::make_mut(&mut entry.subscribers).retain(|other| !other.is(subscriber));
+        if entry.subscribers.contains_key(&subscriber.key()) {
+            Arc::make_mut(&mut entry.subscribers).remove(&subscriber.key());
+        }
         if entry.subscribers.is_empty() {
             self.changed.insert(Arc::clone(channel));
         }
@@ -113,8 +128,9 @@ impl<S: Subscriber, A> Board<S, A> {
     }
 
     /// Who gets what is sent to a channel.
-    pub(super) fn subscribers(&self, channel: &str) -> Arc<Vec<S>> {
-        self.channels.get(channel).map(|entry| Arc::clone(&entry.subscribers)).unwrap_or_default()
+    pub(super) fn subscribers(&self, channel: &str) -> Arc<Subscribers<S>> {
+        let entry = self.channels.get(channel);
+        entry.map_or_else(Arc::default, |entry| Arc::clone(&entry.subscribers))
     }
 
     /// What the connection is to run next. `None`: nothing, or the last batch is not done.
@@ -137,18 +153,23 @@ impl<S: Subscriber, A> Board<S, A> {
             changes.push((channel, is_wanted));
         }
         // Who asked waits until all was changed.
-        let asked =
-            if self.changed.is_empty() { std::mem::take(&mut self.asked) } else { Vec::new() };
-        if changes.is_empty() && asked.is_empty() {
+        let (mut asked, mut bereft) = (Vec::new(), BTreeMap::new());
+        if self.changed.is_empty() {
+            std::mem::swap(&mut asked, &mut self.asked);
+            std::mem::swap(&mut bereft, &mut self.bereft);
+        }
+        if changes.is_empty() && asked.is_empty() && bereft.is_empty() {
             return None;
         }
-        self.under_way = Some(UnderWay { changes, asked });
+        self.under_way = Some(UnderWay { changes, asked, bereft });
         Some(sql)
     }
 
-    /// The batch was run: who had asked is to be told.
-    pub(super) fn is_done(&mut self) -> Vec<A> {
-        let Some(UnderWay { changes, asked }) = self.under_way.take() else { return Vec::new() };
+    /// The batch was run.
+    pub(super) fn is_done(&mut self) -> Done<S, A> {
+        let Some(UnderWay { changes, asked, bereft }) = self.under_way.take() else {
+            return Done { asked: Vec::new(), bereft: Vec::new() };
+        };
         for (channel, is_heard) in changes {
             let Some(entry) = self.channels.get_mut(&channel) else { continue };
             entry.is_heard = is_heard;
@@ -159,22 +180,27 @@ impl<S: Subscriber, A> Board<S, A> {
                 self.forget_if_unused(&channel);
             }
         }
-        asked
+        Done { asked, bereft: bereft.into_values().collect() }
     }
 
-    /// The connection is gone, or could not be had. All that is wanted is to be listened to again.
-    pub(super) fn is_lost(&mut self) -> Left<S, A> {
-        let under_way = self.under_way.take().into_iter().flat_map(|under_way| under_way.asked);
-        let asked = under_way.chain(std::mem::take(&mut self.asked)).collect();
+    /// The connection is gone, or could not be had. All that is wanted is to be listened to again. Answers
+    /// who had asked, and gets no other answer.
+    pub(super) fn is_lost(&mut self) -> Vec<A> {
+        let mut asked = Vec::new();
+        if let Some(under_way) = self.under_way.take() {
+            asked = under_way.asked;
+            self.bereft.extend(under_way.bereft);
+        }
+        asked.append(&mut self.asked);
         self.channels.retain(|_, entry| !entry.subscribers.is_empty());
-        let mut bereft = Vec::new();
         for entry in self.channels.values_mut() {
             if std::mem::take(&mut entry.is_heard) {
-                bereft.extend(entry.subscribers.iter().cloned());
+                let subscribers = entry.subscribers.iter();
+                self.bereft.extend(subscribers.map(|(key, it)| (*key, it.clone())));
             }
         }
         self.changed = self.channels.keys().cloned().collect();
-        Left { asked, bereft }
+        asked
     }
 
     fn forget_if_unused(&mut self, channel: &Channel) {

@@ -36,8 +36,12 @@ enum Over {
     Idle,
     #[error("{0}")]
     Lost(String),
+    #[error("the pool is paused")]
+    Paused,
     #[error("the pool leads elsewhere")]
     Redirected,
+    #[error("it is to be replaced")]
+    Retired,
 }
 
 fn lost(why: impl Into<String>) -> Over {
@@ -97,32 +101,58 @@ pub(super) async fn run(pool: Arc<Pool>, worker: Rc<Worker>) {
     let mut running = Running(Some(&pool.hub));
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
-        let has_worked = listen(&pool, &worker).await;
-        if has_worked {
+        may_open(&pool).await;
+        if running.stops() {
+            return;
+        }
+        let has_failed = listen(&pool, &worker).await;
+        if !has_failed {
             backoff.succeeded();
         }
         if running.stops() {
             return;
         }
-        if !has_worked {
+        if has_failed {
             let wait = backoff.failed(rand::random());
             let _waited = within(Some(wait), std::future::pending::<()>()).await;
         }
     }
 }
 
-/// Opens the connection and listens until it is over. Answers whether it was of any use.
+/// Waits until a connection may be opened, or nobody wants one any more.
+async fn may_open(pool: &Pool) {
+    std::future::poll_fn(|cx| {
+        // First: what changes from here on wakes the task.
+        pool.hub.0.with(|state| state.waker = Some(cx.waker().clone()));
+        if must_rest(pool) && !pool.hub.0.with(|state| state.board.is_idle()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Whether there is to be no connection: the pool is paused. While somebody has a server there is one all
+/// the same: what it commits waits for that.
+fn must_rest(pool: &Pool) -> bool {
+    pool.hub.0.with(|state| state.is_paused)
+        && pool.host.scheduler.with(|scheduler| scheduler.is_out(pool.id))
+}
+
+/// Opens the connection and listens until it is over. Answers whether it failed before it was of any use.
 async fn listen(pool: &Arc<Pool>, worker: &Rc<Worker>) -> bool {
     let (database, user) = (&pool.database, &pool.user);
-    let mut has_worked = false;
+    let mut has_failed = true;
+    pool.hub.0.with(|state| state.is_open = true);
     match open(pool, worker).await {
         Ok((mut line, apart)) => {
             let over = line.run(pool, worker).await;
-            has_worked = line.has_worked;
+            let is_lost = matches!(over, Over::Lost(_));
+            has_failed = is_lost && !line.has_worked;
             // Closed, before another may take its place.
             drop(line);
             drop(apart);
-            if !matches!(over, Over::Idle) {
+            if is_lost {
                 pool.stats.of(worker.id).listeners_lost.add(1);
                 tracing::warn!(database, user, "listener connection lost: {over}");
             }
@@ -131,8 +161,10 @@ async fn listen(pool: &Arc<Pool>, worker: &Rc<Worker>) -> bool {
             tracing::warn!(database, user, "cannot open the listener connection: {error}");
         }
     }
-    pool.hub.is_lost(!has_worked);
-    has_worked
+    pool.hub.is_lost(has_failed);
+    // A pause may wait for it.
+    pool.host.gone.notify_waiters();
+    has_failed
 }
 
 async fn open<'a>(
@@ -212,7 +244,7 @@ impl Line {
             }
         });
         let over = over.await;
-        if matches!(over, Over::Idle | Over::Redirected) {
+        if !matches!(over, Over::Lost(_)) {
             encode::terminate(&mut self.out);
             let cx = &mut Context::from_waker(std::task::Waker::noop());
             drop(self.server.stream().poll_write(cx, &self.out));
@@ -231,6 +263,12 @@ impl Line {
         pool.hub.0.with(|state| state.waker = Some(cx.waker().clone()));
         if pool.setup().lineage() != self.lineage {
             return Err(Over::Redirected);
+        }
+        if pool.hub.0.with(|state| state.is_retired) {
+            return Err(Over::Retired);
+        }
+        if must_rest(pool) {
+            return Err(Over::Paused);
         }
         let mut chunk = [0; CHUNK];
         loop {
@@ -279,7 +317,7 @@ impl Line {
                 }
                 tags::READY => {
                     (self.due, self.has_worked) = (None, true);
-                    pool.hub.tell(|state| state.board.is_done());
+                    pool.hub.tell_of_batch();
                 }
                 tags::ERROR => return Err(lost(error_fields::parse(body).message)),
                 _ => {}
@@ -302,24 +340,26 @@ impl Line {
 }
 
 impl Hub {
-    fn tell(&self, whom: impl FnOnce(&mut super::State) -> Vec<Asker>) {
-        for Asker { post, ticket } in self.0.with(whom) {
+    fn tell_of_batch(&self) {
+        let done = self.0.with(|state| state.board.is_done());
+        for post in done.bereft {
+            post.is_bereft();
+        }
+        for Asker { post, ticket } in done.asked {
             post.answer(ticket, Answer::Done);
         }
     }
 
     /// The connection is gone, or could not be had.
     fn is_lost(&self, is_down: bool) {
-        let left = self.0.with(|state| {
+        let asked = self.0.with(|state| {
             state.connection = None;
+            (state.is_open, state.is_retired) = (false, false);
             state.is_down = is_down;
             state.board.is_lost()
         });
-        for Asker { post, ticket } in left.asked {
+        for Asker { post, ticket } in asked {
             post.answer(ticket, Answer::Failed);
-        }
-        for post in left.bereft {
-            post.is_bereft();
         }
     }
 

@@ -6,8 +6,9 @@
 //!     └───── Post ◀─────────────┴──────────── NotificationResponse ◀───┘
 //! ```
 //!
-//! The connection is opened when the first client listens and closed when the last has stopped. It is
-//! in no pool, but counts under its host's `max_connections`. [`board`] is who listens to what;
+//! The connection is opened when the first client listens and closed when the last has stopped; and while
+//! the pool is paused, as soon as nobody has a server. It is in no pool, but counts under its host's
+//! `max_connections`. [`board`] is who listens to what;
 //! [`post`] is where a client finds what is for it; [`line`] drives the connection.
 //!
 //! # Invariants
@@ -51,6 +52,12 @@ struct State {
     /// The task's.
     waker: Option<Waker>,
     connection: Option<Listener>,
+    /// There is a connection, or is about to be, or is about to be closed.
+    is_open: bool,
+    /// The pool is.
+    is_paused: bool,
+    /// Another connection is to take the place of this one.
+    is_retired: bool,
 }
 
 /// The listener connection, for those who look.
@@ -64,6 +71,28 @@ impl Hub {
     /// `None`: nobody listens, or the connection is lost.
     pub fn listener(&self) -> Option<Listener> {
         self.0.with(|state| state.connection.clone())
+    }
+
+    /// Whether there is no connection, nor will be as long as nothing changes.
+    pub fn is_out(&self) -> bool {
+        self.0.with(|state| !state.is_open)
+    }
+
+    /// Whether a connection is still to be closed that another takes the place of.
+    pub fn is_retiring(&self) -> bool {
+        self.0.with(|state| state.is_open && state.is_retired)
+    }
+
+    /// The pool was paused, or may go on.
+    pub fn set_paused(&self, is_paused: bool) {
+        self.0.with(|state| state.is_paused = is_paused);
+        self.wake();
+    }
+
+    /// Has the connection replaced, if there is one.
+    pub fn retire(&self) {
+        self.0.with(|state| state.is_retired = state.is_open);
+        self.wake();
     }
 
     /// Has its task look at what has changed.
@@ -86,7 +115,7 @@ impl Hub {
     /// Answers how many have got it.
     fn deliver(&self, notification: &Notification) -> u64 {
         let subscribers = self.0.with(|state| state.board.subscribers(notification.channel()));
-        subscribers.iter().map(|post| u64::from(post.put(notification))).sum()
+        subscribers.values().map(|post| u64::from(post.put(notification))).sum()
     }
 }
 
@@ -99,11 +128,38 @@ impl Pool {
         (post, ticket): (&Arc<Post>, Ticket),
         channels: impl IntoIterator<Item = &'a Channel>,
     ) {
+        self.ask_hub(worker, (post, ticket), |board| {
+            for channel in channels {
+                board.subscribe(channel, post);
+            }
+        });
+    }
+
+    /// The same for somebody who has listened to them elsewhere so far: it is told that something may have
+    /// been lost.
+    pub fn listen_again<'a>(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        (post, ticket): (&Arc<Post>, Ticket),
+        channels: impl IntoIterator<Item = &'a Channel>,
+    ) {
+        self.ask_hub(worker, (post, ticket), |board| {
+            for channel in channels {
+                board.subscribe(channel, post);
+            }
+            board.bereave(post);
+        });
+    }
+
+    fn ask_hub(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        (post, ticket): (&Arc<Post>, Ticket),
+        change: impl FnOnce(&mut Board<Arc<Post>, Asker>),
+    ) {
         let asker = Asker { post: Arc::clone(post), ticket };
         let (is_new, refused) = self.hub.0.with(|state| {
-            for channel in channels {
-                state.board.subscribe(channel, post);
-            }
+            change(&mut state.board);
             let refused = if state.is_down {
                 Some(asker)
             } else {
