@@ -96,6 +96,7 @@ pub enum EndReason {
     ServerDown,
     ServerLost,
     ServerRefused,
+    SessionState,
     SettingRefused,
     Shed,
     Shutdown,
@@ -150,7 +151,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 58] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -195,6 +196,7 @@ impl EndReason {
         Self::ServerDown,
         Self::ServerLost,
         Self::ServerRefused,
+        Self::SessionState,
         Self::SettingRefused,
         Self::Shed,
         Self::Shutdown,
@@ -313,6 +315,11 @@ impl EndReason {
                 "server closed the connection unexpectedly").routine("pooler_server_lost"),
             Self::ServerRefused => plain(Server, "server_refused", "08001",
                 "the database server refused the proxy's login"),
+            Self::SessionState => plain(Client, "session_state", "0A000",
+                "temporary tables, cursors WITH HOLD, advisory locks of the session and LOAD are refused here: \
+                another transaction may get another server").routine("pooler_session_state")
+                .hint("Use ON COMMIT DROP or pg_advisory_xact_lock(), or set session_state or pool_mode for \
+                this database."),
             Self::SettingRefused => plain(Client, "setting_refused", "22023",
                 "a startup parameter was refused by the database server"),
             Self::Shed => plain(Proxy, "shed", "57014",

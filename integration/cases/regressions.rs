@@ -99,7 +99,8 @@ fn a_half_sent_query_of_a_client_that_died_is_never_executed() {
         dying.query("create table numbers (n int)").await;
         let server = dying.value("select pg_backend_pid()").await;
         let before = link.carried_forth();
-        let filling = "p".repeat(20_000);
+        // A shorter one is not begun before it is whole.
+        let filling = "p".repeat(60_000);
         let sql =
             format!("insert into numbers select 7 /*{filling}*/ from generate_series(1, 1) y");
         let message = Batch::new().query(&sql).0;

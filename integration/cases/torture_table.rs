@@ -221,7 +221,6 @@ fn row_10_a_search_path_set_by_one_client_meets_nobody_else() {
 }
 
 #[test]
-#[ignore = "needs settings that Postgres does not report to follow their clients"]
 fn row_10_a_search_path_is_found_again_by_who_has_set_it() {
     run(async {
         let rig = rig(1).await;

@@ -107,6 +107,7 @@ impl Client {
     pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
         let Some(mut lease) = self.lease.take() else { return Ok(()) };
         let mut in_transaction = lease.conn.ledger.status() != Status::Idle;
+        let was_idle = !in_transaction;
         let abandoned = lease.conn.ledger.abandon();
         tracing::warn!(
             database = self.pool.database,
@@ -127,6 +128,8 @@ impl Client {
         }
         let is_over = self.pin().is_some()
             || self.terms.pool_mode == PoolMode::Session
+            // Nobody knows any more what was set there, or left.
+            || self.script.inquiry().is_some()
             // Half a message has gone to the client: nothing can follow it.
             || self.down.is_mid_message();
         if is_over {
@@ -138,7 +141,7 @@ impl Client {
         self.to_swallow = self.up.cut_short();
         self.listen_no_more_than_committed();
         self.forget_server();
-        if self.preparing > 0 {
+        if self.preparing > 0 && was_idle {
             // Not with the next server: settings may be what this one died of.
             self.refuse(&end);
         } else {
@@ -189,6 +192,10 @@ impl Client {
     pub(super) fn release(&mut self, mut lease: Lease) {
         // What the client has prepared or listens to would meet the next one.
         lease.conn.is_dirty |= self.leaves_traces();
+        if self.pins.kept().library {
+            // Nothing takes it out of the process again.
+            return self.pool.abort(&self.worker, lease);
+        }
         let half_sent = self.up.is_mid_message() || self.up.is_pending();
         if half_sent {
             // The rest of a request will never come.

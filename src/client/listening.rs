@@ -26,7 +26,8 @@ use crate::end::{End, EndReason, ErrorFields};
 use crate::pool::Pool;
 use crate::pool::hub::{Answer, Channel, News, Post, Ticket};
 use crate::session::ledger::Status;
-use crate::session::script::{Change, Text};
+use crate::session::script::Change;
+use crate::session::text::Text;
 use crate::sql::statement::{Kind, identifier};
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head};
@@ -275,15 +276,18 @@ impl Client {
         self.listening.as_ref().is_some_and(|listening| listening.hold.is_some())
     }
 
-    /// A transaction has ended: what it has done to what the client listens to holds from now on.
+    /// What a transaction has done to what the client listens to holds from now on. `is_idle`: another has
+    /// not begun with its end.
     #[cold]
-    pub(super) fn listen_as_committed(&mut self, changes: &[Change]) {
+    pub(super) fn listen_as_committed(&mut self, changes: &[Change], is_idle: bool) {
         let Some(listening) = &mut self.listening else { return };
-        listening.hold = None;
         listening.change(changes);
-        listening.forget_tentative(true);
-        if listening.is_empty() {
-            self.listening = None;
+        if is_idle {
+            listening.hold = None;
+            listening.forget_tentative(true);
+            if listening.is_empty() {
+                self.listening = None;
+            }
         }
     }
 
@@ -357,15 +361,23 @@ impl Client {
 
     /// Whether a notification from the client's own server is for it.
     pub(super) fn is_notified_by_server(&self, head: Head) -> bool {
-        let Some(listening) = &self.listening else { return true };
+        if self.terms.pool_mode == PoolMode::Session {
+            return true;
+        }
+        let Some(listening) = &self.listening else { return self.hears_itself() };
         let body = self.down.unseen().get(HEAD_LEN..head.total).unwrap_or_default();
         let channel = body.get(4..).and_then(|rest| rest.split(|byte| *byte == 0).next());
         let channel = channel.and_then(|channel| str::from_utf8(channel).ok());
         // Those that the hub hears come from there.
-        self.about.listens_itself
+        self.hears_itself()
             && channel.is_some_and(|channel| {
                 !listening.channels.contains(channel) && !listening.tries(channel)
             })
+    }
+
+    /// Whether its server is known to listen for it, or may do so since a text that does not tell.
+    fn hears_itself(&self) -> bool {
+        self.about.listens_itself || self.script.asks().is_some_and(|asks| asks.listens)
     }
 
     /// It uses another pool from now on.

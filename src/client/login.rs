@@ -335,6 +335,7 @@ impl Frontend {
         let Admitted { here, place, settings, passes, early } = admitted;
         let Place { account, terms, membership, in_pool } = place;
         let pool = Arc::clone(&terms.pool);
+        let initial = Arc::clone(&settings);
         Client {
             here,
             worker: Rc::clone(worker),
@@ -369,6 +370,7 @@ impl Frontend {
                 pinned: false,
                 listens_itself: false,
                 inherited: None,
+                initial,
                 _passes: passes,
                 in_pool,
                 membership,

@@ -29,6 +29,7 @@ mod serve;
 mod shortcuts;
 mod statements;
 mod terms;
+mod tracking;
 mod trial;
 
 use self::aborted::Aborted;
@@ -127,6 +128,8 @@ struct About {
     listens_itself: bool,
     /// What it has listened to in another process, until it does so in this one.
     inherited: Option<Box<[Channel]>>,
+    /// The settings that it came with: what a `RESET` goes back to.
+    initial: Arc<Settings>,
     _passes: [Pass; 3],
     in_pool: Pass,
     membership: Membership,
@@ -157,9 +160,9 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 416, "{}", size_of::<Client>());
-        assert!(size_of::<About>() <= 88, "{}", size_of::<About>());
+        assert!(size_of::<Client>() <= 424, "{}", size_of::<Client>());
+        assert!(size_of::<About>() <= 96, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
-        assert!(task <= 528, "{task}");
+        assert!(task <= 536, "{task}");
     }
 }

@@ -5,13 +5,12 @@ use super::login::{Admitted, Arrival, Frontend, Place};
 use super::orders::Obeyed;
 use crate::config::classes::Who;
 use crate::control::roster::{Key, Presence};
-use crate::control::takeover::{Moved, Parcel, listed};
+use crate::control::takeover::{Moved, Parcel, listed, settings_of};
 use crate::end::{End, EndReason};
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::Worker;
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::session::settings::Settings;
-use crate::session::statements::Statements;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,6 +58,7 @@ impl Client {
                 Peer::Unix => None,
             },
             settings: listed(&self.settings),
+            initial: listed(&self.about.initial),
             age: self.worker.now().saturating_duration_since(self.here.connected_at),
             is_skipping: self.is_skipping,
             to_swallow: self.to_swallow,
@@ -98,11 +98,11 @@ impl Frontend {
                     let channels = moved.channels.iter().map(|channel| channel.as_str().into());
                     client.about.inherited = Some(channels.collect());
                 }
+                if moved.initial != moved.settings {
+                    client.about.initial = Arc::new(settings_of(&moved.initial));
+                }
                 if !prepared.is_empty() {
-                    let mut statements = Statements::new(&client.terms.statements);
-                    let epoch = client.pool.host.schema_epoch();
-                    statements.restore(&prepared, &client.settings, epoch);
-                    client.statements = Some(Box::new(statements));
+                    client.restore_statements(&prepared);
                 }
                 Arrival::Client(client)
             }

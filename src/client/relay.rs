@@ -72,7 +72,8 @@ impl Client {
                 self.here.halts();
                 return Poll::Pending;
             }
-            let was_preparing = self.preparing > 0;
+            // Behind a question the lease may be over as soon as it is answered.
+            let was_preparing = self.preparing > 0 && self.script.inquiry().is_none();
             match self.poll_from_server(cx)? {
                 Moved::Lost => return Poll::Ready(Ok(())),
                 Moved::Some => {
@@ -199,15 +200,21 @@ impl Client {
             || !self.down.unseen().is_empty()
             || self.down.is_mid_message()
             || self.last_words.is_some()
-            || self.terms.pool_mode == PoolMode::Session
         {
+            return false;
+        }
+        if self.terms.pool_mode == PoolMode::Session {
+            self.keep();
             return false;
         }
         if lease.conn.ledger.wants_probe() {
             self.probe();
             return false;
         }
-        self.pin().is_none_or(|cause| {
+        if self.inquire() {
+            return false;
+        }
+        let is_over = self.pin().is_none_or(|cause| {
             if !self.about.pinned {
                 self.about.pinned = true;
                 self.pool.stats.of(self.worker.id).pins[cause as usize].add(1);
@@ -220,7 +227,20 @@ impl Client {
                 );
             }
             false
-        })
+        });
+        if !is_over {
+            self.keep();
+        }
+        is_over
+    }
+
+    /// The client keeps its server: see to it that it has the client's settings.
+    #[inline]
+    fn keep(&mut self) {
+        let lease = self.lease.as_ref().expect("a relay has a lease");
+        if !same(&lease.conn.applied, &self.settings) {
+            self.restore();
+        }
     }
 
     /// Asks the server something that shows whether more is to come than is owed.

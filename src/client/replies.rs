@@ -6,8 +6,8 @@ use crate::config::PoolMode;
 use crate::end::ErrorFields;
 use crate::end::{End, EndReason};
 use crate::pool::Lease;
-use crate::server::Server;
 use crate::server::exchange::parameter;
+use crate::session::inquiry::Kept;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
 use crate::session::pins::alters;
 use crate::sql::ending::Outlook;
@@ -102,8 +102,11 @@ impl Client {
     #[inline]
     fn look_at_reply(&mut self, head: Head, is_whole: bool) -> Result<Look, Fault> {
         let must_be_whole = match head.tag {
-            tags::READY | tags::COMMAND_COMPLETE | tags::PARAMETER_STATUS | tags::ERROR => true,
-            tags::NOTIFICATION if self.listening.is_some() => true,
+            tags::READY
+            | tags::COMMAND_COMPLETE
+            | tags::PARAMETER_STATUS
+            | tags::ERROR
+            | tags::NOTIFICATION => true,
             _ => !self.is_for_client(),
         };
         if must_be_whole && !is_whole {
@@ -122,10 +125,16 @@ impl Client {
                 self.failed(&fields, head.total)
             }
             tags::PARAMETER_STATUS => Ok(self.reported(head)),
-            tags::NOTIFICATION if !self.is_notified_by_server(head) => Ok(Look::Swallow),
+            tags::NOTIFICATION if !self.is_notified_by_server(head) => {
+                // It is the hub's to tell; or for whoever had this server before.
+                self.lease_mut().conn.listens = true;
+                Ok(Look::Swallow)
+            }
             tags::NOTICE | tags::NOTIFICATION => {
                 let next = self.lease_mut().conn.ledger.next_origin();
-                Ok(if next == Some(Origin::Proxy) { Look::Swallow } else { Look::Forward })
+                // A question comes when the client's requests are done: what comes meanwhile is its own.
+                let is_ours = next == Some(Origin::Proxy) && self.script.inquiry().is_none();
+                Ok(if is_ours { Look::Swallow } else { Look::Forward })
             }
             _ => self.replied(head),
         }
@@ -133,8 +142,8 @@ impl Client {
 
     #[inline]
     fn replied(&mut self, head: Head) -> Result<Look, Fault> {
-        let is_heard_by_hub = self.listening.is_some() && !self.about.listens_itself;
-        let Self { down, pins, lease, pool, statements, worker, script, .. } = self;
+        let Self { down, pins, lease, pool, statements, worker, script, about, .. } = self;
+        let is_hub_asked = self.listening.is_some();
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         let is_completed = head.tag == tags::COMMAND_COMPLETE;
         let is_followed = is_completed && server.ledger.is_followed();
@@ -148,16 +157,27 @@ impl Client {
             }
         }
         if reply.origin == Origin::Proxy {
+            if head.tag == tags::DATA_ROW
+                && let Some(inquiry) = script.inquiry()
+            {
+                inquiry.row(&down.unseen()[5..head.total]);
+            }
             return Ok(Look::Swallow);
         }
         if is_completed {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
-            if tag == b"LISTEN" && is_followed && is_heard_by_hub {
-                server.is_dirty = true;
-            } else {
+            if tag == b"LISTEN" {
+                server.listens = true;
+                about.listens_itself |= !is_hub_asked || !is_followed || script.is_cut();
+            }
+            if tag != b"LISTEN" || about.listens_itself {
                 pins.completed(tag);
             }
             script.completed(tag, is_followed);
+            let kept = pins.kept();
+            if kept != Kept::default() {
+                script.may_have_ended(kept, tag);
+            }
             if alters(tag) {
                 // Those who prepare now, and those who do when it is committed.
                 pins.altered();
@@ -171,10 +191,6 @@ impl Client {
                 (b"DEALLOCATE", Some(statements)) => statements.dropped_one(),
                 _ => {}
             }
-            // Somebody else's next query must not run with this client's settings; and what was
-            // reset is not what `applied` says any more.
-            server.is_dirty |=
-                matches!(tag, b"SET" | b"RESET" | b"DISCARD ALL" | b"LOAD" | b"DECLARE CURSOR");
         }
         if reply.settled == Some(Request::ExecuteFollowed) {
             script.settled();
@@ -202,6 +218,9 @@ impl Client {
             statements.queried(reply.origin);
         }
         if reply.origin == Origin::Proxy {
+            if self.script.inquiry().is_some() {
+                self.answered();
+            }
             self.prepared(status);
             return Ok(Look::Swallow);
         }
@@ -209,9 +228,8 @@ impl Client {
             self.script.settled();
         }
         self.script.ready(status == Status::Idle);
-        if self.listening.is_some() && status == Status::Idle {
-            let committed = self.script.take_committed();
-            self.listen_as_committed(&committed);
+        self.take_changes(status);
+        if status == Status::Idle {
             self.take_notifications().map_err(Fault::Client)?;
         }
         if status != Status::Idle && statement_mode {
@@ -239,7 +257,7 @@ impl Client {
     /// `ErrorResponse`: a request failed, or the server says goodbye.
     /// It has `total` bytes; 0 if it is not looked into.
     fn failed(&mut self, fields: &ErrorFields, total: usize) -> Result<Look, Fault> {
-        let Self { statements, lease, pool, script, .. } = self;
+        let Self { statements, script, lease, pool, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         if fields.is_fatal() {
             // What to tell the client depends on what is lost with the server: see `server_lost`.
@@ -251,20 +269,24 @@ impl Client {
             pool.host.schema_changed();
         }
         let mut failure = None;
-        let mut skipped = |request| match request {
-            Request::Parse => script.parse_skipped(),
-            Request::ExecuteFollowed | Request::QueryFollowed => script.skipped(),
-            _ => {}
-        };
         let origin = if let Some(statements) = statements {
             let said = (fields.code.as_str(), fields.message.as_bytes());
-            let Server { prepared, ledger, .. } = &mut **server;
-            failure = statements.failed(prepared, ledger, said, &mut skipped);
+            failure = statements.failed(&mut server.prepared, &mut server.ledger, said);
             failure.as_ref().map(|failure| failure.origin)
         } else {
-            server.ledger.failed(|request, _| skipped(request))
+            server.ledger.failed(|_, _| {})
         };
-        if origin.is_some() {
+        if let Some(failure) = &failure {
+            script.skipped(failure.followed, failure.is_of_unnamed);
+        }
+        if origin == Some(Origin::Proxy)
+            && let Some(inquiry) = script.inquiry()
+        {
+            inquiry.failed();
+            return Ok(Look::Swallow);
+        }
+        // Of the proxy's own, only what was slipped in for the client's requests fails beside its questions.
+        if origin.is_some() && !is_probing {
             script.failed();
         }
         match origin {
@@ -296,7 +318,10 @@ impl Client {
 
     /// The server has not got the settings that it was taken to have, or does not begin a transaction.
     fn unprepared(&mut self, fields: &ErrorFields) -> Fault {
-        let is_canceled = fields.code == QUERY_CANCELED;
+        let is_kept = self.pins.cause().is_some()
+            || self.terms.pool_mode == PoolMode::Session
+            || self.lease_mut().conn.ledger.status() != Status::Idle;
+        let is_canceled = fields.code == QUERY_CANCELED && !is_kept;
         if !is_canceled && self.begun.is_some() && self.preparing == 1 {
             return Fault::Unprepared(End::from(EndReason::ServerRefused).verbatim(fields.clone()));
         }
@@ -315,19 +340,17 @@ impl Client {
         if next == Some(Origin::Proxy) && !is_with_begin {
             return Look::Swallow;
         }
-        if let Some((name, value)) = parameter(&self.down.unseen()[5..head.total])
-            && let Some(settings) = self.settings.reported(name, value)
-        {
-            let before = std::mem::replace(&mut self.settings, Arc::new(settings));
-            self.here.set_settings(&self.settings);
-            let settings = Arc::clone(&self.settings);
-            let Self { down, lease, .. } = self;
-            let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
-            if Arc::ptr_eq(&before, &server.applied) {
-                server.applied = settings;
-            } else if let Some((name, value)) = parameter(&down.unseen()[5..head.total])
-                && let Some(applied) = server.applied.reported(name, value)
-            {
+        let Self { down, lease, settings, here, .. } = self;
+        let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
+        if let Some((name, value)) = parameter(&down.unseen()[5..head.total]) {
+            let was_same = Arc::ptr_eq(settings, &server.applied);
+            if let Some(changed) = settings.reported(name, value) {
+                *settings = Arc::new(changed);
+                here.set_settings(settings);
+            }
+            if was_same {
+                server.applied = Arc::clone(settings);
+            } else if let Some(applied) = server.applied.reported(name, value) {
                 server.applied = Arc::new(applied);
             }
         }

@@ -2,12 +2,15 @@
 //! passes it on as it is.
 
 use super::Client;
+use super::tracking::REFUSAL;
 use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
-use crate::session::script::Text;
-use crate::sql::ending::{Outlook, may_be_several, may_commit};
+use crate::session::statements::PARSE_MAX;
+use crate::session::text::Text;
+use crate::sql::ending::{may_be_several, may_commit};
 use crate::sql::prepared::may_use_prepared;
-use crate::wire::frame::{Head, Run, run_of, split_text};
+use crate::wire::encode;
+use crate::wire::frame::{HEAD_LEN, Head, Run, run_of, split_text};
 use crate::wire::tags::from_client as tags;
 
 /// Requests under way at most; more are left in the socket until some are answered.
@@ -114,7 +117,7 @@ impl Client {
             tags::PARSE | tags::BIND | tags::DESCRIBE | tags::CLOSE => {
                 return self.look_inside(head);
             }
-            tags::FUNCTION_CALL => drop(ledger.sent(Request::FunctionCall, Origin::Client)),
+            tags::FUNCTION_CALL => return Ok(self.look_at_call()),
             tags::COPY_DATA => {
                 // A run of them at once: there may be thousands in a buffer.
                 let run = run_of(tags::COPY_DATA, self.up.unseen(), self.terms.max_packet_size)
@@ -134,32 +137,46 @@ impl Client {
         Ok(Look::Forward)
     }
 
-    /// The text of a simple query decides what becomes of it.
+    /// A simple query: what it does to names, to the transaction and to the session.
     #[inline]
     fn look_at_query(&mut self, head: Head) -> Look {
         let unseen = self.up.unseen();
-        let text = &unseen[5..head.total.min(unseen.len())];
+        let is_whole = unseen.len() >= head.total;
+        if !is_whole && head.total <= PARSE_MAX {
+            return Look::Incomplete;
+        }
+        let text = &unseen[HEAD_LEN..head.total.min(unseen.len())];
+        let text = text.strip_suffix(b"\0").unwrap_or(text);
         let is_several = may_be_several(text);
-        let read = Text::read(text.strip_suffix(b"\0").unwrap_or(text), is_several, &[]);
-        let uses_prepared = is_several || may_use_prepared(text);
-        if (read.is_some() || self.listening.is_some()) && !self.may_run(read.as_ref()) {
+        let functions = &self.terms.sessions.functions;
+        let read = if is_whole {
+            Text::read(text, is_several, functions)
+        } else {
+            Some(Text::read_beginning(text, functions))
+        };
+        if is_whole && Self::is_refused(&self.terms, read.as_deref()) {
+            return self.refuse_query();
+        }
+        let uses_prepared = self.statements.is_some() && (is_several || may_use_prepared(text));
+        if (read.is_some() || self.listening.is_some()) && !self.may_run(read.as_deref()) {
             return Look::Wait;
         }
-        if self.statements.is_some() && uses_prepared && !self.look_at_sql(5, head, true) {
+        if uses_prepared && !self.look_at_sql(HEAD_LEN, head, true) {
             return Look::Wait;
         }
-        let Self { up, lease, outlook, script, statements, .. } = self;
-        let ledger = &mut lease.as_mut().expect("as above").conn.ledger;
-        let is_followed = read.as_ref().is_some_and(Text::is_followed);
+        let Self { up, lease, outlook, statements, script, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        let is_followed = read.as_ref().is_some_and(|text| text.is_followed());
         let request = if is_followed { Request::QueryFollowed } else { Request::Query };
         if ledger.sent(request, Origin::Client) {
             if let Some(statements) = statements {
                 statements.query_sent();
             }
             let unseen = up.unseen();
-            let text = &unseen[5..head.total.min(unseen.len())];
+            let text = &unseen[HEAD_LEN..head.total.min(unseen.len())];
             if outlook.commits || is_several || may_commit(text) {
-                read_on(outlook, text);
+                outlook.add(sql_of(text));
             }
             if let Some(text) = read {
                 script.sent(&text);
@@ -168,27 +185,62 @@ impl Client {
         Look::Forward
     }
 
+    /// A text is refused for what it would leave on its server: another goes in its place.
+    #[cold]
+    fn refuse_query(&mut self) -> Look {
+        let Self { up, lease, statements, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        if ledger.sent(Request::Query, Origin::Client)
+            && let Some(statements) = statements
+        {
+            statements.query_sent();
+        }
+        up.slip_in(|out| encode::query(out, REFUSAL));
+        Look::Swallow
+    }
+
+    /// A function is called by its number.
+    fn look_at_call(&mut self) -> Look {
+        let Self { up, script, lease, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        let body = up.unseen().get(HEAD_LEN..).unwrap_or_default();
+        let Some((oid, _)) = body.split_first_chunk::<4>() else { return Look::Incomplete };
+        if ledger.sent(Request::FunctionCall, Origin::Client)
+            && let Some(text) = Text::of_call(u32::from_be_bytes(*oid))
+        {
+            script.sent(&text);
+        }
+        Look::Forward
+    }
+
+    /// What runs is known from when its portal was made.
     #[inline]
     fn look_at_execute(&mut self, head: Head) -> Result<Look, End> {
         if self.listening.is_some() && self.outlook.commits && !self.may_go(&[]) {
             return Ok(Look::Wait);
         }
         let Self { up, script, lease, .. } = self;
-        let ledger = &mut lease.as_mut().expect("as above").conn.ledger;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
         if !script.has_portals() {
             ledger.sent(Request::Execute, Origin::Client);
             return Ok(Look::Forward);
         }
         let unseen = up.unseen();
-        let body = &unseen[5..head.total.min(unseen.len())];
-        let Some((portal, _)) = split_text(body) else { return nameless(head, body) };
+        let here = head.total.min(unseen.len());
+        let Some((portal, _)) = split_text(&unseen[HEAD_LEN..here]) else {
+            return nameless(head, here);
+        };
         let text = script.text_of(portal);
-        if text.is_some() && !self.may_run(text.as_ref()) {
+        if text.is_some() && !self.may_run(text.as_deref()) {
             return Ok(Look::Wait);
         }
         let Self { script, lease, .. } = self;
-        let ledger = &mut lease.as_mut().expect("as above").conn.ledger;
-        let is_followed = text.as_ref().is_some_and(Text::is_followed);
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        let is_followed = text.as_ref().is_some_and(|text| text.is_followed());
         let request = if is_followed { Request::ExecuteFollowed } else { Request::Execute };
         if ledger.sent(request, Origin::Client)
             && let Some(text) = text
@@ -212,16 +264,16 @@ impl Client {
     }
 }
 
-/// Reads what a text does to the transaction it is sent in; of one that is not whole, what is here.
-#[cold]
-pub(super) fn read_on(outlook: &mut Outlook, text: &[u8]) {
-    outlook.add(split_text(text).map_or(text, |(sql, _)| sql));
+/// The text at the front of a body; of one that is not whole, what is here.
+#[inline]
+pub(super) fn sql_of(body: &[u8]) -> &[u8] {
+    split_text(body).map_or(body, |(sql, _)| sql)
 }
 
-/// A message whose name is not whole.
+/// A message whose name is not whole, with so many bytes here.
 #[cold]
-pub(super) fn nameless(head: Head, body: &[u8]) -> Result<Look, End> {
-    if body.len() + 5 < head.total && body.len() < NAME_MAX {
+pub(super) fn nameless(head: Head, here: usize) -> Result<Look, End> {
+    if here < head.total && here < NAME_MAX {
         return Ok(Look::Incomplete);
     }
     Err(End::protocol("a statement or portal name is missing or too long"))

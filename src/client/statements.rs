@@ -1,17 +1,20 @@
 //! Prepared statements on the way: does with the bytes what [`crate::session::statements`] says.
 
 use super::Client;
-use super::requests::{Look, nameless, read_on};
+use super::requests::{Look, nameless, sql_of};
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, ErrorFields, Phase};
+use crate::pool::Terms;
 use crate::session::ledger::{Origin, Request};
 use crate::session::pins::Cause;
-use crate::session::script::{Script, Text};
+use crate::session::script::Script;
+use crate::session::settings::Settings;
 use crate::session::statements::{
-    ESCAPE, Failure, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Slip, Statements,
-    looks_like_ours, mentioned, unescape,
+    ESCAPE, Failure, Interner, Message, Now, PARSE_MAX, Refusal, Route, ServerName, Slip,
+    Statements, cut, looks_like_ours, mentioned, unescape,
 };
-use crate::sql::ending::may_commit;
+use crate::session::text::Text;
+use crate::sql::ending::{Outlook, may_commit};
 use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
@@ -26,6 +29,9 @@ const EMPTY: &[u8] = b"\0\0\0";
 
 /// A `Close` of a statement that there is not: no client's name gets to a server like this.
 const CLOSE_NONE: &[u8] = b"C\0\0\0\x0eSpgweir_x\0";
+
+/// A `Parse` of the unnamed statement that fails at once.
+const PARSE_UNNAMED_NONSENSE: &[u8] = b"P\0\0\0\x09\0!\0\0\0";
 
 /// A `Parse` that fails at once, in a failed transaction as well.
 const PARSE_NONSENSE: &[u8] = b"P\0\0\0\x11pgweir_x\0!\0\0\0";
@@ -93,24 +99,12 @@ impl Client {
     /// Sends the message at the front as it has to go.
     #[inline]
     fn pass(&mut self, head: Head, is_whole: bool) -> Result<Look, End> {
-        let Self {
-            up,
-            pins,
-            statements,
-            lease,
-            pool,
-            worker,
-            outlook,
-            terms,
-            settings,
-            script,
-            ..
-        } = self;
+        let Self { up, pins, statements, script, lease, pool, worker, terms, settings, .. } = self;
         let unseen = up.unseen();
         let here = head.total.min(unseen.len());
         let body = &unseen[HEAD_LEN..here];
         let server = &mut lease.as_mut().expect("requests are looked at during a lease").conn;
-        let (message, name_at) = match Named::read(head.tag, body, is_whole) {
+        let (mut message, name_at) = match Named::read(head.tag, body, is_whole) {
             Some(Named::Statement(message, name_at)) => (message, HEAD_LEN + name_at),
             Some(Named::ClosePortal) => {
                 server.ledger.sent(Request::Close, Origin::Client);
@@ -120,18 +114,26 @@ impl Client {
                 server.ledger.sent(Request::Describe, Origin::Client);
                 return Ok(Look::Forward);
             }
-            None => return nameless(head, body),
+            None => return nameless(head, here),
         };
+        if Self::refuses(terms) {
+            message = refused(terms, message, body);
+        }
         let statements =
             statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         let maps = maps(terms.pool_mode) && !pins.has_sql_prepared();
-        let now = Now {
+        let mut now = Now {
             at: worker.now(),
             settings,
             epoch: pool.host.schema_epoch(),
             limits: terms.prepared,
             maps,
         };
+        let of_now;
+        if script.has_set() {
+            of_now = in_between(settings, &terms.statements);
+            now.settings = &of_now;
+        }
         // Mostly nothing is slipped in, and nothing is made for it.
         let mut slips = Vec::new();
         let (prepared, ledger) = (&mut server.prepared, &mut server.ledger);
@@ -140,26 +142,23 @@ impl Client {
         if route == Route::Wait {
             return Ok(Look::Wait);
         }
+        if !is_skipped {
+            follow(script, statements, message, body, &terms.sessions.functions);
+        }
         let cells = pool.stats.of(worker.id);
         cells.parses_saved.add(u64::from(route == Route::Acknowledge));
-        if !is_skipped {
-            follow(script, message, body);
-        }
-        let (name, text) = match message {
-            Message::Parse(name, _) => {
+        let name = match message {
+            Message::Parse(name, _) | Message::ParseRefused(name) => {
                 cells.parses.add(1);
-                let text = &body[name.len() + 1..];
-                (name, (outlook.commits || may_commit(text)).then_some(text))
+                name
             }
             Message::Bind(name) => {
                 cells.binds.add(1);
-                (name, statements.text_that_may_commit(name))
+                name
             }
-            Message::Close(name) | Message::Describe(name) => (name, None),
+            Message::Close(name) | Message::Describe(name) => name,
         };
-        if let Some(text) = text {
-            read_on(outlook, text);
-        }
+        look_ahead(&mut self.outlook, statements, message, body);
         let (is_escaped, name_at) = (looks_like_ours(name), name_at..name_at + name.len());
         for slip in slips {
             cells.parses_added.add(u64::from(matches!(slip, Slip::Parse(..) | Slip::ParseUnnamed)));
@@ -183,7 +182,9 @@ impl Client {
                 return Look::Passed;
             }
             Route::Refuse => {
-                self.up.rewrite(head.total, PARSE_NONSENSE, 0, 0);
+                let nonsense =
+                    if name_at.is_empty() { PARSE_UNNAMED_NONSENSE } else { PARSE_NONSENSE };
+                self.up.rewrite(head.total, nonsense, 0, 0);
                 return Look::Passed;
             }
         }
@@ -216,7 +217,7 @@ impl Client {
     /// A text is at the front, whole, of a simple query or of the `Parse` of a statement. `false`: it has
     /// to wait.
     pub(super) fn look_at_sql(&mut self, text_at: usize, head: Head, is_query: bool) -> bool {
-        let Self { up, statements, lease, .. } = self;
+        let Self { up, statements, script, lease, .. } = self;
         let unseen = up.unseen();
         let Some(statements) = statements else { return true };
         let Some(text) = unseen.get(text_at..head.total).and_then(split_text) else { return true };
@@ -237,6 +238,11 @@ impl Client {
             &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
         if ledger.is_skipping() {
             return true;
+        }
+        if let Use::Name(name) = &used
+            && let Some(does) = statements.statement(name).and_then(|it| it.does.as_ref())
+        {
+            script.shared_with_sql(does);
         }
         let Some(slips) = statements.look_at_sql(&used, is_query, ledger) else { return false };
         for slip in slips {
@@ -272,13 +278,17 @@ impl Client {
     /// trace: everybody makes it anew.
     pub(super) fn leaves_traces(&self) -> bool {
         let statements = self.statements.as_ref();
-        self.pins.cause().is_some() || statements.is_some_and(|it| it.leaves_traces())
+        self.pins.cause().is_some()
+            || self.script.leaves_traces()
+            || statements.is_some_and(|it| it.leaves_traces())
     }
 
     /// The next request finds another server.
     #[inline]
     pub(super) fn forget_server(&mut self) {
         self.is_waiting = false;
+        self.script.lease_ended();
+        self.pins.lease_ended();
         if let Some(statements) = &mut self.statements {
             statements.lease_ended();
             self.here.has_prepared(statements.len());
@@ -302,6 +312,19 @@ impl Client {
                 self.statements.get_or_insert_with(|| Box::new(Statements::new(interner)));
             statements.restore_unnamed(body);
         }
+        // It does nothing to the session.
+        self.script.parse_sent(b"", None);
+    }
+
+    /// What it had prepared in another process.
+    pub(super) fn restore_statements(&mut self, packed: &[u8]) {
+        let mut statements = Statements::new(&self.terms.statements);
+        statements.restore(packed, &self.settings, self.pool.host.schema_epoch());
+        if let Some(text) = statements.unnamed_text() {
+            let does = Text::read(text, false, &self.terms.sessions.functions);
+            self.script.parse_sent(b"", does);
+        }
+        self.statements = Some(Box::new(statements));
     }
 
     /// What the error at the front of what the server said is to the client, if not what it says.
@@ -309,6 +332,7 @@ impl Client {
         if let Some(refusal) = failure.refusal {
             let reason = match refusal {
                 Refusal::Memory => EndReason::StatementMemory,
+                Refusal::Session => EndReason::SessionState,
                 Refusal::TooMany => EndReason::StatementLimit,
             };
             self.worker.cells.refusals.count(reason);
@@ -334,26 +358,81 @@ impl Client {
     }
 }
 
-/// Has the script know which text a name stands for.
-#[inline]
-fn follow(script: &mut Script, message: Message<'_>, body: &[u8]) {
-    match message {
-        Message::Parse(name, _) => {
-            let text = &body[name.len() + 1..];
-            let text = split_text(text).map_or(text, |(sql, _)| sql);
-            script.parse_sent(name, Text::read(text, false, &[]));
-        }
-        Message::Bind(name) => {
-            script.bind_sent(split_text(body).map_or(&[], |(portal, _)| portal), name);
-        }
-        Message::Close(name) => script.close_sent(name),
-        Message::Describe(_) => {}
-    }
-}
-
 /// Whether statements follow their client in this mode. In session mode it has a server for itself.
 fn maps(mode: PoolMode) -> bool {
     mode != PoolMode::Session
+}
+
+/// A `Parse` of a text that is refused is another message.
+#[cold]
+fn refused<'a>(terms: &Terms, message: Message<'a>, body: &[u8]) -> Message<'a> {
+    match message {
+        Message::Parse(name, Some(_))
+            if Text::read(sql_of(&body[name.len() + 1..]), false, &[])
+                .is_some_and(|text| Client::is_refused(terms, Some(&text))) =>
+        {
+            Message::ParseRefused(name)
+        }
+        message => message,
+    }
+}
+
+/// Reads what a request may do to the transaction that it is sent in.
+#[inline]
+fn look_ahead(outlook: &mut Outlook, statements: &Statements, message: Message<'_>, body: &[u8]) {
+    let text = match message {
+        Message::Parse(name, _) => {
+            let text = &body[name.len() + 1..];
+            (outlook.commits || may_commit(text)).then_some(text)
+        }
+        Message::Bind(name) => statements.text_that_may_commit(name),
+        _ => None,
+    };
+    if let Some(text) = text {
+        outlook.add(sql_of(text));
+    }
+}
+
+/// Tells the script what a request brings that names a statement.
+#[inline]
+fn follow(
+    script: &mut Script,
+    statements: &Statements,
+    message: Message<'_>,
+    body: &[u8],
+    functions: &[Box<str>],
+) {
+    match message {
+        // The statement knows what it does.
+        Message::Parse(name, _) if !name.is_empty() && statements.statement(name).is_some() => {}
+        Message::Parse(name, rest) => {
+            let text = sql_of(&body[name.len() + 1..]);
+            let read = if rest.is_some() {
+                Text::read(text, false, functions)
+            } else {
+                Some(Text::read_beginning(text, functions))
+            };
+            script.parse_sent(cut(name), read);
+        }
+        Message::Bind(name) => {
+            let portal = split_text(body).map_or(&b""[..], |(portal, _)| portal);
+            match statements.does(name) {
+                Some(text) => script.bound(portal, text),
+                None => script.bind_sent(portal, cut(name)),
+            }
+        }
+        Message::Close(name) => script.close_sent(cut(name)),
+        Message::Describe(_) | Message::ParseRefused(_) => {}
+    }
+}
+
+/// Settings that nobody else has: of a transaction in which texts may mean something else than the
+/// client's settings say.
+#[cold]
+fn in_between(settings: &Settings, interner: &Interner) -> Settings {
+    let mut settings = settings.clone();
+    settings.set("?", &interner.unique().to_string());
+    settings
 }
 
 fn write_slip(out: &mut Vec<u8>, slip: &Slip, statements: &Statements) {

@@ -105,6 +105,7 @@ pub struct Config {
     pub pool_defaults: PoolSettings,
     pub timeouts: ClientTimeouts,
     pub shortcuts: Shortcuts,
+    pub sessions: Sessions,
     /// In the file's order: the first whose rule holds is a client's.
     pub classes: Vec<Arc<Class>>,
     /// What holds for who is in none of them.
@@ -267,6 +268,26 @@ pub struct Shortcuts {
     pub pings: Pings,
 }
 
+/// How sessions are followed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sessions {
+    pub state: SessionState,
+    /// Functions that may do anything to the session they are called in.
+    pub functions: Arc<[Box<str>]>,
+}
+
+/// What becomes of a client that does what cannot follow it to another server.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SessionState {
+    /// The next client may meet it.
+    Ignore,
+    /// The client keeps its server.
+    #[default]
+    Pin,
+    /// Postgres refuses it.
+    Refuse,
+}
+
 /// Which pings are answered without a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pings {
@@ -390,6 +411,13 @@ impl Config {
             user.overrides.apply_to_client(&mut timeouts);
         }
         timeouts
+    }
+
+    /// How the sessions of a database and a user are followed.
+    pub fn sessions(&self, database: &Database, user: Option<&User>) -> Sessions {
+        let own = user.and_then(|user| user.overrides.session_state);
+        let state = own.or(database.overrides.session_state).unwrap_or(self.sessions.state);
+        Sessions { state, functions: Arc::clone(&self.sessions.functions) }
     }
 
     /// What is done for a client of `database` and `user` without a server.

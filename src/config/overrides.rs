@@ -1,6 +1,6 @@
 //! What one database or user has otherwise than all.
 
-use super::{ClientTimeouts, Listening, Pings, PoolMode, PoolSettings, Shortcuts};
+use super::{ClientTimeouts, Listening, Pings, PoolMode, PoolSettings, SessionState, Shortcuts};
 use std::time::Duration;
 
 /// What a `[databases]` or `[users]` section says beside the defaults. `None`: nothing.
@@ -11,6 +11,7 @@ pub struct PoolOverrides {
     pub pings: Option<Pings>,
     pub listen: Option<Listening>,
     pub replication: Option<bool>,
+    pub session_state: Option<SessionState>,
     pub pool_size: Option<u32>,
     pub min_pool_size: Option<u32>,
     pub reserve_pool_size: Option<u32>,

@@ -114,6 +114,8 @@ pub struct Moved {
     /// `None`: over the unix socket.
     pub address: Option<SocketAddr>,
     pub settings: Vec<(String, String)>,
+    /// Those that it came with, to which a `RESET` goes back.
+    pub initial: Vec<(String, String)>,
     pub age: Duration,
     /// Everything up to the next `Sync` is thrown away.
     pub is_skipping: bool,
@@ -168,16 +170,12 @@ impl Moved {
 
 /// Settings as they travel.
 pub fn listed(settings: &Settings) -> Vec<(String, String)> {
-    settings.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    settings.listed()
 }
 
 /// The same, arrived.
 pub fn settings_of(listed: &[(String, String)]) -> Settings {
-    let mut settings = Settings::default();
-    for (name, value) in listed {
-        settings.set(name, value);
-    }
-    settings
+    Settings::from_listed(listed)
 }
 
 #[cfg(test)]
@@ -197,7 +195,7 @@ mod tests {
 {"Refused":{"why":"w"}}
 {"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"halts":{"is_paused":false,"paused":[],"disabled":[]},"set":[]}}
 "Go"
-{"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"channels":["c"],"prepared":6}}
+{"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"initial":[["n=","w"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"channels":["c"],"prepared":6}}
 {"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"has_statements":true,"params":[],"age":{"secs":3,"nanos":0}}}
 "Done"
 "#,
@@ -216,6 +214,7 @@ mod tests {
             class: "c".to_owned(),
             address: Some(([127, 0, 0, 1], 3).into()),
             settings: vec![("n".to_owned(), "v".to_owned())],
+            initial: vec![("n=".to_owned(), "w".to_owned())],
             age: Duration::from_secs(4),
             is_skipping: true,
             to_swallow: 5,

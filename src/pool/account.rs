@@ -4,7 +4,7 @@ use super::Pool;
 use super::gate::{Gate, Pass};
 use crate::base::ids::ClassId;
 use crate::config::overload::ErrorCompat;
-use crate::config::{ClientTimeouts, Listening, PoolMode, Shortcuts};
+use crate::config::{ClientTimeouts, Listening, PoolMode, Sessions, Shortcuts};
 use crate::end::EndReason;
 use crate::session::statements::{Interner, Limits};
 use arc_swap::ArcSwap;
@@ -42,6 +42,7 @@ pub struct Terms {
     pub resets_always: bool,
     pub timeouts: ClientTimeouts,
     pub shortcuts: Shortcuts,
+    pub sessions: Sessions,
     pub max_packet_size: u32,
     pub prepared: Limits,
     /// All statements that clients have.

@@ -15,7 +15,7 @@ use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
 use crate::server::connect::{ConnectError, Connected, connect};
 use crate::server::exchange::Inbox;
-use crate::server::upkeep::{DISCARD_ALL, Reset, UpkeepError, discards_all};
+use crate::server::upkeep::{DISCARD_ALL, Reset, UNLISTEN_ALL, UpkeepError, discards_all};
 use crate::session::ledger::Status;
 use crate::wire::encode;
 use std::rc::Rc;
@@ -462,8 +462,9 @@ fn resets<'a>(setup: &'a Setup, server: &Server) -> Vec<Reset<'a>> {
     let again = setup.connect_query.as_deref();
     let discard = is_dirty.then_some(DISCARD_ALL);
     let again = again.filter(|_| is_dirty || own.is_some());
+    let unlisten = (server.listens && !is_dirty).then_some(UNLISTEN_ALL);
     let named = |name| move |sql| Reset { name, sql };
-    let discard = discard.map(named(DISCARD_ALL));
+    let discard = discard.map(named(DISCARD_ALL)).or(unlisten.map(named(UNLISTEN_ALL)));
     let own = own.map(named("server_reset_query"));
     let again = again.map(named("connect_query"));
     discard.into_iter().chain(own).chain(again).collect()

@@ -355,7 +355,7 @@ impl Pool {
         if ledger.is_uncertain() || !ledger.is_settled() {
             return self.discard(worker, lease);
         }
-        if lease.conn.is_dirty || lease.conn.is_to_be_reset {
+        if lease.conn.is_dirty || lease.conn.listens || lease.conn.is_to_be_reset {
             return self.clean(worker, lease, Inbox::default(), true);
         }
         let home = lease.conn.home();

@@ -304,6 +304,7 @@ impl Registry {
                 && (settings.server_reset_query_always || pool_mode == PoolMode::Session),
             timeouts: config.client_timeouts(database, of_user),
             shortcuts: config.client_shortcuts(database, of_user),
+            sessions: config.sessions(database, of_user),
             max_packet_size: config.clients.max_packet_size,
             prepared: Limits {
                 of_server: config.clients.max_prepared_statements,

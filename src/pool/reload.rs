@@ -235,6 +235,7 @@ impl Registry {
         self.clients.set_max(limits.max_client_conn);
         self.cancels.set_max(limits.max_cancels);
         self.statements.set_limit(limits.prepared_statement_memory as usize);
+        self.statements.set_functions(&book.config.sessions.functions);
         for entry in &self.database_gates {
             entry.value().set_max(book.max_of_database(entry.key()));
         }

@@ -101,6 +101,19 @@ impl Catalog {
         })
     }
 
+    /// What a server of this pool reports of one parameter before anybody has set it.
+    pub fn base_value(&self, name: &str) -> Option<String> {
+        self.0.with(|kept| {
+            let mut base = kept.base.iter().flatten();
+            base.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+        })
+    }
+
+    /// Whether servers of this pool report a parameter whenever it changes.
+    pub fn is_reported(&self, name: &str) -> bool {
+        self.base_value(name).is_some()
+    }
+
     /// The pool leads elsewhere: nothing is known of what is there.
     pub fn forget(&self) {
         self.0.with(|kept| *kept = Kept::default());

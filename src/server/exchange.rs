@@ -208,7 +208,7 @@ impl Server {
     /// Forgets what clients have set, after the server was told to.
     pub(super) fn forget_applied(&mut self) {
         self.applied = Arc::new(Settings::default());
-        self.is_dirty = false;
+        (self.is_dirty, self.listens) = (false, false);
         self.prepared.clear();
     }
 }

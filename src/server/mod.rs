@@ -38,6 +38,7 @@ pub struct BackendKey {
 
 /// A connection to Postgres that is logged in.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is undone by itself")]
 pub struct Server {
     /// `None` only while it moves from one worker's runtime to another's.
     stream: Option<Stream>,
@@ -49,6 +50,8 @@ pub struct Server {
     /// A client has changed something that does not show in `applied`: clean it before anybody
     /// else gets it.
     pub is_dirty: bool,
+    /// It listens to channels.
+    pub listens: bool,
     /// Whoever has it wants it to be reset afterwards, whether it is dirty or not.
     pub is_to_be_reset: bool,
     /// What it has prepared for clients.
@@ -68,6 +71,7 @@ impl Server {
             ledger: Ledger::default(),
             applied: Arc::default(),
             is_dirty: false,
+            listens: false,
             is_to_be_reset: false,
             prepared: Prepared::default(),
             has_strange_statements: false,

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Makes a server as new, but for its parameters of the connection.
 pub const DISCARD_ALL: &str = "DISCARD ALL";
 
+/// All that is to be undone where a client has only listened.
+pub const UNLISTEN_ALL: &str = "UNLISTEN *";
+
 /// Whether a reset query is [`DISCARD_ALL`], however it is written.
 pub fn discards_all(sql: &str) -> bool {
     let words = sql.trim().trim_end_matches(';').split_whitespace();
@@ -109,6 +112,8 @@ impl Server {
             run.map_err(|error| UpkeepError::Reset { name, error: Box::new(error) })?;
             if discards_all(sql) {
                 self.forget_applied();
+            } else if sql == UNLISTEN_ALL {
+                self.listens = false;
             } else if may_deallocate(sql) {
                 self.deallocate_all().await?;
             }

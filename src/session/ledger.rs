@@ -46,6 +46,8 @@ pub enum Request {
     /// A `Close` in place of a named `Parse`: its answer is told as that to the `Parse`.
     ParseAcknowledged,
     ParseNamed,
+    /// One of the unnamed statement that is to fail.
+    ParseRefused,
     Query,
     /// One that the [script](super::script) follows.
     QueryFollowed,

@@ -1,7 +1,9 @@
 //! What one client has asked for and is owed. No sockets.
 
+pub mod inquiry;
 pub mod ledger;
 pub mod pins;
 pub mod script;
 pub mod settings;
 pub mod statements;
+pub mod text;

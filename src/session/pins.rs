@@ -3,27 +3,52 @@
 //! What has been prepared by `PREPARE`, and what is listened to, is on one server; and so are statements
 //! that do not [follow their client](super::statements).
 
+use super::inquiry::Kept;
+use crate::sql::hidden::Hidden;
 use crate::stats::pool::PIN_CAUSES;
 
 /// What keeps the server. Alphabetical.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
+    /// Of the session.
+    AdvisoryLock,
+    /// Declared `WITH HOLD`.
+    Cursor,
+    /// Loaded with `LOAD`.
+    Library,
     Listen,
     NamedStatement,
+    /// Of which nobody knows the name.
+    Setting,
     SqlPrepare,
+    TempTable,
     UnnamedStatement,
 }
 
 impl Cause {
-    pub const ALL: [Self; PIN_CAUSES] =
-        [Self::Listen, Self::NamedStatement, Self::SqlPrepare, Self::UnnamedStatement];
+    pub const ALL: [Self; PIN_CAUSES] = [
+        Self::AdvisoryLock,
+        Self::Cursor,
+        Self::Library,
+        Self::Listen,
+        Self::NamedStatement,
+        Self::Setting,
+        Self::SqlPrepare,
+        Self::TempTable,
+        Self::UnnamedStatement,
+    ];
 
     /// Metric label and log field.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::AdvisoryLock => "advisory_lock",
+            Self::Cursor => "cursor",
+            Self::Library => "library",
             Self::Listen => "listen",
             Self::NamedStatement => "named_statement",
+            Self::Setting => "setting",
             Self::SqlPrepare => "sql_prepare",
+            Self::TempTable => "temp_table",
             Self::UnnamedStatement => "unnamed_statement",
         }
     }
@@ -34,6 +59,7 @@ impl Cause {
 pub struct Pins {
     sql_prepared: bool,
     listening: bool,
+    kept: Kept,
     /// The transaction has changed something that statements depend on.
     altered: bool,
 }
@@ -46,9 +72,47 @@ impl Pins {
             b"PREPARE" => self.sql_prepared = true,
             b"LISTEN" => self.listening = true,
             b"DEALLOCATE ALL" => self.sql_prepared = false,
-            b"DISCARD ALL" => (self.sql_prepared, self.listening) = (false, false),
+            b"DISCARD ALL" => {
+                (self.sql_prepared, self.listening) = (false, false);
+                // A library stays.
+                self.kept = Kept { library: self.kept.library, ..Kept::default() };
+            }
             _ => {}
         }
+    }
+
+    /// The server was asked: of what `asked` names, it has this.
+    pub fn found(&mut self, found: Kept, asked: &Hidden) {
+        if asked.locks {
+            self.kept.locks = found.locks;
+        }
+        if asked.holds {
+            self.kept.cursors = found.cursors;
+        }
+        if asked.temp {
+            self.kept.temp = found.temp;
+        }
+        if asked.listens {
+            self.listening = found.listens;
+        }
+        self.kept.library |= found.library;
+        self.kept.settings |= found.settings;
+    }
+
+    /// Nothing is listened to any more.
+    pub fn listens_no_more(&mut self) {
+        self.listening = false;
+    }
+
+    /// The client has settings that cannot follow it.
+    pub fn keeps_settings(&mut self) {
+        self.kept.settings = true;
+    }
+
+    /// What keeps the server and cannot follow the client.
+    #[inline]
+    pub fn kept(&self) -> Kept {
+        self.kept
     }
 
     /// A command was completed that changed something statements depend on.
@@ -68,6 +132,12 @@ impl Pins {
         self.sql_prepared
     }
 
+    /// The lease ended: whatever comes next is on another server.
+    #[inline]
+    pub fn lease_ended(&mut self) {
+        *self = Self::default();
+    }
+
     /// Why the client keeps its server, if it does.
     #[inline]
     pub fn cause(&self) -> Option<Cause> {
@@ -76,8 +146,20 @@ impl Pins {
         } else if self.listening {
             Some(Cause::Listen)
         } else {
-            None
+            self.kept_cause()
         }
+    }
+
+    fn kept_cause(&self) -> Option<Cause> {
+        let Kept { locks, cursors, library, listens: _, settings, temp } = self.kept;
+        let causes = [
+            (temp, Cause::TempTable),
+            (locks, Cause::AdvisoryLock),
+            (cursors, Cause::Cursor),
+            (settings, Cause::Setting),
+            (library, Cause::Library),
+        ];
+        causes.iter().find(|(is_kept, _)| *is_kept).map(|(_, cause)| *cause)
     }
 }
 

@@ -1,16 +1,18 @@
 //! Scripts against what Postgres answers, and against a small model of a session.
 
-use super::{Change, Script, Text};
+use super::{Change, Script};
+use crate::session::text::Text;
 use proptest::prelude::*;
+use std::sync::Arc;
 
-fn text(sql: &str) -> Option<Text> {
+fn text(sql: &str) -> Option<Arc<Text>> {
     Text::read(sql.as_bytes(), sql.contains(';'), &[])
 }
 
 /// A simple query with these answers, and the status after it.
 fn run(script: &mut Script, sql: &str, tags: &[&str], status: char) {
     let text = text(sql);
-    let is_followed = text.as_ref().is_some_and(Text::is_followed);
+    let is_followed = text.as_ref().is_some_and(|text| text.is_followed());
     if let Some(text) = &text {
         script.sent(text);
     }
@@ -132,7 +134,7 @@ fn statements_are_followed_through_their_portals() {
     script.close_sent(b"s");
     script.bind_sent(b"p", b"s");
     assert!(script.text_of(b"p").unwrap().hidden().settings);
-    script.parse_skipped();
+    script.skipped(0, true);
     script.bind_sent(b"", b"");
     assert!(script.text_of(b"").is_some());
 }

@@ -1,6 +1,7 @@
 //! The settings a client asked for, and the least that must be sent when a server changes hands.
 
 use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Settings that Postgres reports and that nobody can set: they say what the server is.
@@ -17,13 +18,27 @@ const REPORTED_ONLY: [&str; 7] = [
 /// The most settings one client may bring: Postgres has some 350, and each costs memory.
 pub const SETTINGS_MAX: usize = 64;
 
+/// Those that say who somebody is: reset before all others, and set behind them, because others may need
+/// rights that these take away.
+const IDENTITY: [&str; 2] = ["session_authorization", "role"];
+
 /// Settings by name, sorted; names compare without case, as Postgres compares them.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Settings(Vec<(Box<str>, Box<str>)>);
+pub struct Settings(Vec<(Box<str>, Value)>);
+
+/// What a setting is set to. Alphabetical.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Value {
+    /// The text that Postgres shows, and that a startup packet has.
+    Given(Box<str>),
+    /// As it was written in a `SET`, quotes and all.
+    Written(Box<str>),
+}
 
 impl Settings {
+    /// Names and values. Those as written in a `SET` come with their quotes.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        self.0.iter().map(|(name, value)| (&**name, value.text()))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -35,19 +50,52 @@ impl Settings {
     }
 
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.place(name).ok().map(|place| &*self.0[place].1)
+        self.place(name).ok().map(|place| self.0[place].1.text())
     }
 
     /// Sets `name`; a later value wins over an earlier one.
     pub fn set(&mut self, name: &str, value: &str) {
+        self.put(name, Value::Given(value.into()));
+    }
+
+    /// Sets `name` to what was written in a `SET`.
+    pub fn write(&mut self, name: &str, value: &str) {
+        self.put(name, Value::Written(value.into()));
+    }
+
+    fn put(&mut self, name: &str, value: Value) {
         match self.place(name) {
-            Ok(place) => self.0[place].1 = value.into(),
-            Err(place) => self.0.insert(place, (name.into(), value.into())),
+            Ok(place) => self.0[place].1 = value,
+            Err(place) => self.0.insert(place, (name.into(), value)),
         }
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Box<str>> {
-        self.place(name).ok().map(|place| self.0.remove(place).1)
+        let place = self.place(name).ok()?;
+        let (Value::Given(text) | Value::Written(text)) = self.0.remove(place).1;
+        Some(text)
+    }
+
+    /// Sets `name` to what it is in `other`, if it is there.
+    pub fn take_from(&mut self, other: &Self, name: &str) {
+        match other.place(name) {
+            Ok(place) => self.put(name, other.0[place].1.clone()),
+            Err(_) => drop(self.remove(name)),
+        }
+    }
+
+    /// Takes in what only `other` has.
+    pub fn fill_from(&mut self, other: &Self) {
+        for (name, value) in &other.0 {
+            if self.place(name).is_err() {
+                self.put(name, value.clone());
+            }
+        }
+    }
+
+    /// What `RESET ALL` leaves.
+    pub fn reset_all(&mut self) {
+        self.0.retain(|(name, _)| is_identity(name));
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
@@ -57,10 +105,37 @@ impl Settings {
         self.0.binary_search_by(|(found, _)| folded(found).cmp(folded(name)))
     }
 
+    fn found(&self, name: &str) -> Option<&Value> {
+        self.place(name).ok().map(|place| &self.0[place].1)
+    }
+
+    /// As names and values that another process can read. The name of a value that is as written in a
+    /// `SET` has an `=` behind it, which no name has.
+    pub fn listed(&self) -> Vec<(String, String)> {
+        let listed = self.0.iter().map(|(name, value)| match value {
+            Value::Given(value) => (name.to_string(), value.to_string()),
+            Value::Written(value) => (format!("{name}="), value.to_string()),
+        });
+        listed.collect()
+    }
+
+    /// Reads what [`Settings::listed`] has written.
+    pub fn from_listed(listed: &[(String, String)]) -> Self {
+        let mut settings = Self::default();
+        for (name, value) in listed {
+            match name.strip_suffix('=') {
+                Some(name) => settings.write(name, value),
+                None => settings.set(name, value),
+            }
+        }
+        settings
+    }
+
     /// The server reported that `name` is now `value`, in the middle of a client's session: the
     /// client has set it, or something it called has. `None`: nothing to remember.
     pub fn reported(&self, name: &str, value: &str) -> Option<Self> {
-        if REPORTED_ONLY.contains(&name) || self.value(name) == Some(value) {
+        let is_known = matches!(self.found(name), Some(Value::Given(known)) if **known == *value);
+        if REPORTED_ONLY.contains(&name) || is_known {
             return None;
         }
         let mut settings = self.clone();
@@ -68,28 +143,95 @@ impl Settings {
         Some(settings)
     }
 
+    /// Tells settings apart from others, but for those of which `leaves_out` says so.
+    pub fn hash_others(&self, leaves_out: impl Fn(&str) -> bool, state: &mut impl Hasher) {
+        for (name, value) in self.0.iter().filter(|(name, _)| !leaves_out(name)) {
+            name.to_ascii_lowercase().hash(state);
+            value.hash(state);
+        }
+    }
+
     /// The statements that turn a server with `self` into one with `wanted`, or `None` when there
     /// is nothing to do. One simple query: all of it happens, or nothing.
     pub fn change_to(&self, wanted: &Self) -> Option<String> {
-        let mut sql = String::new();
-        for (name, _) in self.iter().filter(|(name, _)| wanted.value(name).is_none()) {
-            let parts: Vec<_> = name.split('.').map(quoted_name).collect();
-            write!(sql, "RESET {};", parts.join(".")).expect("a String takes everything");
+        let mut change = Change::default();
+        let differs = |name: &str| self.found(name) != wanted.found(name);
+        for name in IDENTITY.iter().filter(|name| self.found(name).is_some() && differs(name)) {
+            change.reset(name);
         }
-        let new = wanted.iter().filter(|(name, value)| self.value(name) != Some(value));
-        // `set_config` takes the text as a startup packet does; `SET` would read the value of
-        // `search_path` as one name.
-        let calls: Vec<_> = new
-            .map(|(name, value)| {
-                let (name, value) = (quoted_text(name), quoted_text(value));
-                format!("pg_catalog.set_config({name},{value},false)")
-            })
-            .collect();
-        if !calls.is_empty() {
-            write!(sql, "SELECT {}", calls.join(",")).expect("a String takes everything");
+        let gone = self.0.iter().filter(|(name, _)| wanted.found(name).is_none());
+        for (name, _) in gone.filter(|(name, _)| !is_identity(name)) {
+            change.reset(name);
         }
-        (!sql.is_empty()).then_some(sql)
+        let new = wanted.0.iter().filter(|(name, _)| differs(name));
+        for (name, value) in new.filter(|(name, _)| !is_identity(name)) {
+            change.set(name, value);
+        }
+        for name in IDENTITY.iter().filter(|name| differs(name)) {
+            if let Some(value) = wanted.found(name) {
+                change.set(name, value);
+            }
+        }
+        change.finish()
     }
+}
+
+impl Value {
+    fn text(&self) -> &str {
+        let (Self::Given(text) | Self::Written(text)) = self;
+        text
+    }
+}
+
+fn is_identity(name: &str) -> bool {
+    IDENTITY.iter().any(|identity| identity.eq_ignore_ascii_case(name))
+}
+
+/// Statements that change settings.
+#[derive(Default)]
+struct Change {
+    sql: String,
+    /// Calls that follow, in one `SELECT`.
+    calls: Vec<String>,
+}
+
+impl Change {
+    fn reset(&mut self, name: &str) {
+        write!(self.sql, "RESET {};", quoted_setting(name)).expect("a String takes everything");
+    }
+
+    fn set(&mut self, name: &str, value: &Value) {
+        match value {
+            // `set_config` takes the text as a startup packet does; `SET` would read the value of
+            // `search_path` as one name.
+            Value::Given(value) => {
+                let (name, value) = (quoted_text(name), quoted_text(value));
+                self.calls.push(format!("pg_catalog.set_config({name},{value},false)"));
+            }
+            Value::Written(value) => {
+                self.call();
+                let name = quoted_setting(name);
+                write!(self.sql, "SET {name} TO {value};").expect("a String takes everything");
+            }
+        }
+    }
+
+    fn call(&mut self) {
+        if !self.calls.is_empty() {
+            let calls = std::mem::take(&mut self.calls).join(",");
+            write!(self.sql, "SELECT {calls};").expect("a String takes everything");
+        }
+    }
+
+    fn finish(mut self) -> Option<String> {
+        self.call();
+        (!self.sql.is_empty()).then(|| self.sql.trim_end_matches(';').to_owned())
+    }
+}
+
+fn quoted_setting(name: &str) -> String {
+    let parts: Vec<_> = name.split('.').map(quoted_name).collect();
+    parts.join(".")
 }
 
 /// What a server has, or a client wants: shared, and mostly the same one.
@@ -106,7 +248,7 @@ pub fn quoted_name(name: &str) -> String {
 /// A literal of ASCII alone: the text goes out in the client encoding that the last client has set,
 /// and must be read as what it is in any. With a backslash in it, it begins with an `E`: right
 /// whatever `standard_conforming_strings` says.
-fn quoted_text(text: &str) -> String {
+pub(super) fn quoted_text(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     let mut is_escaped = false;
     for char in text.chars() {
@@ -175,6 +317,26 @@ mod tests {
         assert_eq!(settings.reported("TimeZone", "UTC"), None);
         let changed = settings.reported("TimeZone", "Asia/Tokyo").unwrap();
         assert_eq!(changed.value("timezone"), Some("Asia/Tokyo"));
+    }
+
+    #[test]
+    fn what_was_written_is_written_again_and_who_somebody_is_comes_last() {
+        let mut server = Settings::default();
+        server.write("role", "bob");
+        server.write("app.x", "1");
+        let mut client = Settings::default();
+        client.write("role", "alice");
+        client.write("work_mem", "'1MB'");
+        client.set("search_path", "a, b");
+        assert_eq!(
+            server.change_to(&client).unwrap(),
+            "RESET \"role\";RESET \"app\".\"x\";SELECT pg_catalog.set_config('search_path','a, b',\
+             false);SET \"work_mem\" TO '1MB';SET \"role\" TO alice"
+        );
+        let again = Settings::from_listed(&client.listed());
+        assert_eq!(again, client);
+        client.reset_all();
+        assert_eq!(client.iter().collect::<Vec<_>>(), [("role", "alice")]);
     }
 
     proptest! {

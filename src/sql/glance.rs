@@ -1,9 +1,15 @@
 //! THE HOT PATH: whether a text is worth reading at all.
 //!
 //! Most are a `SELECT`, `INSERT`, `UPDATE` or `DELETE` that calls nothing of interest: they are told
-//! by their first letters and two searches for bytes.
+//! by their first letters and two searches for others.
 
 use memchr::{memchr_iter, memchr2_iter};
+
+/// Bytes looked at in one go.
+const CHUNK: usize = 64;
+
+/// Letters found in vain, from which on it is faster to look at every byte.
+const FINDS_MAX: usize = 64;
 
 /// What the hot path has to know of a text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,8 +38,7 @@ pub fn glance(sql: &[u8], is_several: bool, functions: &[Box<str>]) -> Glance {
     }
     let is_plain = match opening {
         Opening::Quiet => true,
-        Opening::Calls => !calls(sql),
-        Opening::Makes => !makes_temp(sql) && !calls(sql),
+        Opening::Calls | Opening::Makes => !tells(sql, opening == Opening::Makes),
         Opening::Unknown => false,
     };
     let is_plain = is_plain && (functions.is_empty() || !names_one(sql, functions));
@@ -52,49 +57,123 @@ enum Opening {
     Unknown,
 }
 
+/// The first four letters of a statement, in lower case, as a number: so that one comparison tells them.
+const fn letters(word: [u8; 4]) -> u32 {
+    u32::from_be_bytes(word) | 0x2020_2020
+}
+
+const ALTE: u32 = letters(*b"alte");
+const ANAL: u32 = letters(*b"anal");
+const BEGI: u32 = letters(*b"begi");
+const CLOS: u32 = letters(*b"clos");
+const COMM: u32 = letters(*b"comm");
+const COPY: u32 = letters(*b"copy");
+const DELE: u32 = letters(*b"dele");
+const DROP: u32 = letters(*b"drop");
+const FETC: u32 = letters(*b"fetc");
+const GRAN: u32 = letters(*b"gran");
+const INSE: u32 = letters(*b"inse");
+const LOCK: u32 = letters(*b"lock");
+const MERG: u32 = letters(*b"merg");
+const NOTI: u32 = letters(*b"noti");
+const ROLL: u32 = letters(*b"roll");
+const SELE: u32 = letters(*b"sele");
+const SHOW: u32 = letters(*b"show");
+const STAR: u32 = letters(*b"star");
+const TRUN: u32 = letters(*b"trun");
+const UPDA: u32 = letters(*b"upda");
+const VACU: u32 = letters(*b"vacu");
+const VALU: u32 = letters(*b"valu");
+const WITH: u32 = letters(*b"with");
+
 impl Opening {
     #[inline]
     fn of(sql: &[u8]) -> Self {
         let Some(first) = sql.first_chunk::<4>() else { return Self::Unknown };
-        match &first.map(|byte| byte | 0x20) {
-            b"sele" | b"with" | b"expl" => Self::Makes,
-            b"inse" | b"upda" | b"dele" | b"merg" | b"valu" | b"copy" | b"fetc" => Self::Calls,
+        match letters(*first) {
+            SELE | WITH => Self::Makes,
+            COPY | DELE | FETC | INSE | MERG | UPDA | VALU => Self::Calls,
             // Whatever begins like this: `COMMIT` as well as `COMMENT`.
-            b"alte" | b"anal" | b"begi" | b"clos" | b"comm" | b"drop" | b"gran" | b"lock"
-            | b"noti" | b"show" | b"star" | b"trun" | b"vacu" => Self::Quiet,
+            ALTE | ANAL | BEGI | CLOS | COMM | DROP | GRAN | LOCK | NOTI | SHOW | STAR | TRUN
+            | VACU => Self::Quiet,
             // And nothing behind it, such as `TO`.
-            b"roll" if sql.len() <= b"rollback\0".len() => Self::Quiet,
+            ROLL if sql.len() <= b"rollback\0".len() => Self::Quiet,
             _ => Self::Unknown,
         }
     }
 }
 
-/// Whether a text may call a function that sets something or takes a lock: each of their names has an
-/// underscore before an `a` or a `c`. So has the schema of what is temporary, before a `t`.
+/// Three letters that most texts have nowhere: in `_advisory_`, `set_config` and `pg_temp`, and in `TEMP`.
 #[inline]
-fn calls(sql: &[u8]) -> bool {
-    memchr_iter(b'_', sql).any(|at| {
-        let (before, after) = sql.split_at(at);
-        match after.get(1).map(u8::to_ascii_lowercase) {
-            Some(b'a') => begins(after, b"_advisory_"),
-            Some(b'c') => begins(after, b"_config") && ends(before, b"set"),
-            Some(b't') => begins(after, b"_temp") && ends(before, b"pg"),
-            _ => false,
-        }
-    })
+#[expect(clippy::needless_bitwise_bool, reason = "branches would keep it from wide registers")]
+fn is_telling(one: u8, two: u8, three: u8) -> bool {
+    let (two, three) = (two | 0x20, three | 0x20);
+    let calls = (two == b'a') & (three == b'd')
+        | (two == b'c') & (three == b'o')
+        | (two == b't') & (three == b'e');
+    (one == b'_') & calls | (one | 0x20 == b't') & (two == b'e') & (three == b'm')
 }
 
-/// Whether a text may have the word `TEMP` or `TEMPORARY` in it.
+/// Whether a text may call a function that sets something or takes a lock, or make a temporary table: by a
+/// search for letters that all of these have.
 #[inline]
-fn makes_temp(sql: &[u8]) -> bool {
-    memchr2_iter(b'p', b'P', sql).any(|at| {
-        let (before, _) = sql.split_at(at);
-        ends(before, b"tem") && {
-            let before = before.split_at(before.len() - 3).0;
-            // Not in the middle of a word.
-            !before.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+fn tells(sql: &[u8], may_make: bool) -> bool {
+    let mut finds = 0;
+    for at in memchr_iter(b'_', sql) {
+        finds += 1;
+        if finds > FINDS_MAX {
+            return tells_among_many(sql, may_make);
         }
-    })
+        if tells_at(sql, at, may_make) {
+            return true;
+        }
+    }
+    if may_make {
+        for at in memchr2_iter(b'p', b'P', sql) {
+            finds += 1;
+            if finds > FINDS_MAX {
+                return tells_among_many(sql, may_make);
+            }
+            if at >= 3 && tells_at(sql, at - 3, may_make) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// The same of a text that is full of such letters. The compiler makes one pass of this with wide registers.
+fn tells_among_many(sql: &[u8], may_make: bool) -> bool {
+    let (Some(two), Some(three)) = (sql.get(1..), sql.get(2..)) else { return false };
+    let chunks = sql.chunks(CHUNK).zip(two.chunks(CHUNK)).zip(three.chunks(CHUNK));
+    for (index, ((one, two), three)) in chunks.enumerate() {
+        let letters = one.iter().zip(two).zip(three);
+        let found = letters
+            .fold(false, |found, ((one, two), three)| found | is_telling(*one, *two, *three));
+        let mut places = index * CHUNK..((index + 1) * CHUNK).min(sql.len());
+        if found && places.any(|at| tells_at(sql, at, may_make)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether one of those words is at a place.
+fn tells_at(sql: &[u8], at: usize, may_make: bool) -> bool {
+    let (before, after) = sql.split_at(at);
+    match after {
+        [b'_', ..] => {
+            begins(after, b"_advisory_")
+                || begins(after, b"_config") && ends(before, b"set")
+                || begins(after, b"_temp") && ends(before, b"pg")
+        }
+        // Not in the middle of a word.
+        [b't' | b'T', ..] => {
+            let is_in_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+            may_make && begins(after, b"temp") && !before.last().is_some_and(is_in_word)
+        }
+        _ => false,
+    }
 }
 
 fn begins(bytes: &[u8], word: &[u8]) -> bool {

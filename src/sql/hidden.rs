@@ -1,7 +1,7 @@
 //! What a statement does to the session through functions that it calls, and where its text shows
 //! that it does something but not what.
 
-use super::statement::Kind;
+use super::statement::{Kind, variable};
 use super::tokens::{Tokens, is};
 
 /// How deep strings within strings are read: `DO $$ … execute 'select set_config(…)' … $$`.
@@ -17,18 +17,29 @@ pub struct Hidden {
     pub names: Vec<Box<str>>,
     /// There may be settings of other such names.
     pub others: bool,
-    /// Session advisory locks; or fewer than before.
+    /// Session advisory locks.
     pub locks: bool,
+    /// Fewer of them than before.
+    pub unlocks: bool,
     pub temp: bool,
     pub holds: bool,
+    /// Channels that are listened to.
+    pub listens: bool,
     /// A library.
     pub loads: bool,
 }
 
 impl Hidden {
     /// Everything of which nobody knows the name.
-    fn anything() -> Self {
-        Self { settings: true, locks: true, temp: true, holds: true, ..Self::default() }
+    pub fn anything() -> Self {
+        Self {
+            settings: true,
+            locks: true,
+            temp: true,
+            holds: true,
+            listens: true,
+            ..Self::default()
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -37,7 +48,13 @@ impl Hidden {
 
     /// Whether it is worth a question: names are known for others to ask.
     pub fn must_be_asked(&self) -> bool {
-        self.settings || self.others || self.locks || self.temp || self.holds || self.loads
+        self.settings
+            || self.others
+            || self.locks
+            || self.temp
+            || self.holds
+            || self.listens
+            || self.loads
     }
 
     /// Takes in what another statement does.
@@ -45,8 +62,10 @@ impl Hidden {
         self.settings |= other.settings;
         self.others |= other.others;
         self.locks |= other.locks;
+        self.unlocks |= other.unlocks;
         self.temp |= other.temp;
         self.holds |= other.holds;
+        self.listens |= other.listens;
         self.loads |= other.loads;
         for name in other.names {
             if !self.names.contains(&name) {
@@ -61,7 +80,6 @@ impl Hidden {
             Kind::CreateTemp => Self { temp: true, ..Self::default() },
             Kind::DeclareHold => Self { holds: true, ..Self::default() },
             Kind::Do => Self::anything(),
-            Kind::Load => Self { loads: true, ..Self::default() },
             Kind::SetOther => Self { settings: true, ..Self::default() },
             _ => Self::default(),
         };
@@ -81,11 +99,15 @@ impl Hidden {
             }
             let word = unquoted(token);
             let next = tokens.clone().next().unwrap_or_default();
+            if self.settings && is(word, "set") {
+                self.set(tokens.clone());
+            }
             if next == b"(" {
                 if is(word, "set_config") {
                     self.set_config(tokens.clone());
-                } else if is_session_lock(word) {
-                    self.locks = true;
+                } else if let Some(takes) = locks(word) {
+                    self.locks |= takes;
+                    self.unlocks |= !takes;
                 } else if functions.iter().any(|name| is(word, name)) {
                     self.add(Self { others: false, ..Self::anything() });
                 }
@@ -96,6 +118,24 @@ impl Hidden {
             } else if explains || depth > 0 {
                 self.temp |= is(word, "temp") || is(word, "temporary") || is(word, "pg_temp");
             }
+        }
+    }
+
+    /// Reads the name of a setting, if it is one that Postgres may not list.
+    fn set(&mut self, tokens: Tokens<'_>) {
+        let is_over = |token: &[u8]| is(token, "to") || is(token, "from") || token == b"=";
+        let mut name = Vec::new();
+        for token in tokens.take_while(|token| !is_over(token)).take(8) {
+            match token {
+                word if is(word, "session") && name.is_empty() => {}
+                word if is(word, "local") && name.is_empty() => return,
+                token => name.extend(token),
+            }
+        }
+        if name.contains(&b'.')
+            && let Some(name) = variable(&name)
+        {
+            self.names.push(name.into());
         }
     }
 
@@ -140,11 +180,12 @@ impl Hidden {
     }
 }
 
-/// Whether a function takes or releases advisory locks of the session.
-fn is_session_lock(name: &[u8]) -> bool {
+/// Whether a function takes advisory locks of the session, or releases them. `None`: neither.
+fn locks(name: &[u8]) -> Option<bool> {
     let name = name.to_ascii_lowercase();
-    name.starts_with(b"pg_advisory_") && !name.starts_with(b"pg_advisory_xact_")
-        || name.starts_with(b"pg_try_advisory_") && !name.starts_with(b"pg_try_advisory_xact_")
+    let what =
+        name.strip_prefix(b"pg_try_advisory_").or_else(|| name.strip_prefix(b"pg_advisory_"))?;
+    (!what.starts_with(b"xact_")).then(|| !what.starts_with(b"unlock"))
 }
 
 fn unquoted(token: &[u8]) -> &[u8] {
@@ -205,6 +246,9 @@ mod tests {
             assert!(hidden(sql).locks, "{sql}");
         }
         assert!(hidden("select pg_advisory_xact_lock(1), pg_try_advisory_xact_lock(2)").is_empty());
+        for sql in ["select pg_advisory_unlock(1)", "select pg_advisory_unlock_all ()"] {
+            assert!(hidden(sql).unlocks && !hidden(sql).must_be_asked(), "{sql}");
+        }
     }
 
     #[test]
@@ -230,6 +274,9 @@ mod tests {
         let deeper =
             hidden("do $x$ begin execute 'select set_config(''a.b'', '''', false)'; end $x$");
         assert!(deeper.others || !deeper.names.is_empty());
+        let set = hidden("do $x$ begin set app.one = 1; set local app.two = 1; end $x$");
+        assert_eq!(set.names, ["app.one".into()]);
+        assert_eq!(hidden("set app.one from current").names, ["app.one".into()]);
         assert!(hidden("select app_login(1)").settings);
         assert!(hidden("set session authorization bob").settings);
     }

@@ -91,6 +91,15 @@ impl<'a> Kind<'a> {
         read.unwrap_or(Self::Other)
     }
 
+    /// What a `SET LOCAL`, or another that [ends with the transaction](Self::SetLocal), would be without
+    /// its `LOCAL`.
+    pub fn of_local(sql: &'a [u8]) -> Self {
+        let mut words = Words { sql, tokens: Tokens(sql) };
+        words.next();
+        words.next_is("local");
+        words.set()
+    }
+
     /// Whether the command tag that came is one that such a statement ends with.
     pub fn fits(self, tag: &[u8]) -> bool {
         match self {

@@ -6,7 +6,7 @@ use crate::base::ids::WorkerId;
 use std::ops::AddAssign;
 
 /// Causes of pins, at most. Their meaning is a higher layer's: `session::pins::Cause`.
-pub const PIN_CAUSES: usize = 4;
+pub const PIN_CAUSES: usize = 9;
 
 /// Why servers were closed, at most: `scheduler::CloseReason`.
 pub const CLOSE_REASONS: usize = 7;
@@ -242,7 +242,10 @@ mod tests {
         stats.of(WorkerId::MAIN).query_time.record(Duration::from_micros(5));
         stats.of(WorkerId(1)).pins[2].add(1);
         let totals = stats.totals();
-        assert_eq!((totals.queries, totals.query_time, totals.pins), (5, 5, [0, 0, 1, 0]));
+        assert_eq!(
+            (totals.queries, totals.query_time, totals.pins),
+            (5, 5, [0, 0, 1, 0, 0, 0, 0, 0, 0])
+        );
         assert_eq!(stats.times().query.counts[0], 1);
         let mut twice = totals;
         twice += totals;

@@ -55,6 +55,25 @@ pub(super) const POOLS: &[Opt] = &[
     )
     .ours(),
     option(
+        "session_state",
+        Kind::Choice(&["pin", "refuse", "ignore"]),
+        "\"pin\"",
+        "What becomes of what cannot follow a client to another server: temporary tables that outlive \
+         their transaction, cursors `WITH HOLD`, advisory locks of the session, `LOAD`. `pin`: the \
+         client keeps its server while it has any. `refuse`: an error, 0A000. `ignore`: the next \
+         client may meet it, as in PgBouncer.",
+    )
+    .ours(),
+    option(
+        "session_functions",
+        Kind::List,
+        "[]",
+        "Names of your own functions that set something for the session, lock or make temporary tables. \
+         After a text that names one the server is asked what it has. What is called in the text \
+         itself (`set_config`, `pg_advisory_lock`) is known.",
+    )
+    .ours(),
+    option(
         "default_pool_size",
         POOL,
         "20",
@@ -107,8 +126,8 @@ pub(super) const POOLS: &[Opt] = &[
         Kind::Text,
         "\"DISCARD ALL\"",
         "Run on a server before the next client gets it, in session mode, and in any after a client \
-         left in a transaction. `\"\"` is none. A server on which a client left settings, \
-         `LISTEN`, cursors or statements of SQL's `PREPARE` gets `DISCARD ALL` beside it, whatever this says.",
+         left in a transaction. `\"\"` is none. A server on which a client left `LISTEN`, temporary tables or \
+         statements of SQL's `PREPARE` gets `DISCARD ALL` beside it, whatever this says.",
     ),
     option(
         "server_reset_query_always",

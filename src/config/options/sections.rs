@@ -49,6 +49,7 @@ pub(super) const DATABASE: &[Opt] = &[
     option("replication", Kind::Boolean, "", "Let clients of this database replicate.")
         .as_in_proxy("replication")
         .ours(),
+    SESSION_STATE,
     option("max_db_connections", COUNT, "", "Servers of this database at most, over all users.")
         .as_in_proxy("max_db_connections"),
     option("max_db_client_connections", COUNT, "", "Clients of this database at most.")
@@ -88,6 +89,7 @@ pub(super) const USER: &[Opt] = &[
     POOL_MODE,
     DEFER_BEGIN,
     ANSWER_PINGS,
+    SESSION_STATE,
     option(
         "max_user_connections",
         COUNT,
@@ -143,6 +145,15 @@ const DEFER_BEGIN: Opt = option(
     "Take a server only with the first statement behind a `BEGIN`.",
 )
 .as_in_proxy("defer_begin")
+.ours();
+
+const SESSION_STATE: Opt = option(
+    "session_state",
+    Kind::Choice(&["pin", "refuse", "ignore"]),
+    "",
+    "What becomes of what cannot follow a client to another server.",
+)
+.as_in_proxy("session_state")
 .ours();
 
 const ANSWER_PINGS: Opt = option(

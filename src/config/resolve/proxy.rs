@@ -10,7 +10,7 @@ use crate::config::reader::Reader;
 use crate::config::users_file;
 use crate::config::{
     Auth, AuthType, ClientLimits, ClientTimeouts, Listen, Listening, LogFormat, Pings, PoolMode,
-    PoolSettings, Process, ReloadOn, Shortcuts, Shown, Sockets,
+    PoolSettings, Process, ReloadOn, SessionState, Sessions, Shortcuts, Shown, Sockets,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,6 +28,7 @@ pub(super) struct Proxy {
     pub(super) pool_defaults: PoolSettings,
     pub(super) timeouts: ClientTimeouts,
     pub(super) shortcuts: Shortcuts,
+    pub(super) sessions: Sessions,
     pub(super) server_connect_timeout: Option<Duration>,
     pub(super) server_login_retry: Duration,
     pub(super) server_down_hold: Duration,
@@ -51,6 +52,10 @@ pub(super) fn resolve(table: &RawTable, files: Files<'_>, findings: &mut Finding
             defers_begin: reader.boolean("defer_begin"),
             pings: pings(reader.choice("answer_pings")),
         },
+        sessions: Sessions {
+            state: session_state(reader.choice("session_state")),
+            functions: reader.list("session_functions").into_iter().map(String::into).collect(),
+        },
         server_connect_timeout: reader.timeout("server_connect_timeout"),
         server_login_retry: reader.duration("server_login_retry"),
         server_down_hold: reader.duration("server_down_hold"),
@@ -68,6 +73,14 @@ pub(super) fn pool_mode(word: &str) -> PoolMode {
         "session" => PoolMode::Session,
         "statement" => PoolMode::Statement,
         _ => PoolMode::Transaction,
+    }
+}
+
+pub(super) fn session_state(word: &str) -> SessionState {
+    match word {
+        "ignore" => SessionState::Ignore,
+        "refuse" => SessionState::Refuse,
+        _ => SessionState::Pin,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sections `[hosts.NAME]`, `[databases.NAME]` and `[users.NAME]`.
 
-use super::proxy::{Proxy, listening, pings, pool_mode};
+use super::proxy::{Proxy, listening, pings, pool_mode, session_state};
 use crate::base::secret::Secret;
 use crate::config::classes::{ClassChoice, ClassLimits};
 use crate::config::file::RawTable;
@@ -70,6 +70,7 @@ pub(super) fn resolve(
         pool_defaults: proxy.pool_defaults,
         timeouts: proxy.timeouts,
         shortcuts: proxy.shortcuts,
+        sessions: proxy.sessions,
         classes: Vec::new(),
         default_class: ClassLimits::default(),
         own_classes: BTreeMap::new(),
@@ -227,6 +228,7 @@ fn shared_overrides(reader: &mut Reader<'_>) -> PoolOverrides {
         pool_mode: reader.own_choice("pool_mode").map(pool_mode),
         defers_begin: reader.own_boolean("defer_begin"),
         pings: reader.own_choice("answer_pings").map(pings),
+        session_state: reader.own_choice("session_state").map(session_state),
         pool_size: reader.own_count("pool_size"),
         reserve_pool_size: reader.own_count("reserve_pool_size"),
         query_wait_timeout: reader.own_timeout("query_wait_timeout"),

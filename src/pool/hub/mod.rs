@@ -43,6 +43,7 @@ pub const LISTENER: &str = "pgweir listener";
 pub struct Hub(Shared<State>);
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told by itself")]
 struct State {
     board: Board<Arc<Post>, Asker>,
     /// There is a task.

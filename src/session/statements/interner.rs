@@ -1,9 +1,11 @@
 //! Texts of statements, held once however many clients have them.
 
 use crate::session::settings::Settings;
+use crate::session::text::Text;
 use crate::sql::ending::may_commit;
 use crate::sql::prepared::prepared_use;
 use crate::wire::frame::split_text;
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,6 +30,11 @@ const HARMLESS: [&str; 12] = [
     "work_mem",
 ];
 
+/// Whether a setting decides nothing about what a statement means or returns.
+pub fn is_harmless(name: &str) -> bool {
+    HARMLESS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless))
+}
+
 /// A text, the types of its parameters, and the settings under which it was first seen: what is the
 /// same for all who prepared the same. Postgres reads a text under the settings of the moment:
 /// literals of dates, names without a schema.
@@ -42,6 +49,8 @@ pub struct Statement {
     pub may_commit: bool,
     /// It may drop prepared statements: see [`crate::sql::prepared`].
     pub uses_prepared: bool,
+    /// What it does to the session, if it may do something.
+    pub does: Option<Arc<Text>>,
     key: u64,
     home: Arc<Interner>,
 }
@@ -59,6 +68,8 @@ pub struct Interner {
     next_id: AtomicU64,
     bytes: AtomicUsize,
     limit: AtomicUsize,
+    /// Those that may do anything to the session.
+    functions: ArcSwap<Arc<[Box<str>]>>,
 }
 
 impl Interner {
@@ -69,12 +80,23 @@ impl Interner {
             next_id: AtomicU64::new(1),
             bytes: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
+            functions: ArcSwap::default(),
         })
     }
 
     /// Another limit from now on. What is held stays.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Other functions that may do anything (`session_functions`): for those who prepare from now on.
+    pub fn set_functions(&self, functions: &Arc<[Box<str>]>) {
+        self.functions.store(Arc::new(Arc::clone(functions)));
+    }
+
+    /// A number that nobody else has.
+    pub fn unique(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Bytes of texts that are held.
@@ -99,7 +121,9 @@ impl Interner {
             }
             others.push(known);
         }
-        if !self.reserve(body.len() + OVERHEAD) {
+        let text = split_text(body).map_or(body, |(text, _)| text);
+        let does = Text::read(text, false, &self.functions.load());
+        if !self.reserve(cost(body, does.as_deref())) {
             let is_empty = place.is_empty();
             drop(place);
             if is_empty {
@@ -112,7 +136,8 @@ impl Interner {
             body: body.into(),
             digest,
             may_commit: may_commit(body),
-            uses_prepared: prepared_use(split_text(body).map_or(body, |(text, _)| text)).is_some(),
+            uses_prepared: prepared_use(text).is_some(),
+            does,
             key,
             home: Arc::clone(self),
         });
@@ -125,12 +150,11 @@ impl Interner {
     pub fn digest(&self, settings: &Settings, epoch: u64) -> u64 {
         let mut state = self.hasher.build_hasher();
         epoch.hash(&mut state);
-        for (name, value) in settings.iter() {
-            if !HARMLESS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless)) {
-                name.to_ascii_lowercase().hash(&mut state);
-                value.hash(&mut state);
-            }
+        let functions = self.functions.load();
+        if !functions.is_empty() {
+            functions.hash(&mut state);
         }
+        settings.hash_others(is_harmless, &mut state);
         state.finish()
     }
 
@@ -170,9 +194,14 @@ impl Statement {
     }
 }
 
+/// What is counted for a statement.
+fn cost(body: &[u8], does: Option<&Text>) -> usize {
+    body.len() + OVERHEAD + does.map_or(0, Text::size)
+}
+
 impl Drop for Statement {
     fn drop(&mut self) {
-        self.home.release(self.body.len() + OVERHEAD);
+        self.home.release(cost(&self.body, self.does.as_deref()));
         self.home.known.remove_if_mut(&self.key, |_, found| {
             found.retain(|known| known.strong_count() > 0);
             found.is_empty()

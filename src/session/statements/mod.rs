@@ -34,13 +34,14 @@ mod settled;
 mod tests;
 mod unnamed;
 
-pub use self::interner::{Interner, Statement};
-pub use self::names::{ESCAPE, ServerName, looks_like_ours, mentioned, unescape};
+pub use self::interner::{Interner, Statement, is_harmless};
+pub use self::names::{ESCAPE, ServerName, cut, looks_like_ours, mentioned, unescape};
 pub use self::prepared::Prepared;
 use self::prepared::Serial;
 pub use self::settled::Failure;
 use self::unnamed::Unnamed;
 use crate::session::settings::Settings;
+use crate::session::text::Text;
 use crate::wire::frame::split_text;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -81,6 +82,8 @@ pub enum Message<'a> {
     Describe(&'a [u8]),
     /// A name, and what is behind it: `None` if that is too long to be looked at.
     Parse(&'a [u8], Option<&'a [u8]>),
+    /// A `Parse` of this name that is to fail.
+    ParseRefused(&'a [u8]),
 }
 
 /// How a request goes on.
@@ -90,7 +93,7 @@ pub enum Route {
     Acknowledge,
     /// As it is, but for a name that [looks like ours](looks_like_ours).
     AsIs,
-    /// A `Parse` goes in its place that Postgres refuses.
+    /// A `Parse` goes in its place that Postgres refuses, of the unnamed statement if it was of that.
     Refuse,
     /// With this name instead.
     Under(Serial),
@@ -119,6 +122,8 @@ pub enum Slip {
 pub enum Refusal {
     /// `prepared_statement_memory`
     Memory,
+    /// `session_state`
+    Session,
     /// `max_client_prepared_statements`
     TooMany,
 }
@@ -184,6 +189,7 @@ enum What {
 
 /// What one client has prepared. Made when it first sends a request that names a statement.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Statements {
     names: HashMap<Box<[u8]>, Held>,
     /// How many names lead to the kept server.
@@ -202,6 +208,8 @@ pub struct Statements {
     may_commit: bool,
     /// The last request was for a statement that has to do with prepared ones.
     uses_prepared: bool,
+    /// The last `Bind` was of one that may do something to the session.
+    does: bool,
     interner: Arc<Interner>,
 }
 
@@ -218,6 +226,7 @@ impl Statements {
             unnamed: Unnamed::new(Arc::clone(interner)),
             may_commit: false,
             uses_prepared: false,
+            does: false,
             interner: Arc::clone(interner),
         }
     }
@@ -256,7 +265,7 @@ impl Statements {
     /// The statement that a name leads to, as far as is known now.
     #[inline]
     pub fn statement(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.names.get(names::cut(name))?.as_ref()
+        self.names.get(cut(name))?.as_ref()
     }
 
     /// The text that the last `Bind` was of, if it may be a `COMMIT`.
@@ -266,6 +275,12 @@ impl Statements {
             return None;
         }
         if name.is_empty() { self.unnamed_text() } else { self.text(name) }
+    }
+
+    /// What the statement that the last `Bind` was of does to the session, if it has a name and does something.
+    #[inline]
+    pub fn does(&self, name: &[u8]) -> Option<&Arc<Text>> {
+        if self.does { self.statement(name)?.does.as_ref() } else { None }
     }
 
     /// The SQL of the unnamed one.
@@ -334,7 +349,7 @@ impl Statements {
 
     /// A request of a transaction whose server is lost drops a name.
     pub fn forget(&mut self, name: &[u8]) {
-        if matches!(self.names.remove(names::cut(name)), Some(None)) {
+        if matches!(self.names.remove(cut(name)), Some(None)) {
             self.locals -= 1;
         }
     }

@@ -44,7 +44,7 @@ impl ServerName {
 
 /// As much of a name as counts.
 #[inline]
-pub(super) fn cut(name: &[u8]) -> &[u8] {
+pub fn cut(name: &[u8]) -> &[u8] {
     &name[..name.len().min(LENGTH_MAX)]
 }
 

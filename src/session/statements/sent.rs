@@ -33,13 +33,14 @@ impl Statements {
         if ledger.is_skipping() {
             return Route::AsIs;
         }
-        (self.may_commit, self.uses_prepared) = (false, false);
+        (self.may_commit, self.uses_prepared, self.does) = (false, false, false);
         let mut sending = Sending { statements: self, server, ledger, now, slips };
         match message {
             Message::Bind(name) => sending.refer(name, Request::Bind),
             Message::Describe(name) => sending.refer(name, Request::Describe),
             Message::Close(name) => sending.close(name),
             Message::Parse(name, body) => sending.parse(name, body),
+            Message::ParseRefused(name) => sending.parse_refused(name),
         }
     }
 
@@ -180,6 +181,7 @@ impl Sending<'_, '_> {
         };
         self.statements.may_commit = statement.may_commit;
         self.statements.uses_prepared = statement.uses_prepared;
+        self.statements.does = statement.does.is_some();
         match self.server.find(statement.id) {
             Found::There(serial) => Route::Under(serial),
             Found::Coming { serial, batch } if batch == self.statements.batch => {
@@ -328,6 +330,16 @@ impl Sending<'_, '_> {
         self.client(Request::ParseNamed);
         self.pend(What::Duplicate { name: name.into() });
         Route::Under(0)
+    }
+
+    #[cold]
+    fn parse_refused(&mut self, name: &[u8]) -> Route {
+        if !name.is_empty() {
+            return self.refuse(Refusal::Session);
+        }
+        self.statements.unnamed.parse_sent(None, self.statements.batch);
+        self.client(Request::ParseRefused);
+        Route::Refuse
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Route {

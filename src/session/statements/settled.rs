@@ -15,6 +15,10 @@ pub struct Failure {
     pub refusal: Option<Refusal>,
     /// It is of what was slipped in before a simple query, which will say so itself.
     pub is_swallowed: bool,
+    /// So many requests that the [script](crate::session::script) follows were skipped.
+    pub followed: usize,
+    /// A `Parse` of the unnamed statement has failed, or was skipped.
+    pub is_of_unnamed: bool,
     /// The name that the client used, if Postgres mentions one of ours.
     pub name: Option<Box<[u8]>>,
 }
@@ -68,34 +72,40 @@ impl Statements {
     }
 
     /// An error was answered with `message`: settles it in the ledger, and takes back what was skipped.
-    /// `None`: nobody asked anything. `skipped` is told of each, as [`Ledger::failed`] does it.
+    /// `None`: nobody asked anything.
     pub fn failed(
         &mut self,
         server: &mut Prepared,
         ledger: &mut Ledger,
         (code, message): (&str, &[u8]),
-        mut skipped: impl FnMut(Request),
     ) -> Option<Failure> {
-        let mut first = None;
+        let (mut first, mut followed) = (None, 0_usize);
         let (mut named, mut makers, mut parses, mut binds) = (0_usize, 0_u32, 0_usize, 0_usize);
         let origin = ledger.failed(|request, origin| {
-            skipped(request);
             first.get_or_insert((request, origin));
             match request {
                 Request::ParseNamed | Request::ParseAcknowledged | Request::CloseNamed => {
                     named += 1;
                 }
-                Request::Parse => {
+                Request::Parse | Request::ParseRefused => {
                     makers += 1;
                     parses += usize::from(origin == Origin::Client);
                 }
                 Request::CloseUnnamed => makers += 1,
+                Request::ExecuteFollowed | Request::QueryFollowed => followed += 1,
                 Request::Bind => binds += usize::from(origin == Origin::Client),
                 _ => {}
             }
         })?;
         let bound = self.bound.drain(..binds.min(self.bound.len())).next();
-        let mut failure = Failure { origin, refusal: None, is_swallowed: false, name: None };
+        let mut failure = Failure {
+            origin,
+            refusal: None,
+            is_swallowed: false,
+            followed,
+            is_of_unnamed: parses > 0,
+            name: None,
+        };
         let is_named = matches!(first, Some((Request::ParseNamed, _)));
         if is_named && let Some(Pending { what, .. }) = self.pending.front() {
             match what {
@@ -108,6 +118,9 @@ impl Statements {
                 }
                 _ => {}
             }
+        }
+        if matches!(first, Some((Request::ParseRefused, _))) {
+            failure.refusal = Some(Refusal::Session);
         }
         let is_ours = matches!(code, "26000" | "42P05" | "08P01");
         if let Some((serial, _)) = mentioned(message).filter(|_| is_ours) {
@@ -122,7 +135,9 @@ impl Statements {
         }
         self.undo(named, Some(server));
         if makers > 0 {
-            let is_failed = first == Some((Request::Parse, Origin::Client));
+            let by_client =
+                [Request::Parse, Request::ParseRefused].map(|it| Some((it, Origin::Client)));
+            let is_failed = by_client.contains(&first);
             self.unnamed.skipped(makers, parses, is_failed);
             if first == Some((Request::Parse, Origin::Proxy)) {
                 self.unnamed.remaking_failed();

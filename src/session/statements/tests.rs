@@ -226,7 +226,7 @@ impl World {
                     statements.dropped_all(prepared);
                 }
                 if kind == "QE" {
-                    statements.failed(prepared, ledger, (rest, b""), |_| {}).unwrap();
+                    statements.failed(prepared, ledger, (rest, b"")).unwrap();
                 } else {
                     ledger.replied(b'C').unwrap();
                 }
@@ -236,7 +236,7 @@ impl World {
                 (reply.origin, answer.clone())
             }
             "E" => {
-                statements.failed(prepared, ledger, (rest, b""), |_| {}).unwrap();
+                statements.failed(prepared, ledger, (rest, b"")).unwrap();
                 (Origin::Client, answer.clone())
             }
             kind => {

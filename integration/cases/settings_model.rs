@@ -1,0 +1,251 @@
+//! Settings of several clients over few servers, against one direct connection for each: whatever they
+//! set, reset and roll back, each finds what it would find there.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+use crate::harness::frames::{Batch, Frame};
+use crate::harness::login::Login;
+use crate::harness::process::show;
+use crate::harness::proxy::Rig;
+use crate::harness::random::{Seed, one_in};
+use crate::harness::settings::Settings;
+use crate::harness::time::run_within;
+use crate::harness::wire::Client;
+
+use std::time::Duration;
+
+const CLIENTS: usize = 4;
+
+/// How much is tried; `PGWEIR_STEPS` is more of it.
+const STEPS: usize = 1_500;
+
+/// Tries to make a script that fails shorter.
+const SHRINKS_MAX: usize = 60;
+
+/// What each client looks at after each step. An empty value of a setting that is nobody's but the
+/// client's is as good as none: a server remembers its name for ever.
+const LOOK: &str = "select current_setting('work_mem'), current_setting('search_path'), \
+    current_setting('TimeZone'), current_setting('DateStyle'), current_setting('application_name'), \
+    current_setting('statement_timeout'), current_setting('extra_float_digits'), \
+    current_setting('default_transaction_isolation'), current_setting('default_text_search_config'), \
+    nullif(current_setting('app.one', true), ''), nullif(current_setting('App.Two', true), ''), \
+    current_setting('role'), current_user, session_user";
+
+const SETTINGS: &[(&str, &[&str])] = &[
+    ("work_mem", &["'7MB'", "4096", "'100 kB'"]),
+    ("search_path", &["public", "a, \"B c\"", "'$user', public", "''"]),
+    ("TimeZone", &["'Asia/Tokyo'", "utc"]),
+    ("datestyle", &["german", "'ISO, DMY'", "sql, mdy"]),
+    ("application_name", &["one", "'it''s'"]),
+    ("statement_timeout", &["'1h'", "3600001", "0"]),
+    ("EXTRA_FLOAT_DIGITS", &["-1", "3"]),
+    ("default_text_search_config", &["simple", "'pg_catalog.english'"]),
+    ("app.one", &["1", "'x y'", "E'a\\nb'", "'gr\u{fc}n'"]),
+    ("\"App\".two", &["on", "'2'"]),
+    ("role", &["red", "\"Green\"", "none"]),
+];
+
+/// One request of one client.
+#[derive(Clone, Debug)]
+struct Step {
+    client: usize,
+    text: String,
+    is_extended: bool,
+}
+
+fn choose<'a>(random: &mut StdRng, from: &[&'a str]) -> &'a str {
+    from.choose(random).expect("there are some")
+}
+
+fn statement(random: &mut StdRng) -> String {
+    let (name, values) = SETTINGS.choose(random).expect("there are some");
+    let value = choose(random, values);
+    let savepoint = choose(random, &["s", "T"]);
+    let plain = name.replace('"', "");
+    match random.random_range(0..40) {
+        0..7 => format!("set {name} = {value}"),
+        7..9 => format!("SET SESSION {name} TO {value}"),
+        9..11 => format!("set local {name} to {value}"),
+        11..13 => format!("reset {name}"),
+        13 => format!("set {name} to default"),
+        14 => "reset all".to_owned(),
+        15..19 => choose(random, &["begin", "start transaction", "BEGIN"]).to_owned(),
+        19..22 => choose(random, &["commit", "end", "commit and chain"]).to_owned(),
+        22..24 => choose(random, &["rollback", "abort", "rollback and chain"]).to_owned(),
+        24..26 => format!("savepoint {savepoint}"),
+        26..28 => format!("rollback to savepoint {savepoint}"),
+        28 => format!("release {savepoint}"),
+        29 => "select 1/0".to_owned(),
+        30 => format!("set {name} = 'no such value'"),
+        31 if value.starts_with('\'') => {
+            let local = choose(random, &["true", "false", "1 = 1", "1 = 0"]);
+            format!("select pg_catalog.set_config('{plain}', {value}, {local})")
+        }
+        32 => format!("do $$ begin set {name} = {value}; end $$"),
+        33 if !plain.contains('.') => {
+            format!("do $$ begin perform set_config('{plain}', '', false); end $$")
+        }
+        34 => {
+            let level = choose(random, &["serializable", "read committed", "repeatable read"]);
+            format!("set session characteristics as transaction isolation level {level}")
+        }
+        // One that has never been set has none, but a server remembers that others have set it.
+        35 if !plain.contains('.') => format!("set {name} from current"),
+        36 => choose(
+            random,
+            &[
+                "set time zone 'UTC'",
+                "reset time zone",
+                "set role red",
+                "reset role",
+                "set session authorization default",
+                "set schema 'x'",
+                "set names 'utf8'",
+            ],
+        )
+        .to_owned(),
+        37 => "select ';reset all' -- ; set work_mem = 1".to_owned(),
+        _ => "select 1".to_owned(),
+    }
+}
+
+fn step(random: &mut StdRng) -> Step {
+    let client = random.random_range(0..CLIENTS);
+    if one_in(random, 30) {
+        return Step { client, text: "discard all".to_owned(), is_extended: one_in(random, 2) };
+    }
+    let is_extended = one_in(random, 4);
+    let count = if is_extended || !one_in(random, 4) { 1 } else { random.random_range(2..5) };
+    let mut statements: Vec<_> = (0..count).map(|_| statement(random)).collect();
+    if count > 1 && has_own(client) {
+        // What it came with is set again behind the whole text: see the decision record.
+        statements.retain(|sql| !sql.contains("reset") && !sql.contains("default"));
+    }
+    Step { client, text: statements.join("; "), is_extended }
+}
+
+/// Whether a client comes with settings, to which a `RESET` goes back.
+fn has_own(client: usize) -> bool {
+    client < CLIENTS / 2
+}
+
+/// A client and its likeness that is connected to Postgres itself.
+struct Pair {
+    through: Client,
+    direct: Client,
+    status: u8,
+}
+
+/// What can be compared: tags, the codes of errors, values, the status.
+fn compared(frames: &[Frame]) -> Vec<String> {
+    let told = frames.iter().filter(|frame| !matches!(frame.tag, b'S' | b'N'));
+    told.map(Frame::shown).collect()
+}
+
+impl Pair {
+    /// Does the same with both. Answers what differs.
+    async fn run(&mut self, text: &str, is_extended: bool) -> Result<(), String> {
+        let batch = || {
+            let batch = Batch::new();
+            if is_extended { batch.statement(text, &[]) } else { batch.query(text) }
+        };
+        let direct = self.direct.ask_frames(batch()).await;
+        let through = self.through.ask_frames(batch()).await;
+        self.status = direct.last().map_or(b'?', |frame| frame.body[0]);
+        let (direct, through) = (compared(&direct), compared(&through));
+        if direct == through {
+            return Ok(());
+        }
+        Err(format!("{text}\n  direct:  {direct:?}\n  through: {through:?}"))
+    }
+}
+
+/// Runs a script from the beginning. Answers what differs first.
+async fn differs(servers: u32, script: &[Step]) -> Option<String> {
+    let rig = Rig::start(Settings::new().pool_size(servers)).await;
+    rig.postgres.sql("create role red; create role \"Green\"; grant red, \"Green\" to app").await;
+    let mut pairs = Vec::new();
+    for client in 0..CLIENTS {
+        let name = format!("client{client}");
+        let login = |address| {
+            let login = Login::to(address);
+            let options = "-c work_mem=9MB -c app.one=dsn";
+            if has_own(client) {
+                login.with("application_name", &name).with("options", options)
+            } else {
+                login
+            }
+        };
+        let through = login(rig.address()).connect().await;
+        let direct = login(&rig.postgres.address()).connect().await;
+        pairs.push(Pair { through, direct, status: b'I' });
+    }
+    for step in script {
+        let open = pairs.iter().filter(|pair| pair.status != b'I').count();
+        // Nobody would ever be served.
+        if pairs[step.client].status == b'I' && open >= servers as usize {
+            continue;
+        }
+        let pair = &mut pairs[step.client];
+        let mut outcome = pair.run(&step.text, step.is_extended).await;
+        if outcome.is_ok() {
+            outcome = pair.run(LOOK, false).await;
+        }
+        if let Err(difference) = outcome {
+            return Some(format!("{step:?}: {difference}"));
+        }
+    }
+    None
+}
+
+/// Leaves out of a script what it fails without.
+async fn shrunk(servers: u32, mut script: Vec<Step>) -> Vec<Step> {
+    let mut part = script.len() / 2;
+    let mut tries = 0;
+    while part > 0 && tries < SHRINKS_MAX {
+        let mut at = 0;
+        while at < script.len() && tries < SHRINKS_MAX {
+            let mut shorter = script.clone();
+            shorter.drain(at..(at + part).min(script.len()));
+            tries += 1;
+            if differs(servers, &shorter).await.is_some() {
+                script = shorter;
+            } else {
+                at += part;
+            }
+        }
+        part /= 2;
+    }
+    script
+}
+
+fn compare(servers: u32) {
+    run_within(Duration::from_mins(5), async move {
+        let mut random = Seed::of_run().actor(u64::from(servers));
+        let steps = std::env::var("PGWEIR_STEPS").ok().and_then(|steps| steps.parse().ok());
+        let script: Vec<_> = (0..steps.unwrap_or(STEPS)).map(|_| step(&mut random)).collect();
+        let Some(difference) = differs(servers, &script).await else { return };
+        show(&difference);
+        for step in shrunk(servers, script).await {
+            show(&format!("{step:?}"));
+        }
+        panic!("{difference}");
+    });
+}
+
+#[test]
+fn settings_over_one_server_are_as_direct() {
+    compare(1);
+}
+
+#[test]
+fn settings_over_two_servers_are_as_direct() {
+    compare(2);
+}
+
+#[test]
+fn settings_over_three_servers_are_as_direct() {
+    compare(3);
+}
