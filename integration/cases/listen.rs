@@ -210,6 +210,30 @@ fn order_and_payload_are_kept_under_load_for_many_clients() {
     });
 }
 
+/// As many as an application has processes: one connection, and what is sent once comes to each.
+#[test]
+fn a_thousand_clients_listen_to_a_channel() {
+    const CLIENTS: usize = 1_000;
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(2).set("max_client_conn", 2_000)).await;
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            clients.push(listener_of(&rig, "news").await);
+        }
+        for payload in ["1", "2", "3"] {
+            rig.postgres.sql(&format!("notify news, '{payload}'")).await;
+        }
+        for client in &mut clients {
+            for payload in ["1", "2", "3"] {
+                assert_eq!(next(client).await, format!("A(news,{payload})"));
+            }
+        }
+        assert_eq!(rig.postgres.servers("datname = 'app'").await, 3, "two of the pool, and it");
+        drop(clients);
+        rig.postgres.wait_for_servers(LISTENER, 0).await;
+    });
+}
+
 #[test]
 fn a_client_that_does_not_read_is_ended_and_delays_nobody() {
     run(async {

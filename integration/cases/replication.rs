@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::takeover::end_of;
 use crate::harness::Address;
 use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
@@ -178,5 +179,78 @@ fn a_refusal_is_postgres_own_and_a_configured_one_is_clear() {
         assert_eq!(not_its_right.severity(), "FATAL");
         assert!(not_its_right.message().contains("replication"), "{not_its_right:?}");
         assert_eq!(rig.client().await.value("select 1").await, "1", "nothing is left behind");
+    });
+}
+
+/// Whoever replicates has its server for itself, as in session mode: a pause waits for it, and KILL does not.
+#[test]
+fn a_pause_waits_for_who_replicates_and_a_kill_ends_it() {
+    run(async {
+        let rig = rig(Settings::new()).await;
+        let login = Login::to(rig.address()).with("replication", "database");
+        let mut replica = login.connect().await;
+        let (mut pausing, mut watcher) = (Console::open(&rig).await, Console::open(&rig).await);
+        pausing.begin("PAUSE app").await;
+        eventually("it pauses", async || {
+            let databases = watcher.rows("SHOW DATABASES").await;
+            databases.iter().any(|row| row["paused"] == "1").then_some(())
+        })
+        .await;
+        assert_eq!(replica.query("IDENTIFY_SYSTEM").await.len(), 4, "it goes on");
+        drop(replica);
+        pausing.answered().await;
+        wait_for_walsenders(&rig, 0).await;
+        watcher.order("RESUME app").await;
+        // And one that is to go at once.
+        let mut replica = login.connect().await;
+        watcher.order("KILL app").await;
+        assert_eq!(replica.wire.until_closed().await.last().expect("a reason").tag, b'E');
+        wait_for_walsenders(&rig, 0).await;
+        // Newcomers wait for the end of the pause.
+        let waiting = login.connect();
+        let resuming = async { watcher.order("RESUME app").await };
+        let (mut replica, _) = tokio::join!(waiting, resuming);
+        assert_eq!(replica.query("IDENTIFY_SYSTEM").await.len(), 4);
+    });
+}
+
+/// Half of what it was sent cannot move: it stays with its process, until it leaves or time is up.
+#[test]
+fn who_replicates_stays_with_the_old_process() {
+    run(async {
+        let timeout = Duration::from_secs(2);
+        let mut rig = rig(Settings::new().set("takeover_timeout", timeout)).await;
+        let login = Login::to(rig.address()).with("replication", "database");
+        for leaves in [true, false] {
+            let mut replica = login.connect().await;
+            let old = rig.proxy.replace();
+            eventually("the next one serves", async || {
+                let log = rig.proxy.process().log();
+                log.contains("listening").then_some(())
+            })
+            .await;
+            assert_eq!(rig.client().await.value("select 1").await, "1");
+            assert_eq!(replica.query("IDENTIFY_SYSTEM").await.len(), 4, "it goes on");
+            if leaves {
+                drop(replica);
+            } else {
+                let last = replica.wire.until_closed().await;
+                assert_eq!(last.last().expect("a reason").shown(), "E(FATAL 57P01)");
+            }
+            end_of(old).await;
+            wait_for_walsenders(&rig, 0).await;
+        }
+    });
+}
+
+#[test]
+fn a_shutdown_ends_who_replicates() {
+    run(async {
+        let mut rig = rig(Settings::new()).await;
+        let mut replica = Login::to(rig.address()).with("replication", "true").connect().await;
+        rig.proxy.process().signal(Signal::INT);
+        let last = replica.wire.until_closed().await;
+        assert_eq!(last.last().expect("a reason").shown(), "E(FATAL 57P01)");
+        assert!(eventually("the proxy has ended", async || rig.proxy.ended()).await.success());
     });
 }
