@@ -57,3 +57,26 @@ fn what_is_pipelined_is_heard_where_it_is_without_a_proxy() {
         }
     });
 }
+
+/// Drivers leave out what they have sent themselves, by this number: what another has sent on the same
+/// server just before must not look like it.
+#[test]
+fn what_another_has_sent_does_not_look_like_ones_own() {
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(1)).await;
+        let mut client = rig.client().await;
+        client.query("listen news").await;
+        let mut other = rig.client().await;
+        for round in 0..300 {
+            other.query("notify news").await;
+            let frames = client.ask_frames(Batch::new().query("select 1")).await;
+            let heard: Vec<_> = frames.iter().filter(|frame| frame.tag == b'A').collect();
+            assert_eq!(heard.len(), 1, "round {round}");
+            assert_ne!(heard[0].body[..4], client.pid.to_be_bytes(), "round {round}");
+            // And one's own still does.
+            let frames = client.ask_frames(Batch::new().query("notify news")).await;
+            let own = frames.iter().find(|frame| frame.tag == b'A').expect("one's own comes");
+            assert_eq!(own.body[..4], client.pid.to_be_bytes(), "round {round}");
+        }
+    });
+}

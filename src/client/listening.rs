@@ -17,6 +17,7 @@
 //!   the one in front of it, whose channels are not known by then.
 //! - Notifications go between messages, and not while a transaction is open.
 //! - At the `ReadyForQuery` that ends a transaction, everything that was sent before has been delivered.
+//! - What others have sent from the server that the client has now does not look like its own.
 //! - Where the hub cannot do it, the client keeps its server instead.
 
 use super::Client;
@@ -52,6 +53,17 @@ pub(super) struct Listening {
     gate: Option<Ticket>,
     /// What the `ReadyForQuery` at the front waits for.
     hold: Option<Ticket>,
+    /// What the first request of a lease waits for.
+    fence: Fence,
+}
+
+/// Whether all has come that others have sent from the leased server: it must not be taken for the
+/// client's own.
+#[derive(Clone, Copy)]
+enum Fence {
+    Asked(Ticket),
+    Past,
+    Unasked,
 }
 
 struct Tentative {
@@ -77,6 +89,7 @@ impl Listening {
             tentative: Vec::new(),
             gate: None,
             hold: None,
+            fence: Fence::Past,
         }
     }
 
@@ -171,10 +184,39 @@ impl Client {
         match tag {
             tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL | tags::TERMINATE => true,
             _ if ledger.is_copying_in() => true,
-            _ if ledger.awaits_ready() => false,
+            _ if ledger.awaits_ready() || !self.is_past_fence() => false,
             tags::SYNC | tags::FUNCTION_CALL => self.may_go(&[]),
             _ => true,
         }
+    }
+
+    /// A lease begins, of a server that this client may have had last.
+    #[inline]
+    pub(super) fn fence(&mut self) {
+        if let (Some(listening), Some(lease)) = (&mut self.listening, &self.lease) {
+            let had_it = lease.conn.last_client == Some(self.here.id);
+            listening.fence = if had_it { Fence::Past } else { Fence::Unasked };
+        }
+    }
+
+    fn is_past_fence(&mut self) -> bool {
+        let (Some(listening), Some(lease)) = (&mut self.listening, &self.lease) else {
+            return true;
+        };
+        match listening.fence {
+            Fence::Past => return true,
+            Fence::Unasked => {
+                let ticket = listening.next_ticket();
+                listening.fence = Fence::Asked(ticket);
+                listening.pool.listen(&self.worker, (&listening.post, ticket), []);
+            }
+            Fence::Asked(asked) if listening.post.answer_to(asked).is_some() => {
+                listening.post.disown(lease.conn.key.pid);
+                listening.fence = Fence::Past;
+            }
+            Fence::Asked(_) => {}
+        }
+        matches!(listening.fence, Fence::Past)
     }
 
     /// The same for a request that runs this text.
@@ -321,8 +363,9 @@ impl Client {
         if !is_bereft && notifications.is_empty() {
             return Ok(());
         }
-        let (own, server) =
-            (pid_of(self.here.id), self.lease.as_ref().map(|lease| lease.conn.key.pid));
+        let is_past = matches!(listening.fence, Fence::Past);
+        let lease = self.lease.as_ref().filter(|_| is_past);
+        let (own, server) = (pid_of(self.here.id), lease.map(|lease| lease.conn.key.pid));
         let Self { down, listening, .. } = self;
         let channels = &listening.as_ref().expect("it has news").channels;
         down.slip_in(|out| {
@@ -331,7 +374,7 @@ impl Client {
             }
             for notification in notifications.iter().filter(|it| channels.contains(it.channel())) {
                 let pid = match notification.pid() {
-                    pid if Some(pid) == server => own,
+                    pid if Some(pid) == server && !notification.is_others => own,
                     // Another's, which must not look like its own.
                     pid if pid == own => 0,
                     pid => pid,

@@ -25,6 +25,7 @@ impl Client {
     /// always fail, for instance by a cancel request that was meant for the client's.
     #[inline]
     pub(super) fn begin_lease(&mut self) {
+        self.fence();
         let lease = self.lease.as_mut().expect("a lease has just begun");
         let server = &mut lease.conn;
         self.preparing = 0;
@@ -254,6 +255,7 @@ impl Client {
     fn end_lease(&mut self) {
         let mut lease = self.lease.take().expect("a relay has a lease");
         lease.conn.is_dirty |= self.leaves_traces();
+        lease.conn.last_client = Some(self.here.id);
         self.listen_no_more_than_committed();
         self.forget_server();
         self.here.idles_in_transaction(None);

@@ -8,7 +8,7 @@ pub mod connect;
 pub mod exchange;
 pub mod upkeep;
 
-use crate::base::ids::WorkerId;
+use crate::base::ids::{ClientId, WorkerId};
 use crate::config::{HostAddress, Sockets};
 use crate::net::stream::{Ends, Stream};
 use crate::net::worker::Worker;
@@ -50,6 +50,8 @@ pub struct Server {
     /// A client has changed something that does not show in `applied`: clean it before anybody
     /// else gets it.
     pub is_dirty: bool,
+    /// Who had it last.
+    pub last_client: Option<ClientId>,
     /// It listens to channels.
     pub listens: bool,
     /// Whoever has it wants it to be reset afterwards, whether it is dirty or not.
@@ -71,6 +73,7 @@ impl Server {
             ledger: Ledger::default(),
             applied: Arc::default(),
             is_dirty: false,
+            last_client: None,
             listens: false,
             is_to_be_reset: false,
             prepared: Prepared::default(),

@@ -18,6 +18,8 @@ const OVERHEAD: usize = 32;
 pub struct Notification {
     message: Arc<[u8]>,
     channel_len: u32,
+    /// Not the client's own, whichever process it came from.
+    pub is_others: bool,
 }
 
 /// Where what is for one client waits for it.
@@ -79,7 +81,7 @@ impl Notification {
             },
         );
         let channel_len = u32::try_from(channel_len).ok()?;
-        let notification = Self { message: message.into(), channel_len };
+        let notification = Self { message: message.into(), channel_len, is_others: false };
         str::from_utf8(notification.channel_bytes()).is_ok().then_some(notification)
     }
 
@@ -183,6 +185,15 @@ impl Post {
                 is_overrun: state.is_overrun,
             }
         })
+    }
+
+    /// What waits, and has come from this process, is not the client's own.
+    pub fn disown(&self, pid: u32) {
+        self.state.with(|state| {
+            for notification in &mut state.waiting {
+                notification.is_others |= notification.pid() == pid;
+            }
+        });
     }
 
     /// Forgets what waits and is not for one of these channels.
