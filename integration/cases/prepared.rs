@@ -193,6 +193,23 @@ fn sql_and_protocol_share_the_names() {
     });
 }
 
+/// Also of a client that has prepared nothing before, on a server that had the statement for others.
+#[test]
+fn statements_sent_behind_one_that_drops_all_are_there() {
+    run(async {
+        let rig = one_server().await;
+        let mut other = rig.client().await;
+        let mut client = rig.client().await;
+        for dropping in ["discard all", "deallocate all"] {
+            other.ask(Batch::new().parse(dropping, "select 42").sync()).await;
+            let batch = Batch::new().query(dropping).parse("s", "select 42").bind("s", &[]);
+            client.send(batch.execute().close_statement("s").sync()).await;
+            assert_eq!(client.answer().await.last().expect("it is answered"), "Z(I)");
+            assert_eq!(client.answer().await, ["1", "2", "D(42)", "C(SELECT 1)", "3", "Z(I)"]);
+        }
+    });
+}
+
 #[test]
 fn sql_executes_what_the_protocol_has_prepared() {
     run(async {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::http::{self, metric};
 use crate::harness::frames::Batch;
+use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::run;
@@ -27,6 +29,7 @@ const KEPT: &[(&str, &str)] = &[
     ("select pg_advisory_lock(7)", "select pg_advisory_unlock(7)"),
     ("begin; declare c cursor with hold for select 1; commit", "close c"),
     ("select set_config('app.' || 'x', 'y', false)", "discard all"),
+    ("prepare p as select 1", "deallocate p"),
 ];
 
 #[test]
@@ -63,21 +66,96 @@ fn what_ends_with_its_transaction_keeps_nothing() {
     });
 }
 
+/// What was left, by what it counts as.
+const LEFT: &[(&str, &str)] = &[
+    ("create temp table t (a int)", "temp_table"),
+    ("select pg_advisory_lock(7)", "advisory_lock"),
+    ("begin; declare c cursor with hold for select 1; commit", "cursor"),
+    ("select set_config('app.' || 'x', 'y', false)", "setting"),
+    ("prepare p as select 1", "statement"),
+    ("listen news", "listen"),
+    ("select nextval('s'), lastval()", "sequence"),
+];
+
+async fn removed(port: &Port, cause: &str) -> f64 {
+    let labels = format!("{{database=\"app\",user=\"app\",cause=\"{cause}\"}}");
+    metric(port, &format!("pgweir_pool_traces_removed_total{labels}")).await
+}
+
 #[test]
-fn what_a_client_leaves_behind_meets_nobody() {
+fn what_a_client_leaves_behind_meets_nobody_and_nothing_else_is_reset() {
     run(async {
-        let rig = Rig::start(Settings::new().pool_size(1)).await;
-        for (begins, _) in KEPT {
+        let port = Port::take();
+        let rig = Rig::start(http::settings(&port).pool_size(1)).await;
+        rig.postgres.sql("create sequence s; grant usage on sequence s to public").await;
+        let mut other = rig.client().await;
+        other.ask(Batch::new().parse("kept", "select 'kept'").sync()).await;
+        let server = other.value("select pg_backend_pid()").await;
+        for (begins, cause) in LEFT {
             let mut one = rig.client().await;
             one.query(begins).await;
             one.send(Batch::new().terminate()).await;
-            let mut other = rig.client().await;
             let left = "select (select count(*) from pg_class where relname = 't') \
                 + (select count(*) from pg_locks where locktype = 'advisory') \
                 + (select count(*) from pg_cursors) \
+                + (select count(*) from pg_prepared_statements where from_sql) \
+                + (select count(*) from pg_listening_channels()) \
                 + (coalesce(current_setting('app.x', true), '') <> '')::int";
             assert_eq!(other.value(left).await, "0", "{begins}");
+            if *cause == "sequence" {
+                let mut asks = rig.client().await;
+                let last = asks.query("select lastval()").await;
+                assert_eq!(last, ["T(lastval)", "E(ERROR 55000)", "Z(I)"]);
+            }
+            assert_eq!(other.value("select pg_backend_pid()").await, server, "{begins}");
+            assert!(removed(&port, cause).await > 0.0, "{cause}");
+            // Not `DISCARD ALL`: what was prepared for others is there.
+            let kept = "select count(*) > 0 from pg_prepared_statements where not from_sql";
+            assert_eq!(other.value(kept).await, if *cause == "statement" { "f" } else { "t" });
+            let again = Batch::new().bind("kept", &[]).execute().sync();
+            assert_eq!(other.ask(again).await, ["2", "D(kept)", "C(SELECT 1)", "Z(I)"]);
         }
+        let unknown = removed(&port, "unknown").await;
+        assert!(unknown.abs() < 0.5, "{unknown}");
+    });
+}
+
+/// From one transaction to the next it finds what it was given, and never what others were.
+#[test]
+fn what_a_sequence_gave_is_found_by_who_got_it_alone() {
+    run(async {
+        let rig = rig("pin").await;
+        rig.postgres.sql("create sequence s; grant usage on sequence s to public").await;
+        let (mut one, mut other) = (rig.client().await, rig.client().await);
+        let unknown = ["E(ERROR 55000)", "Z(I)"];
+        one.query("select nextval('s')").await;
+        for batch in [
+            Batch::new().query("select lastval()"),
+            Batch::new().query("select 1; select CURRVAL ('s')"),
+            Batch::new().statement("select currval('s')", &[]),
+            Batch::new().parse("n", "select lastval()").bind("n", &[]).execute().sync(),
+        ] {
+            // In between the server is another's.
+            one.query("select nextval('s')").await;
+            let answer = other.ask(batch).await;
+            assert_eq!(answer[answer.len() - 2..], unknown, "{answer:?}");
+            // It keeps the server from now on, for what it may be given.
+            assert!(is_kept(&mut one).await);
+            let given = other.value("select nextval('s')").await;
+            assert_eq!(other.value("select lastval()").await, given);
+            let row = other.ask(Batch::new().statement("select currval('s')", &[])).await;
+            assert_eq!(row[2], format!("D({given})"));
+            other.query("discard all").await;
+        }
+        // Nobody else was there meanwhile; and in a transaction it is its own.
+        let given = one.value("select nextval('s')").await;
+        assert_eq!(one.value("select lastval()").await, given);
+        one.query("discard sequences").await;
+        other.query("begin").await;
+        let given = other.value("select nextval('s')").await;
+        assert_eq!(other.value("select currval('s')").await, given);
+        other.query("commit").await;
+        assert!(!is_kept(&mut one).await);
     });
 }
 

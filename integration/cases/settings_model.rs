@@ -52,7 +52,52 @@ const SETTINGS: &[(&str, &[&str])] = &[
 struct Step {
     client: usize,
     text: String,
-    is_extended: bool,
+    how: How,
+}
+
+/// How a text is sent.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// Of a statement that was prepared before, under this name; the text is of no account.
+    Again(&'static str),
+    Named(&'static str),
+    /// Several simple queries at once: it, and one that looks.
+    Pipelined,
+    Simple,
+    Unnamed,
+}
+
+const NAMES: [&str; 3] = ["n", "m", "o"];
+
+impl How {
+    fn any(random: &mut StdRng) -> Self {
+        let name = NAMES.choose(random).expect("there are some");
+        match random.random_range(0..16) {
+            0..3 => Self::Unnamed,
+            3..5 => Self::Named(name),
+            5..8 => Self::Again(name),
+            8 => Self::Pipelined,
+            _ => Self::Simple,
+        }
+    }
+
+    fn batch(self, text: &str) -> Batch {
+        let batch = Batch::new();
+        match self {
+            Self::Again(name) => batch.bind(name, &[]).execute().sync(),
+            Self::Named(name) => {
+                batch.close_statement(name).parse(name, text).bind(name, &[]).execute().sync()
+            }
+            Self::Pipelined => batch.query(text).query(LOOK),
+            Self::Simple => batch.query(text),
+            Self::Unnamed => batch.statement(text, &[]),
+        }
+    }
+
+    /// How often Postgres is ready behind it.
+    fn answers(self) -> usize {
+        if matches!(self, Self::Pipelined) { 2 } else { 1 }
+    }
 }
 
 fn choose<'a>(random: &mut StdRng, from: &[&'a str]) -> &'a str {
@@ -114,16 +159,18 @@ fn statement(random: &mut StdRng) -> String {
 fn step(random: &mut StdRng) -> Step {
     let client = random.random_range(0..CLIENTS);
     if one_in(random, 30) {
-        return Step { client, text: "discard all".to_owned(), is_extended: one_in(random, 2) };
+        let how = if one_in(random, 2) { How::Simple } else { How::Unnamed };
+        return Step { client, text: "discard all".to_owned(), how };
     }
-    let is_extended = one_in(random, 4);
-    let count = if is_extended || !one_in(random, 4) { 1 } else { random.random_range(2..5) };
+    let how = How::any(random);
+    let is_simple = matches!(how, How::Simple | How::Pipelined);
+    let count = if is_simple && one_in(random, 3) { random.random_range(2..5) } else { 1 };
     let mut statements: Vec<_> = (0..count).map(|_| statement(random)).collect();
-    if count > 1 && has_own(client) {
+    if (count > 1 || matches!(how, How::Pipelined)) && has_own(client) {
         // What it came with is set again behind the whole text: see the decision record.
         statements.retain(|sql| !sql.contains("reset") && !sql.contains("default"));
     }
-    Step { client, text: statements.join("; "), is_extended }
+    Step { client, text: statements.join("; "), how }
 }
 
 /// Whether a client comes with settings, to which a `RESET` goes back.
@@ -146,13 +193,14 @@ fn compared(frames: &[Frame]) -> Vec<String> {
 
 impl Pair {
     /// Does the same with both. Answers what differs.
-    async fn run(&mut self, text: &str, is_extended: bool) -> Result<(), String> {
-        let batch = || {
-            let batch = Batch::new();
-            if is_extended { batch.statement(text, &[]) } else { batch.query(text) }
-        };
-        let direct = self.direct.ask_frames(batch()).await;
-        let through = self.through.ask_frames(batch()).await;
+    async fn run(&mut self, text: &str, how: How) -> Result<(), String> {
+        let [mut direct, mut through] = [Vec::new(), Vec::new()];
+        self.direct.send(how.batch(text)).await;
+        self.through.send(how.batch(text)).await;
+        for _ in 0..how.answers() {
+            direct.extend(self.direct.wire.until_ready().await);
+            through.extend(self.through.wire.until_ready().await);
+        }
         self.status = direct.last().map_or(b'?', |frame| frame.body[0]);
         let (direct, through) = (compared(&direct), compared(&through));
         if direct == through {
@@ -189,9 +237,9 @@ async fn differs(servers: u32, script: &[Step]) -> Option<String> {
             continue;
         }
         let pair = &mut pairs[step.client];
-        let mut outcome = pair.run(&step.text, step.is_extended).await;
+        let mut outcome = pair.run(&step.text, step.how).await;
         if outcome.is_ok() {
-            outcome = pair.run(LOOK, false).await;
+            outcome = pair.run(LOOK, How::Simple).await;
         }
         if let Err(difference) = outcome {
             return Some(format!("{step:?}: {difference}"));

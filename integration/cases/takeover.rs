@@ -174,6 +174,39 @@ fn prepared_statements_move_with_their_client() {
     });
 }
 
+/// What it has set, what it came with and goes back to, and what its statements will do.
+#[test]
+fn a_session_moves_with_its_client() {
+    run(async {
+        let mut rig = Rig::start(Settings::new().set("default_pool_size", 1)).await;
+        let login = Login::to(rig.address()).with("options", "-c work_mem=7MB -c app.x=came");
+        let (mut first, mut second) = (login.connect().await, rig.client().await);
+        rig.postgres.sql("grant pg_monitor to app").await;
+        let set = "set work_mem = '8MB'; set app.x = E'a\\tb'; set role pg_monitor";
+        assert_eq!(first.query(set).await, ["C(SET)", "C(SET)", "C(SET)", "Z(I)"]);
+        let sets = |value| format!("select set_config('app.y', '{value}', false)");
+        let parse = Batch::new().parse("named", &sets("by name")).parse("", "set lock_timeout = 9");
+        assert_eq!(first.ask(parse.sync()).await, ["1", "1", "Z(I)"]);
+        let old = rig.proxy.replace();
+        end_of(old).await;
+        let bound = |name| Batch::new().bind(name, &[]).execute().sync();
+        assert_eq!(first.ask(bound("")).await, ["2", "C(SET)", "Z(I)"]);
+        first.ask(bound("named")).await;
+        let look = "select current_setting('work_mem'), current_setting('app.x', true), \
+                    current_setting('role'), current_setting('app.y', true), \
+                    current_setting('lock_timeout')";
+        for _ in 0..2 {
+            let row = &second.query(look).await[1];
+            assert!(row.starts_with("D(4MB,") && row.contains(",none,"), "{row}");
+            assert!(row.ends_with(",0)"), "{row}");
+            assert_eq!(first.query(look).await[1], "D(8MB,a\tb,pg_monitor,by name,9ms)");
+        }
+        first.query("reset all").await;
+        let value = first.value("select current_setting('work_mem') || current_setting('app.x')");
+        assert_eq!(value.await, "7MBcame");
+    });
+}
+
 #[test]
 fn a_next_process_that_fails_changes_nothing() {
     run(async {

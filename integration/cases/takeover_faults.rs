@@ -28,21 +28,25 @@ pub(super) fn takeover_socket(rig: &Rig) -> PathBuf {
 }
 
 /// Something that says what a next process would say.
-async fn pretender(rig: &Rig, says: &[&str]) -> UnixStream {
+pub(super) async fn pretender(rig: &Rig, says: &[&str]) -> UnixStream {
     let mut peer = UnixStream::connect(takeover_socket(rig)).await.expect("it is asked");
+    say(&mut peer, says).await;
+    peer
+}
+
+pub(super) async fn say(peer: &mut UnixStream, says: &[&str]) {
     for head in says {
         let mut message = u32::try_from(head.len()).expect("short").to_be_bytes().to_vec();
         message.extend([0; 4]);
         message.extend(head.as_bytes());
         peer.write_all(&message).await.expect("it listens");
     }
-    peer
 }
 
-const HELLO: &str = r#"{"Hello":{"form":6,"version":"0","pid":1}}"#;
-const READY: &str = r#""Ready""#;
+pub(super) const HELLO: &str = r#"{"Hello":{"form":7,"version":"0","pid":1}}"#;
+pub(super) const READY: &str = r#""Ready""#;
 
-async fn runs(rig: &Rig) {
+pub(super) async fn runs(rig: &Rig) {
     eventually("it runs", async || rig.proxy.process().log().contains("listening").then_some(()))
         .await;
 }

@@ -20,9 +20,10 @@ use crate::harness::wire::Wire;
 /// What the process before offers: nothing that listens.
 fn offer() -> String {
     let zeros = ["0"; 32].join(",");
-    let halts = r#"{"is_paused":false,"paused":[],"disabled":[]},"set":[]"#;
+    let halts = r#"{"is_paused":false,"paused":[],"disabled":[]}"#;
+    let rest = format!(r#""stops":{{"halts":{halts},"is_suspended":false}},"set":[]"#);
     format!(
-        r#"{{"Offer":{{"is_activated":false,"next_client":1,"salt_key":[{zeros}],"client_keys":[],"halts":{halts}}}}}"#
+        r#"{{"Offer":{{"is_activated":false,"next_client":1,"salt_key":[{zeros}],"client_keys":[],{rest}}}}}"#
     )
 }
 
@@ -62,6 +63,8 @@ fn a_next_process_accepts_nobody_before_it_is_told_to() {
         std::fs::write(&pid_file, "1\n").expect("it is written");
         let line = format!("[proxy]\npidfile = \"{}\"\n", pid_file.display());
         rig.proxy.rewrite(&rig.proxy.written().replacen("[proxy]\n", &line, 1));
+        // It accepts connections first.
+        eventually("its socket is there", async || path.exists().then_some(())).await;
         old.signal_family(Signal::KILL);
         eventually("it has gone", async || rig.proxy.ended()).await;
         std::fs::remove_file(&path).expect("it was left behind");

@@ -26,6 +26,7 @@ pub(crate) struct Crowd {
     transaction: Transaction,
     patience: Duration,
     active: Range<Duration>,
+    backoff_ms: Range<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,12 +64,18 @@ impl Crowd {
     ) -> Self {
         let (login, patience) = (login.clone(), Duration::from_millis(500));
         let transaction = transaction.into();
-        Self { login, clients, transaction, patience, active: Duration::ZERO..until }
+        let active = Duration::ZERO..until;
+        Self { login, clients, transaction, patience, active, backoff_ms: BACKOFF_MS }
     }
 
     /// How long they wait for an answer.
     pub(crate) fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// What they wait, in milliseconds, after an error.
+    pub(crate) fn backoff(self, backoff_ms: Range<u64>) -> Self {
+        Self { backoff_ms, ..self }
     }
 
     /// When they ask, counted from the start.
@@ -143,7 +150,8 @@ impl Crowd {
                 Some(Ok(true)) => tally.answers.push((watch.elapsed(), took)),
                 Some(Ok(false)) => {
                     tally.refused += 1;
-                    sleep(Duration::from_millis(random.random_range(BACKOFF_MS))).await;
+                    sleep(Duration::from_millis(random.random_range(self.backoff_ms.clone())))
+                        .await;
                 }
                 Some(Err(_)) | None => {
                     tally.given_up += 1;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, kill_process, setrlimit};
 
 use super::time::Deadline;
 
@@ -181,6 +181,12 @@ impl Drop for Process {
             show(&format!("--- end of the log of {} ({status}):\n    {tail}", self.name));
         }
     }
+}
+
+/// Lets this test have as many connections as the system does.
+pub(crate) fn raise_descriptors() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("it may");
 }
 
 #[expect(clippy::print_stderr, reason = "the test's output is where a failure is looked into")]

@@ -165,8 +165,12 @@ impl Proxy {
 
     /// Writes the configuration anew.
     pub(crate) fn rewrite(&self, text: &str) {
-        let file = self.directory.path().join("proxy.toml");
-        std::fs::write(file, text).expect("the configuration is written");
+        let (file, new) =
+            (self.directory.path().join("proxy.toml"), self.directory.path().join("new"));
+        // At once: nobody reads half of it.
+        std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, file))
+            .expect("it is written");
     }
 
     fn check_alive(&mut self) {

@@ -96,13 +96,13 @@ impl Session<'_> {
 
     /// Answers once nothing of anybody's is left in the proxy's hands. It is undone like a pause.
     async fn suspend(&mut self) -> Result<(), End> {
-        let Console { registry, roster, .. } = self.console;
+        let Console { registry, roster, .. } = &**self.console;
         if registry.halts.is_said_to_pause(None) || !roster.suspend() {
             return Err(state(ALREADY));
         }
         let limit = registry.config().process.suspend_timeout;
         let worker = Rc::clone(self.worker());
-        match self.wait_for(roster.settle(limit, || worker.wake())).await {
+        match self.wait_for(roster.settle(limit, &worker)).await {
             Ok(Ok(0)) => Ok(()),
             Ok(Ok(ended)) => {
                 tracing::warn!("console: {ended} clients could not be suspended in time: ended");
@@ -118,7 +118,7 @@ impl Session<'_> {
     }
 
     fn resume(&self, database: Option<&str>) -> Result<(), End> {
-        let Console { registry, roster, .. } = self.console;
+        let Console { registry, roster, .. } = &**self.console;
         let is_unsuspended = database.is_none() && roster.unsuspend();
         let is_news = registry.resume(self.worker(), database) || is_unsuspended;
         match database {

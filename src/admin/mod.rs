@@ -22,6 +22,7 @@ mod sightings;
 mod table;
 
 use self::averages::{Averages, Rates};
+use self::parse::Command;
 use self::session::Session;
 use self::sightings::{LastSeen, Sightings};
 use crate::base::shared::Shared;
@@ -30,6 +31,7 @@ use crate::config::Process;
 use crate::control::reload::Orders;
 use crate::control::roster::Roster;
 use crate::control::shutdown::Shutdown;
+use crate::end::End;
 use crate::net::worker::Worker;
 use crate::pool::process::Ends;
 use crate::pool::registry::Registry;
@@ -40,6 +42,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+/// A command as it was understood.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Understood {
+    /// What is told when it is done.
+    pub tag: String,
+    /// Whether looking at things is not enough of a right for it.
+    pub needs_admin: bool,
+}
+
+/// What a text asks for, which is not done.
+///
+/// # Errors
+///
+/// When the console knows no such command.
+pub fn understand(text: &str) -> Result<Vec<Understood>, End> {
+    let understood = |it: &Command| Understood { tag: it.tag(), needs_admin: it.needs_admin() };
+    Ok(Command::parse_all(text)?.iter().map(understood).collect())
+}
 
 /// What the console's sessions share.
 pub struct Console {
@@ -74,7 +95,7 @@ impl Console {
     }
 
     /// Serves somebody who may use the console, until one of the two leaves.
-    pub async fn serve(&self, worker: &Rc<Worker>, login: ConsoleLogin) {
+    pub async fn serve(self: &Arc<Self>, worker: &Rc<Worker>, login: ConsoleLogin) {
         self.logins.fetch_add(1, Ordering::Relaxed);
         let config = self.registry.config();
         let (client, user) = (login.client.0, login.user.clone());

@@ -4,14 +4,14 @@ use super::Console;
 use super::extended::{Extended, Work};
 use super::parse::{Command, Routine, Verb};
 use super::show::{HELP, HELP_TITLE, PGBOUNCER_VERSION, Show};
-use super::table::text;
+use super::table::{Row, text};
 use crate::client::console::{ConsoleLogin, Role};
 use crate::control::operator::Operator;
 use crate::control::reload::Author;
 use crate::control::roster::{AtConsole, Key, pid_of};
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::stream::{Link, Stream};
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
 use crate::wire::encode;
 use crate::wire::frame::{Head, split_text};
@@ -34,7 +34,7 @@ const UNSENT_MAX: usize = 64 << 10;
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 
 pub(super) struct Session<'a> {
-    pub(super) console: &'a Console,
+    pub(super) console: &'a Arc<Console>,
     worker: Rc<Worker>,
     user: String,
     stream: Stream,
@@ -52,7 +52,7 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(console: &'a Console, worker: &Rc<Worker>, login: ConsoleLogin) -> Self {
+    pub(super) fn new(console: &'a Arc<Console>, worker: &Rc<Worker>, login: ConsoleLogin) -> Self {
         let ConsoleLogin { client, stream, peer, user, role, minor, early, mut out, pass, .. } =
             login;
         let version = format!("{PGBOUNCER_VERSION}/pgweir");
@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
         if end.is_told() {
             self.out.clear();
             encode::error(&mut self.out, &end.fields(Phase::Closing));
-            let _late = within(Some(LAST_WORDS_MAX), self.stream.send(&self.out)).await;
+            let _late = self.worker.within(Some(LAST_WORDS_MAX), self.stream.send(&self.out)).await;
         }
         end
     }
@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
     /// Waits for a client that does not read, but no longer than for any other.
     async fn flush(&mut self) -> Result<(), End> {
         let limit = self.console.registry.config().timeouts.client_write_timeout;
-        let sent = within(limit, self.stream.send(&self.out)).await;
+        let sent = self.worker.within(limit, self.stream.send(&self.out)).await;
         // What a large answer took is given back.
         self.out = Vec::new();
         match sent {
@@ -245,7 +245,7 @@ impl<'a> Session<'a> {
             Command::Unlock => vec![vec!["".into()]],
             Command::Show(show) => {
                 let rows;
-                (rows, said) = show.answer(self.console, self.worker.now());
+                (rows, said) = self.look(*show).await?;
                 rows
             }
             Command::Act(verb, argument) => {
@@ -262,6 +262,19 @@ impl<'a> Session<'a> {
             }
         };
         Ok(Work { said, ..Work::new(command.clone(), rows) })
+    }
+
+    /// What there is to show.
+    async fn look(&self, show: Show) -> Result<(Vec<Row>, Option<String>), End> {
+        let now = self.worker.now();
+        if !show.is_long() {
+            return Ok(show.answer(self.console, now));
+        }
+        // Elsewhere: this thread has clients whose queries would wait.
+        let console = Arc::clone(self.console);
+        let looking = tokio::task::spawn_blocking(move || show.answer(&console, now));
+        // It fails only as the process ends.
+        looking.await.map_err(|_| EndReason::Shutdown.into())
     }
 
     pub(super) fn worker(&self) -> &Rc<Worker> {

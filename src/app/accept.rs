@@ -3,7 +3,9 @@
 use super::worker::Seat;
 use crate::config::Config;
 use crate::net::listen::{Listener, Watched};
+use crate::net::worker::Worker;
 use crate::pool::registry::{CONSOLES_MAX, Registry};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,7 +33,7 @@ pub(super) struct Reception {
 
 impl Reception {
     /// Accepts until it is told to stop.
-    pub(super) async fn accept(self, listener: Listener) {
+    pub(super) async fn accept(self, listener: Listener, worker: Rc<Worker>) {
         let mut accepting = self.accepting.clone();
         loop {
             let now = *accepting.borrow_and_update();
@@ -47,7 +49,7 @@ impl Reception {
                     Ok(watched) => tokio::select! {
                         biased;
                         _ = accepting.changed() => {}
-                        () = self.accept_all(&watched, &listener) => {}
+                        () = self.accept_all(&watched, &listener, &worker) => {}
                     },
                     Err(error) => {
                         tracing::error!("cannot listen on {}: {error}", listener.place());
@@ -58,7 +60,7 @@ impl Reception {
         }
     }
 
-    async fn accept_all(&self, watched: &Watched<'_>, listener: &Listener) {
+    async fn accept_all(&self, watched: &Watched<'_>, listener: &Listener, worker: &Worker) {
         loop {
             match watched.accept().await {
                 Ok((socket, peer)) => {
@@ -74,7 +76,7 @@ impl Reception {
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::warn!("cannot accept a client on {}: {error}", listener.place());
-                    tokio::time::sleep(PAUSE).await;
+                    worker.rest(PAUSE).await;
                 }
             }
         }

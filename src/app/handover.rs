@@ -8,6 +8,7 @@ use super::worker::{Seat, Shared};
 use super::{TICK, settle};
 use crate::client::login::Heritage;
 use crate::control::shutdown::{How, Patience, see_out};
+use crate::control::stops::{Stops, stopped_otherwise};
 use crate::control::takeover::{Bequest, CancelRequest, FORM, Offer, Parcel, ToNew, ToOld, listed};
 use crate::net::passing::{Passage, Passed};
 use crate::net::stream::Stream;
@@ -71,15 +72,24 @@ impl Handover<'_> {
         let Heritage { salt_key, next_client } = frontend.heritage();
         let is_activated = self.is_activated;
         let client_keys = frontend.registry.learned_keys();
-        let halts = frontend.registry.halts.said();
-        let set = frontend.registry.loaded().overlay.listed();
-        let offer = Offer { is_activated, next_client, salt_key, client_keys, halts, set };
+        let stops = Stops::of(&frontend.registry, &frontend.roster);
+        let before = frontend.registry.loaded();
+        let set = before.overlay.listed();
+        let offer = Offer { is_activated, next_client, salt_key, client_keys, stops, set };
         let (told, fate) = io::pipe()?;
         let files: Vec<_> = sockets.iter().map(AsFd::as_fd).chain([told.as_fd()]).collect();
         send(passage, &ToNew::Offer(offer), &[], &files).await?;
         let ready = within(Some(READY_MAX), passage.receive::<ToOld>()).await;
-        let is_ready = matches!(ready, Ok(Ok(Some(Passed { head: ToOld::Ready, .. }))));
-        Ok(is_ready.then_some(fate))
+        if !matches!(ready, Ok(Ok(Some(Passed { head: ToOld::Ready, .. })))) {
+            return Ok(None);
+        }
+        let now = frontend.registry.loaded();
+        if (now.hash, &now.overlay) != (before.hash, &before.overlay) {
+            let why = "its configuration has changed meanwhile: try again".to_owned();
+            passage.send(&ToNew::Refused { why }, &[], &[]).await?;
+            return Ok(None);
+        }
+        Ok(Some(fate))
     }
 
     /// Has everybody move, and stays until the last one has gone.
@@ -93,7 +103,8 @@ impl Handover<'_> {
         roster.move_all(removal);
         self.set_draining(true);
         let mut others = Others::new(passage, fate, parcels);
-        if send(&others.passage, &ToNew::Go, &[], &[]).await.is_err() {
+        let mut stops = Stops::of(registry, roster);
+        if send(&others.passage, &ToNew::Go(stops.clone()), &[], &[]).await.is_err() {
             return self.take_back(others).await;
         }
         let moves_until = main.wake() + registry.config().process.takeover_timeout;
@@ -104,6 +115,10 @@ impl Handover<'_> {
                 request = others.requests.recv() => match request {
                     Some(ToOld::Taken) => others.is_taken(),
                     Some(ToOld::Cancel(request)) => self.cancel(request),
+                    Some(ToOld::Stopped(told)) => {
+                        told.follow(main, registry, roster);
+                        stops = told;
+                    }
                     Some(ToOld::End { at_once }) => {
                         self.see_out(if at_once { How::Now } else { How::WaitForServers }).await;
                         break;
@@ -114,6 +129,12 @@ impl Handover<'_> {
                 },
                 Some(parcel) = others.parcels.recv() => {
                     if others.send(main.wake(), parcel).await.is_err() {
+                        return self.take_back(others).await;
+                    }
+                }
+                is = stopped_otherwise(&stops, registry, roster) => {
+                    let news = ToNew::Stopped { was: std::mem::replace(&mut stops, is.clone()), is };
+                    if send(&others.passage, &news, &[], &[]).await.is_err() {
                         return self.take_back(others).await;
                     }
                 }
@@ -218,7 +239,7 @@ impl Handover<'_> {
             "the process that took over has gone, or takes nobody: this one goes on"
         );
         self.set_draining(false);
-        self.shared.frontend.roster.resume_all();
+        self.shared.frontend.roster.stay_all();
         self.accepting.send_replace(Accepting::Yes);
         // Some may still be obeying: their parcels come until there is another way to go.
         tokio::task::spawn_local(returning.bring_back(Arc::clone(self.seats)));

@@ -4,10 +4,12 @@
 //! each [`worker`] is a thread with a runtime of its own that serves its share of the clients.
 
 mod accept;
+mod claim;
 pub mod demo;
 pub mod descriptors;
 mod handover;
 pub mod log;
+mod metronome;
 mod pid_file;
 mod signals;
 mod succession;
@@ -18,6 +20,7 @@ mod ticking;
 mod worker;
 
 use self::accept::{Accepting, Reception};
+use self::claim::{begin, claim};
 use self::handover::{Handed, Handover};
 use self::log::Levels;
 use self::pid_file::{PidFile, PidFileError};
@@ -27,12 +30,14 @@ use self::takeover::{Fate, Predecessor, TakeoverError};
 use self::ticking::tick;
 use self::worker::{Seat, Shared};
 use crate::admin::Console;
+use crate::base::finding::Finding;
 use crate::base::ids::WorkerId;
 use crate::client::login::{Frontend, Heritage};
 use crate::config::overlay::Overlay;
 use crate::config::{Config, Sockets, Source};
 use crate::control::reload::{Orders, Reloader, inherit};
 use crate::control::shutdown::{How, Patience, dismiss_operators, see_out};
+use crate::control::takeover::Offer;
 use crate::metrics::{self, HttpError, Metrics};
 use crate::net::listen::{ListenError, Listener, SocketFiles, listen};
 use crate::net::options::tune_anew;
@@ -68,14 +73,27 @@ pub enum AppError {
     PidFile(#[from] PidFileError),
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
+    #[error("the configuration was changed meanwhile: {0}")]
+    Changed(String),
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),
 }
 
-fn runtime() -> Result<LocalRuntime, AppError> {
-    // Events taken from the kernel at once: fewer, and a busy worker asks more often than it must.
-    Builder::new_current_thread()
-        .enable_all()
+/// Whether a thread's runtime has timers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Timers {
+    Some,
+    /// It is told the time, by [`metronome`].
+    None,
+}
+
+fn runtime(timers: Timers) -> Result<LocalRuntime, AppError> {
+    let mut builder = Builder::new_current_thread();
+    if timers == Timers::Some {
+        builder.enable_time();
+    }
+    builder
+        .enable_io()
         // Threads for what blocks, which is the arithmetic of logins: queries go first.
         .on_thread_start(give_way)
         .build_local(LocalOptions::default())
@@ -109,7 +127,7 @@ pub struct Start {
 /// When it cannot start: it listens on all addresses, or not at all.
 pub fn run(start: Start) -> Result<(), AppError> {
     descriptors::raise(&start.config);
-    let runtime = runtime()?;
+    let runtime = runtime(Timers::Some)?;
     runtime.block_on(Proxy::run(start))?;
     // Tasks that are still there end with the process: dropped one by one, each would try to save
     // its server for clients that cannot come any more.
@@ -143,10 +161,12 @@ struct Proxy {
 
 impl Proxy {
     async fn run(start: Start) -> Result<(), AppError> {
-        let Start { mut source, config, takes_over, levels, successor } = start;
+        let Start { source, config, takes_over, levels, successor } = start;
         let config = Arc::new(config);
         let before = if takes_over { Predecessor::ask(&config).await? } else { None };
         let (before, inherited) = before.unzip();
+        let (mut source, config) =
+            if before.is_some() { read_anew(source)? } else { (source, config) };
         let mut inherited = inherited.or_else(systemd::sockets).unwrap_or_default();
         let is_activated = inherited.is_activated;
         let offer = before.as_ref().map(|before| &before.offer);
@@ -157,15 +177,10 @@ impl Proxy {
         let registry = Arc::new(Registry::new(read_clock(), &config, &tasks));
         let cells = Arc::clone(registry.worker(WorkerId::MAIN));
         let main = Rc::new(Worker::counted(WorkerId::MAIN, cells));
-        if let Some(offer) = offer {
-            registry.learn_keys(&offer.client_keys);
-            registry.halts.inherit(&offer.halts);
-        }
-        let heritage = offer.map_or_else(Heritage::default, |offer| Heritage {
-            salt_key: offer.salt_key,
-            next_client: offer.next_client,
+        let frontend = Arc::new(match offer {
+            Some(offer) => going_on(registry, offer),
+            None => Frontend::new(registry, &Heritage::default()),
         });
-        let frontend = Arc::new(Frontend::new(registry, &heritage));
         let http = metrics::listen(&config, &mut inherited)?;
         let listeners = listen(&config.listen, &client_sockets(&config), &mut inherited)?;
         let passed_on = listeners.iter().map(Listener::duplicate);
@@ -183,8 +198,10 @@ impl Proxy {
         signals::obey(&main, &shared, orders, successor).map_err(AppError::Runtime)?;
         let accepting = watch::Sender::new(Accepting::Paused);
         let (mut files, pid_file) = claim(&config, &listeners, takes_over, before.is_some())?;
-        let seats = open(&shared, &config, listeners, &accepting)?;
-        begin(before.as_ref(), &mut files, pid_file.as_ref()).await?;
+        let seats = open(&main, &shared, &config, listeners, &accepting)?;
+        if let Some(stops) = begin(before.as_ref(), &mut files, pid_file.as_ref()).await? {
+            stops.follow(&main, &frontend.registry, &frontend.roster);
+        }
         let mut proxy = Self {
             seats: Arc::clone(&seats),
             fate: before.as_ref().map(|before| before.fate.clone()),
@@ -367,42 +384,24 @@ async fn goes_on(before: Option<&Fate>) {
     }
 }
 
-/// The files that are this process' own from here on.
-fn claim(
-    config: &Config,
-    listeners: &[Listener],
-    takes_over: bool,
-    is_there_another: bool,
-) -> Result<(SocketFiles, Option<PidFile>), PidFileError> {
-    let mut files = SocketFiles::of(listeners);
-    let path = config.process.pid_file.as_deref();
-    let pid_file = path.map(|path| PidFile::prepare(path, takes_over)).transpose();
-    if pid_file.is_err() && is_there_another {
-        // It goes on, with the sockets that are at these paths.
-        files.give_up();
-    }
-    Ok((files, pid_file?))
+/// The configuration as it is now: what the process before has taken up until it was asked, it took up for good.
+fn read_anew(source: Source) -> Result<(Source, Arc<Config>), AppError> {
+    let changed = |findings: Vec<Finding>| {
+        let texts: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        AppError::Changed(texts.join("\n"))
+    };
+    let mut source = source.read_anew().map_err(changed)?;
+    let loaded = source.resolve(&Overlay::default()).map_err(changed)?;
+    Ok((source, Arc::new(loaded.config)))
 }
 
-/// Waits until the process before lets this one go on, and makes what was claimed its own.
-async fn begin(
-    before: Option<&Predecessor>,
-    files: &mut SocketFiles,
-    pid_file: Option<&PidFile>,
-) -> Result<(), AppError> {
-    if let Some(before) = before
-        && let Err(error) = before.begin().await
-    {
-        // It goes on, with the sockets that are at these paths.
-        files.give_up();
-        return Err(error.into());
-    }
-    match pid_file.map_or(Ok(()), PidFile::put) {
-        // There is no way back.
-        Err(error) if before.is_some() => tracing::warn!("{error}"),
-        put => put?,
-    }
-    Ok(())
+/// What goes on where another process was.
+fn going_on(registry: Arc<Registry>, offer: &Offer) -> Frontend {
+    registry.learn_keys(&offer.client_keys);
+    let Offer { salt_key, next_client, .. } = *offer;
+    let frontend = Frontend::new(registry, &Heritage { salt_key, next_client });
+    offer.stops.inherit(&frontend.registry, &frontend.roster);
+    frontend
 }
 
 /// What all workers serve connections with; and how to change what holds, which is begun here.
@@ -425,13 +424,18 @@ fn share(
 
 /// Starts the workers, and accepting.
 fn open(
+    main: &Rc<Worker>,
     shared: &Arc<Shared>,
     config: &Config,
     listeners: Vec<Listener>,
     accepting: &watch::Sender<Accepting>,
 ) -> Result<Arc<[Seat]>, AppError> {
-    let seat = |id| Seat::new(WorkerId(id), shared.frontend.registry.worker(WorkerId(id)));
-    let (seats, places): (Vec<_>, Vec<_>) = (1..=config.process.workers).map(seat).unzip();
+    let beats: Vec<Arc<Notify>> = (0..config.process.workers).map(|_| Arc::default()).collect();
+    let seat = |(id, beat): (u16, &Arc<Notify>)| {
+        let cells = shared.frontend.registry.worker(WorkerId(id));
+        Seat::new(WorkerId(id), cells, Arc::clone(beat))
+    };
+    let (seats, places): (Vec<_>, Vec<_>) = (1..).zip(&beats).map(seat).unzip();
     let seats: Arc<[Seat]> = seats.into();
     let reception = Reception {
         seats: Arc::clone(&seats),
@@ -448,8 +452,9 @@ fn open(
         place.start(Arc::clone(shared), reception.clone(), accepting)?;
     }
     for listener in own {
-        tokio::task::spawn_local(reception.clone().accept(listener));
+        tokio::task::spawn_local(reception.clone().accept(listener, Rc::clone(main)));
     }
+    metronome::start(beats)?;
     Ok(seats)
 }
 

@@ -4,7 +4,9 @@
 
 use super::TICK;
 use super::worker::{Seat, Shared};
+use crate::client::login::Frontend;
 use crate::config::Config;
+use crate::control::stops::{Stops, stopped_otherwise};
 use crate::control::takeover::{Bequest, FORM, Offer, Parcel, ToNew, ToOld, settings_of};
 use crate::net::listen::Inherited;
 use crate::net::passing::{Passage, Passed};
@@ -92,13 +94,17 @@ impl Predecessor {
     }
 
     /// Says that this process could accept, and waits until it is to.
-    pub(super) async fn begin(&self) -> Result<(), TakeoverError> {
+    /// Answers with what is stopped there.
+    pub(super) async fn begin(&self) -> Result<Stops, TakeoverError> {
         let asked = async {
             self.passage.send(&ToOld::Ready, &[], &[]).await?;
             self.passage.receive::<ToNew>().await
         };
         match within(Some(ANSWER_MAX), asked).await {
-            Ok(Ok(Some(Passed { head: ToNew::Go, .. }))) => Ok(()),
+            Ok(Ok(Some(Passed { head: ToNew::Go(stops), .. }))) => Ok(stops),
+            Ok(Ok(Some(Passed { head: ToNew::Refused { why }, .. }))) => {
+                Err(TakeoverError::Refused(why))
+            }
             _ => Err(TakeoverError::Late),
         }
     }
@@ -109,8 +115,13 @@ impl Predecessor {
         shared.frontend.roster.ask_before(Some(sender));
         shared.frontend.registry.hosts().for_each(|host| host.heirlooms.open());
         let (arrivals, arrived) = unbounded_channel();
-        let reception =
-            Reception { passage: Rc::clone(&self.passage), fate: self.fate.clone(), seats };
+        let reception = Reception {
+            main: Rc::clone(&main),
+            shared: Arc::clone(&shared),
+            passage: Rc::clone(&self.passage),
+            fate: self.fate.clone(),
+            seats,
+        };
         let settling = tokio::task::spawn_local(reception.settle(arrived, to_say));
         tokio::task::spawn_local(async move {
             self.receive(&main, &shared, arrivals).await;
@@ -130,16 +141,19 @@ impl Predecessor {
                     let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else {
                         // The kernel drops what there are no descriptors for.
                         tracing::warn!(client = client.id, "a client came without its socket");
-                        drop(arrivals.send(None));
+                        drop(arrivals.send(Arrived::Nobody));
                         continue;
                     };
                     let parcel = Parcel { moved: client, sent: body, socket };
                     // Its receiver ends when this is dropped.
-                    drop(arrivals.send(Some((parcel, settings))));
+                    drop(arrivals.send(Arrived::Client(parcel, settings)));
                 }
                 Ok(Some(Passed { head: ToNew::Server(bequest), files, .. })) => {
                     let Ok([socket]) = <[OwnedFd; 1]>::try_from(files) else { continue };
                     inherit(main, &shared.frontend.registry, bequest, socket);
+                }
+                Ok(Some(Passed { head: ToNew::Stopped { was, is }, .. })) => {
+                    drop(arrivals.send(Arrived::Stopped { was, is }));
                 }
                 Ok(Some(Passed { head: ToNew::Done, .. })) => break,
                 Ok(Some(_)) => {}
@@ -168,11 +182,22 @@ async fn finish(main: &Rc<Worker>, shared: &Shared) {
     registry.halts.look_again();
 }
 
-/// Somebody who has come. `None`: what came of it was no client.
-type Arrived = Option<(Parcel, Arc<Settings>)>;
+/// What has come, in order.
+enum Arrived {
+    Client(Parcel, Arc<Settings>),
+    /// A client was sent, but what came of it was none.
+    Nobody,
+    /// See [`ToNew::Stopped`].
+    Stopped {
+        was: Stops,
+        is: Stops,
+    },
+}
 
 /// Whoever receives those who come, and says so.
 struct Reception {
+    main: Rc<Worker>,
+    shared: Arc<Shared>,
     passage: Rc<Passage>,
     fate: Fate,
     seats: Arc<[Seat]>,
@@ -187,25 +212,45 @@ impl Reception {
         mut to_say: UnboundedReceiver<ToOld>,
     ) -> usize {
         let mut moved = 0;
+        let Frontend { registry, roster, .. } = &*self.shared.frontend;
+        let mut stops = Stops::of(registry, roster);
         loop {
             tokio::select! {
                 biased;
-                arrival = arrived.recv() => {
-                    let Some(arrival) = arrival else { return moved };
-                    // Said before it is served, or it might be served in two places.
-                    let is_said = self.passage.send(&ToOld::Taken, &[], &[]).await.is_ok();
-                    if (is_said || !self.fate.goes_on().await)
-                        && let Some((parcel, settings)) = arrival
-                    {
-                        moved += usize::from(settle_in(&self.seats, parcel, settings));
+                arrival = arrived.recv() => match arrival {
+                    None => return moved,
+                    Some(Arrived::Client(parcel, settings)) => {
+                        if self.takes_one().await {
+                            moved += usize::from(settle_in(&self.seats, parcel, settings));
+                        }
                     }
-                }
-                Some(message) = to_say.recv() => {
-                    // Fails when that process has gone, which shows elsewhere.
-                    drop(self.passage.send(&message, &[], &[]).await);
+                    Some(Arrived::Nobody) => drop(self.takes_one().await),
+                    Some(Arrived::Stopped { was, is }) => {
+                        if Stops::of(registry, roster) == was {
+                            is.follow(&self.main, registry, roster);
+                            stops = is;
+                        }
+                    }
+                },
+                Some(message) = to_say.recv() => self.say(message).await,
+                is = stopped_otherwise(&stops, registry, roster) => {
+                    stops = is.clone();
+                    self.say(ToOld::Stopped(is)).await;
                 }
             }
         }
+    }
+
+    /// Says that somebody is taken. `false`: the process before goes on, with that client as well.
+    async fn takes_one(&self) -> bool {
+        // Said before it is served, or it might be served in two places.
+        let is_said = self.passage.send(&ToOld::Taken, &[], &[]).await.is_ok();
+        is_said || !self.fate.goes_on().await
+    }
+
+    async fn say(&self, message: ToOld) {
+        // Fails when that process has gone, which shows elsewhere.
+        drop(self.passage.send(&message, &[], &[]).await);
     }
 }
 

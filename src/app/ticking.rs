@@ -29,7 +29,7 @@ pub(super) async fn tick(main: Rc<Worker>, shared: Arc<Shared>, metrics: Option<
     let mut paced_until = due;
     loop {
         tokio::time::sleep(if main.now() < paced_until { PACE } else { TICK }).await;
-        main.wake();
+        main.tick();
         // Asked before anybody is let go on: afterwards nobody may be left who waits.
         if is_pacing(registry) {
             paced_until = main.now() + PACE_FOR;
@@ -40,7 +40,6 @@ pub(super) async fn tick(main: Rc<Worker>, shared: Arc<Shared>, metrics: Option<
             continue;
         }
         due = main.now() + TICK;
-        main.count_busy();
         ticks = ticks.wrapping_add(1);
         for host in registry.hosts() {
             host.tick(&main);

@@ -1,9 +1,8 @@
 //! A thread with a runtime of its own, which serves its share of the clients.
 
 use super::accept::Reception;
-use super::{AppError, runtime};
+use super::{AppError, Timers, runtime};
 use crate::admin::Console;
-use crate::base::expiry;
 use crate::base::ids::WorkerId;
 use crate::client::login::{self, Frontend};
 use crate::control::shutdown::Shutdown;
@@ -15,6 +14,7 @@ use crate::session::settings::Settings;
 use crate::stats::worker::WorkerCells;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What all workers serve connections with.
@@ -60,13 +60,20 @@ pub(super) struct Workplace {
     id: WorkerId,
     cells: Arc<WorkerCells>,
     arrivals: UnboundedReceiver<Arrival>,
+    beat: Arc<Notify>,
 }
 
 impl Seat {
-    pub(super) fn new(id: WorkerId, cells: &Arc<WorkerCells>) -> (Self, Workplace) {
+    /// `beat` tells the worker the time.
+    pub(super) fn new(
+        id: WorkerId,
+        cells: &Arc<WorkerCells>,
+        beat: Arc<Notify>,
+    ) -> (Self, Workplace) {
         let (sender, arrivals) = unbounded_channel();
         let cells = || Arc::clone(cells);
-        (Self { arrivals: sender, cells: cells() }, Workplace { id, cells: cells(), arrivals })
+        let place = Workplace { id, cells: cells(), arrivals, beat };
+        (Self { arrivals: sender, cells: cells() }, place)
     }
 
     /// How many clients it has.
@@ -106,30 +113,31 @@ impl Workplace {
         accepting: Vec<Listener>,
     ) -> Result<(), AppError> {
         let id = self.id;
-        let work = move || match runtime() {
+        let work = move || match runtime(Timers::None) {
             Ok(runtime) => runtime.block_on(async {
+                let worker = Rc::new(Worker::counted(self.id, self.cells));
                 for listener in accepting {
-                    tokio::task::spawn_local(reception.clone().accept(listener));
+                    let accepting = reception.clone().accept(listener, Rc::clone(&worker));
+                    tokio::task::spawn_local(accepting);
                 }
                 drop(reception);
-                self.work(shared).await;
+                tokio::task::spawn_local(keep_time(Rc::clone(&worker), self.beat));
+                work(&worker, &shared, self.arrivals).await;
             }),
             Err(error) => tracing::error!("worker {}: {error}", id.0),
         };
         let thread = std::thread::Builder::new().name(format!("worker-{}", id.0));
         thread.spawn(work).map(drop).map_err(AppError::Thread)
     }
+}
 
-    async fn work(mut self, shared: Arc<Shared>) {
-        let worker = Rc::new(Worker::counted(self.id, self.cells));
-        tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
-        while let Some(Arrival { socket, from, counted }) = self.arrivals.recv().await {
-            let (worker, shared) = (Rc::clone(&worker), Arc::clone(&shared));
-            tokio::task::spawn_local(async move {
-                serve(&worker, &shared, socket, from).await;
-                drop(counted);
-            });
-        }
+async fn work(worker: &Rc<Worker>, shared: &Arc<Shared>, mut arrivals: UnboundedReceiver<Arrival>) {
+    while let Some(Arrival { socket, from, counted }) = arrivals.recv().await {
+        let (worker, shared) = (Rc::clone(worker), Arc::clone(shared));
+        tokio::task::spawn_local(async move {
+            serve(&worker, &shared, socket, from).await;
+            drop(counted);
+        });
     }
 }
 
@@ -157,11 +165,9 @@ async fn serve(worker: &Rc<Worker>, shared: &Arc<Shared>, socket: Detached, from
 }
 
 /// Fires the worker's deadlines.
-async fn keep_time(worker: Rc<Worker>) {
-    let mut interval = tokio::time::interval(expiry::TICK);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+async fn keep_time(worker: Rc<Worker>, beat: Arc<Notify>) {
     loop {
-        interval.tick().await;
+        beat.notified().await;
         worker.tick();
     }
 }

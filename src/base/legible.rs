@@ -14,7 +14,7 @@ pub fn safe_and_short(text: &str, letters_max: usize) -> String {
     }
 }
 
-/// The script of the status page has the same list.
+/// The script of the status page has the same list, and `src/status/page.rs` a test that it does.
 fn is_odd(letter: char) -> bool {
     letter.is_control()
         || matches!(

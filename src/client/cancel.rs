@@ -73,7 +73,7 @@ impl Cancels {
 }
 
 async fn deliver(worker: Rc<Worker>, pool: Arc<Pool>, slot: SlotRef, key: BackendKey) {
-    let sent = cancel(&key, pool.host.setup().cancel_wait_timeout).await;
+    let sent = cancel(&worker, &key, pool.host.setup().cancel_wait_timeout).await;
     if let Err(error) = &sent {
         tracing::warn!(
             database = pool.database,

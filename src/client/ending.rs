@@ -191,7 +191,8 @@ impl Client {
     /// can be, and closed if not.
     pub(super) fn release(&mut self, mut lease: Lease) {
         // What the client has prepared or listens to would meet the next one.
-        lease.conn.is_dirty |= self.leaves_traces();
+        lease.conn.traces.add_all(self.traces());
+        lease.conn.last_client = Some(self.here.id);
         if self.pins.kept().library {
             // Nothing takes it out of the process again.
             return self.pool.abort(&self.worker, lease);
@@ -224,7 +225,7 @@ impl Client {
             let (down, stream, worker) = (&mut self.down, &mut self.stream, &self.worker);
             let told = std::future::poll_fn(|cx| down.poll_flush(stream, worker, cx));
             // A client that does not listen is not waited for.
-            let _late = crate::net::worker::within(Some(LAST_WORDS_MAX), told).await;
+            let _late = worker.within(Some(LAST_WORDS_MAX), told).await;
         }
         self.worker.cells.closes.count(end.reason);
         if self.terms.log_disconnections {

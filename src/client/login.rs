@@ -13,10 +13,10 @@ use crate::base::ids::ClientId;
 use crate::config::classes::Who;
 use crate::control::roster::{Here, Key, Presence, Roster, pid_of};
 use crate::control::takeover::IDS_APART;
-use crate::end::{End, EndReason, Phase};
+use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
 use crate::pool::logins::Turn;
 use crate::pool::membership::Membership;
@@ -96,7 +96,9 @@ impl Frontend {
     /// become one.
     pub async fn admit(&self, worker: &Rc<Worker>, mut stream: Stream, peer: Peer) -> Arrival {
         let limit = self.registry.config().clients.client_login_timeout;
-        let admitted = worker.within(limit, self.log_in(worker, &mut stream, peer)).await;
+        let mut claimed = None;
+        let login = self.log_in(worker, &mut stream, peer, &mut claimed);
+        let admitted = worker.within(limit, login).await;
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
                 self.log_login(&admitted);
@@ -113,7 +115,7 @@ impl Frontend {
             Err(_) => End::from(EndReason::LoginTimeout),
         };
         worker.cells.failed_logins.count(end.reason);
-        self.refuse(stream, peer, &end).await;
+        self.refuse(worker, stream, (peer, claimed.as_ref()), &end).await;
         Arrival::Over
     }
 
@@ -127,19 +129,32 @@ impl Frontend {
         }
     }
 
-    pub(super) async fn refuse(&self, mut stream: Stream, peer: Peer, end: &End) {
+    async fn refuse(
+        &self,
+        worker: &Worker,
+        stream: Stream,
+        (peer, claimed): (Peer, Option<&Claimed>),
+        end: &End,
+    ) {
         if self.registry.config().process.log_pooler_errors && end.reason != EndReason::ClientGone {
             let fields = end.fields(Phase::Login);
+            let database = claimed.map(|it| it.database.as_str());
+            let user = claimed.map(|it| it.user.as_str());
             tracing::warn!(
-                address = %peer, reason = end.reason.account().label, code = fields.code,
+                database, user, address = %peer, reason = end.reason.account().label, code = fields.code,
                 "login refused: {}", fields.message
             );
         }
         if end.is_told() {
-            let mut out = Vec::new();
-            encode::error(&mut out, &end.fields(Phase::Login));
-            let _late = within(Some(REFUSAL_MAX), stream.send(&out)).await;
+            Self::tell(worker, stream, &end.fields(Phase::Login)).await;
         }
+    }
+
+    /// Tells a client why, before its connection is closed.
+    pub(super) async fn tell(worker: &Worker, mut stream: Stream, fields: &ErrorFields) {
+        let mut out = Vec::new();
+        encode::error(&mut out, fields);
+        let _late = worker.within(Some(REFUSAL_MAX), stream.send(&out)).await;
     }
 
     async fn log_in(
@@ -147,6 +162,7 @@ impl Frontend {
         worker: &Rc<Worker>,
         stream: &mut Stream,
         peer: Peer,
+        claimed: &mut Option<Claimed>,
     ) -> Result<Entry, End> {
         let mut buffer = Vec::new();
         let wanted = match greet(stream, &mut buffer).await? {
@@ -157,6 +173,7 @@ impl Frontend {
             }
         };
         let replication = replication::asked(&wanted.params)?;
+        *claimed = Some(Claimed::by(&wanted));
         let mut exchange = Exchange::new(stream, buffer, &wanted);
         if is_console(&wanted.database) {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
@@ -376,6 +393,18 @@ impl Frontend {
                 membership,
             }),
         }
+    }
+}
+
+/// Who a connection says it is, and what it asks for: for the log.
+struct Claimed {
+    database: String,
+    user: String,
+}
+
+impl Claimed {
+    fn by(wanted: &Wanted) -> Self {
+        Self { database: wanted.database.clone(), user: wanted.user.clone() }
     }
 }
 

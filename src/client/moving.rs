@@ -6,7 +6,7 @@ use super::orders::Obeyed;
 use crate::config::classes::Who;
 use crate::control::roster::{Key, Presence};
 use crate::control::takeover::{Moved, Parcel, listed, settings_of};
-use crate::end::{End, EndReason};
+use crate::end::{End, EndReason, Phase};
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::Worker;
 use crate::pool::welcome::APPLICATION_NAME;
@@ -114,7 +114,11 @@ impl Frontend {
                     reason = label,
                     "a client could not be taken over"
                 );
-                self.refuse(stream, moved.peer(), &EndReason::Shutdown.into()).await;
+                let is_gone =
+                    matches!(reason, EndReason::DatabaseUnknown | EndReason::AccountRemoved);
+                let told = if is_gone { EndReason::AccountRemoved } else { EndReason::Shutdown };
+                let fields = End::from(told).fields(Phase::Closing);
+                Self::tell(worker, stream, &fields).await;
                 Arrival::Over
             }
         }
@@ -130,6 +134,9 @@ impl Frontend {
         let (now, registry) = (worker.wake(), &self.registry);
         // It was let in before: whoever came to the new process first does not push it out.
         let pass = registry.count();
+        if !registry.knows_user(&moved.user) {
+            return Err(EndReason::AccountRemoved);
+        }
         let account = registry.account(now, &moved.database, &moved.user);
         let account = account.map_err(|end| end.reason)?;
         let who = Who {

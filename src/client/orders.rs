@@ -20,7 +20,11 @@ impl Client {
         match self.here.order() {
             None | Some(Order::Leave(_)) => Ok(Obeyed::GoesOn),
             Some(Order::Halt) => Ok(Obeyed::Rests),
-            Some(Order::Move) => self.move_if_movable(),
+            Some(Order::Move) => match self.move_if_movable()? {
+                // It goes on resting where it is, until it may do something to become movable.
+                Obeyed::GoesOn if self.here.roster().is_suspended() => Ok(Obeyed::Rests),
+                obeyed => Ok(obeyed),
+            },
             Some(Order::Quit(reason)) => Err(reason.into()),
         }
     }

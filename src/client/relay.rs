@@ -254,7 +254,7 @@ impl Client {
     #[inline]
     fn end_lease(&mut self) {
         let mut lease = self.lease.take().expect("a relay has a lease");
-        lease.conn.is_dirty |= self.leaves_traces();
+        lease.conn.traces.add_all(self.traces());
         lease.conn.last_client = Some(self.here.id);
         self.listen_no_more_than_committed();
         self.forget_server();

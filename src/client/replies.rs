@@ -10,6 +10,7 @@ use crate::server::exchange::parameter;
 use crate::session::inquiry::Kept;
 use crate::session::ledger::{Origin, OutOfStep, Request, Status};
 use crate::session::pins::alters;
+use crate::session::traces::Trace;
 use crate::sql::ending::Outlook;
 use crate::wire::error_fields;
 use crate::wire::frame::{Head, MESSAGE_MAX, run_of};
@@ -127,7 +128,7 @@ impl Client {
             tags::PARAMETER_STATUS => Ok(self.reported(head)),
             tags::NOTIFICATION if !self.is_notified_by_server(head) => {
                 // It is the hub's to tell; or for whoever had this server before.
-                self.lease_mut().conn.listens = true;
+                self.lease_mut().conn.traces.add(Trace::Listen);
                 Ok(Look::Swallow)
             }
             tags::NOTICE | tags::NOTIFICATION => {
@@ -167,7 +168,7 @@ impl Client {
         if is_completed {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
             if tag == b"LISTEN" {
-                server.listens = true;
+                server.traces.add(Trace::Listen);
                 about.listens_itself |= !is_hub_asked || !is_followed || script.is_cut();
             }
             if tag != b"LISTEN" || about.listens_itself {
@@ -325,7 +326,7 @@ impl Client {
         if !is_canceled && self.begun.is_some() && self.preparing == 1 {
             return Fault::Unprepared(End::from(EndReason::ServerRefused).verbatim(fields.clone()));
         }
-        self.lease_mut().conn.is_dirty = true;
+        self.lease_mut().conn.traces.add(Trace::Setting);
         let reason =
             if is_canceled { EndReason::CanceledInQueue } else { EndReason::SettingRefused };
         let end = End::from(reason).verbatim(fields.clone());

@@ -157,11 +157,15 @@ impl Client {
         if is_whole && Self::is_refused(&self.terms, read.as_deref()) {
             return self.refuse_query();
         }
-        let uses_prepared = self.statements.is_some() && (is_several || may_use_prepared(text));
         if (read.is_some() || self.listening.is_some()) && !self.may_run(read.as_deref()) {
             return Look::Wait;
         }
-        if uses_prepared && !self.look_at_sql(HEAD_LEN, head, true) {
+        if read.as_ref().is_some_and(|text| text.hidden().sequences) && !self.may_read_sequences() {
+            return Look::Incomplete;
+        }
+        let unseen = self.up.unseen();
+        let text = &unseen[HEAD_LEN..head.total.min(unseen.len())];
+        if (is_several || may_use_prepared(text)) && !self.look_at_sql(HEAD_LEN, head, true) {
             return Look::Wait;
         }
         let Self { up, lease, outlook, statements, script, .. } = self;

@@ -4,7 +4,6 @@ use super::Client;
 use super::requests::{Look, nameless, sql_of};
 use crate::config::PoolMode;
 use crate::end::{End, EndReason, ErrorFields, Phase};
-use crate::pool::Terms;
 use crate::session::ledger::{Origin, Request};
 use crate::session::pins::Cause;
 use crate::session::script::Script;
@@ -14,12 +13,14 @@ use crate::session::statements::{
     Statements, cut, looks_like_ours, mentioned, unescape,
 };
 use crate::session::text::Text;
+use crate::session::traces::{Trace, Traces};
 use crate::sql::ending::{Outlook, may_commit};
 use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
 use crate::wire::tags::{from_client as tags, from_server};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The longest beginning of a message that is made anew without memory of its own.
 const SHORT: usize = 160;
@@ -93,12 +94,28 @@ impl Client {
         {
             return Ok(Look::Wait);
         }
-        self.pass(head, is_whole)
+        let read = if head.tag == tags::PARSE { self.read_parse(here, is_whole) } else { None };
+        if read.as_ref().is_some_and(|text| text.hidden().sequences) && !self.may_read_sequences() {
+            return Ok(Look::Incomplete);
+        }
+        self.pass(head, is_whole, read)
+    }
+
+    /// What the text of the `Parse` at the front does to the session.
+    #[inline]
+    fn read_parse(&self, here: usize, is_whole: bool) -> Option<Arc<Text>> {
+        let (_, body) = split_text(&self.up.unseen()[HEAD_LEN..here])?;
+        let (text, functions) = (sql_of(body), &self.terms.sessions.functions);
+        if is_whole {
+            Text::read(text, false, functions)
+        } else {
+            Some(Text::read_beginning(text, functions))
+        }
     }
 
     /// Sends the message at the front as it has to go.
     #[inline]
-    fn pass(&mut self, head: Head, is_whole: bool) -> Result<Look, End> {
+    fn pass(&mut self, head: Head, is_whole: bool, read: Option<Arc<Text>>) -> Result<Look, End> {
         let Self { up, pins, statements, script, lease, pool, worker, terms, settings, .. } = self;
         let unseen = up.unseen();
         let here = head.total.min(unseen.len());
@@ -116,8 +133,10 @@ impl Client {
             }
             None => return nameless(head, here),
         };
-        if Self::refuses(terms) {
-            message = refused(terms, message, body);
+        if let Message::Parse(name, Some(_)) = message
+            && Self::is_refused(terms, read.as_deref())
+        {
+            message = Message::ParseRefused(name);
         }
         let statements =
             statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
@@ -143,7 +162,7 @@ impl Client {
             return Ok(Look::Wait);
         }
         if !is_skipped {
-            follow(script, statements, message, body, &terms.sessions.functions);
+            follow(script, statements, message, body, read);
         }
         let cells = pool.stats.of(worker.id);
         cells.parses_saved.add(u64::from(route == Route::Acknowledge));
@@ -217,11 +236,13 @@ impl Client {
     /// A text is at the front, whole, of a simple query or of the `Parse` of a statement. `false`: it has
     /// to wait.
     pub(super) fn look_at_sql(&mut self, text_at: usize, head: Head, is_query: bool) -> bool {
-        let Self { up, statements, script, lease, .. } = self;
+        let Self { up, statements, script, lease, terms, .. } = self;
         let unseen = up.unseen();
-        let Some(statements) = statements else { return true };
         let Some(text) = unseen.get(text_at..head.total).and_then(split_text) else { return true };
         let Some(used) = prepared_use(text.0) else { return true };
+        // Also of a client that has none: it may drop those that the server has for others.
+        let statements =
+            statements.get_or_insert_with(|| Box::new(Statements::new(&terms.statements)));
         if let Use::Deallocate(name) | Use::Name(name) = &used
             && looks_like_ours(name)
         {
@@ -274,13 +295,15 @@ impl Client {
         }
     }
 
-    /// Whether its server has something of it that others must not meet. The unnamed statement is no
-    /// trace: everybody makes it anew.
-    pub(super) fn leaves_traces(&self) -> bool {
+    /// What its server has of it that others must not meet. The unnamed statement is no trace: everybody
+    /// makes it anew.
+    #[inline]
+    pub(super) fn traces(&self) -> Traces {
+        let mut traces = self.pins.traces();
+        traces.add_all(self.script.traces());
         let statements = self.statements.as_ref();
-        self.pins.cause().is_some()
-            || self.script.leaves_traces()
-            || statements.is_some_and(|it| it.leaves_traces())
+        traces.add_if(statements.is_some_and(|it| it.leaves_traces()), Trace::Statement);
+        traces
     }
 
     /// The next request finds another server.
@@ -363,20 +386,6 @@ fn maps(mode: PoolMode) -> bool {
     mode != PoolMode::Session
 }
 
-/// A `Parse` of a text that is refused is another message.
-#[cold]
-fn refused<'a>(terms: &Terms, message: Message<'a>, body: &[u8]) -> Message<'a> {
-    match message {
-        Message::Parse(name, Some(_))
-            if Text::read(sql_of(&body[name.len() + 1..]), false, &[])
-                .is_some_and(|text| Client::is_refused(terms, Some(&text))) =>
-        {
-            Message::ParseRefused(name)
-        }
-        message => message,
-    }
-}
-
 /// Reads what a request may do to the transaction that it is sent in.
 #[inline]
 fn look_ahead(outlook: &mut Outlook, statements: &Statements, message: Message<'_>, body: &[u8]) {
@@ -400,20 +409,12 @@ fn follow(
     statements: &Statements,
     message: Message<'_>,
     body: &[u8],
-    functions: &[Box<str>],
+    read: Option<Arc<Text>>,
 ) {
     match message {
         // The statement knows what it does.
         Message::Parse(name, _) if !name.is_empty() && statements.statement(name).is_some() => {}
-        Message::Parse(name, rest) => {
-            let text = sql_of(&body[name.len() + 1..]);
-            let read = if rest.is_some() {
-                Text::read(text, false, functions)
-            } else {
-                Some(Text::read_beginning(text, functions))
-            };
-            script.parse_sent(cut(name), read);
-        }
+        Message::Parse(name, _) => script.parse_sent(cut(name), read),
         Message::Bind(name) => {
             let portal = split_text(body).map_or(&b""[..], |(portal, _)| portal);
             match statements.does(name) {

@@ -9,6 +9,7 @@ use crate::session::ledger::{Origin, Request, Status};
 use crate::session::script::Change;
 use crate::session::settings::Settings;
 use crate::session::text::Text;
+use crate::session::traces::{DISCARD_SEQUENCES, Trace};
 use crate::wire::encode;
 use std::sync::Arc;
 
@@ -110,10 +111,10 @@ impl Client {
         self.here.set_settings(&settings);
         self.settings = settings;
         // A reset goes to what a server has before its `connect_query`.
-        let is_dirty = resets && self.pool.setup().connect_query.is_some();
+        let may_differ = resets && self.pool.setup().connect_query.is_some();
         let server = self.server();
         server.applied = applied;
-        server.is_dirty |= is_dirty;
+        server.traces.add_if(may_differ, Trace::Setting);
     }
 
     /// Whether texts are refused for what they would leave on their server.
@@ -126,6 +127,33 @@ impl Client {
     #[inline]
     pub(super) fn is_refused(terms: &Terms, text: Option<&Text>) -> bool {
         text.is_some_and(Text::keeps) && Self::refuses(terms)
+    }
+
+    /// A text asks what sequences gave this session last. Whether it may go on; or something must be
+    /// answered first.
+    ///
+    /// In an open transaction it asks after what it was given there. From one transaction to the next,
+    /// it has to keep its server: what gives something is in no text. And what others were given there
+    /// it must not see.
+    #[cold]
+    pub(super) fn may_read_sequences(&mut self) -> bool {
+        let is_kept = self.pin().is_some();
+        let (state, mode) = (self.terms.sessions.state, self.terms.pool_mode);
+        let Self { lease, pins, up, here, .. } = self;
+        let server = &mut lease.as_mut().expect("a session is followed during a lease").conn;
+        let is_open = server.ledger.status() == Status::Open;
+        if is_open || state == SessionState::Ignore || mode == PoolMode::Session {
+            return true;
+        }
+        pins.reads_sequences();
+        let is_first = !is_kept && server.ledger.is_empty() && !server.ledger.is_open();
+        let is_others = server.last_client.take().is_some_and(|last| last != here.id);
+        if is_first && is_others {
+            server.ledger.sent(Request::Query, Origin::Proxy);
+            up.slip_in(|out| encode::query(out, DISCARD_SEQUENCES));
+            self.preparing += 1;
+        }
+        !(is_first && is_others)
     }
 
     fn server(&mut self) -> &mut Server {

@@ -28,6 +28,8 @@ const WAITING_MAX: usize = 64;
 /// How often files are looked at, if they are to be watched.
 const LOOK: Duration = Duration::from_secs(1);
 
+const MOVING: &str = "another process has taken over: connect anew, and say it there";
+
 /// What somebody wants to be otherwise.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
@@ -193,6 +195,8 @@ impl Reloader {
         let reads_anew = matches!(change, Change::Reload(_));
         let why = describe(&change);
         let made = match self.prepare(change).await {
+            // It has read them before, or will be asked itself.
+            Ok(_) if self.roster.is_moving() => Err(Refused::because(MOVING)),
             Ok((source, overlay, loaded)) => {
                 (self.source, self.overlay) = (source, overlay);
                 let made = self.apply(worker, loaded);

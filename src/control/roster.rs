@@ -9,7 +9,7 @@ pub use super::cancel_key::Key;
 use super::operator::Operator;
 use crate::base::ids::{ClassId, ClientId};
 use crate::base::shared::Shared;
-use crate::control::takeover::{CancelRequest, Parcel, ToOld};
+use crate::control::takeover::{Parcel, ToOld};
 use crate::end::EndReason;
 use crate::net::stream::{Near, Peer};
 use crate::pool::Pool;
@@ -238,10 +238,10 @@ impl Presence {
         matches!(self.order(), Some(Order::Leave(_) | Order::Quit(_)))
     }
 
-    /// Takes back what it was told, unless it is to end.
-    pub fn resume(&self) {
+    /// Takes back what it was told, unless it was told something else since.
+    pub fn take_back(&self, given: Order) {
         self.order.with(|order| {
-            if matches!(order, Some(Order::Halt | Order::Move)) {
+            if *order == Some(given) {
                 *order = None;
                 self.is_called.store(false, Ordering::Release);
             }
@@ -273,13 +273,15 @@ impl Presence {
 pub struct Roster {
     /// By the number that stands for a process id.
     known: DashMap<u32, (Key, Who)>,
-    /// What those who come in from now on are told.
+    /// Those who are in rest, and those who come in.
+    pub(super) suspended: watch::Sender<bool>,
+    /// What those who come in from now on are told besides.
     pub(super) standing: watch::Sender<Option<Order>>,
     /// Where those go who move to another process.
-    removal: Shared<Option<UnboundedSender<Parcel>>>,
+    pub(super) removal: Shared<Option<UnboundedSender<Parcel>>>,
     /// The process that was here before, while it has clients: it gets the cancel requests that are for
     /// nobody here.
-    before: Shared<Option<UnboundedSender<ToOld>>>,
+    pub(super) before: Shared<Option<UnboundedSender<ToOld>>>,
 }
 
 /// A client's entry, until this is dropped.
@@ -357,7 +359,7 @@ impl Roster {
         self.known.insert(pid, (key, Who::Client(Arc::clone(&presence))));
         // After it was entered: whoever calls everybody meanwhile finds it.
         let standing = *self.standing.borrow();
-        if let Some(order) = standing {
+        for order in self.is_suspended().then_some(Order::Halt).into_iter().chain(standing) {
             presence.call(order);
         }
         Here { presence, roster: Arc::clone(self) }
@@ -428,9 +430,12 @@ impl Roster {
         }
     }
 
-    /// What those who come in from now on are told.
+    /// What those who come in from now on are told. Who is to end does not rest.
     pub fn expect(&self, order: Option<Order>) {
         self.standing.send_replace(order);
+        if self.is_closing() {
+            self.suspended.send_replace(false);
+        }
     }
 
     /// Whether nobody may come in any more.
@@ -438,54 +443,10 @@ impl Roster {
         matches!(*self.standing.borrow(), Some(Order::Leave(_) | Order::Quit(_)))
     }
 
-    /// Has everybody move, through `removal`.
-    pub fn move_all(&self, removal: UnboundedSender<Parcel>) {
-        self.removal.with(|known| *known = Some(removal));
-        self.call_all(Order::Move);
-    }
-
-    /// There is a process that was here before, or with `None` not any more.
-    pub fn ask_before(&self, before: Option<UnboundedSender<ToOld>>) {
-        self.before.with(|known| *known = before);
-    }
-
-    /// Passes a cancel request on to the process before. `false`: there is none.
-    pub fn cancel_before(&self, pid: u32, secret: &[u8]) -> bool {
-        self.before.with(|before| {
-            before.as_ref().is_some_and(|before| {
-                let request = CancelRequest { pid, secret: secret.to_vec() };
-                before.send(ToOld::Cancel(request)).is_ok()
-            })
-        })
-    }
-
-    /// Whether there is a process whose clients may still come.
-    pub fn has_before(&self) -> bool {
-        self.before.with(|before| before.is_some())
-    }
-
-    /// Has the process before end as this one does, if there is one: it is not to go on instead.
-    pub fn end_before(&self, at_once: bool) {
-        self.before.with(|before| {
-            if let Some(before) = before {
-                // Fails when it has gone by itself.
-                drop(before.send(ToOld::End { at_once }));
-            }
-        });
-    }
-
     /// Has those who were told to leave look again: what they wait for may not come any more.
     pub fn wake_leaving(&self) {
         for client in self.clients().iter().filter(|client| client.is_leaving()) {
             client.wake();
-        }
-    }
-
-    /// Takes back [`Order::Halt`] and [`Order::Move`].
-    pub fn resume_all(&self) {
-        self.expect(None);
-        for client in self.clients() {
-            client.resume();
         }
     }
 }

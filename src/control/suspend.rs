@@ -2,40 +2,42 @@
 
 use super::roster::{Order, Roster};
 use crate::end::EndReason;
+use crate::net::worker::Worker;
 use crate::pool::halts::Resumed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often it is looked whether all rest.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Roster {
     /// Has everybody rest, and those who come in later. `false`: they do already, or have been told
     /// something that weighs more.
     pub fn suspend(&self) -> bool {
-        let is_news = self.standing.send_if_modified(|standing| {
-            let is_free = standing.is_none();
-            if is_free {
-                *standing = Some(Order::Halt);
-            }
-            is_free
-        });
-        if is_news {
-            self.clients().iter().for_each(|client| client.call(Order::Halt));
-        }
-        is_news
+        !self.is_closing() && self.set_suspended(true)
     }
 
     /// Lets everybody go on. `false`: nobody rested.
     pub fn unsuspend(&self) -> bool {
-        let was_suspended = self.is_suspended();
-        if was_suspended {
-            self.resume_all();
+        self.set_suspended(false)
+    }
+
+    /// Says whether that is news.
+    pub(super) fn set_suspended(&self, is_suspended: bool) -> bool {
+        let is_news = self.suspended.send_replace(is_suspended) != is_suspended;
+        if is_news {
+            for client in self.clients() {
+                if is_suspended {
+                    client.call(Order::Halt);
+                } else {
+                    client.take_back(Order::Halt);
+                }
+            }
         }
-        was_suspended
+        is_news
     }
 
     pub fn is_suspended(&self) -> bool {
-        *self.standing.borrow() == Some(Order::Halt)
+        *self.suspended.borrow()
     }
 
     /// Waits until nobody who comes in has to rest.
@@ -43,9 +45,9 @@ impl Roster {
         if !self.is_suspended() {
             return;
         }
-        let mut standing = self.standing.subscribe();
+        let mut suspended = self.suspended.subscribe();
         // Fails only when the roster is gone, and nobody waits then.
-        let _gone = standing.wait_for(|standing| *standing != Some(Order::Halt)).await.is_err();
+        let _gone = suspended.wait_for(|is_suspended| !is_suspended).await.is_err();
     }
 
     /// Waits until all rest, and ends those who do not within `limit`, because they do not take what was
@@ -54,25 +56,21 @@ impl Roster {
     /// # Errors
     ///
     /// When they are told to go on meanwhile, or to do something else.
-    pub async fn settle(
-        &self,
-        limit: Duration,
-        clock: impl Fn() -> Instant,
-    ) -> Result<usize, Resumed> {
-        let until = clock() + limit;
+    pub async fn settle(&self, limit: Duration, worker: &Worker) -> Result<usize, Resumed> {
+        let until = worker.now() + limit;
         loop {
             let mut busy = self.clients();
             busy.retain(|client| !client.is_halted() && !client.is_leaving());
             if !self.is_suspended() {
                 return Err(Resumed);
             }
-            if busy.is_empty() || clock() >= until {
+            if busy.is_empty() || worker.now() >= until {
                 for client in &busy {
                     client.call(Order::Quit(EndReason::WriteTimeout));
                 }
                 return Ok(busy.len());
             }
-            tokio::time::sleep(LOOK).await;
+            worker.rest(LOOK).await;
         }
     }
 }

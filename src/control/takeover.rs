@@ -10,6 +10,7 @@
 //!    |  <-------- Taken -----------------  |  before it is served there
 //!    |  <-------- Cancel -----------------  |  for somebody who has not moved yet
 //!    |  <-------- End -------------------  |  it was told to end itself, with somebody left in the old one
+//!    |  <-------- Stopped -------------->   |  an operator has stopped something, or lets it go on
 //!    |  --------- Done ------------------>  |  nobody is left
 //! ```
 //!
@@ -24,10 +25,10 @@
 //! that it has taken somebody looks there: a byte means that the old one goes on, with this client as well;
 //! the end of the pipe that it is gone, and that nobody else has the client.
 
+use super::stops::Stops;
 use crate::base::ids::ClientId;
 use crate::config::overlay::SetOption;
 use crate::net::stream::Peer;
-use crate::pool::halts::Said;
 use crate::session::settings::Settings;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -35,7 +36,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 6;
+pub const FORM: u32 = 7;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -52,6 +53,8 @@ pub enum ToOld {
     /// The client that came first of those not told of so far is here, and will be served.
     Taken,
     Cancel(CancelRequest),
+    /// An operator has said so at the new one: it holds here as well.
+    Stopped(Stops),
     /// The new one ends, as it was told: whoever is left is to be seen out, at once or when they can.
     End {
         at_once: bool,
@@ -74,8 +77,15 @@ pub enum ToNew {
     },
     /// The sockets that listen are with it; the last file is the pipe that tells whether it goes on.
     Offer(Offer),
-    /// It is to accept now, and what is found by name is its own.
-    Go,
+    /// It is to accept now, and what is found by name is its own. What is stopped may have changed since
+    /// the offer.
+    Go(Stops),
+    /// An operator has said at the old one that `is` is stopped instead of `was`. If that is not what the new
+    /// one knows, somebody has said something else there meanwhile, and that holds.
+    Stopped {
+        was: Stops,
+        is: Stops,
+    },
     /// The socket is with it; the body is what the client has sent and prepared.
     Client(Moved),
     /// A server that nobody uses in the old process any more, and its socket.
@@ -95,8 +105,8 @@ pub struct Offer {
     /// What clients' proofs revealed of users with a SCRAM secret, by name: without them the new
     /// process could log in to Postgres only once such a client comes.
     pub client_keys: Vec<(String, [u8; 32])>,
-    /// What is paused stays so: those who wait move on with their requests.
-    pub halts: Said,
+    /// What is paused stays so, and who is suspended: those who wait move on with their requests.
+    pub stops: Stops,
     /// What operators have set on the console beside the files.
     pub set: Vec<SetOption>,
 }
@@ -180,21 +190,23 @@ pub fn settings_of(listed: &[(String, String)]) -> Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bequest, CancelRequest, FORM, Moved, Offer, ToNew, ToOld};
+    use super::{Bequest, CancelRequest, FORM, Moved, Offer, Stops, ToNew, ToOld};
     use std::time::Duration;
 
     /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
     /// the other one would misunderstand.
     const SAID: (u32, &str) = (
-        6,
+        7,
         r#"{"Hello":{"form":1,"version":"v","pid":2}}
 "Ready"
 "Taken"
 {"Cancel":{"pid":3,"secret":[4]}}
+{"Stopped":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}
 {"End":{"at_once":true}}
 {"Refused":{"why":"w"}}
-{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"halts":{"is_paused":false,"paused":[],"disabled":[]},"set":[]}}
-"Go"
+{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"stops":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false},"set":[]}}
+{"Go":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}
+{"Stopped":{"was":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false},"is":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}}
 {"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"initial":[["n=","w"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"channels":["c"],"prepared":6}}
 {"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"has_statements":true,"params":[],"age":{"secs":3,"nanos":0}}}
 "Done"
@@ -205,7 +217,14 @@ mod tests {
     fn whoever_changes_a_message_raises_the_form() {
         let hello = ToOld::Hello { form: 1, version: "v".to_owned(), pid: 2 };
         let cancel = ToOld::Cancel(CancelRequest { pid: 3, secret: vec![4] });
-        let to_old = [hello, ToOld::Ready, ToOld::Taken, cancel, ToOld::End { at_once: true }];
+        let to_old = [
+            hello,
+            ToOld::Ready,
+            ToOld::Taken,
+            cancel,
+            ToOld::Stopped(Stops::default()),
+            ToOld::End { at_once: true },
+        ];
         let moved = Moved {
             id: 1,
             secret: vec![2],
@@ -238,7 +257,8 @@ mod tests {
         let to_new = [
             ToNew::Refused { why: "w".to_owned() },
             ToNew::Offer(offer),
-            ToNew::Go,
+            ToNew::Go(Stops::default()),
+            ToNew::Stopped { was: Stops::default(), is: Stops::default() },
             ToNew::Client(moved),
             ToNew::Server(bequest),
             ToNew::Done,

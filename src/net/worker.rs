@@ -26,8 +26,8 @@ pub type Buffer = Box<[u8]>;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Late;
 
-/// Waits for `work`, but no longer than `limit`. Makes a timer: for connecting, cleaning and other
-/// rare work; what a client waits for uses the worker's wheel.
+/// Waits for `work`, but no longer than `limit`. Makes a timer, which only the main thread's runtime
+/// has: those who serve clients use [`Worker::within`].
 ///
 /// # Errors
 ///
@@ -127,8 +127,9 @@ impl Worker {
         }
     }
 
-    /// Waits for `work`, but no longer than `limit`, on the worker's wheel: no timer is made, which
-    /// would have the runtime write to itself. For logins, of which there are thousands a second.
+    /// Waits for `work`, but no longer than `limit`, on the worker's wheel. The runtime of those who serve
+    /// clients has no timers: with one it would read the clock twice more for each wait, and a timer
+    /// would have it write to itself.
     ///
     /// # Errors
     ///
@@ -157,5 +158,10 @@ impl Worker {
             Poll::Pending
         })
         .await
+    }
+
+    /// Waits for so long, and up to a tick longer.
+    pub async fn rest(&self, time: Duration) {
+        let _over = self.within(Some(time), std::future::pending::<()>()).await;
     }
 }

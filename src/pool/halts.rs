@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// What holds for which database, until somebody says otherwise or the process ends.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ pub struct Halts {
 }
 
 /// What was said so far: the next process goes on with it.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Said {
     /// All databases are paused, whatever is said of each.
     is_paused: bool,
@@ -101,6 +102,7 @@ impl Halts {
                 said.disabled.remove(database);
             }
         });
+        self.changed.notify_waiters();
     }
 
     /// What was said, of these databases and others.
@@ -120,6 +122,11 @@ impl Halts {
             let databases = names.into_iter().map(of_database).collect();
             HaltsView { is_suspended, databases }
         })
+    }
+
+    /// Waits until something said here changes, or may have.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Whoever waits for servers to be gone looks again.
@@ -195,12 +202,23 @@ impl Registry {
 
     fn set_paused(&self, worker: &Rc<Worker>, database: Option<&str>, is_paused: bool) -> bool {
         let is_news = self.halts.said.with(|said| said.set_paused(database, is_paused));
+        self.tell_pools(worker, database);
+        is_news
+    }
+
+    /// Does as another process was told.
+    pub fn follow(&self, worker: &Rc<Worker>, said: &Said) {
+        self.halts.said.with(|own| own.clone_from(said));
+        self.tell_pools(worker, None);
+    }
+
+    /// Has the pools of a database, or with `None` all of them, do what is said of it.
+    fn tell_pools(&self, worker: &Rc<Worker>, database: Option<&str>) {
         for pool in self.pools_of(database) {
             self.halts.tell(worker.now(), &pool);
             pool.obey(worker);
         }
         self.halts.changed.notify_waiters();
-        is_news
     }
 
     /// Has every server of a database replaced, as soon as nobody has it; with `None` of all of them.

@@ -6,7 +6,7 @@
 use super::Setup;
 use crate::base::shared::Shared;
 use crate::net::stream::Detached;
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::server::connect::{Connected, Target};
 use crate::server::{BackendKey, Server};
 use crate::session::settings::Settings;
@@ -125,7 +125,7 @@ impl Heirlooms {
         if !self.is_open() {
             return None;
         }
-        let found = within(Some(WAIT_MAX), async {
+        let found = worker.within(Some(WAIT_MAX), async {
             loop {
                 // Asked to tell first: one that comes in between is not missed.
                 let mut news = std::pin::pin!(self.news.notified());
@@ -184,6 +184,7 @@ impl Heirloom {
 #[cfg(test)]
 mod tests {
     use super::{Heirloom, Heirlooms, lineage};
+    use crate::base::expiry::TICK;
     use crate::base::ids::WorkerId;
     use crate::config::{Config, HostAddress};
     use crate::net::stream::Detached;
@@ -228,14 +229,26 @@ mod tests {
 
     #[tokio::test]
     async fn each_goes_where_it_leads_and_nobody_waits_for_ever() {
-        let (heirlooms, worker) = (Heirlooms::default(), Worker::new(WorkerId(1)));
-        assert!(
-            heirlooms.next(&leading_to("a"), &worker).await.is_none(),
-            "nothing is handed over"
-        );
+        let worker = Worker::new(WorkerId(1));
+        tokio::select! {
+            () = takes_turns(&worker) => {}
+            () = keeps_time(&worker) => {}
+        }
+    }
+
+    async fn keeps_time(worker: &Worker) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            worker.tick();
+        }
+    }
+
+    async fn takes_turns(worker: &Worker) {
+        let heirlooms = Heirlooms::default();
+        assert!(heirlooms.next(&leading_to("a"), worker).await.is_none(), "nothing is handed over");
         heirlooms.open();
         let wanted = leading_to("a");
-        let waiting = heirlooms.next(&wanted, &worker);
+        let waiting = heirlooms.next(&wanted, worker);
         let coming = async {
             tokio::task::yield_now().await;
             heirlooms.add(heirloom("b", 1).1);
@@ -246,9 +259,9 @@ mod tests {
         assert!(found.is_none());
         let (_far, alive) = heirloom("a", 3);
         heirlooms.add(alive);
-        let found = heirlooms.next(&leading_to("a"), &worker).await.unwrap();
+        let found = heirlooms.next(&leading_to("a"), worker).await.unwrap();
         assert_eq!(found.server.key.pid, 3);
-        assert!(heirlooms.next(&leading_to("a"), &worker).await.is_none(), "not for ever");
+        assert!(heirlooms.next(&leading_to("a"), worker).await.is_none(), "not for ever");
         let (mut unwanted, left) = heirloom("c", 4);
         heirlooms.add(left);
         heirlooms.close();

@@ -1,22 +1,21 @@
 //! Does what the scheduler says: opens servers, closes them, checks them, hands them over; and
 //! cleans those that a client left in the middle of something. All of it beside the clients.
 
+use super::failures::failure_of;
 use super::mailbox::Outcome;
 use super::words::waits_for;
 use super::{Host, Lease, Pool, Postgres, Setup};
 use crate::base::ids::PoolId;
-use crate::end::ErrorFields;
 use crate::net::stream::Link;
-use crate::net::worker::{Worker, within};
-use crate::scheduler::{
-    Action, CloseReason, Condition, ConnectFailure, FailureScope, Scheduler, SlotRef, State, Strain,
-};
+use crate::net::worker::Worker;
+use crate::scheduler::{Action, CloseReason, Condition, Scheduler, SlotRef, State, Strain};
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
 use crate::server::connect::{ConnectError, Connected, connect};
 use crate::server::exchange::Inbox;
-use crate::server::upkeep::{DISCARD_ALL, Reset, UNLISTEN_ALL, UpkeepError, discards_all};
+use crate::server::upkeep::{Reset, UpkeepError, discards_all};
 use crate::session::ledger::Status;
+use crate::session::traces::{Trace, Traces};
 use crate::wire::encode;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -308,19 +307,19 @@ impl Pool {
         if !inherited.server.has_strange_statements {
             return Some(inherited);
         }
-        let dropped = within(Some(UPKEEP_MAX), inherited.server.deallocate_all()).await;
+        let dropped = worker.within(Some(UPKEEP_MAX), inherited.server.deallocate_all()).await;
         dropped.ok()?.ok()?;
-        self.run_connect_query(setup, inherited).await.ok()
+        self.run_connect_query(setup, inherited, worker).await.ok()
     }
 
     async fn connect(&self, setup: &Setup, worker: &Worker) -> Result<Connected, ConnectError> {
         let limit = self.host.setup().server_connect_timeout;
-        let connected = within(limit, connect(&setup.target, worker)).await;
+        let connected = worker.within(limit, connect(&setup.target, worker)).await;
         let connected = connected.unwrap_or_else(|_| {
             let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
             Err(ConnectError::Unreachable(error))
         })?;
-        self.run_connect_query(setup, connected).await
+        self.run_connect_query(setup, connected, worker).await
     }
 
     /// Its errors are logged and the server is used all the same; one that it breaks is not.
@@ -328,10 +327,11 @@ impl Pool {
         &self,
         setup: &Setup,
         mut connected: Connected,
+        worker: &Worker,
     ) -> Result<Connected, ConnectError> {
         let Some(sql) = &setup.connect_query else { return Ok(connected) };
         let server = &mut connected.server;
-        match within(Some(UPKEEP_MAX), server.run(sql)).await {
+        match worker.within(Some(UPKEEP_MAX), server.run(sql)).await {
             Ok(Ok(())) if server.ledger.is_settled() => Ok(connected),
             Ok(Err(UpkeepError::Refused(fields))) if server.ledger.is_settled() => {
                 tracing::warn!(
@@ -353,7 +353,7 @@ impl Pool {
         let setup = self.setup();
         let sql = setup.settings.server_check_query.as_deref().unwrap_or_default();
         let works = conn.adopt(&worker).is_ok_and(|unasked| !unasked || conn.read_unasked())
-            && matches!(within(Some(UPKEEP_MAX), conn.run(sql)).await, Ok(Ok(())));
+            && matches!(worker.within(Some(UPKEEP_MAX), conn.run(sql)).await, Ok(Ok(())));
         self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, works);
     }
 
@@ -404,9 +404,10 @@ impl Pool {
         let host = Arc::clone(&self.host);
         let key = lease.conn.key.clone();
         self.discard(worker, lease);
+        let worker = Rc::clone(worker);
         host.tasks.spawn_local(async move {
             let limit = Some(UPKEEP_MAX);
-            if let Err(error) = cancel(&key, limit).await {
+            if let Err(error) = cancel(&worker, &key, limit).await {
                 tracing::debug!(pid = key.pid, "cannot cancel what a closed server runs: {error}");
             }
         });
@@ -423,15 +424,17 @@ impl Pool {
         let guard = SlotGuard::new(&self, &worker, slot);
         let mut is_fit = conn.adopt(&worker).is_ok();
         if is_fit && cancels && !conn.ledger.is_quiet() {
-            let sent = cancel(&conn.key, Some(UPKEEP_MAX)).await;
+            let sent = cancel(&worker, &conn.key, Some(UPKEEP_MAX)).await;
             // One that may still be on its way would hit the next client.
             is_fit = !matches!(sent, Err(CancelError::Lost));
         }
         if is_fit {
             let setup = self.setup();
-            let resets = resets(&setup, &conn);
+            let (traces, resets) = resets(&setup, &conn);
+            let cells = self.stats.of(worker.id);
+            traces.iter().for_each(|trace| cells.traces[trace as usize].add(1));
             conn.is_to_be_reset = false;
-            let cleaned = within(Some(UPKEEP_MAX), conn.clean(left, &resets)).await;
+            let cleaned = worker.within(Some(UPKEEP_MAX), conn.clean(left, traces, &resets)).await;
             let failure = match cleaned {
                 Ok(cleaned) => cleaned.err().map(|error| error.to_string()),
                 Err(_) => Some(format!("it took longer than {} s", UPKEEP_MAX.as_secs())),
@@ -452,49 +455,21 @@ impl Pool {
 
 /// What cleans this server. A client's traces go whatever the configuration says: the next one
 /// must not meet them. What is still to be answered may leave some that nobody will see.
-fn resets<'a>(setup: &'a Setup, server: &Server) -> Vec<Reset<'a>> {
-    let mut is_dirty = server.is_dirty || !server.ledger.is_quiet();
-    let is_wanted = is_dirty || server.ledger.status() != Status::Idle || server.is_to_be_reset;
+fn resets<'a>(setup: &'a Setup, server: &Server) -> (Traces, Vec<Reset<'a>>) {
+    let mut traces = server.traces;
+    traces.add_if(!server.ledger.is_quiet(), Trace::Unknown);
+    let is_wanted = traces.has(Trace::Unknown)
+        || server.ledger.status() != Status::Idle
+        || server.is_to_be_reset;
     let own = setup.settings.server_reset_query.as_deref().filter(|_| is_wanted);
-    // What another reset query does to the settings on the server, nobody knows.
-    is_dirty |= own.is_some_and(|sql| !discards_all(sql)) && !server.applied.is_empty();
-    let own = own.filter(|sql| !is_dirty || !discards_all(sql));
-    let again = setup.connect_query.as_deref();
-    let discard = is_dirty.then_some(DISCARD_ALL);
-    let again = again.filter(|_| is_dirty || own.is_some());
-    let unlisten = (server.listens && !is_dirty).then_some(UNLISTEN_ALL);
+    match own {
+        Some(sql) if discards_all(sql) => traces = Traces::default(),
+        // What another reset query does to the settings on the server, nobody knows.
+        Some(_) => traces.add_if(!server.applied.is_empty(), Trace::Setting),
+        None => {}
+    }
+    let again = setup.connect_query.as_deref().filter(|_| !traces.is_empty() || own.is_some());
     let named = |name| move |sql| Reset { name, sql };
-    let discard = discard.map(named(DISCARD_ALL)).or(unlisten.map(named(UNLISTEN_ALL)));
-    let own = own.map(named("server_reset_query"));
-    let again = again.map(named("connect_query"));
-    discard.into_iter().chain(own).chain(again).collect()
-}
-
-/// What the scheduler has to know of a failure to connect.
-fn failure_of(error: ConnectError) -> ConnectFailure<Arc<ErrorFields>> {
-    use FailureScope::{Host, Pool};
-    let (scope, definitive) = match &error {
-        ConnectError::ConnectQuery => (Pool, false),
-        ConnectError::NoPassword(_) | ConnectError::Scram(_) => (Pool, true),
-        ConnectError::Strange(_) | ConnectError::Unreachable(_) => (Host, false),
-        ConnectError::Refused(fields) => match fields.code.as_str() {
-            // Wrong password, not allowed, no such database, no right to connect.
-            "28000" | "28P01" | "3D000" | "42501" => (Pool, true),
-            // Starting up, shutting down, crashed.
-            "57P01" | "57P02" | "57P03" => (Host, false),
-            // Too many connections, and whatever else: for this pool, and it may pass.
-            _ => (Pool, false),
-        },
-    };
-    let text = error.to_string();
-    let error = match error {
-        ConnectError::Refused(fields) => *fields,
-        _ => ErrorFields {
-            severity: "FATAL".to_owned(),
-            code: if definitive { "28000" } else { "57P03" }.to_owned(),
-            message: text,
-            ..ErrorFields::default()
-        },
-    };
-    ConnectFailure { definitive, error: Arc::new(error), scope }
+    let resets = own.map(named("server_reset_query")).into_iter();
+    (traces, resets.chain(again.map(named("connect_query"))).collect())
 }

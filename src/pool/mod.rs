@@ -14,6 +14,7 @@
 mod account;
 mod book;
 pub mod census;
+mod failures;
 pub mod gate;
 pub mod halts;
 pub mod heirlooms;
@@ -355,7 +356,7 @@ impl Pool {
         if ledger.is_uncertain() || !ledger.is_settled() {
             return self.discard(worker, lease);
         }
-        if lease.conn.is_dirty || lease.conn.listens || lease.conn.is_to_be_reset {
+        if !lease.conn.traces.is_empty() || lease.conn.is_to_be_reset {
             return self.clean(worker, lease, Inbox::default(), true);
         }
         let home = lease.conn.home();

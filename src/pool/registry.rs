@@ -354,6 +354,11 @@ impl Registry {
         Ok((class, terms))
     }
 
+    /// Whether somebody can log in as this user at all.
+    pub fn knows_user(&self, user: &str) -> bool {
+        self.book.load().knows_user(user)
+    }
+
     /// The class of a client that was in the one of this name in another process: that, if it is still
     /// there, or what the rules say now.
     pub fn class_again(

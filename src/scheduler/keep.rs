@@ -77,6 +77,12 @@ impl Absence {
         idle
     }
 
+    /// For tests: as if nobody ever let go of anything.
+    #[cfg(test)]
+    pub(super) fn keep_for_ever(&mut self) {
+        self.kept.iter_mut().for_each(|kept| kept.until += Duration::from_hours(1));
+    }
+
     /// Whether something may be kept for them soon.
     fn is_brief(&self, now: Instant) -> bool {
         let is_gone = |left_at: Instant| now.saturating_duration_since(left_at) >= GONE_AFTER;

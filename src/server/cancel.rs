@@ -2,7 +2,7 @@
 
 use super::BackendKey;
 use crate::net::dial::dial;
-use crate::net::worker::within;
+use crate::net::worker::Worker;
 use crate::wire::encode;
 use std::io;
 use std::time::Duration;
@@ -26,14 +26,18 @@ pub enum CancelError {
 /// # Errors
 ///
 /// When Postgres cannot be reached, or does not take the request in time.
-pub async fn cancel(key: &BackendKey, limit: Option<Duration>) -> Result<(), CancelError> {
-    let dialed = within(limit, dial(&key.place.address, &key.place.sockets)).await;
+pub async fn cancel(
+    worker: &Worker,
+    key: &BackendKey,
+    limit: Option<Duration>,
+) -> Result<(), CancelError> {
+    let dialed = worker.within(limit, dial(&key.place.address, &key.place.sockets)).await;
     let mut stream = dialed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let mut message = Vec::with_capacity(16);
     encode::cancel(&mut message, key.pid, &key.secret);
     stream.send(&message).await.map_err(|_| CancelError::Lost)?;
     let mut rest = Vec::new();
-    match within(limit, stream.receive(&mut rest)).await {
+    match worker.within(limit, stream.receive(&mut rest)).await {
         Ok(Ok(0)) => Ok(()),
         // It has nothing to say; and a connection that broke may have been read before.
         Ok(_) | Err(_) => Err(CancelError::Lost),

@@ -5,6 +5,7 @@ use crate::end::ErrorFields;
 use crate::net::stream::Stream;
 use crate::session::ledger::{OutOfStep, Status};
 use crate::session::settings::Settings;
+use crate::session::traces::{Trace, Traces};
 use crate::wire::error_fields;
 use crate::wire::frame::{FrameError, Head, split_text};
 use crate::wire::tags::from_server;
@@ -205,10 +206,16 @@ impl Server {
         }
     }
 
-    /// Forgets what clients have set, after the server was told to.
-    pub(super) fn forget_applied(&mut self) {
-        self.applied = Arc::new(Settings::default());
-        (self.is_dirty, self.listens) = (false, false);
-        self.prepared.clear();
+    /// Forgets what clients have left there, after the server was told to.
+    pub(super) fn forget(&mut self, traces: Traces) {
+        self.traces = Traces::default();
+        self.last_client = None;
+        let is_all = traces.has(Trace::Unknown);
+        if is_all || traces.has(Trace::Setting) {
+            self.applied = Arc::new(Settings::default());
+        }
+        if is_all || traces.has(Trace::Statement) {
+            self.prepared.clear();
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::net::worker::Worker;
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
 use crate::session::statements::Prepared;
+use crate::session::traces::Traces;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +39,6 @@ pub struct BackendKey {
 
 /// A connection to Postgres that is logged in.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is undone by itself")]
 pub struct Server {
     /// `None` only while it moves from one worker's runtime to another's.
     stream: Option<Stream>,
@@ -47,13 +47,10 @@ pub struct Server {
     pub ledger: Ledger,
     /// What clients have set on it.
     pub applied: Arc<Settings>,
-    /// A client has changed something that does not show in `applied`: clean it before anybody
-    /// else gets it.
-    pub is_dirty: bool,
-    /// Who had it last.
+    /// What a client has left there that does not show in `applied`: it goes before anybody else gets it.
+    pub traces: Traces,
+    /// Who had it last. Whoever comes next may meet what sequences gave.
     pub last_client: Option<ClientId>,
-    /// It listens to channels.
-    pub listens: bool,
     /// Whoever has it wants it to be reset afterwards, whether it is dirty or not.
     pub is_to_be_reset: bool,
     /// What it has prepared for clients.
@@ -72,9 +69,8 @@ impl Server {
             home,
             ledger: Ledger::default(),
             applied: Arc::default(),
-            is_dirty: false,
+            traces: Traces::default(),
             last_client: None,
-            listens: false,
             is_to_be_reset: false,
             prepared: Prepared::default(),
             has_strange_statements: false,

@@ -5,19 +5,21 @@ use super::exchange::{ExchangeError, Inbox};
 use crate::end::ErrorFields;
 use crate::session::ledger::{Origin, Request, Status};
 use crate::session::settings::Settings;
+use crate::session::traces::{Trace, Traces};
 use crate::wire::encode;
 use std::sync::Arc;
 
-/// Makes a server as new, but for its parameters of the connection.
-pub const DISCARD_ALL: &str = "DISCARD ALL";
-
-/// All that is to be undone where a client has only listened.
-pub const UNLISTEN_ALL: &str = "UNLISTEN *";
-
-/// Whether a reset query is [`DISCARD_ALL`], however it is written.
+/// Whether a reset query is `DISCARD ALL`, however it is written.
 pub fn discards_all(sql: &str) -> bool {
     let words = sql.trim().trim_end_matches(';').split_whitespace();
     words.map(str::to_ascii_lowercase).eq(["discard", "all"])
+}
+
+/// What `DISCARD ALL` takes away.
+fn everything() -> Traces {
+    let mut traces = Traces::default();
+    traces.add(Trace::Unknown);
+    traces
 }
 
 /// Whether a reset query may drop prepared statements: then nobody knows which are left.
@@ -72,8 +74,8 @@ impl Server {
     }
 
     /// Ends what a client left behind: waits for answers that are owed (`left` is what has come of
-    /// them), rolls back an open transaction or a batch without its `Sync`, and runs the statements
-    /// that reset it.
+    /// them), rolls back an open transaction or a batch without its `Sync`, takes away what it has left
+    /// (`traces`), and runs the statements that reset it.
     ///
     /// The caller bounds the time, and sends a cancel request first if a query may be running.
     ///
@@ -83,6 +85,7 @@ impl Server {
     pub async fn clean(
         &mut self,
         mut left: Inbox,
+        traces: Traces,
         resets: &[Reset<'_>],
     ) -> Result<(), UpkeepError> {
         let mut endings = Vec::new();
@@ -107,18 +110,24 @@ impl Server {
         if self.ledger.status() != Status::Idle {
             self.run("ROLLBACK").await?;
         }
+        if let Some(sql) = traces.removal() {
+            self.run_reset(Reset { name: "what a client left", sql: &sql }).await?;
+            self.forget(traces);
+        }
         for &Reset { name, sql } in resets {
-            let run = self.run(sql).await;
-            run.map_err(|error| UpkeepError::Reset { name, error: Box::new(error) })?;
+            self.run_reset(Reset { name, sql }).await?;
             if discards_all(sql) {
-                self.forget_applied();
-            } else if sql == UNLISTEN_ALL {
-                self.listens = false;
+                self.forget(everything());
             } else if may_deallocate(sql) {
                 self.deallocate_all().await?;
             }
         }
         if self.ledger.is_settled() { Ok(()) } else { Err(UpkeepError::StillOpen) }
+    }
+
+    async fn run_reset(&mut self, Reset { name, sql }: Reset<'_>) -> Result<(), UpkeepError> {
+        let run = self.run(sql).await;
+        run.map_err(|error| UpkeepError::Reset { name, error: Box::new(error) })
     }
 
     /// Drops all prepared statements.

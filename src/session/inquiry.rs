@@ -25,6 +25,8 @@ pub struct Kept {
     pub library: bool,
     /// Something is listened to.
     pub listens: bool,
+    /// Statements that SQL has prepared.
+    pub prepared: bool,
     /// Settings of which nobody knows the name or the value.
     pub settings: bool,
     /// Tables, and whatever else is temporary.
@@ -82,6 +84,7 @@ impl Inquiry {
             ("?cursors", _) => self.kept.cursors = true,
             ("?listens", _) => self.kept.listens = true,
             ("?locks", _) => self.kept.locks = true,
+            ("?prepared", _) => self.kept.prepared = true,
             ("?temp", _) => self.kept.temp = true,
             ("role", Some(b"6e6f6e65")) => {}
             (name, value) => match value.and_then(from_hex) {
@@ -114,6 +117,7 @@ impl Inquiry {
                 cursors: asks.holds,
                 library: false,
                 listens: asks.listens,
+                prepared: asks.prepared,
                 settings: asks_settings,
                 temp: asks.temp,
             };
@@ -177,6 +181,12 @@ fn question(asks: &Hidden, names: &[&str]) -> String {
     if asks.listens {
         parts.push(
             "SELECT '?listens',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"
+                .to_owned(),
+        );
+    }
+    if asks.prepared {
+        parts.push(
+            "SELECT '?prepared',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"
                 .to_owned(),
         );
     }

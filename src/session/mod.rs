@@ -7,3 +7,4 @@ pub mod script;
 pub mod settings;
 pub mod statements;
 pub mod text;
+pub mod traces;

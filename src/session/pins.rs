@@ -4,6 +4,7 @@
 //! that do not [follow their client](super::statements).
 
 use super::inquiry::Kept;
+use super::traces::{Trace, Traces};
 use crate::sql::hidden::Hidden;
 use crate::stats::pool::PIN_CAUSES;
 
@@ -18,6 +19,8 @@ pub enum Cause {
     Library,
     Listen,
     NamedStatement,
+    /// It asks what sequences gave last, from one transaction to the next.
+    Sequence,
     /// Of which nobody knows the name.
     Setting,
     SqlPrepare,
@@ -32,6 +35,7 @@ impl Cause {
         Self::Library,
         Self::Listen,
         Self::NamedStatement,
+        Self::Sequence,
         Self::Setting,
         Self::SqlPrepare,
         Self::TempTable,
@@ -46,6 +50,7 @@ impl Cause {
             Self::Library => "library",
             Self::Listen => "listen",
             Self::NamedStatement => "named_statement",
+            Self::Sequence => "sequence",
             Self::Setting => "setting",
             Self::SqlPrepare => "sql_prepare",
             Self::TempTable => "temp_table",
@@ -57,9 +62,9 @@ impl Cause {
 /// What one client has left on the server it leases, by SQL.
 #[derive(Debug, Default)]
 pub struct Pins {
-    sql_prepared: bool,
     listening: bool,
     kept: Kept,
+    reads_sequences: bool,
     /// The transaction has changed something that statements depend on.
     altered: bool,
 }
@@ -69,16 +74,36 @@ impl Pins {
     #[inline]
     pub fn completed(&mut self, tag: &[u8]) {
         match tag {
-            b"PREPARE" => self.sql_prepared = true,
+            b"PREPARE" => self.kept.prepared = true,
             b"LISTEN" => self.listening = true,
-            b"DEALLOCATE ALL" => self.sql_prepared = false,
+            b"DEALLOCATE ALL" => self.kept.prepared = false,
             b"DISCARD ALL" => {
-                (self.sql_prepared, self.listening) = (false, false);
+                (self.listening, self.reads_sequences) = (false, false);
                 // A library stays.
                 self.kept = Kept { library: self.kept.library, ..Kept::default() };
             }
+            b"DISCARD SEQUENCES" => self.reads_sequences = false,
             _ => {}
         }
+    }
+
+    /// The client asks what sequences gave last, and not only within a transaction.
+    pub fn reads_sequences(&mut self) {
+        self.reads_sequences = true;
+    }
+
+    /// What it leaves on its server, should it go.
+    pub fn traces(&self) -> Traces {
+        let Kept { locks, cursors, library: _, listens: _, prepared, settings, temp } = self.kept;
+        let mut traces = Traces::default();
+        traces.add_if(self.listening, Trace::Listen);
+        traces.add_if(self.reads_sequences, Trace::Sequence);
+        traces.add_if(locks, Trace::Lock);
+        traces.add_if(cursors, Trace::Cursor);
+        traces.add_if(prepared, Trace::Statement);
+        traces.add_if(settings, Trace::Setting);
+        traces.add_if(temp, Trace::Temp);
+        traces
     }
 
     /// The server was asked: of what `asked` names, it has this.
@@ -94,6 +119,9 @@ impl Pins {
         }
         if asked.listens {
             self.listening = found.listens;
+        }
+        if asked.prepared {
+            self.kept.prepared = found.prepared;
         }
         self.kept.library |= found.library;
         self.kept.settings |= found.settings;
@@ -129,7 +157,7 @@ impl Pins {
     /// Whether there are statements on the server that only it knows.
     #[inline]
     pub fn has_sql_prepared(&self) -> bool {
-        self.sql_prepared
+        self.kept.prepared
     }
 
     /// The lease ended: whatever comes next is on another server.
@@ -141,18 +169,22 @@ impl Pins {
     /// Why the client keeps its server, if it does.
     #[inline]
     pub fn cause(&self) -> Option<Cause> {
-        if self.sql_prepared {
-            Some(Cause::SqlPrepare)
-        } else if self.listening {
-            Some(Cause::Listen)
+        if self.kept == Kept::default() {
+            match (self.listening, self.reads_sequences) {
+                (true, _) => Some(Cause::Listen),
+                (false, true) => Some(Cause::Sequence),
+                (false, false) => None,
+            }
         } else {
             self.kept_cause()
         }
     }
 
     fn kept_cause(&self) -> Option<Cause> {
-        let Kept { locks, cursors, library, listens: _, settings, temp } = self.kept;
+        let Kept { locks, cursors, library, listens: _, prepared, settings, temp } = self.kept;
         let causes = [
+            (prepared, Cause::SqlPrepare),
+            (self.listening, Cause::Listen),
             (temp, Cause::TempTable),
             (locks, Cause::AdvisoryLock),
             (cursors, Cause::Cursor),

@@ -18,6 +18,7 @@ mod pages;
 use super::inquiry::{Found, Inquiry, Kept};
 use super::settings::Settings;
 use super::text::Text;
+use super::traces::{Trace, Traces};
 use crate::sql::hidden::Hidden;
 use crate::sql::statement::tells;
 use std::collections::{HashMap, VecDeque};
@@ -236,6 +237,7 @@ impl Script {
     pub fn may_have_ended(&mut self, kept: Kept, tag: &[u8]) {
         let asks = &mut self.pages().asks;
         asks.locks |= kept.locks && asks.unlocks;
+        asks.prepared |= kept.prepared && tag == b"DEALLOCATE";
         asks.temp |= kept.temp && (tag.starts_with(b"DROP ") || tag == b"DISCARD TEMP");
         asks.holds |= kept.cursors && tag.starts_with(b"CLOSE CURSOR");
     }
@@ -249,14 +251,20 @@ impl Script {
         }
     }
 
-    /// Whether something was done that is not known to be committed, or not known at all: whoever gets the
-    /// server must not meet it.
-    pub fn leaves_traces(&self) -> bool {
-        self.0.as_ref().is_some_and(|pages| {
-            pages.asks.must_be_asked()
-                || pages.inquiry.is_under_way()
-                || !(pages.log.is_empty() && pages.under_way.is_empty())
-        })
+    /// What may be on the server that is not known to be committed, or not known at all: whoever gets it
+    /// must not meet it.
+    pub fn traces(&self) -> Traces {
+        let mut traces = Traces::default();
+        if let Some(pages) = &self.0 {
+            let is_open = !(pages.log.is_empty() && pages.under_way.is_empty());
+            let asks = &pages.asks;
+            traces.add_if(is_open || asks.settings || asks.others, Trace::Setting);
+            traces.add_if(asks.locks, Trace::Lock);
+            traces.add_if(asks.temp, Trace::Temp);
+            traces.add_if(asks.holds, Trace::Cursor);
+            traces.add_if(asks.prepared, Trace::Statement);
+        }
+        traces
     }
 
     /// The text of a question for all that must be asked; `names` are those of settings that Postgres may

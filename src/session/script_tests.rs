@@ -270,7 +270,7 @@ proptest! {
     #[test]
     fn a_glance_misses_nothing(words in prop::collection::vec(prop::sample::select(vec![
         "select", "SET", "Reset", "with", "insert", "into", "temp", "TEMPORARY", "set_config(",
-        "Pg_Advisory_Lock(", "pg_temp.x", "1", "savepoint", "rollback", "to", "release", "create",
+        "Pg_Advisory_Lock(", "pg_temp.x", "CurrVal(", "lastval (", "value", "1", "savepoint", "rollback", "to", "release", "create",
         "listen", "load", "do", "declare", "hold", "explain", "'", "--", "\n", "/*", "*/", "(",
         ";", ";",
     ]), 0..8), space in prop::sample::select(vec![" ", "  ", "\n", "/**/"])) {

@@ -3,7 +3,7 @@
 //! Most are a `SELECT`, `INSERT`, `UPDATE` or `DELETE` that calls nothing of interest: they are told
 //! by their first letters and two searches for others.
 
-use memchr::{memchr_iter, memchr2_iter};
+use memchr::{memchr_iter, memchr2_iter, memchr3_iter};
 
 /// Bytes looked at in one go.
 const CHUNK: usize = 64;
@@ -103,7 +103,8 @@ impl Opening {
     }
 }
 
-/// Three letters that most texts have nowhere: in `_advisory_`, `set_config` and `pg_temp`, and in `TEMP`.
+/// Three letters that most texts have nowhere: in `_advisory_`, `set_config` and `pg_temp`, in `TEMP`, and in
+/// `currval` and `lastval`.
 #[inline]
 #[expect(clippy::needless_bitwise_bool, reason = "branches would keep it from wide registers")]
 fn is_telling(one: u8, two: u8, three: u8) -> bool {
@@ -111,15 +112,17 @@ fn is_telling(one: u8, two: u8, three: u8) -> bool {
     let calls = (two == b'a') & (three == b'd')
         | (two == b'c') & (three == b'o')
         | (two == b't') & (three == b'e');
-    (one == b'_') & calls | (one | 0x20 == b't') & (two == b'e') & (three == b'm')
+    (one == b'_') & calls
+        | (one | 0x20 == b't') & (two == b'e') & (three == b'm')
+        | (one | 0x20 == b'v') & (two == b'a') & (three == b'l')
 }
 
 /// Whether a text may call a function that sets something or takes a lock, or make a temporary table: by a
-/// search for letters that all of these have.
+/// search for letters that all of these have; or that asks what a sequence gave last.
 #[inline]
 fn tells(sql: &[u8], may_make: bool) -> bool {
     let mut finds = 0;
-    for at in memchr_iter(b'_', sql) {
+    for at in memchr3_iter(b'_', b'v', b'V', sql) {
         finds += 1;
         if finds > FINDS_MAX {
             return tells_among_many(sql, may_make);
@@ -166,6 +169,9 @@ fn tells_at(sql: &[u8], at: usize, may_make: bool) -> bool {
             begins(after, b"_advisory_")
                 || begins(after, b"_config") && ends(before, b"set")
                 || begins(after, b"_temp") && ends(before, b"pg")
+        }
+        [b'v' | b'V', ..] => {
+            begins(after, b"val") && (ends(before, b"curr") || ends(before, b"last"))
         }
         // Not in the middle of a word.
         [b't' | b'T', ..] => {

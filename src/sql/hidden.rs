@@ -27,6 +27,10 @@ pub struct Hidden {
     pub listens: bool,
     /// A library.
     pub loads: bool,
+    /// It asks what sequences gave last.
+    pub sequences: bool,
+    /// Statements prepared by SQL.
+    pub prepared: bool,
 }
 
 impl Hidden {
@@ -38,6 +42,7 @@ impl Hidden {
             temp: true,
             holds: true,
             listens: true,
+            prepared: true,
             ..Self::default()
         }
     }
@@ -55,6 +60,7 @@ impl Hidden {
             || self.holds
             || self.listens
             || self.loads
+            || self.prepared
     }
 
     /// Takes in what another statement does.
@@ -67,6 +73,8 @@ impl Hidden {
         self.holds |= other.holds;
         self.listens |= other.listens;
         self.loads |= other.loads;
+        self.prepared |= other.prepared;
+        self.sequences |= other.sequences;
         for name in other.names {
             if !self.names.contains(&name) {
                 self.names.push(name);
@@ -105,6 +113,8 @@ impl Hidden {
             if next == b"(" {
                 if is(word, "set_config") {
                     self.set_config(tokens.clone());
+                } else if is(word, "currval") || is(word, "lastval") {
+                    self.sequences = true;
                 } else if let Some(takes) = locks(word) {
                     self.locks |= takes;
                     self.unlocks |= !takes;
@@ -249,6 +259,14 @@ mod tests {
         for sql in ["select pg_advisory_unlock(1)", "select pg_advisory_unlock_all ()"] {
             assert!(hidden(sql).unlocks && !hidden(sql).must_be_asked(), "{sql}");
         }
+    }
+
+    #[test]
+    fn who_asks_what_a_sequence_gave_is_seen() {
+        for sql in ["select currval('s')", "insert into t values (pg_catalog.\"lastval\" ())"] {
+            assert!(hidden(sql).sequences && !hidden(sql).must_be_asked(), "{sql}");
+        }
+        assert!(hidden("select lastval, nextval('s'), setval('s', 1)").is_empty());
     }
 
     #[test]

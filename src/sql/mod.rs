@@ -5,6 +5,7 @@ pub mod ending;
 pub mod glance;
 pub mod hidden;
 pub mod prepared;
+pub mod read;
 pub mod statement;
 mod tokens;
 pub mod trivial;

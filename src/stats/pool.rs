@@ -6,7 +6,10 @@ use crate::base::ids::WorkerId;
 use std::ops::AddAssign;
 
 /// Causes of pins, at most. Their meaning is a higher layer's: `session::pins::Cause`.
-pub const PIN_CAUSES: usize = 9;
+pub const PIN_CAUSES: usize = 10;
+
+/// What clients leave on servers: `session::traces::Trace`.
+pub const TRACES: usize = 8;
 
 /// Why servers were closed, at most: `scheduler::CloseReason`.
 pub const CLOSE_REASONS: usize = 7;
@@ -41,6 +44,8 @@ pub struct PoolCells {
     pub pins: [Counter; PIN_CAUSES],
     /// Servers that had to be cleaned before the next client.
     pub resets: Counter,
+    /// What clients had left there, by what it was.
+    pub traces: [Counter; TRACES],
     /// Clients that were let in.
     pub logins: Counter,
     /// Servers that were connected to, and attempts that failed.
@@ -76,6 +81,7 @@ pub struct PoolTotals {
     pub parses_added: u64,
     pub pins: [u64; PIN_CAUSES],
     pub resets: u64,
+    pub traces: [u64; TRACES],
     pub logins: u64,
     pub opened: u64,
     pub open_failed: u64,
@@ -144,6 +150,7 @@ impl PoolCells {
             parses_added: self.parses_added.value(),
             pins: self.pins.each_ref().map(Counter::value),
             resets: self.resets.value(),
+            traces: self.traces.each_ref().map(Counter::value),
             logins: self.logins.value(),
             opened: self.opened.value(),
             open_failed: self.open_failed.value(),
@@ -175,6 +182,7 @@ impl PoolTotals {
             parses_added: self.parses_added.saturating_sub(before.parses_added),
             pins: differences(self.pins, before.pins),
             resets: self.resets.saturating_sub(before.resets),
+            traces: differences(self.traces, before.traces),
             logins: self.logins.saturating_sub(before.logins),
             opened: self.opened.saturating_sub(before.opened),
             open_failed: self.open_failed.saturating_sub(before.open_failed),
@@ -220,6 +228,7 @@ impl AddAssign for PoolTotals {
         self.parses_added += other.parses_added;
         self.pins = sums(self.pins, other.pins);
         self.resets += other.resets;
+        self.traces = sums(self.traces, other.traces);
         self.logins += other.logins;
         self.opened += other.opened;
         self.open_failed += other.open_failed;
@@ -244,7 +253,7 @@ mod tests {
         let totals = stats.totals();
         assert_eq!(
             (totals.queries, totals.query_time, totals.pins),
-            (5, 5, [0, 0, 1, 0, 0, 0, 0, 0, 0])
+            (5, 5, [0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
         );
         assert_eq!(stats.times().query.counts[0], 1);
         let mut twice = totals;

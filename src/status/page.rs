@@ -51,6 +51,7 @@ fn hash(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{BODY, Page, SCRIPT, STYLE};
+    use crate::base::legible::safe;
 
     /// What could let a name be read as anything but text, or load anything.
     #[test]
@@ -77,6 +78,40 @@ mod tests {
         }
         for way in [" style=", " onclick=", "<script", "<style"] {
             assert!(!BODY.contains(way), "{way}: it would be refused");
+        }
+    }
+
+    /// What the expression behind `const ODD = ` takes for odd: a class of letters and ranges.
+    fn odd_in_the_script() -> Vec<std::ops::RangeInclusive<u32>> {
+        let class = SCRIPT.split_once("const ODD = /[").unwrap().1.split_once("]/gu;").unwrap().0;
+        let mut rest = class.strip_prefix(r"\p{Cc}").expect("letters that control come first");
+        let mut ranges = vec![0..=0x1f, 0x7f..=0x9f];
+        while !rest.is_empty() {
+            let (is_end, from) = rest.strip_prefix('-').map_or((false, rest), |rest| (true, rest));
+            let digits = from.strip_prefix(r"\u").expect("letters are written as numbers");
+            let (digits, behind) = match digits.strip_prefix('{') {
+                Some(digits) => digits.split_once('}').expect("it is closed"),
+                None => digits.split_at(4),
+            };
+            let letter = u32::from_str_radix(digits, 16).unwrap();
+            if is_end {
+                let begun = ranges.pop().expect("a range begins");
+                ranges.push(*begun.start()..=letter);
+            } else {
+                ranges.push(letter..=letter);
+            }
+            rest = behind;
+        }
+        ranges
+    }
+
+    #[test]
+    fn the_script_replaces_the_letters_that_are_replaced_elsewhere() {
+        let ranges = odd_in_the_script();
+        for letter in (0..=0x10_ffff).filter_map(char::from_u32).filter(|&it| it != '\u{fffd}') {
+            let is_odd = safe(letter.encode_utf8(&mut [0; 4])) == "\u{fffd}";
+            let is_odd_there = ranges.iter().any(|range| range.contains(&u32::from(letter)));
+            assert_eq!(is_odd_there, is_odd, "{letter:?}");
         }
     }
 

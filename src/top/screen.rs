@@ -186,3 +186,41 @@ fn restore() {
     drop(execute!(stdout(), LeaveAlternateScreen, Show));
     drop(disable_raw_mode());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Screen;
+    use std::process::{Command, Stdio};
+
+    /// Set in the terminal that this test runs itself in.
+    const IN_A_TERMINAL: &str = "PGWEIR_TEST_IN_A_TERMINAL";
+
+    #[test]
+    fn a_panic_in_any_thread_gives_the_terminal_back() {
+        if std::env::var_os(IN_A_TERMINAL).is_some() {
+            let _screen = Screen::take().unwrap();
+            let thread = std::thread::spawn(|| panic!("on purpose"));
+            // Never: the process has ended.
+            drop(thread.join());
+            return;
+        }
+        let program = std::env::current_exe().unwrap();
+        let line = format!(
+            "stty -g; {IN_A_TERMINAL}=1 {} --exact --nocapture \
+             top::screen::tests::a_panic_in_any_thread_gives_the_terminal_back; \
+             echo \"ended with $?\"; stty -g",
+            program.display()
+        );
+        let mut terminal = Command::new("script");
+        terminal.args(["--quiet", "--command", &line, "/dev/null"]).env("TERM", "xterm");
+        let output = terminal.stdin(Stdio::null()).output().expect("script is there (bsdutils)");
+        let shown = String::from_utf8_lossy(&output.stdout);
+        let at = |text: &str| shown.find(text).unwrap_or_else(|| panic!("no {text:?} in {shown}"));
+        // Taken, given back, and only then told: or nobody would read it.
+        let order = ["\x1b[?1049h", "\x1b[?1049l", "on purpose", "ended with 101"].map(at);
+        assert!(order.is_sorted(), "{shown}");
+        let settings: Vec<_> =
+            [shown.lines().next(), shown.lines().last()].into_iter().flatten().collect();
+        assert!(settings[0].contains(':') && settings[0] == settings[1], "{shown}");
+    }
+}

@@ -7,7 +7,7 @@ mod triggers;
 use crate::harness::settings::Settings;
 
 /// With passwords, and a console for `root`.
-fn with_passwords() -> Settings {
+pub(super) fn with_passwords() -> Settings {
     Settings::new()
         .set("auth_type", "scram-sha-256")
         .set("admin_users", "root")

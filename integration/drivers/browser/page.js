@@ -53,6 +53,44 @@ async function check(browser, viewport, colorScheme) {
   await context.close();
 }
 
+// Two pools of one name are two things that need attention; and one that is seen again is left alone, or a screen
+// reader would begin anew.
+async function attention(browser) {
+  const page = await browser.newPage();
+  const of = (user, state, reason) => ({ what: 'pool', name: 'a/b', database: 'a', user, state, since: null, reason });
+  let now = [of('b', 'paused', 'first'), of('c', 'paused', 'second')];
+  await page.route('**/api/status.json', async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...(await response.json()), attention: now } });
+  });
+  await page.goto(address);
+  const shows = (texts) => page.waitForFunction((wanted) => {
+    const found = [...document.querySelectorAll('#attention li .reason')].map((one) => one.textContent);
+    return JSON.stringify(found) === wanted;
+  }, JSON.stringify(texts));
+  await shows(['first', 'second']);
+  await page.evaluate(() => document.querySelectorAll('#attention li').forEach((item, at) => { item.seen = at; }));
+  // The second alone, with news; then in another state, which is another thing.
+  now = [of('c', 'paused', 'second, and more')];
+  await shows(['second, and more']);
+  const seen = () => page.evaluate(() => document.querySelector('#attention li').seen);
+  assert.strictEqual(await seen(), 1);
+  now = [of('c', 'shedding', 'third')];
+  await shows(['third']);
+  assert.strictEqual(await seen(), undefined);
+  // Each has its own words, alone and beside another.
+  for (const state of ['stopping', 'full', 'logins', 'config', 'suspended', 'paused', 'disabled', 'server_down', 'shedding', 'draining']) {
+    now = [of('b', state, state), of('c', state, `${state}, too`)];
+    await shows([state, `${state}, too`]);
+    const text = await page.locator('#attention').innerText();
+    now = [of('b', state, state)];
+    await shows([state]);
+    const headline = await page.locator('h1').innerText();
+    assert(!/undefined|thing/.test(text + headline), `${state}: ${headline}, ${text}`);
+  }
+  await page.close();
+}
+
 // A chart is reached and read without a mouse.
 async function keyboard(page, what) {
   for (let presses = 0; presses < 20; presses += 1) {
@@ -97,6 +135,7 @@ async function main() {
   for (const size of SIZES) {
     for (const scheme of ['light', 'dark']) await check(browser, size, scheme);
   }
+  await attention(browser);
   // And when nobody answers.
   const page = await browser.newPage();
   await page.goto(address);

@@ -200,6 +200,11 @@ impl Show {
         matches!(self, Self::Fds)
     }
 
+    /// Whether it may have a row for each client, of whom there may be many.
+    pub(super) const fn is_long(self) -> bool {
+        matches!(self, Self::ActiveSockets | Self::Clients | Self::Servers | Self::Sockets)
+    }
+
     /// The rows, and what is to be said of them, if anything.
     pub(super) fn answer(self, console: &Console, now: Instant) -> (Vec<Row>, Option<String>) {
         let told = |(rows, left_out): (Vec<Row>, Option<LeftOut>)| {

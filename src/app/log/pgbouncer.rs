@@ -3,8 +3,11 @@
 //! ```text
 //! 2026-11-20 11:09:04.276 UTC [339] LOG C-0x1f: app/web@10.0.0.7:51234 login attempt: db=app user=web tls=no replication=no
 //! ```
+//!
+//! What is one event of ours may be several lines of PgBouncer's.
 
 use crate::base::calendar::utc_millis;
+use crate::base::legible::safe;
 use std::fmt::{self, Write};
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
@@ -37,9 +40,13 @@ where
     ) -> fmt::Result {
         let mut line = Line::default();
         event.record(&mut line);
-        let level = level(*event.metadata().level());
+        let own = level(*event.metadata().level());
         let now = utc_millis(SystemTime::now());
-        writeln!(writer, "{now} [{}] {level} {line}", self.pid)
+        for text in line.before() {
+            writeln!(writer, "{now} [{}] LOG {}", self.pid, safe(&text))?;
+        }
+        // Names are whatever somebody says before a password was asked for.
+        writeln!(writer, "{now} [{}] {own} {}", self.pid, safe(&line.to_string()))
     }
 }
 
@@ -121,8 +128,49 @@ impl Line {
         f.write_char(' ')
     }
 
-    fn closing(&self, f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {
-        write!(f, "closing because: {why} (age={}s)", self.age.unwrap_or_default())
+    fn closing(&self, why: &str) -> String {
+        format!("closing because: {why} (age={}s)", self.age.unwrap_or_default())
+    }
+
+    fn attempt(&self) -> String {
+        let Self { database, user, .. } = self;
+        format!("login attempt: db={database} user={user} tls=no replication=no")
+    }
+
+    /// The lines that PgBouncer writes before the last one: of a login that is refused.
+    fn before(&self) -> Vec<String> {
+        let Some(("login refused", detail)) = self.message.split_once(": ") else { return vec![] };
+        let mut lines = Vec::new();
+        if !self.user.is_empty() {
+            lines.push(self.attempt());
+            if self.reason == "database_unknown" {
+                lines.push(format!("login failed: db={} user={}", self.database, self.user));
+            }
+        }
+        lines.push(self.closing(&self.refusal(detail)));
+        let prefixed = |line| format!("{}{line}", Prefix(self));
+        lines.into_iter().map(prefixed).collect()
+    }
+
+    /// Why a login is refused, in PgBouncer's words where rules look for them.
+    fn refusal(&self, detail: &str) -> String {
+        match self.reason.as_str() {
+            "authentication_failed" => "password authentication failed".to_owned(),
+            "database_unknown" => format!("no such database: {}", self.database),
+            "client_login_timeout" | "query_wait_timeout" => self.reason.clone(),
+            "max_client_conn" => "no more connections allowed (max_client_conn)".to_owned(),
+
+            _ => detail.to_owned(),
+        }
+    }
+}
+
+/// The beginning of a line.
+struct Prefix<'a>(&'a Line);
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.prefix(f)
     }
 }
 
@@ -131,14 +179,11 @@ impl fmt::Display for Line {
         self.prefix(f)?;
         let (event, detail) = self.message.split_once(": ").unwrap_or((&self.message, ""));
         match event {
-            "client logged in" => {
-                let Self { database, user, .. } = self;
-                write!(f, "login attempt: db={database} user={user} tls=no replication=no")
-            }
-            "client closed" if detail.is_empty() => self.closing(f, words(&self.reason)),
-            "client closed" => self.closing(f, detail),
-            "server closed" => self.closing(f, &self.reason.to_lowercase()),
-            "login refused" => write!(f, "pooler error: {detail}"),
+            "client logged in" => f.write_str(&self.attempt()),
+            "client closed" if detail.is_empty() => f.write_str(&self.closing(words(&self.reason))),
+            "client closed" => f.write_str(&self.closing(detail)),
+            "server closed" => f.write_str(&self.closing(&self.reason.to_lowercase())),
+            "login refused" => write!(f, "pooler error: {}", self.refusal(detail)),
             "request refused" => write!(f, "pooler error: {}", words(&self.reason)),
             _ => {
                 f.write_str(&self.message)?;
@@ -222,6 +267,14 @@ mod tests {
                 "client closed"
             );
             tracing::warn!(address = %address, reason = "auth", "login refused: no such thing");
+            tracing::warn!(
+                database, user = Some("web\n9"), address = %address, reason = "authentication_failed",
+                "login refused: password authentication failed for user \"web\""
+            );
+            tracing::warn!(
+                database = "no", user, address = %address, reason = "database_unknown",
+                "login refused: database \"no\" does not exist"
+            );
             tracing::info!(database, user, pid = 12_u32, why = ?Some(1), "server closed");
             tracing::info!(pid = 12_u32, "the next process starts");
             tracing::debug!(count = 3, "something else");
@@ -233,7 +286,19 @@ mod tests {
                  replication=no",
                 "[339] LOG C-0x1f: app/web@10.0.0.7:51234 closing because: client close request \
                  (age=7s)",
+                "[339] LOG C-0x0: (nodb)/(nouser)@10.0.0.7:51234 closing because: no such thing (age=0s)",
                 "[339] WARNING C-0x0: (nodb)/(nouser)@10.0.0.7:51234 pooler error: no such thing",
+                "[339] LOG C-0x0: app/web\u{fffd}9@10.0.0.7:51234 login attempt: db=app user=web\u{fffd}9 \
+                 tls=no replication=no",
+                "[339] LOG C-0x0: app/web\u{fffd}9@10.0.0.7:51234 closing because: password \
+                 authentication failed (age=0s)",
+                "[339] WARNING C-0x0: app/web\u{fffd}9@10.0.0.7:51234 pooler error: password \
+                 authentication failed",
+                "[339] LOG C-0x0: no/web@10.0.0.7:51234 login attempt: db=no user=web tls=no \
+                 replication=no",
+                "[339] LOG C-0x0: no/web@10.0.0.7:51234 login failed: db=no user=web",
+                "[339] LOG C-0x0: no/web@10.0.0.7:51234 closing because: no such database: no (age=0s)",
+                "[339] WARNING C-0x0: no/web@10.0.0.7:51234 pooler error: no such database: no",
                 "[339] LOG S-0xc: app/web closing because: some(1) (age=0s)",
                 "[339] LOG the next process starts pid=12",
                 "[339] DEBUG something else count=3",

@@ -126,8 +126,8 @@ pub(super) const POOLS: &[Opt] = &[
         Kind::Text,
         "\"DISCARD ALL\"",
         "Run on a server before the next client gets it, in session mode, and in any after a client \
-         left in a transaction. `\"\"` is none. A server on which a client left `LISTEN`, temporary tables or \
-         statements of SQL's `PREPARE` gets `DISCARD ALL` beside it, whatever this says.",
+         left in a transaction. `\"\"` is none. What a client left otherwise (`LISTEN`, temporary tables, \
+         advisory locks, …) is removed beside it, whatever this says, and nothing else.",
     ),
     option(
         "server_reset_query_always",

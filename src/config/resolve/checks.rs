@@ -5,8 +5,10 @@ use crate::base::finding::{Finding, Severity};
 use crate::config::file::{Document, RawTable, RawValue};
 use crate::config::findings::{Findings, Problem};
 use crate::config::lockout::is_md5;
+use crate::config::overrides::PoolOverrides;
 use crate::config::reader::line_of;
-use crate::config::{AuthType, Config, suggest};
+use crate::config::{AuthType, Config, Database, PoolMode, User, suggest};
+use std::sync::Arc;
 
 /// Where the sections stand.
 #[derive(Clone, Copy)]
@@ -64,6 +66,7 @@ pub(super) fn check(config: &Config, tables: &Tables<'_>, findings: &mut Finding
     pool_sizes(config, tables, findings);
     hosts(config, tables, findings);
     reach(config, tables, findings);
+    deferring(config, tables, findings);
     overload::check(config, tables, findings);
     if config.auth.kind != AuthType::Trust {
         logins(config, tables, findings);
@@ -113,6 +116,44 @@ fn pool_sizes(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {
         if let Some(settings) = pools.next() {
             let line = tables.line("users", &user.name, "pool_size");
             findings.error(line, min_over_size(settings.min_pool_size, settings.pool_size));
+        }
+    }
+}
+
+/// `defer_begin` where no server is given back while a client is connected, or no transaction is let in.
+fn deferring(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {
+    let defers = |overrides: &PoolOverrides| overrides.defers_begin == Some(true);
+    let counts =
+        |user: &&User| user.overrides.defers_begin.is_some() || user.overrides.pool_mode.is_some();
+    let users = || {
+        std::iter::once(None).chain(config.users.values().map(Arc::as_ref).filter(counts).map(Some))
+    };
+    let has_effect = |database: &Database, user: Option<&User>| {
+        config.client_shortcuts(database, user).defers_begin
+            && config.pool_settings(database, user).pool_mode == PoolMode::Transaction
+    };
+    let mut warn = |line| {
+        let message = "`defer_begin` has no effect outside transaction mode: a client keeps its server in session \
+                       mode, and may not begin in statement mode.";
+        let action = "Remove it, or write `pool_mode = \"transaction\"`.";
+        findings.warning(line, Problem::new("no-effect", message, action));
+    };
+    let all = || config.databases.values();
+    let is_default = config.pool_defaults.pool_mode == PoolMode::Transaction;
+    if config.shortcuts.defers_begin
+        && !is_default
+        && !all().any(|database| users().any(|user| has_effect(database, user)))
+    {
+        warn(line_of(tables.proxy, "defer_begin"));
+    }
+    for database in all().filter(|database| defers(&database.overrides)) {
+        if !users().any(|user| has_effect(database, user)) {
+            warn(tables.line("databases", &database.name, "defer_begin"));
+        }
+    }
+    for user in config.users.values().filter(|user| defers(&user.overrides)) {
+        if !config.databases.is_empty() && !all().any(|database| has_effect(database, Some(user))) {
+            warn(tables.line("users", &user.name, "defer_begin"));
         }
     }
 }

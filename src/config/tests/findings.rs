@@ -180,3 +180,17 @@ fn what_is_legal_but_odd_is_a_warning() {
     let small = "[hosts.b]\nmax_connections = 5\n[databases.b]\nhost = 'b'\npool_size = 6\n";
     one_warning(&with(small), 10, "pool-over-host");
 }
+
+#[test]
+fn what_has_no_effect_is_a_warning() {
+    let session = "[proxy]\npool_mode = 'session'\ndefer_begin = true\n";
+    one_warning(&with(session), 8, "no-effect");
+    one_warning(&with("[proxy]\npool_mode = 'statement'\ndefer_begin = true\n"), 8, "no-effect");
+    let one_pools = format!("{session}[databases.b]\nhost = 'main'\npool_mode = 'transaction'\n");
+    assert_eq!(warnings(&with(&one_pools)), Vec::<String>::new());
+    let odd = "[databases.b]\nhost = 'main'\npool_mode = 'session'\ndefer_begin = true\n";
+    one_warning(&with(odd), 9, "no-effect");
+    let user = "[users.b]\npassword = 'x'\ndefer_begin = true\npool_mode = 'session'\n";
+    one_warning(&with(user), 8, "no-effect");
+    assert_eq!(warnings(&with("[proxy]\ndefer_begin = true\n")), Vec::<String>::new());
+}

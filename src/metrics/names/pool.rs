@@ -5,6 +5,7 @@ use super::{Metric, Split, Subject, metric, split, unix_time};
 use crate::pool::snapshot::{LATER, PoolView};
 use crate::scheduler::{CloseReason, State, WaitCause};
 use crate::session::pins::Cause;
+use crate::session::traces::Trace;
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
@@ -94,6 +95,7 @@ const CLIENTS: [InState; 2] =
 const STATE: Split = split("state", |at| Some(State::ALL.get(at)?.label()));
 const WAIT_CAUSE: Split = split("cause", |at| WaitCause::LABELS.get(at).copied());
 const PIN_CAUSE: Split = split("cause", |at| Some(Cause::ALL.get(at)?.label()));
+const TRACE: Split = split("cause", |at| Some(Trace::ALL.get(at)?.label()));
 const CLOSE_REASON: Split = split("reason", |at| Some(CloseReason::ALL.get(at)?.label()));
 
 impl Subject for Pool {
@@ -220,6 +222,11 @@ impl Subject for Pool {
             "pgweir_pool_resets",
             "Servers that had to be cleaned before the next client.",
             Count(|pool| pool.view.totals.resets),
+        ),
+        metric(
+            "pgweir_pool_traces_removed",
+            "What clients had left on servers and was removed before the next client, by what it was.",
+            Counts(TRACE, |pool, cause| pool.view.totals.traces[cause]),
         ),
         metric(
             "pgweir_pool_server_connects",

@@ -4,6 +4,7 @@ use super::{Row, all};
 use crate::end::EndReason;
 use crate::scheduler::CloseReason;
 use crate::session::pins::Cause;
+use crate::session::traces::Trace;
 use crate::stats::worker::CancelOutcome;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -47,6 +48,7 @@ fn places_of_counters_are_those_of_their_names() {
     places(EndReason::ALL, |reason| reason as usize);
     places(CloseReason::ALL, |reason| reason as usize);
     places(Cause::ALL, |cause| cause as usize);
+    places(Trace::ALL, |trace| trace as usize);
     places(CancelOutcome::ALL, |outcome| outcome as usize);
 }
 

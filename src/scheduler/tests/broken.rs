@@ -1,7 +1,10 @@
-//! Schedulers that are broken on purpose: the simulation must catch each of them, or it shows nothing.
+//! Schedulers that are broken on purpose: the model must catch each of them, or it shows nothing. Nearly all in
+//! random traffic; what rarely matters there, in a pool that is never free.
 //!
 //! To the model, a scheduler that was told something else, or was not told, is one that has it wrong.
 
+use super::crowd::crowd;
+use super::keeping::keep_in_vain;
 use super::simulation::simulate;
 use crate::config::classes::{ClassLimits, Priority, Quota};
 
@@ -17,7 +20,11 @@ pub(super) enum Broken {
     /// A server is lent while a cancel request may still hit it.
     CancelsForgotten,
     ClientsOneOver,
+    /// Lower priorities are passed over for ever.
+    FloorForgotten,
     HostOneOver,
+    /// What is kept for a class is kept until it comes back.
+    KeptForEver,
     /// Who comes stands in front of all others.
     LastComeFirst,
     NoPriorities,
@@ -35,15 +42,20 @@ pub(super) enum Broken {
     TimeForgotten,
     /// `part` does nothing: who vanished is counted for ever.
     VanishedStay,
+    WeightsForgotten,
+    /// The highest priority is taken for the lowest, and the other way round.
+    WrongShedFirst,
 }
 
 impl Broken {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 21] = [
         Self::AbandonedStay,
         Self::AddressesUnlimited,
         Self::CancelsForgotten,
         Self::ClientsOneOver,
+        Self::FloorForgotten,
         Self::HostOneOver,
+        Self::KeptForEver,
         Self::LastComeFirst,
         Self::NoPriorities,
         Self::NothingReserved,
@@ -56,6 +68,8 @@ impl Broken {
         Self::TidiedLost,
         Self::TimeForgotten,
         Self::VanishedStay,
+        Self::WeightsForgotten,
+        Self::WrongShedFirst,
     ];
 
     /// What the scheduler takes these limits for.
@@ -64,6 +78,14 @@ impl Broken {
             Self::AddressesUnlimited => limits.per_address = Quota::default(),
             Self::NoPriorities => limits.priority = Priority::Normal,
             Self::NothingReserved => limits.reserved = 0,
+            Self::WeightsForgotten => limits.weight = 1,
+            Self::WrongShedFirst => {
+                limits.priority = match limits.priority {
+                    Priority::Critical => Priority::Sheddable,
+                    Priority::Normal => Priority::Normal,
+                    Priority::Sheddable => Priority::Critical,
+                }
+            }
             _ => self.quota(&mut limits.quota),
         }
     }
@@ -88,8 +110,14 @@ impl Broken {
 #[test]
 fn whatever_is_broken_is_caught() {
     for broken in Broken::ALL {
-        let fails =
-            |seed: &u64| std::panic::catch_unwind(|| simulate(*seed, Some(broken))).is_err();
+        let fails = |seed: &u64| {
+            std::panic::catch_unwind(|| {
+                keep_in_vain(Some(broken));
+                crowd(*seed, Some(broken));
+                simulate(*seed, Some(broken));
+            })
+            .is_err()
+        };
         assert!((1..=SEEDS).any(|seed| fails(&seed)), "{broken:?}: nobody noticed");
     }
 }

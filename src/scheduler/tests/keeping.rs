@@ -1,5 +1,6 @@
 //! A server is kept for a class that is about to come back: when, and for how long.
 
+use super::broken::Broken;
 use super::world::{Event, World};
 use super::{A, COMMON, host, ms, sized, spec, weighing};
 use crate::base::ids::{ClassId, ClientId};
@@ -9,7 +10,7 @@ const ONE: ClassId = ClassId(1);
 
 /// Client 3, which is of a class of its own and comes right back, has held one of two servers for so
 /// long. Client 1 has the other, and client 2 waits: they hold theirs for 50 ms.
-fn world(held: Duration) -> World {
+pub(super) fn world(held: Duration) -> World {
     let mut world = World::new(host(None), &[spec("a", "x", sized(2))], 1);
     assert_eq!(world.add_class(weighing(1)), ONE);
     world.ask(A, 1);
@@ -46,6 +47,24 @@ fn a_server_is_kept_for_who_comes_right_back() {
     world.ask_in(A, 3, ONE, 1);
     assert!(is_granted(&mut world, 3));
     assert_eq!(world.scheduler.kept(A), 0);
+}
+
+#[test]
+fn what_was_kept_in_vain_is_let_go() {
+    keep_in_vain(None);
+}
+
+/// Whoever it was kept for does not come: the model sees to the rest.
+pub(super) fn keep_in_vain(broken: Option<Broken>) {
+    let mut world = world(ms(1));
+    world.broken = broken;
+    world.pace();
+    world.give_back(3);
+    assert_eq!(world.scheduler.kept(A), 1);
+    for _ in 0..6 {
+        world.pass(Duration::from_micros(500));
+        world.pace();
+    }
 }
 
 #[test]

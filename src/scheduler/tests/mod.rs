@@ -11,6 +11,7 @@ mod broken;
 mod caps;
 mod census;
 mod classes;
+mod crowd;
 mod health;
 mod keeping;
 mod leases;

@@ -1,15 +1,19 @@
 //! What a scheduler wants done, seen by the model, and what is checked after every step.
 
+use super::broken::Broken;
 use super::world::{Event, Numbers, World};
 use crate::base::ids::PoolId;
 use crate::scheduler::Action;
 use crate::scheduler::Counts;
 use crate::scheduler::Health;
 use crate::scheduler::RefusedFor;
+use crate::scheduler::turn::PassedOver;
+use std::collections::BTreeSet;
 
 impl World {
     pub(super) fn settle(&mut self, ticked: bool) {
         self.obey(ticked);
+        self.break_what_is_kept();
         self.check_gone();
         self.model.kept = self.model.pool_ids().map(|pool| self.scheduler.kept(pool)).collect();
         self.check(ticked);
@@ -129,6 +133,7 @@ impl World {
             }
         }
         self.check_classes();
+        self.check_peopled();
         let host = self.scheduler.host_counts();
         assert_eq!(host.open() as usize, self.model.servers.len());
         assert_eq!(host.waiting, all.waiting);
@@ -165,6 +170,29 @@ impl World {
     pub(super) fn note_left(&mut self) {
         let left = |pool| (self.model.open_of(pool) == 0, self.model.retired(pool) == 0);
         self.left = self.model.pool_ids().map(left).collect();
+    }
+
+    /// What a scheduler that is broken on purpose forgets between two steps.
+    fn break_what_is_kept(&mut self) {
+        if self.is_broken(Broken::FloorForgotten) {
+            for pool in self.model.pool_ids() {
+                self.scheduler.of_mut(pool).passed_over = PassedOver::default();
+            }
+        }
+        if self.is_broken(Broken::KeptForEver) {
+            for line in 0..self.scheduler.queue.lines() {
+                self.scheduler.queue.line_mut(line).flow.absence.keep_for_ever();
+            }
+        }
+    }
+
+    /// Lines with clients in them, waiting or not.
+    fn check_peopled(&self) {
+        for pool in self.model.pool_ids() {
+            let chairs = self.chairs.values().filter(|chair| chair.pool == pool);
+            let classes: BTreeSet<_> = chairs.map(|chair| chair.seat.class).collect();
+            assert_eq!(self.scheduler.queue.peopled(pool) as usize, classes.len(), "{pool:?}");
+        }
     }
 
     fn check_classes(&self) {

@@ -10,11 +10,12 @@ const WAITING_ROWS = 5;
 const SVG = 'http://www.w3.org/2000/svg';
 const MARKS = {
   healthy: '●', busy: '◐', shedding: '▲', server_down: '■', paused: '‖', draining: '▼',
-  stopping: '▼', full: '▲', logins: '▲', config: '▲',
+  stopping: '▼', full: '▲', logins: '▲', config: '▲', suspended: '‖', disabled: '▼',
 };
 const WORDS = {
   healthy: 'well', busy: 'busy', shedding: 'shedding', server_down: 'down', paused: 'paused',
   draining: 'draining', stopping: 'stopping', full: 'full', logins: 'logins wait', config: 'not reloaded',
+  suspended: 'suspended', disabled: 'disabled',
 };
 const HEADLINES = {
   busy: (name) => `Clients of ${name} wait`,
@@ -26,6 +27,8 @@ const HEADLINES = {
   full: () => 'No more clients are let in',
   logins: () => 'Logins wait',
   config: () => 'The configuration was not loaded',
+  suspended: () => 'All clients are suspended',
+  disabled: (name) => `${name} lets nobody new in`,
 };
 
 const $ = (id) => document.getElementById(id);

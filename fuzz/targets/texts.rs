@@ -1,0 +1,133 @@
+//! Any bytes, and any words of SQL, as a text: a glance passes over nothing that reading it would find,
+//! case means nothing, and a value that is taken to be plain cannot be more than a value.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pgweir::session::text::Text;
+use pgweir::sql::ending::may_be_several;
+use pgweir::sql::hidden::Hidden;
+use pgweir::sql::statement::{Kind, plain_value, statements};
+use std::mem::{Discriminant, discriminant};
+
+/// What a byte below their number stands for.
+const WORDS: &[&str] = &[
+    " ",
+    ";",
+    "\n",
+    "'",
+    "\"",
+    "--",
+    "/*",
+    "*/",
+    "$$",
+    "$a$",
+    "(",
+    ")",
+    ",",
+    ".",
+    "=",
+    "\\",
+    "E'",
+    "set ",
+    "SET LOCAL ",
+    "session ",
+    "to ",
+    "reset ",
+    "all",
+    "role ",
+    "time zone ",
+    "from current",
+    "default",
+    "begin",
+    "commit",
+    "rollback ",
+    "savepoint ",
+    "release ",
+    "create ",
+    "temp ",
+    "TEMPORARY ",
+    "table ",
+    "t",
+    "on commit drop",
+    "declare ",
+    "with hold",
+    "for ",
+    "select ",
+    "into ",
+    "pg_temp",
+    "set_config",
+    "pg_advisory_lock",
+    "currval",
+    "lastval",
+    "explain ",
+    "do ",
+    "load ",
+    "listen ",
+    "unlisten *",
+    "discard ",
+    "prepare ",
+    "execute ",
+    "deallocate ",
+    "insert ",
+    "atomic ",
+    "end",
+    "1",
+    "app.x",
+    "true",
+    "U&\"",
+];
+
+fn text_of(bytes: &[u8]) -> Vec<u8> {
+    let words = bytes.iter().flat_map(|byte| match WORDS.get(usize::from(*byte)) {
+        Some(word) => word.as_bytes(),
+        None => std::slice::from_ref(byte),
+    });
+    words.copied().collect()
+}
+
+/// What is found in a text, but for names and values.
+fn found(sql: &[u8]) -> Vec<(Discriminant<Kind<'_>>, Hidden)> {
+    let of = |(kind, statement)| {
+        let hidden = Hidden::of(kind, statement, &[]);
+        let names = hidden.names.iter().map(|name| name.to_ascii_lowercase().into()).collect();
+        (discriminant(&kind), Hidden { names, ..hidden })
+    };
+    statements(sql).map(of).collect()
+}
+
+/// Whether such a statement does nothing that a session could keep.
+fn is_quiet(kind: Kind<'_>) -> bool {
+    matches!(
+        kind,
+        Kind::Begin
+            | Kind::Commit { .. }
+            | Kind::Deallocate(_)
+            | Kind::DeallocateAll
+            | Kind::DiscardPlans
+            | Kind::DiscardSequences
+            | Kind::DiscardTemp
+            | Kind::Other
+            | Kind::Prepare(_)
+            | Kind::Rollback { .. }
+    )
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let sql = text_of(bytes);
+    if Text::read(&sql, may_be_several(&sql), &[]).is_none() {
+        for (kind, statement) in statements(&sql) {
+            assert!(is_quiet(kind), "{kind:?}");
+            assert!(Hidden::of(kind, statement, &[]).is_empty(), "{kind:?}");
+        }
+    }
+    // The same word in other letters ends a dollar quote that it did not end before.
+    if !sql.contains(&b'$') {
+        assert_eq!(found(&sql), found(&sql.to_ascii_uppercase()));
+    }
+    if let Some(value) = plain_value(&sql) {
+        let again = format!("SET \"x\" TO {value};SELECT 1");
+        let kinds: Vec<_> = statements(again.as_bytes()).map(|(kind, _)| kind).collect();
+        let is_set = matches!(kinds[0], Kind::Set { name: b"\"x\"", .. } | Kind::Reset(b"\"x\""));
+        assert!(is_set && kinds[1..] == [Kind::Other], "{again}: {kinds:?}");
+    }
+});

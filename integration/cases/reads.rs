@@ -1,0 +1,183 @@
+//! What is judged to be one read that leaves nothing behind leaves nothing behind, on a real Postgres.
+
+use crate::harness::frames::Batch;
+use crate::harness::postgres::Postgres;
+use crate::harness::random::Seed;
+use crate::harness::time::{run, run_within};
+use crate::harness::wire::Client;
+use pgweir::sql::read::Reading;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use std::hash::RandomState;
+use std::time::Duration;
+
+/// What the corpus' texts are about.
+const TABLES: &str = "create table t (a int, b text, j jsonb, d timestamptz); \
+    create table u (a int, c text); create sequence s; \
+    insert into t values (1, 'x', '{}', now()), (2, 'y', '[]', now()); insert into u values (1, 'z'); \
+    create schema app; create function app.price(int) returns int language sql as 'select $1'; \
+    create schema other; \
+    create function other.price(int) returns text language sql as $$select set_config('app.x', 'y', false)$$";
+
+/// All that a statement could leave in its session.
+const LEFT: &str = "select (select string_agg(name || '=' || setting, ' ' order by name) from pg_settings \
+      where source = 'session'), \
+    coalesce(current_setting('app.x', true), ''), \
+    (select count(*) from pg_prepared_statements), (select count(*) from pg_cursors), \
+    (select count(*) from pg_listening_channels()), \
+    (select count(*) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'), \
+    (select count(*) from pg_class where relpersistence = 't'), \
+    (select count(*) from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace), \
+    (select last_value + is_called::int from s), (select count(*) from t)";
+
+/// Parts of statements that are thrown together, harmless ones and others in disguise.
+const PARTS: &[&str] = &[
+    "select",
+    "1",
+    "'a'",
+    "'it''s'",
+    "a",
+    "b",
+    "from t",
+    "from t x",
+    "where",
+    "a = 1",
+    "and",
+    "or",
+    "not",
+    ",",
+    "(",
+    ")",
+    "(select 1)",
+    "count(*)",
+    "count(a)",
+    "lower(b)",
+    "order by a",
+    "limit 1",
+    "union select",
+    "with x as (",
+    "values (1)",
+    "table t",
+    "::text",
+    "::int",
+    "as",
+    "x",
+    "$$x$$",
+    "$q$;$q$",
+    "E'\\''",
+    "--\n",
+    "/* ; */",
+    ";",
+    "null",
+    "coalesce(",
+    "case when true then",
+    "end",
+    "exists (",
+    "in (",
+    "any (",
+    "array[",
+    "]",
+    "over (",
+    "partition by a",
+    "filter (where true)",
+    "app.price(",
+    "other.price(1)",
+    "set_config('app.x', 'y', false)",
+    "pg_catalog.set_config('app.x', 'y', false)",
+    "\"set_config\"('app.x', 'y', false)",
+    "Set_Config /**/ ('app.x', 'y', false)",
+    "nextval('s')",
+    "pg_advisory_lock(1)",
+    "into temp y",
+    "into y",
+    "for update",
+    "for share",
+    "; begin",
+    "; set app.x = 'y'",
+    "; listen c",
+    "; prepare p as select 1",
+    "; declare c cursor with hold \
+    for select 1",
+    "; create temp table y ()",
+    "; insert into t values (3)",
+    "insert into t values (3) returning a",
+    "delete from t returning a",
+    "set app.x = 'y'",
+    "begin",
+    "listen c",
+    "prepare p as select 1",
+    "do $$begin perform set_config('app.x', 'y', false); end$$",
+    "'",
+    "\"",
+    "$$",
+    "\\",
+    "/*",
+    "*/",
+    "E'",
+];
+
+const BEGINNINGS: &[&str] = &["select 1", "select a", "select", "with x as (select 1)", "values ("];
+
+fn is_read(sql: &str, hasher: &RandomState) -> bool {
+    let functions = ["app.price".to_owned(), "distance".to_owned()];
+    Reading { functions: &functions, hasher, is_utf8: true }.look_at(sql.as_bytes()).is_ok()
+}
+
+/// Runs a text both ways, and looks at what it left.
+async fn check(client: &mut Client, sql: &str, clean: &[String]) {
+    for batch in [Batch::new().query(sql), Batch::new().statement(sql, &[])] {
+        let answer = client.ask(batch).await;
+        let ready = answer.last().expect("it is answered");
+        assert_eq!(ready, "Z(I)", "{sql}: {answer:?}");
+    }
+    assert_eq!(client.query(LEFT).await, clean, "left behind by {sql}");
+}
+
+/// Those of the corpus that are reads can be run, too.
+#[test]
+fn the_reads_of_the_corpus_leave_nothing_behind() {
+    run(async {
+        let postgres = Postgres::start().await;
+        let mut client = Client::connect(&postgres.address()).await;
+        client.query(TABLES).await;
+        let clean = client.query(LEFT).await;
+        let hasher = RandomState::new();
+        let corpus = include_str!("../../src/sql/read/corpus.sql").lines().skip(2);
+        let mut reads = 0;
+        for sql in corpus.filter(|sql| !sql.starts_with("-- ") && is_read(sql, &hasher)) {
+            check(&mut client, sql, &clean).await;
+            reads += 1;
+        }
+        assert!(reads > 90, "only {reads} reads");
+    });
+}
+
+#[test]
+fn nothing_that_is_judged_a_read_leaves_anything_behind() {
+    run_within(Duration::from_mins(3), async {
+        let postgres = Postgres::start().await;
+        let mut client = Client::connect(&postgres.address()).await;
+        client.query(TABLES).await;
+        let clean = client.query(LEFT).await;
+        let (mut random, hasher) = (Seed::of_run().actor(0), RandomState::new());
+        let (mut reads, mut worked) = (0, 0);
+        for _ in 0..20_000 {
+            let many = random.random_range(0..9);
+            let mut sql = (*BEGINNINGS.choose(&mut random).expect("some")).to_owned();
+            for _ in 0..many {
+                if random.random_range(0..8) > 0 {
+                    sql.push(' ');
+                }
+                sql.push_str(PARTS.choose(&mut random).expect("some"));
+            }
+            if is_read(&sql, &hasher) {
+                reads += 1;
+                worked += usize::from(
+                    client.query(&sql).await.iter().any(|frame| frame.starts_with('C')),
+                );
+                check(&mut client, &sql, &clean).await;
+            }
+        }
+        assert!(reads > 1_000 && worked > 200, "{reads} reads, {worked} of them correct");
+    });
+}

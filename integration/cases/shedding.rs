@@ -1,0 +1,101 @@
+//! Who is refused, and who is served, while there is more than can be served in time.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::harness::crowd::{Crowd, unleash, unleash_while};
+use crate::harness::frames::Batch;
+use crate::harness::login::Login;
+use crate::harness::proxy::Rig;
+use crate::harness::settings::Settings;
+use crate::harness::time::{Deadline, Watch, run};
+use crate::harness::wire::Client;
+
+const POOL_SIZE: u32 = 4;
+const SHORT: &str = "select pg_sleep(0.01)";
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Half of the servers are enough for the critical, the other half for the normal; the rest want fifty times
+/// what is left.
+#[test]
+fn the_sheddable_are_refused_first_and_the_critical_last() {
+    run(async {
+        let class =
+            |name: &str| format!("match = {{ application_name = '{name}' }}\npriority = '{name}'");
+        let names = ["critical", "normal", "sheddable"];
+        let settings = names.iter().fold(Settings::new().pool_size(POOL_SIZE), |settings, name| {
+            settings.class(name, &class(name))
+        });
+        let rig = Rig::start(settings).await;
+        let crowd = |name: &str, clients| {
+            Crowd::new(
+                &Login::to(rig.address()).with("application_name", name),
+                clients,
+                SHORT,
+                ms(5000),
+            )
+        };
+        let crowds = [crowd("critical", 2), crowd("normal", 20), crowd("sheddable", 200)];
+        let tallies = unleash(&crowds).await;
+        let refused = [0, 1, 2].map(|class: usize| tallies[class].refused);
+        let gone = [0, 1, 2].map(|class: usize| tallies[class].given_up);
+        let counted = ms(2000)..ms(5000);
+        let rates = [0, 1, 2].map(|class: usize| tallies[class].rate(&counted));
+        let seen = format!("refused {refused:?}, gave up {gone:?}, answers {rates:?}");
+        assert!(refused[2] > 100, "nothing was shed: {seen}");
+        assert_eq!(refused[0], 0, "{seen}");
+        assert!(refused[1] * 20 <= refused[2], "{seen}");
+        // What is left to them beside the normal ones is at least their floor.
+        assert!(rates[2] > 0.0 && rates[0] > rates[2], "{seen}");
+    });
+}
+
+/// Of two of one class, the second asks a moment after the first.
+async fn second_is_first(pair: &mut [Client; 2]) -> Option<bool> {
+    let [older, newer] = pair;
+    older.send(Batch::new().query("select 1")).await;
+    sleep(ms(2)).await;
+    newer.send(Batch::new().query("select 1")).await;
+    let watch = Watch::start();
+    let at = async |client: &mut Client| {
+        let answer = client.answer().await;
+        let is_served = answer.iter().any(|frame| frame == "D(1)");
+        is_served.then(|| watch.elapsed())
+    };
+    let (older, newer) = tokio::join!(at(older), at(newer));
+    // Whoever was refused waited for nothing, or for too long.
+    match (older, newer) {
+        (Some(older), Some(newer)) if older > ms(2) && newer > ms(2) => Some(newer < older),
+        (None, Some(_)) => Some(true),
+        _ => None,
+    }
+}
+
+/// Those who came first have waited for so long that they are about to leave; so would all after them.
+#[test]
+fn the_newest_are_served_first_while_it_sheds() {
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
+        let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(6000));
+        let mut pair = [rig.client().await, rig.client().await];
+        let mut counts = [0, 0];
+        unleash_while(&[crowd], async || {
+            // Until it sheds.
+            sleep(ms(2000)).await;
+            let end = Deadline::after(ms(3500));
+            while !end.passed() {
+                if let Some(is_reversed) = second_is_first(&mut pair).await {
+                    counts[usize::from(is_reversed)] += 1;
+                }
+            }
+        })
+        .await;
+        let [in_order, reversed] = counts;
+        assert!(in_order + reversed > 5, "{counts:?}: they are hardly ever both in line");
+        assert!(reversed > 2 * in_order, "{reversed} times the newer, {in_order} times the older");
+    });
+}

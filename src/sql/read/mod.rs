@@ -1,0 +1,242 @@
+//! Whether a text is one read that leaves nothing behind: such statements of several clients may be under
+//! way on one server at once.
+//!
+//! Each word that might be the name of a function has to be on a list, and whatever is not plain is
+//! [`No`]. What a text does not show is trusted as everywhere in transaction mode: views, operators and
+//! casts that call functions with side effects.
+//!
+//! Writes are none of it. They wait for locks, and whoever holds one may be waiting, in its application, for
+//! the answer behind; and their commits would flush one after the other, where servers of their own share
+//! a flush.
+
+mod functions;
+
+use super::tokens::{Tokens, is};
+use std::hash::{BuildHasher, Hasher};
+
+/// Statements that differ in their constants only have the same. It means nothing to another process.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Fingerprint(pub u64);
+
+/// Why a text is no such read. Alphabetical.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum No {
+    /// A function that is not known to be harmless.
+    Function,
+    /// No statement that reads.
+    Kind,
+    /// It locks rows.
+    Locks,
+    /// More than one statement.
+    Several,
+    /// It means another thing under other settings, or is not whole.
+    Unclear,
+    /// It writes, or could.
+    Writes,
+}
+
+/// How texts are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a, S> {
+    /// Functions that may be called beside those of Postgres, in lower case and sorted; with their schema if
+    /// they are called with it.
+    pub functions: &'a [String],
+    /// Makes fingerprints. Its key is secret: a client must not make a slow statement look like a quick one.
+    pub hasher: &'a S,
+    /// The client's encoding is UTF-8: in some of the others a quote may be half a letter.
+    pub is_utf8: bool,
+}
+
+impl<S: BuildHasher> Reading<'_, S> {
+    /// Looks at a text.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not one read that leaves nothing behind.
+    pub fn look_at(&self, sql: &[u8]) -> Result<Fingerprint, No> {
+        if !self.is_utf8 && !sql.is_ascii() {
+            return Err(No::Unclear);
+        }
+        let mut hasher = self.hasher.build_hasher();
+        let mut word = Folded::default();
+        let mut last = Last::default();
+        let mut tokens = Tokens(sql);
+        begins(tokens.clone())?;
+        while let Some(token) = tokens.next() {
+            let kind = Kind::of(token)?;
+            match kind {
+                Kind::End => {
+                    return if ends(tokens) { Ok(finish(&hasher)) } else { Err(No::Several) };
+                }
+                Kind::Word => may_follow(word.fold(token), last.one)?,
+                Kind::Opening => self.may_be_called(&last)?,
+                _ => {}
+            }
+            last.hash(&mut hasher, word.fold(token), token, kind);
+            last.push(token, kind);
+        }
+        Ok(finish(&hasher))
+    }
+
+    /// Whether what stands before an opening parenthesis is no function, or one that may be called.
+    fn may_be_called(&self, last: &Last<'_>) -> Result<(), No> {
+        let [before, one] = [last.two, last.one];
+        match last.kind {
+            Some(Kind::Word) if before == b"." => self.may_be_called_in(last.three, one),
+            Some(Kind::Word) => {
+                let mut word = Folded::default();
+                let name = word.fold(one);
+                let is_known = functions::is_syntax(name, before)
+                    || functions::is_harmless(name)
+                    || self.is_allowed(|function| function.as_bytes().cmp(name));
+                if is_known { Ok(()) } else { Err(No::Function) }
+            }
+            Some(Kind::Quoted) => Err(No::Function),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of one with its schema before it.
+    fn may_be_called_in(&self, schema: &[u8], name: &[u8]) -> Result<(), No> {
+        let (mut schema_word, mut word) = (Folded::default(), Folded::default());
+        let (schema, name) = (schema_word.fold(schema), word.fold(name));
+        let is_known = if schema == b"pg_catalog" {
+            functions::is_harmless(name)
+        } else {
+            let whole = [schema, b".", name].concat();
+            self.is_allowed(|function| function.as_bytes().cmp(&whole))
+        };
+        if is_known { Ok(()) } else { Err(No::Function) }
+    }
+
+    fn is_allowed(&self, order: impl Fn(&String) -> std::cmp::Ordering) -> bool {
+        self.functions.binary_search_by(order).is_ok()
+    }
+}
+
+/// Whether it begins as a read does, behind any number of parentheses.
+fn begins(mut tokens: Tokens<'_>) -> Result<(), No> {
+    let first = tokens.find(|token| *token != b"(").unwrap_or_default();
+    let reads = ["select", "table", "values", "with"];
+    if reads.iter().any(|word| is(first, word)) { Ok(()) } else { Err(No::Kind) }
+}
+
+/// Whether nothing but semicolons is left.
+fn ends(mut rest: Tokens<'_>) -> bool {
+    rest.all(|token| token == b";")
+}
+
+fn finish(hasher: &impl Hasher) -> Fingerprint {
+    Fingerprint(hasher.finish())
+}
+
+/// Whether a word may stand there. `word` is in lower case.
+fn may_follow(word: &[u8], before: &[u8]) -> Result<(), No> {
+    match word {
+        b"key" | b"no" | b"share" | b"update" if is(before, "for") => Err(No::Locks),
+        // Some of these may be names, which costs those their chance.
+        b"delete" | b"insert" | b"into" | b"merge" | b"update" => Err(No::Writes),
+        _ => Ok(()),
+    }
+}
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// A number or a string.
+    Constant,
+    /// A semicolon.
+    End,
+    Opening,
+    Other,
+    /// A name in quotes.
+    Quoted,
+    Word,
+}
+
+impl Kind {
+    fn of(token: &[u8]) -> Result<Self, No> {
+        let kind = match token {
+            [b'(', ..] => Self::Opening,
+            [b';', ..] => Self::End,
+            [b'0'..=b'9', ..] => Self::Constant,
+            // Whether a backslash is one is a setting; and half a string is none.
+            [b'\'', inner @ .., b'\''] if !inner.contains(&b'\\') => Self::Constant,
+            [b'e' | b'E', b'\'', .., b'\''] if token.len() > 2 => Self::Constant,
+            [b'$', .., b'$'] if token.len() > 1 => Self::Constant,
+            [b'"', .., b'"'] if token.len() > 2 => Self::Quoted,
+            [b'\'' | b'"', ..] | [b'e' | b'E', b'\'', ..] | [b'/', b'*', ..] => {
+                return Err(No::Unclear);
+            }
+            [b'$', _, ..] => return Err(No::Unclear),
+            [byte, ..] if byte.is_ascii_alphabetic() || *byte == b'_' || *byte >= 0x80 => {
+                Self::Word
+            }
+            _ => Self::Other,
+        };
+        Ok(kind)
+    }
+}
+
+/// The tokens before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last<'a> {
+    one: &'a [u8],
+    two: &'a [u8],
+    three: &'a [u8],
+    kind: Option<Kind>,
+    /// Of the one before that.
+    kind_of_two: Option<Kind>,
+}
+
+impl<'a> Last<'a> {
+    fn push(&mut self, token: &'a [u8], kind: Kind) {
+        (self.three, self.two, self.one) = (self.two, self.one, token);
+        (self.kind_of_two, self.kind) = (self.kind, Some(kind));
+    }
+
+    /// Adds the next token to a fingerprint. Constants are the same however many they are, in a list or as
+    /// the parts of a string.
+    fn hash(&self, hasher: &mut impl Hasher, word: &[u8], token: &[u8], kind: Kind) {
+        let is_listed = self.one == b"," && self.kind_of_two == Some(Kind::Constant);
+        let after_constant = self.kind == Some(Kind::Constant);
+        match kind {
+            Kind::Constant if is_listed || after_constant => return,
+            Kind::Constant => hasher.write_u8(b'?'),
+            // Put off until it is known what follows.
+            Kind::Other if token == b"," && after_constant => return,
+            _ if is_listed => hasher.write_u8(b','),
+            _ => {}
+        }
+        match kind {
+            Kind::Constant => {}
+            Kind::Word => hasher.write(word),
+            _ => hasher.write(token),
+        }
+        hasher.write_u8(0);
+    }
+}
+
+/// A word in lower case. Longer ones are cut: nothing that is known is as long.
+struct Folded([u8; Folded::LEN]);
+
+impl Default for Folded {
+    fn default() -> Self {
+        Self([0; Self::LEN])
+    }
+}
+
+impl Folded {
+    const LEN: usize = 64;
+
+    fn fold(&mut self, word: &[u8]) -> &[u8] {
+        let len = word.len().min(Self::LEN);
+        let (folded, word) = (&mut self.0[..len], &word[..len]);
+        folded.copy_from_slice(word);
+        folded.make_ascii_lowercase();
+        folded
+    }
+}
+
+#[cfg(test)]
+mod tests;
