@@ -73,9 +73,11 @@ fn a_pool_that_sheds_says_how_long_requests_may_wait() {
         })
         .await;
         assert_has(&row, &[("limit_ms", "50"), ("patience_ms", ""), ("refused_last_minute", "1")]);
-        let log = rig.proxy.process().log();
-        let line = log.lines().find(|line| line.contains("pool state changed"));
-        let line = line.unwrap_or_else(|| panic!("no word of it in\n{log}"));
+        let line = eventually("it is told", async || {
+            let log = rig.proxy.process().log();
+            log.lines().find(|line| line.contains("pool state changed")).map(str::to_owned)
+        })
+        .await;
         assert!(line.contains("may_wait_ms=50") && line.contains("refused=1"), "{line}");
         console.wait_for("app/app", "refused_shed_in_queue", 1).await;
     });

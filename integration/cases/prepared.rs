@@ -210,6 +210,24 @@ fn statements_sent_behind_one_that_drops_all_are_there() {
     });
 }
 
+/// What a server is asked on the way must not show, whatever stands before it.
+#[test]
+fn a_call_that_fails_behind_a_parse_is_the_only_error() {
+    run(async {
+        let rig = one_server().await;
+        let mut client = rig.client().await;
+        client.query("begin").await;
+        // int4pl, of a text that is no number.
+        client
+            .send(Batch::new().parse("", "show timezone").call_function(177, &["1", "x"]).sync())
+            .await;
+        let failed = client.answer().await;
+        assert!(failed[1].starts_with("E(ERROR 22P02"), "{failed:?}");
+        assert_eq!(client.answer().await, ["Z(E)"]);
+        assert_eq!(client.query("rollback").await, ["C(ROLLBACK)", "Z(I)"]);
+    });
+}
+
 #[test]
 fn sql_executes_what_the_protocol_has_prepared() {
     run(async {

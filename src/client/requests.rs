@@ -210,9 +210,12 @@ impl Client {
 
     /// A function is called by its number.
     fn look_at_call(&mut self) -> Look {
-        let Self { up, script, lease, .. } = self;
+        let Self { up, script, lease, statements, .. } = self;
         let ledger =
             &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
+        if let Some(statements) = statements {
+            statements.call_sent();
+        }
         let body = up.unseen().get(HEAD_LEN..).unwrap_or_default();
         let Some((oid, _)) = body.split_first_chunk::<4>() else { return Look::Incomplete };
         if ledger.sent(Request::FunctionCall, Origin::Client)

@@ -58,6 +58,11 @@ impl Statements {
         is_sent.then_some(Slip::DescribeUnnamed)
     }
 
+    /// A function is called. If that fails in a transaction, whatever is asked behind it fails, too.
+    pub fn call_sent(&mut self) {
+        self.unnamed.is_not_asked();
+    }
+
     #[inline]
     pub fn sync_sent(&mut self) {
         self.batch = self.batch.wrapping_add(1);

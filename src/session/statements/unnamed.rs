@@ -176,6 +176,11 @@ impl Unnamed {
         self.is_unused
     }
 
+    /// It cannot be asked before the `Sync` any more.
+    pub(super) fn is_not_asked(&mut self) {
+        self.is_unused = false;
+    }
+
     /// It is asked what it is.
     pub(super) fn describe_sent(&mut self, now: Moment) {
         self.is_unused = false;
