@@ -201,7 +201,7 @@ impl Client {
             self.probe();
             return false;
         }
-        if self.inquire() {
+        if !self.script.is_blank() && self.inquire() {
             return false;
         }
         let is_over = self.pin().is_none_or(|cause| {
@@ -243,7 +243,10 @@ impl Client {
     #[inline]
     fn end_lease(&mut self) {
         let mut lease = self.lease.take().expect("a relay has a lease");
-        lease.conn.traces.add_all(self.traces());
+        // What pins is a trace, and nothing pins any more.
+        if !self.script.is_blank() || self.statements.is_some() {
+            lease.conn.traces.add_all(self.traces());
+        }
         lease.conn.last_client = Some(self.here.id);
         self.forget_server();
         self.here.idles_in_transaction(None);
