@@ -85,12 +85,15 @@ pub enum EndReason {
     LoginRate,
     LoginTimeout,
     Moved,
+    NotificationsUnread,
     PlanChanged,
     PoolLimit,
     ProtocolViolation,
     QueryTimeout,
     QueueFull,
     RateLimited,
+    ReplicationDenied,
+    ReplicationOver,
     ServerDown,
     ServerLost,
     ServerRefused,
@@ -149,7 +152,7 @@ impl Account {
 }
 
 impl EndReason {
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 59] = [
         Self::AccountRemoved,
         Self::AuthenticationFailed,
         Self::CanceledInQueue,
@@ -183,12 +186,15 @@ impl EndReason {
         Self::LoginRate,
         Self::LoginTimeout,
         Self::Moved,
+        Self::NotificationsUnread,
         Self::PlanChanged,
         Self::PoolLimit,
         Self::ProtocolViolation,
         Self::QueryTimeout,
         Self::QueueFull,
         Self::RateLimited,
+        Self::ReplicationDenied,
+        Self::ReplicationOver,
         Self::ServerDown,
         Self::ServerLost,
         Self::ServerRefused,
@@ -285,6 +291,9 @@ impl EndReason {
                 "canceling authentication due to timeout (client_login_timeout)"),
             Self::Moved => plain(Operator, "moved", "57P01",
                 "another process takes over"),
+            Self::NotificationsUnread => plain(Client, "notifications_unread", "53400",
+                "terminating connection: too many unread notifications (notification_buffer)")
+                .routine("pooler_notifications_unread"),
             // As Postgres says it: drivers look at all three.
             Self::PlanChanged => plain(Server, "plan_changed", "0A000",
                 "cached plan must not change result type").routine("RevalidateCachedQuery"),
@@ -300,6 +309,10 @@ impl EndReason {
             Self::RateLimited => plain(Proxy, "rate_limit", "57014",
                 "canceling statement: rate limit for this class exceeded")
                 .routine("pooler_rate_limit").hint(RETRY),
+            Self::ReplicationDenied => plain(Operator, "replication_denied", "0A000",
+                "replication connections are not allowed by the configuration of the pooler"),
+            Self::ReplicationOver => plain(Server, "replication_over", "08006",
+                "server ended the replication connection"),
             Self::ServerDown => plain(Server, "server_down", "57014",
                 "canceling statement: database server is not available")
                 .routine("pooler_server_down").hint(RETRY),
@@ -439,6 +452,7 @@ impl End {
             EndReason::ClientGone
                 | EndReason::ClientTerminated
                 | EndReason::Moved
+                | EndReason::ReplicationOver
                 | EndReason::WriteTimeout
         )
     }

@@ -133,7 +133,7 @@ fn a_client_by_the_unix_socket_shows_its_process() {
 #[test]
 fn who_waits_is_told_for_what_and_behind_whom() {
     run(async {
-        let rig = rig(Settings::new().pool_size(2)).await;
+        let rig = rig(Settings::new().pool_size(2).set("listen", "pin")).await;
         let mut console = Console::open(&rig).await;
         let mut billing = named(&rig, "billing").await;
         let (mut listener, mut waiter) = (named(&rig, "news").await, named(&rig, "late").await);

@@ -25,7 +25,8 @@ fn assert_has(row: &Row, expected: &[(&str, &str)]) {
 #[test]
 fn the_console_tells_why_clients_wait() {
     run(async {
-        let rig = Rig::start(with_console(Settings::new().pool_size(2))).await;
+        let settings = Settings::new().pool_size(2).set("listen", "pin");
+        let rig = Rig::start(with_console(settings)).await;
         let login = Login::to(rig.address());
         let mut billing = login.with("application_name", "billing").connect().await;
         let (mut listener, mut waiter) = (rig.client().await, rig.client().await);

@@ -126,7 +126,7 @@ fn who_waits_is_told_for_what() {
 #[test]
 fn who_has_waited_too_long_is_told_what_the_servers_do() {
     run(async {
-        let settings = with_console(Settings::new().pool_size(3));
+        let settings = with_console(Settings::new().pool_size(3)).set("listen", "pin");
         let rig = Rig::start(settings.set("query_wait_timeout", SHORT)).await;
         let login = crate::harness::login::Login::to(rig.address());
         let mut billing = login.with("application_name", "billing").connect().await;

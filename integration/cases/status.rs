@@ -19,6 +19,7 @@ const HOSTILE_NAME: &str = "<img src=x onerror=pwned=1>\"'</script>";
 pub(crate) fn settings(port: &Port) -> Settings {
     super::http::settings(port)
         .pool_size(2)
+        .set("listen", "pin")
         .set("query_wait_timeout", Duration::from_mins(10))
         .database(&format!("'{HOSTILE_DATABASE}'"), "dbname", "app")
         .class("reports", "match = { application_name = 'report*' }\nmax_in_flight = 1")

@@ -43,7 +43,7 @@ pub(super) async fn say(peer: &mut UnixStream, says: &[&str]) {
     }
 }
 
-pub(super) const HELLO: &str = r#"{"Hello":{"form":6,"version":"0","pid":1}}"#;
+pub(super) const HELLO: &str = r#"{"Hello":{"form":7,"version":"0","pid":1}}"#;
 pub(super) const READY: &str = r#""Ready""#;
 
 pub(super) async fn runs(rig: &Rig) {

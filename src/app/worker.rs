@@ -159,6 +159,7 @@ async fn serve(worker: &Rc<Worker>, shared: &Arc<Shared>, socket: Detached, from
         login::Arrival::Client(client) => client.serve().await,
         // Boxed as well: a client's task need not have room for it.
         login::Arrival::Console(login) => Box::pin(shared.console.serve(worker, *login)).await,
+        login::Arrival::Replicating(replicating) => Box::pin(replicating.serve()).await,
         login::Arrival::Over => {}
     }
 }

@@ -139,6 +139,7 @@ impl Client {
         self.down.drop_unseen();
         // The rest of a request whose beginning went to the server goes to nobody.
         self.to_swallow = self.up.cut_short();
+        self.listen_no_more_than_committed();
         self.forget_server();
         if self.preparing > 0 && was_idle {
             // Not with the next server: settings may be what this one died of.
@@ -212,6 +213,8 @@ impl Client {
         if end.reason == EndReason::Moved {
             return self.move_on();
         }
+        // Whoever pauses the pool waits for the connection that listens.
+        self.listening = None;
         if let Some(lease) = self.lease.take() {
             // First the server: others may be waiting for it.
             self.release(lease);

@@ -5,6 +5,7 @@ use super::cancel::Cancels;
 use super::console::{ConsoleLogin, is_console};
 use super::deadline::Deadline;
 use super::greet::{Greeting, Wanted, greet};
+use super::replication::{self, Replicating};
 use super::trial::{Untold, try_settings};
 use super::{About, Client, Times};
 use crate::auth::scram::{Iterations, Mock};
@@ -17,6 +18,7 @@ use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
+use crate::pool::logins::Turn;
 use crate::pool::membership::Membership;
 use crate::pool::registry::Registry;
 use crate::pool::welcome::{APPLICATION_NAME, Welcome};
@@ -60,6 +62,7 @@ pub struct Frontend {
 pub enum Arrival {
     Client(Client),
     Console(Box<ConsoleLogin>),
+    Replicating(Box<Replicating>),
     /// It is over already: a cancel request, or a login that was refused.
     Over,
 }
@@ -103,6 +106,9 @@ impl Frontend {
             }
             Ok(Ok(Entry::Console(login))) => {
                 return Arrival::Console(Box::new(login.over(stream, peer)));
+            }
+            Ok(Ok(Entry::Replicating(admitted))) => {
+                return Arrival::Replicating(Box::new(admitted.over(stream)));
             }
             Ok(Ok(Entry::Nobody)) => return Arrival::Over,
             Ok(Err(end)) => end,
@@ -166,6 +172,7 @@ impl Frontend {
                 return Ok(Entry::Nobody);
             }
         };
+        let replication = replication::asked(&wanted.params)?;
         *claimed = Some(Claimed::by(&wanted));
         let mut exchange = Exchange::new(stream, buffer, &wanted);
         if is_console(&wanted.database) {
@@ -181,10 +188,27 @@ impl Frontend {
         let credential = self.registry.credential(&wanted.user);
         self.authenticate(&mut exchange, &wanted.user, credential.as_ref()).await?;
         encode::authentication(&mut exchange.out, 0, |_| {});
+        let guest = Guest { peer, pass, turn };
+        if let Some(kind) = replication {
+            // Boxed: rare, and large.
+            let admitted = self.replicate(worker, exchange, (&wanted, kind), guest);
+            return Box::pin(admitted).await.map(|it| Entry::Replicating(Box::new(it)));
+        }
+        self.let_in(worker, exchange, &wanted, guest).await.map(Entry::Client)
+    }
+
+    /// Finds out where a client comes in that is who it says, and tells it of its server.
+    async fn let_in(
+        &self,
+        worker: &Rc<Worker>,
+        mut exchange: Exchange<'_>,
+        wanted: &Wanted,
+        Guest { peer, pass, turn }: Guest,
+    ) -> Result<Admitted, End> {
         let (client, since) = (self.next_client(), worker.wake());
         let mut turn = Some(turn);
         let (place, by, asked, welcome) = loop {
-            let (place, by, asked) = self.place(worker.wake(), &wanted, peer)?;
+            let (place, by, asked) = self.place(worker.wake(), wanted, peer)?;
             // What may be waited for from here on is a server: that has a line of its own.
             drop(turn.take());
             let welcome = self.welcome(worker, (client, since), &place.terms, &asked);
@@ -214,13 +238,12 @@ impl Frontend {
         place.terms.pool.stats.of(worker.id).logins.add(1);
         let [by_database, by_user] = by;
         let passes = [pass, by_database, by_user];
-        let client = Admitted { here, place, settings, passes, early };
-        Ok(Entry::Client(client))
+        Ok(Admitted { here, place, settings, passes, early })
     }
 
     /// Where a client comes in that is who it says, counted for its database and its user; and what it wants
     /// to be set.
-    fn place(
+    pub(super) fn place(
         &self,
         now: Instant,
         wanted: &Wanted,
@@ -276,11 +299,8 @@ impl Frontend {
         for (name, value) in &wanted.params {
             match name.as_str() {
                 name if is_ignored(name) => {}
-                "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
-                "replication" => {
-                    return Err(End::from(EndReason::VersionUnsupported)
-                        .with_message("replication connections are not supported by this proxy"));
-                }
+                // Looked at before.
+                "replication" => {}
                 "options" => {
                     let options =
                         options(value).map_err(|error| End::protocol(error.to_string()))?;
@@ -347,6 +367,7 @@ impl Frontend {
             member: membership.member,
             pins: Pins::default(),
             script: Script::default(),
+            listening: None,
             statements: None,
             mailbox: None,
             deadline: Deadline::default(),
@@ -362,7 +383,15 @@ impl Frontend {
             aborted: None,
             outlook: Outlook::default(),
             last_words: None,
-            about: Box::new(About { pinned: false, initial, _passes: passes, in_pool, membership }),
+            about: Box::new(About {
+                pinned: false,
+                listens_itself: false,
+                inherited: None,
+                initial,
+                _passes: passes,
+                in_pool,
+                membership,
+            }),
         }
     }
 }
@@ -380,7 +409,7 @@ impl Claimed {
 }
 
 /// What a client wants to be set. Its application name apart: it decides nothing, and differs.
-struct Asked {
+pub(super) struct Asked {
     settings: Settings,
     application_name: Option<String>,
     class: Option<String>,
@@ -401,11 +430,21 @@ pub(super) struct Place {
     pub(super) in_pool: Pass,
 }
 
+/// Somebody who has proven who it is.
+pub(super) struct Guest {
+    pub(super) peer: Peer,
+    /// Counts it among all.
+    pub(super) pass: Pass,
+    /// Others wait to log in while it has this.
+    pub(super) turn: Turn,
+}
+
 /// What a login led to.
 enum Entry {
     Client(Admitted),
     Console(super::console::Admitted),
     Nobody,
+    Replicating(Box<replication::Admitted>),
 }
 
 /// A client that may come in.

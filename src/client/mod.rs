@@ -17,10 +17,12 @@ pub mod console;
 mod deadline;
 mod ending;
 mod greet;
+mod listening;
 pub mod login;
 mod moving;
 mod orders;
 mod relay;
+pub mod replication;
 mod replies;
 mod requests;
 mod serve;
@@ -33,6 +35,7 @@ mod trial;
 
 use self::aborted::Aborted;
 use self::deadline::Deadline;
+use self::listening::Listening;
 use self::shortcuts::Begun;
 use crate::control::roster::Here;
 use crate::end::ErrorFields;
@@ -40,6 +43,7 @@ use crate::net::flow::Flow;
 use crate::net::stream::Stream;
 use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
+use crate::pool::hub::Channel;
 use crate::pool::mailbox::Mailbox;
 use crate::pool::membership::Membership;
 use crate::pool::{Account, Lease, Pool, Terms};
@@ -73,6 +77,8 @@ pub struct Client {
     settings: Arc<Settings>,
     pins: Pins,
     script: Script,
+    /// What others listen to for it.
+    listening: Option<Box<Listening>>,
     /// What it has prepared, since it first did.
     statements: Option<Box<Statements>>,
     /// Where grants arrive; made when the client waits for the first time.
@@ -119,6 +125,10 @@ struct Times {
 /// What is needed rarely.
 struct About {
     pinned: bool,
+    /// Its own server is the one that listens for it.
+    listens_itself: bool,
+    /// What it has listened to in another process, until it does so in this one.
+    inherited: Option<Box<[Channel]>>,
     /// The settings that it came with: what a `RESET` goes back to.
     initial: Arc<Settings>,
     _passes: [Pass; 3],
@@ -151,9 +161,9 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 416, "{}", size_of::<Client>());
-        assert!(size_of::<About>() <= 72, "{}", size_of::<About>());
+        assert!(size_of::<Client>() <= 424, "{}", size_of::<Client>());
+        assert!(size_of::<About>() <= 96, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
-        assert!(task <= 528, "{task}");
+        assert!(task <= 536, "{task}");
     }
 }

@@ -24,6 +24,7 @@ impl Client {
         let is_movable = self.lease.is_none()
             && self.aborted.is_none()
             && self.begun.is_none()
+            && !self.has_news()
             && !self.is_leaving
             && !self.up.is_pending()
             && !self.up.is_mid_message()
@@ -61,6 +62,7 @@ impl Client {
             age: self.worker.now().saturating_duration_since(self.here.connected_at),
             is_skipping: self.is_skipping,
             to_swallow: self.to_swallow,
+            channels: self.channels(),
             prepared: prepared.len(),
         };
         let sent = [self.up.unseen(), &prepared].concat();
@@ -92,6 +94,10 @@ impl Frontend {
                 let mut client = Self::client(worker, stream, admitted);
                 client.is_skipping = moved.is_skipping;
                 client.to_swallow = moved.to_swallow;
+                if !moved.channels.is_empty() {
+                    let channels = moved.channels.iter().map(|channel| channel.as_str().into());
+                    client.about.inherited = Some(channels.collect());
+                }
                 if moved.initial != moved.settings {
                     client.about.initial = Arc::new(settings_of(&moved.initial));
                 }

@@ -25,6 +25,7 @@ impl Client {
     /// always fail, for instance by a cancel request that was meant for the client's.
     #[inline]
     pub(super) fn begin_lease(&mut self) {
+        self.fence();
         let lease = self.lease.as_mut().expect("a lease has just begun");
         let server = &mut lease.conn;
         self.preparing = 0;
@@ -57,6 +58,7 @@ impl Client {
     fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         loop {
             let rests = self.obey()? == Obeyed::Rests;
+            self.take_notifications_if_quiet()?;
             self.take_requests()?;
             self.poll_to_server(cx);
             if std::mem::take(&mut self.is_held_back) && !self.up.is_pending() {
@@ -118,26 +120,35 @@ impl Client {
         if self.down.is_pending() {
             return Ok(Moved::Nothing);
         }
+        if self.is_holding() {
+            // What it waits for has come, or not: there is no more to read before.
+            return if self.is_held() { Ok(Moved::Nothing) } else { self.look_at_replies() };
+        }
         let Self { down, lease, worker, .. } = self;
         let lease = lease.as_mut().expect("a relay has a lease");
         match down.poll_fill(lease.conn.stream(), worker, cx) {
             Poll::Pending => Ok(Moved::Nothing),
             Poll::Ready(Ok(n @ 1..)) => {
                 self.pool.stats.of(self.worker.id).sent.add(n as u64);
-                match self.take_replies() {
-                    Ok(()) => Ok(Moved::Some),
-                    Err(Fault::Client(end)) => Err(end),
-                    Err(Fault::Unprepared(end)) => {
-                        self.give_up_preparing(&end);
-                        Ok(Moved::Lost)
-                    }
-                    Err(Fault::Server(why)) => self.server_lost(why).map(|()| Moved::Lost),
-                }
+                self.look_at_replies()
             }
             Poll::Ready(Ok(0)) => {
                 self.server_lost("it closed the connection").map(|()| Moved::Lost)
             }
             Poll::Ready(Err(error)) => self.server_lost(&error.to_string()).map(|()| Moved::Lost),
+        }
+    }
+
+    #[inline]
+    fn look_at_replies(&mut self) -> Result<Moved, End> {
+        match self.take_replies() {
+            Ok(()) => Ok(Moved::Some),
+            Err(Fault::Client(end)) => Err(end),
+            Err(Fault::Unprepared(end)) => {
+                self.give_up_preparing(&end);
+                Ok(Moved::Lost)
+            }
+            Err(Fault::Server(why)) => self.server_lost(why).map(|()| Moved::Lost),
         }
     }
 
@@ -248,6 +259,7 @@ impl Client {
             lease.conn.traces.add_all(self.traces());
         }
         lease.conn.last_client = Some(self.here.id);
+        self.listen_no_more_than_committed();
         self.forget_server();
         self.here.idles_in_transaction(None);
         self.here.set_keeps_idle(false);

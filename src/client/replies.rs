@@ -104,7 +104,11 @@ impl Client {
     #[inline]
     fn look_at_reply(&mut self, head: Head, is_whole: bool) -> Result<Look, Fault> {
         let must_be_whole = match head.tag {
-            tags::READY | tags::COMMAND_COMPLETE | tags::PARAMETER_STATUS | tags::ERROR => true,
+            tags::READY
+            | tags::COMMAND_COMPLETE
+            | tags::PARAMETER_STATUS
+            | tags::ERROR
+            | tags::NOTIFICATION => true,
             tags::PARAMETER_DESCRIPTION | tags::ROW_DESCRIPTION => {
                 let of_unnamed = self.lease_mut().conn.ledger.next_request();
                 let is_read = of_unnamed == Some(Request::DescribeUnnamed);
@@ -135,6 +139,11 @@ impl Client {
                 self.failed(&fields, head.total)
             }
             tags::PARAMETER_STATUS => Ok(self.reported(head)),
+            tags::NOTIFICATION if !self.is_notified_by_server(head) => {
+                // It is the hub's to tell; or for whoever had this server before.
+                self.lease_mut().conn.traces.add(Trace::Listen);
+                Ok(Look::Swallow)
+            }
             tags::NOTICE | tags::NOTIFICATION => {
                 let next = self.lease_mut().conn.ledger.next_origin();
                 // A question comes when the client's requests are done: what comes meanwhile is its own.
@@ -147,7 +156,8 @@ impl Client {
 
     #[inline]
     fn replied(&mut self, head: Head) -> Result<Look, Fault> {
-        let Self { down, pins, lease, pool, statements, script, .. } = self;
+        let Self { down, pins, lease, pool, statements, script, about, .. } = self;
+        let is_hub_asked = self.listening.is_some();
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         if matches!(head.tag, tags::PARAMETER_DESCRIPTION | tags::ROW_DESCRIPTION)
             && let Some(statements) = statements
@@ -187,7 +197,13 @@ impl Client {
         }
         if is_completed {
             let tag = down.unseen()[5..head.total].strip_suffix(b"\0").unwrap_or_default();
-            pins.completed(tag);
+            if tag == b"LISTEN" {
+                server.traces.add(Trace::Listen);
+                about.listens_itself |= !is_hub_asked || !is_followed || script.is_cut();
+            }
+            if tag != b"LISTEN" || about.listens_itself {
+                pins.completed(tag);
+            }
             script.completed(tag, is_followed);
             let kept = pins.kept();
             if kept != Kept::default() {
@@ -229,6 +245,13 @@ impl Client {
         let status = self.down.unseen().get(5).copied().and_then(Status::from_byte);
         let status = status.ok_or(Fault::Server("it reported an unknown transaction status"))?;
         let statement_mode = self.terms.pool_mode == PoolMode::Statement;
+        if self.listening.is_some()
+            && status == Status::Idle
+            && self.is_for_client()
+            && !self.has_heard_all()
+        {
+            return Ok(Look::Incomplete);
+        }
         let reply = self.lease_mut().conn.ledger.ready(status)?;
         if matches!(reply.settled, Some(Request::Query | Request::QueryFollowed))
             && let Some(statements) = &mut self.statements
@@ -247,6 +270,9 @@ impl Client {
         }
         self.script.ready(status == Status::Idle);
         self.take_changes(status);
+        if status == Status::Idle {
+            self.take_notifications().map_err(Fault::Client)?;
+        }
         if status != Status::Idle && statement_mode {
             return Err(Fault::Client(EndReason::StatementMode.into()));
         }

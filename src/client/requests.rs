@@ -91,6 +91,9 @@ impl Client {
 
     #[inline]
     fn look_at(&mut self, head: Head) -> Result<Look, End> {
+        if self.listening.is_some() && !self.may_follow(head.tag) {
+            return Ok(Look::Wait);
+        }
         let lease = self.lease.as_mut().expect("requests are looked at during a lease");
         let ledger = &mut lease.conn.ledger;
         if ledger.is_empty() {
@@ -158,6 +161,9 @@ impl Client {
         if is_whole && Self::is_refused(&self.terms, read.as_deref()) {
             return self.refuse_query();
         }
+        if (read.is_some() || self.listening.is_some()) && !self.may_run(read.as_deref()) {
+            return Look::Wait;
+        }
         if read.as_ref().is_some_and(|text| text.hidden().sequences) && !self.may_read_sequences() {
             return Look::Incomplete;
         }
@@ -220,6 +226,9 @@ impl Client {
     /// What runs is known from when its portal was made.
     #[inline]
     fn look_at_execute(&mut self, head: Head) -> Result<Look, End> {
+        if self.listening.is_some() && self.outlook.commits && !self.may_go(&[]) {
+            return Ok(Look::Wait);
+        }
         let Self { up, script, lease, .. } = self;
         let ledger =
             &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
@@ -233,6 +242,12 @@ impl Client {
             return nameless(head, here);
         };
         let text = script.text_of(portal);
+        if text.is_some() && !self.may_run(text.as_deref()) {
+            return Ok(Look::Wait);
+        }
+        let Self { script, lease, .. } = self;
+        let ledger =
+            &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
         let is_followed = text.as_ref().is_some_and(|text| text.is_followed());
         let request = if is_followed { Request::ExecuteFollowed } else { Request::Execute };
         if ledger.sent(request, Origin::Client)

@@ -57,6 +57,9 @@ impl Client {
             Poll::Ready(())
         })
         .await;
+        if let Some(channels) = self.about.inherited.take() {
+            self.listen_again(&channels);
+        }
         loop {
             if let Err(end) = self.round().await {
                 return end;
@@ -90,6 +93,9 @@ impl Client {
             if self.obey()? == Obeyed::Rests {
                 self.here.halts();
                 return Poll::Pending;
+            }
+            if self.begun.is_none() && self.aborted.is_none() {
+                self.take_notifications()?;
             }
             match self.wish()? {
                 Wish::Server => {

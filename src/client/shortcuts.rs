@@ -150,11 +150,16 @@ impl Client {
     }
 
     fn answers_pings(&self) -> bool {
-        self.terms.shortcuts.pings != Pings::None && self.pool.is_alive(self.worker.now())
+        self.terms.shortcuts.pings != Pings::None && self.may_answer()
     }
 
     fn answers_select(&self) -> bool {
-        self.terms.shortcuts.pings == Pings::EmptyAndSelect && self.pool.is_alive(self.worker.now())
+        self.terms.shortcuts.pings == Pings::EmptyAndSelect && self.may_answer()
+    }
+
+    /// Who listens gets with the answer of a ping what was sent before: Postgres knows what.
+    fn may_answer(&self) -> bool {
+        self.listening.is_none() && self.pool.is_alive(self.worker.now())
     }
 }
 

@@ -39,6 +39,7 @@ impl Client {
         self.member = about.membership.member;
         self.here.moves(&terms.pool, self.member.class);
         self.pool = Arc::clone(&terms.pool);
+        self.listen_there();
     }
 
     /// Takes up what may change under a transaction: how long who may take. The rest follows when the

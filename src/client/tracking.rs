@@ -34,7 +34,13 @@ impl Client {
             self.set_again(&again);
         }
         let changes = self.script.take_committed();
+        if self.listening.is_some() && (status == Status::Idle || !changes.is_empty()) {
+            self.listen_as_committed(&changes, status == Status::Idle);
+        }
         if !changes.is_empty() {
+            if gives_up_listening(&changes) {
+                self.pins.listens_no_more();
+            }
             self.remember(&changes);
         }
     }
@@ -54,6 +60,9 @@ impl Client {
 
     #[cold]
     fn remember(&mut self, changes: &[Change]) {
+        if changes.iter().all(Change::is_of_listening) {
+            return;
+        }
         let resets_all = changes.iter().any(|change| matches!(change, Change::ResetAll));
         let sets = |change: &Change| matches!(change, Change::Set { .. } | Change::Reset(_));
         if resets_all && changes.iter().any(sets) {
@@ -194,6 +203,7 @@ impl Client {
     pub(super) fn answered(&mut self) {
         let Some(Found { settings, kept, asked }) = self.script.answered() else { return };
         self.pins.found(kept, &asked);
+        self.about.listens_itself |= kept.listens;
         if let Some(mut applied) = settings {
             let base = self.pool.catalog.base_value("session_authorization");
             if applied.value("session_authorization") == base.as_deref() {
@@ -204,6 +214,12 @@ impl Client {
             self.now_has(settings, applied, true);
         }
     }
+}
+
+/// Whether nothing is listened to after these.
+fn gives_up_listening(changes: &[Change]) -> bool {
+    let last = changes.iter().rfind(|change| change.is_of_listening());
+    matches!(last, Some(Change::UnlistenAll))
 }
 
 /// Whether one of these sets it.

@@ -102,10 +102,7 @@ async fn ask_server(
     deadline: Option<Instant>,
 ) -> Result<Verdict, Untold> {
     let pool = &terms.pool;
-    let lease = match pool.try_lease(worker, client.0, client.1) {
-        Some(lease) => lease,
-        None => wait(worker, client, terms, deadline).await?,
-    };
+    let lease = lease(worker, client, terms, deadline).await?;
     if let Some(welcome) = pool.catalog.find(settings) {
         // Somebody else has found out.
         pool.give_back(worker, lease);
@@ -132,6 +129,23 @@ async fn ask_server(
     match error {
         UpkeepError::Refused(fields) => Ok(Err(Arc::new(*fields))),
         _ => Err(End::from(EndReason::ServerLost).into()),
+    }
+}
+
+/// A server, now or when its turn comes.
+///
+/// # Errors
+///
+/// When there is none.
+pub(super) async fn lease(
+    worker: &Rc<Worker>,
+    client: (ClientId, Member),
+    terms: &Terms,
+    deadline: Option<Instant>,
+) -> Result<Lease, Untold> {
+    match terms.pool.try_lease(worker, client.0, client.1) {
+        Some(lease) => Ok(lease),
+        None => wait(worker, client, terms, deadline).await,
     }
 }
 

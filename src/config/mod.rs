@@ -51,6 +51,15 @@ pub enum PoolMode {
     Transaction,
 }
 
+/// What becomes of a `LISTEN` while clients share servers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listening {
+    /// The client keeps its server.
+    Pin,
+    /// One connection listens for all clients of a pool.
+    Shared,
+}
+
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AuthType {
@@ -224,6 +233,11 @@ pub struct Host {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolSettings {
     pub pool_mode: PoolMode,
+    pub listen: Listening,
+    /// Clients may replicate.
+    pub replication: bool,
+    /// Bytes that may wait for one client.
+    pub notification_buffer: u32,
     /// Servers of one pool. Never zero.
     pub pool_size: u32,
     pub min_pool_size: u32,

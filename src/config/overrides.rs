@@ -1,6 +1,6 @@
 //! What one database or user has otherwise than all.
 
-use super::{ClientTimeouts, Pings, PoolMode, PoolSettings, SessionState, Shortcuts};
+use super::{ClientTimeouts, Listening, Pings, PoolMode, PoolSettings, SessionState, Shortcuts};
 use std::time::Duration;
 
 /// What a `[databases]` or `[users]` section says beside the defaults. `None`: nothing.
@@ -9,6 +9,8 @@ pub struct PoolOverrides {
     pub pool_mode: Option<PoolMode>,
     pub defers_begin: Option<bool>,
     pub pings: Option<Pings>,
+    pub listen: Option<Listening>,
+    pub replication: Option<bool>,
     pub session_state: Option<SessionState>,
     pub pool_size: Option<u32>,
     pub min_pool_size: Option<u32>,
@@ -28,6 +30,8 @@ impl PoolOverrides {
     pub(super) fn apply_to_pool(&self, settings: &mut PoolSettings) {
         let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
         settings.pool_mode = self.pool_mode.unwrap_or(settings.pool_mode);
+        settings.listen = self.listen.unwrap_or(settings.listen);
+        settings.replication = self.replication.unwrap_or(settings.replication);
         set(&mut settings.pool_size, self.pool_size);
         set(&mut settings.min_pool_size, self.min_pool_size);
         set(&mut settings.reserve_pool_size, self.reserve_pool_size);

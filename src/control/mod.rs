@@ -6,6 +6,7 @@
 //! [`suspend`] has them rest; [`shutdown`] sees them out; [`takeover`] is what goes to a process that
 //! takes them over, and [`stops`] what both then tell each other. [`reload`] changes what holds.
 
+mod cancel_key;
 pub mod census;
 pub mod holders;
 mod moves;

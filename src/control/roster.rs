@@ -4,6 +4,8 @@
 //! leaves it there and wakes the task, which obeys when it can. A client that nobody calls pays one
 //! relaxed load for each wake-up.
 
+pub use super::cancel_key::Key;
+
 use super::operator::Operator;
 use crate::base::ids::{ClassId, ClientId};
 use crate::base::shared::Shared;
@@ -17,7 +19,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
-use subtle::ConstantTimeEq;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
@@ -46,43 +47,19 @@ impl Order {
     }
 }
 
-/// What proves that a cancel request may mean somebody.
-#[derive(Clone)]
-pub struct Key {
-    secret: [u8; 32],
-    len: u8,
-}
-
-impl Key {
-    /// Protocol 3.0 has room for four bytes of secret; 3.2 takes up to 256, of which 32 are enough.
-    pub fn new(minor: u16) -> Self {
-        Self { secret: rand::random(), len: if minor >= 2 { 32 } else { 4 } }
-    }
-
-    /// One that was shown before. `None`: its length is no key's.
-    pub fn of(shown: &[u8]) -> Option<Self> {
-        let len = u8::try_from(shown.len()).ok().filter(|len| matches!(len, 4 | 32))?;
-        let mut secret = [0; 32];
-        secret[..shown.len()].copy_from_slice(shown);
-        Some(Self { secret, len })
-    }
-
-    /// What goes into `BackendKeyData`.
-    pub fn shown(&self) -> &[u8] {
-        &self.secret[..usize::from(self.len)]
-    }
-
-    fn is(&self, secret: &[u8]) -> bool {
-        self.shown().ct_eq(secret).into()
-    }
-}
-
 /// Whom a cancel request means.
 #[derive(Clone)]
 pub enum Who {
     Client(Arc<Presence>),
     /// Somebody at the console, who may be waiting for a command to be done.
     Console(Arc<Operator>),
+}
+
+/// What a client's connection replicates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Replication {
+    Logical,
+    Physical,
 }
 
 /// A client, as others see it.
@@ -106,6 +83,7 @@ pub struct Presence {
     is_halted: AtomicBool,
     order: Shared<Option<Order>>,
     waker: OnceLock<Waker>,
+    replication: Option<Replication>,
 }
 
 impl Presence {
@@ -132,7 +110,18 @@ impl Presence {
             is_halted: AtomicBool::new(false),
             order: Shared::default(),
             waker: OnceLock::new(),
+            replication: None,
         }
+    }
+
+    #[must_use]
+    pub fn replicating(self, replication: Replication) -> Self {
+        Self { replication: Some(replication), ..self }
+    }
+
+    /// `None`: it does not, as nearly all.
+    pub fn replication(&self) -> Option<Replication> {
+        self.replication
     }
 
     pub fn pool(&self) -> Arc<Pool> {
@@ -217,6 +206,11 @@ impl Presence {
     /// The task that serves it, from now on.
     pub fn is_served_by(&self, waker: &Waker) {
         self.waker.get_or_init(|| waker.clone());
+    }
+
+    /// What wakes the task that serves it. One that is not served so far is woken by nothing.
+    pub fn waker(&self) -> Waker {
+        self.waker.get().cloned().unwrap_or_else(|| Waker::noop().clone())
     }
 
     /// What it was told. For its own task, at each wake-up.

@@ -36,7 +36,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 6;
+pub const FORM: u32 = 7;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -131,6 +131,8 @@ pub struct Moved {
     pub is_skipping: bool,
     /// Bytes still to come of a message that is thrown away.
     pub to_swallow: u32,
+    /// What it listens to.
+    pub channels: Vec<String>,
     /// How many bytes behind what it has sent are its prepared statements.
     pub prepared: usize,
 }
@@ -194,7 +196,7 @@ mod tests {
     /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
     /// the other one would misunderstand.
     const SAID: (u32, &str) = (
-        6,
+        7,
         r#"{"Hello":{"form":1,"version":"v","pid":2}}
 "Ready"
 "Taken"
@@ -205,7 +207,7 @@ mod tests {
 {"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"stops":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false},"set":[]}}
 {"Go":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}
 {"Stopped":{"was":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false},"is":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}}
-{"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"initial":[["n=","w"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"prepared":6}}
+{"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"initial":[["n=","w"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"channels":["c"],"prepared":6}}
 {"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"has_statements":true,"params":[],"age":{"secs":3,"nanos":0}}}
 "Done"
 "#,
@@ -235,6 +237,7 @@ mod tests {
             age: Duration::from_secs(4),
             is_skipping: true,
             to_swallow: 5,
+            channels: vec!["c".to_owned()],
             prepared: 6,
         };
         let bequest = Bequest {

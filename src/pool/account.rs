@@ -4,7 +4,7 @@ use super::Pool;
 use super::gate::{Gate, Pass};
 use crate::base::ids::ClassId;
 use crate::config::overload::ErrorCompat;
-use crate::config::{ClientTimeouts, PoolMode, Sessions, Shortcuts};
+use crate::config::{ClientTimeouts, Listening, PoolMode, Sessions, Shortcuts};
 use crate::end::EndReason;
 use crate::session::statements::{Interner, Limits};
 use arc_swap::ArcSwap;
@@ -34,6 +34,10 @@ pub struct Terms {
     pub generation: u64,
     pub pool: Arc<Pool>,
     pub pool_mode: PoolMode,
+    pub listen: Listening,
+    /// Its clients may replicate.
+    pub replication: bool,
+    pub notification_buffer: u32,
     /// A server is reset after each lease.
     pub resets_always: bool,
     pub timeouts: ClientTimeouts,

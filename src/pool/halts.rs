@@ -139,7 +139,8 @@ impl Halts {
         // Under the lock of what is said, so that nothing else is said meanwhile.
         self.said.with(|said| {
             let is_paused = said.pauses(&pool.database);
-            pool.host.scheduler.with(|scheduler| scheduler.set_paused(now, pool.id, is_paused))
+            pool.host.scheduler.with(|scheduler| scheduler.set_paused(now, pool.id, is_paused));
+            pool.hub.set_paused(is_paused);
         });
     }
 }
@@ -225,6 +226,7 @@ impl Registry {
         self.hosts().for_each(|host| host.heirlooms.retire(worker.now(), database));
         for pool in self.pools_of(database) {
             pool.host.scheduler.with(|scheduler| scheduler.retire(worker.now(), pool.id));
+            pool.hub.retire();
             pool.obey(worker);
         }
     }
@@ -232,6 +234,11 @@ impl Registry {
     /// Has one server replaced, by its process id in Postgres. Answers with the client that has it, if
     /// anybody has. `None`: there is no such server.
     pub fn retire_server(&self, worker: &Rc<Worker>, pid: u32) -> Option<Option<ClientId>> {
+        let listens = |pool: &&Arc<Pool>| pool.hub.listener().is_some_and(|it| it.key.pid == pid);
+        if let Some(pool) = self.pools().iter().find(listens) {
+            pool.hub.retire();
+            return Some(None);
+        }
         self.hosts().find_map(|host| {
             let (holder, action) = host.scheduler.with(|scheduler| {
                 let holder = scheduler.retire_one(worker.now(), |key| key.pid == pid);
@@ -248,8 +255,9 @@ impl Registry {
     ///
     /// When somebody else ends the pause.
     pub async fn paused(&self, database: Option<&str>) -> Result<(), Resumed> {
-        let is_out =
-            |pool: &Arc<Pool>| pool.host.scheduler.with(|scheduler| scheduler.is_out(pool.id));
+        let is_out = |pool: &Arc<Pool>| {
+            pool.host.scheduler.with(|scheduler| scheduler.is_out(pool.id)) && pool.hub.is_out()
+        };
         self.until(|| {
             if !self.halts.is_said_to_pause(database) {
                 return Some(Err(Resumed));
@@ -272,6 +280,7 @@ impl Registry {
     pub async fn reconnected(&self, database: Option<&str>) {
         let is_new = |pool: &Arc<Pool>| {
             pool.host.scheduler.with(|scheduler| scheduler.retired(pool.id)) == 0
+                && !pool.hub.is_retiring()
         };
         self.until(|| {
             let are_before = self.hosts().any(|host| host.heirlooms.are_retired(database));

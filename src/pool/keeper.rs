@@ -1,16 +1,14 @@
 //! Does what the scheduler says: opens servers, closes them, checks them, hands them over; and
 //! cleans those that a client left in the middle of something. All of it beside the clients.
 
+use super::failures::failure_of;
 use super::mailbox::Outcome;
 use super::words::waits_for;
 use super::{Host, Lease, Pool, Postgres, Setup};
 use crate::base::ids::PoolId;
-use crate::end::ErrorFields;
 use crate::net::stream::Link;
 use crate::net::worker::Worker;
-use crate::scheduler::{
-    Action, CloseReason, Condition, ConnectFailure, FailureScope, Scheduler, SlotRef, State, Strain,
-};
+use crate::scheduler::{Action, CloseReason, Condition, Scheduler, SlotRef, State, Strain};
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
 use crate::server::connect::{ConnectError, Connected, connect};
@@ -40,19 +38,19 @@ pub(super) fn close(mut server: Box<Server>) {
 }
 
 /// Vacates the slot if its task ends without having said what became of it.
-struct SlotGuard {
+pub(super) struct SlotGuard {
     pool: Arc<Pool>,
     worker: Rc<Worker>,
     slot: Option<SlotRef>,
 }
 
 impl SlotGuard {
-    fn new(pool: &Arc<Pool>, worker: &Rc<Worker>, slot: SlotRef) -> Self {
+    pub(super) fn new(pool: &Arc<Pool>, worker: &Rc<Worker>, slot: SlotRef) -> Self {
         Self { pool: Arc::clone(pool), worker: Rc::clone(worker), slot: Some(slot) }
     }
 
     /// The task says itself what became of the slot.
-    fn disarm(mut self) -> SlotRef {
+    pub(super) fn disarm(mut self) -> SlotRef {
         self.slot.take().expect("armed until now")
     }
 }
@@ -94,7 +92,12 @@ impl Host {
                     self.tasks.spawn_local(pool.open(Rc::clone(worker), slot));
                 }
             }
-            Action::Gone { .. } => self.gone.notify_waiters(),
+            Action::Gone { pool } => {
+                if let Some(pool) = self.pool(pool) {
+                    pool.hub.wake();
+                }
+                self.gone.notify_waiters();
+            }
             Action::Grant { to, lease, waited } => {
                 let pool = self.pool(lease.slot.pool);
                 if let Err(Outcome::Granted { lease, .. }) =
@@ -468,33 +471,4 @@ fn resets<'a>(setup: &'a Setup, server: &Server) -> (Traces, Vec<Reset<'a>>) {
     let named = |name| move |sql| Reset { name, sql };
     let resets = own.map(named("server_reset_query")).into_iter();
     (traces, resets.chain(again.map(named("connect_query"))).collect())
-}
-
-/// What the scheduler has to know of a failure to connect.
-fn failure_of(error: ConnectError) -> ConnectFailure<Arc<ErrorFields>> {
-    use FailureScope::{Host, Pool};
-    let (scope, definitive) = match &error {
-        ConnectError::ConnectQuery => (Pool, false),
-        ConnectError::NoPassword(_) | ConnectError::Scram(_) => (Pool, true),
-        ConnectError::Strange(_) | ConnectError::Unreachable(_) => (Host, false),
-        ConnectError::Refused(fields) => match fields.code.as_str() {
-            // Wrong password, not allowed, no such database, no right to connect.
-            "28000" | "28P01" | "3D000" | "42501" => (Pool, true),
-            // Starting up, shutting down, crashed.
-            "57P01" | "57P02" | "57P03" => (Host, false),
-            // Too many connections, and whatever else: for this pool, and it may pass.
-            _ => (Pool, false),
-        },
-    };
-    let text = error.to_string();
-    let error = match error {
-        ConnectError::Refused(fields) => *fields,
-        _ => ErrorFields {
-            severity: "FATAL".to_owned(),
-            code: if definitive { "28000" } else { "57P03" }.to_owned(),
-            message: text,
-            ..ErrorFields::default()
-        },
-    };
-    ConnectFailure { definitive, error: Arc::new(error), scope }
 }

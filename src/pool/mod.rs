@@ -14,9 +14,11 @@
 mod account;
 mod book;
 pub mod census;
+mod failures;
 pub mod gate;
 pub mod halts;
 pub mod heirlooms;
+pub mod hub;
 pub mod keeper;
 pub mod logins;
 pub mod mailbox;
@@ -24,6 +26,7 @@ pub mod membership;
 pub mod process;
 pub mod registry;
 mod reload;
+mod replication;
 pub mod snapshot;
 pub mod waiting;
 pub mod welcome;
@@ -32,6 +35,7 @@ pub mod words;
 pub use self::account::{Account, Terms};
 use self::gate::Gate;
 use self::heirlooms::Heirlooms;
+use self::hub::Hub;
 use self::mailbox::Mailbox;
 use self::membership::Classes;
 use self::welcome::Catalog;
@@ -131,6 +135,8 @@ pub struct Pool {
     pub stats: PoolStats,
     /// Who is in; no limit.
     pub clients: Arc<Gate>,
+    /// What is sent to channels that clients listen to.
+    pub hub: Hub,
     /// Of the requests that are refused, the log tells of some.
     pub refusals: Shared<Muffle>,
 }
@@ -215,6 +221,7 @@ impl Host {
                 catalog: Catalog::default(),
                 stats: PoolStats::new(plan.workers),
                 clients: Gate::new(0),
+                hub: Hub::default(),
                 refusals: Shared::default(),
             });
             pools.all[id.0 as usize] = Arc::downgrade(&pool);

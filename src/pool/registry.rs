@@ -297,6 +297,9 @@ impl Registry {
         Terms {
             generation: self.next_generation(),
             pool_mode,
+            listen: settings.listen,
+            replication: settings.replication,
+            notification_buffer: settings.notification_buffer,
             resets_always: settings.server_reset_query.is_some()
                 && (settings.server_reset_query_always || pool_mode == PoolMode::Session),
             timeouts: config.client_timeouts(database, of_user),

@@ -287,6 +287,7 @@ impl Pool {
         self.setup.store(Arc::new(setup));
         if is_redirected {
             self.catalog.forget();
+            self.hub.wake();
         }
         self.host.scheduler.with(|scheduler| {
             if is_redirected {

@@ -84,6 +84,23 @@ impl Catalog {
         self.0.with(|kept| kept.base.clone())
     }
 
+    /// Whether a client that has asked for this encoding gets what a server sends whom nobody has asked for
+    /// any. `false` as well when nobody knows.
+    pub fn speaks(&self, encoding: Option<&str>) -> bool {
+        let Some(encoding) = encoding else { return true };
+        // As Postgres compares them; one of them has an old name.
+        let plain = |name: &str| {
+            let letters = name.chars().filter(char::is_ascii_alphanumeric);
+            let name = letters.collect::<String>().to_ascii_lowercase();
+            if name == "unicode" { "utf8".to_owned() } else { name }
+        };
+        self.0.with(|kept| {
+            let mut base = kept.base.iter().flatten();
+            let own = base.find(|(name, _)| name == "client_encoding");
+            own.is_some_and(|(_, own)| plain(own) == plain(encoding))
+        })
+    }
+
     /// What a server of this pool reports of one parameter before anybody has set it.
     pub fn base_value(&self, name: &str) -> Option<String> {
         self.0.with(|kept| {

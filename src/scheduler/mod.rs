@@ -46,6 +46,7 @@
 //! [`flow`] of each line, what it had of [late](recent), and the [`fronts`] of each class; [`class`] with
 //! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
+mod apart;
 mod cancels;
 mod caps;
 mod census;
@@ -131,6 +132,8 @@ struct Pool<E> {
 /// Decides which client gets which server, for all pools of one host.
 pub struct Scheduler<S: Site> {
     actions: VecDeque<Action<S>>,
+    /// Connections that are in no pool.
+    apart: u32,
     classes: Classes,
     epoch: Instant,
     /// The last `now`, and what it is since `epoch`.
@@ -155,6 +158,7 @@ impl<S: Site> Scheduler<S> {
         slots.groups.of_mut(Groups::HOST).max = limits.max_connections.unwrap_or(u32::MAX);
         Self {
             actions: VecDeque::new(),
+            apart: 0,
             classes: Classes::new(),
             epoch: now,
             moment: Cell::new((now, Moment::new(now, now))),

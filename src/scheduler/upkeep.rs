@@ -2,7 +2,6 @@
 
 use super::Pool;
 use super::Scheduler;
-use super::caps::Groups;
 use super::class::or_unlimited;
 use super::grow::Victims;
 use super::terms::{CloseReason, HostLimits, PoolLimits, Refusal, Site, SlotRef};
@@ -49,7 +48,6 @@ impl<S: Site> Scheduler<S> {
     }
 
     pub fn set_host_limits(&mut self, now: Instant, limits: HostLimits) {
-        self.slots.groups.of_mut(Groups::HOST).max = limits.max_connections.unwrap_or(u32::MAX);
         if limits.login_retry != self.limits.login_retry {
             self.host.set_login_retry(limits.login_retry);
             for pool in &mut self.pools {
@@ -57,6 +55,7 @@ impl<S: Site> Scheduler<S> {
             }
         }
         self.limits = limits;
+        self.limit_host();
         self.shrink(now);
     }
 

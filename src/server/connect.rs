@@ -70,7 +70,21 @@ impl From<ExchangeError> for ConnectError {
 /// When Postgres cannot be reached or does not let us in.
 pub async fn connect(target: &Target, worker: &Worker) -> Result<Connected, ConnectError> {
     let stream = dial(&target.place.address, &target.place.sockets).await?;
-    log_in(stream, target, worker).await
+    log_in(stream, target, &[], worker).await
+}
+
+/// The same, with more parameters in the startup packet.
+///
+/// # Errors
+///
+/// As above, and when Postgres refuses one of them.
+pub async fn connect_with(
+    target: &Target,
+    params: &[(String, String)],
+    worker: &Worker,
+) -> Result<Connected, ConnectError> {
+    let stream = dial(&target.place.address, &target.place.sockets).await?;
+    log_in(stream, target, params, worker).await
 }
 
 /// The same over a connection that there is.
@@ -81,10 +95,13 @@ pub async fn connect(target: &Target, worker: &Worker) -> Result<Connected, Conn
 pub async fn log_in(
     mut stream: Stream,
     target: &Target,
+    params: &[(String, String)],
     worker: &Worker,
 ) -> Result<Connected, ConnectError> {
     let mut message = Vec::with_capacity(128);
-    encode::startup(&mut message, &[("user", &target.user), ("database", &target.dbname)]);
+    let mut all = vec![("user", target.user.as_str()), ("database", target.dbname.as_str())];
+    all.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    encode::startup(&mut message, &all);
     stream.send(&message).await?;
     let mut login = Login { stream, inbox: Inbox::default(), target };
     login.authenticate().await?;

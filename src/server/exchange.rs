@@ -47,6 +47,13 @@ impl Inbox {
         Self { bytes: bytes.to_vec(), taken: 0, skip }
     }
 
+    /// More has come.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// The next whole message, if it is here: its tag and its body.
     ///
     /// # Errors

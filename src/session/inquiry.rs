@@ -23,6 +23,8 @@ pub struct Kept {
     pub cursors: bool,
     /// A library was loaded.
     pub library: bool,
+    /// Something is listened to.
+    pub listens: bool,
     /// Statements that SQL has prepared.
     pub prepared: bool,
     /// Settings of which nobody knows the name or the value.
@@ -80,6 +82,7 @@ impl Inquiry {
         let Some(name) = name.and_then(|name| str::from_utf8(name).ok()) else { return };
         match (name, value) {
             ("?cursors", _) => self.kept.cursors = true,
+            ("?listens", _) => self.kept.listens = true,
             ("?locks", _) => self.kept.locks = true,
             ("?prepared", _) => self.kept.prepared = true,
             ("?temp", _) => self.kept.temp = true,
@@ -113,6 +116,7 @@ impl Inquiry {
                 locks: asks.locks,
                 cursors: asks.holds,
                 library: false,
+                listens: asks.listens,
                 prepared: asks.prepared,
                 settings: asks_settings,
                 temp: asks.temp,
@@ -171,6 +175,12 @@ fn question(asks: &Hidden, names: &[&str]) -> String {
     if asks.holds {
         parts.push(
             "SELECT '?cursors',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"
+                .to_owned(),
+        );
+    }
+    if asks.listens {
+        parts.push(
+            "SELECT '?listens',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"
                 .to_owned(),
         );
     }

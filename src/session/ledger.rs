@@ -427,6 +427,17 @@ impl Ledger {
         self.owed.is_empty()
     }
 
+    /// Whether a `ReadyForQuery` is owed.
+    pub fn is_ready_owed(&self) -> bool {
+        self.owed.iter().any(|(request, _)| request.is_readied())
+    }
+
+    /// The same for the last request, but for the end of a copy.
+    pub fn awaits_ready(&self) -> bool {
+        let mut requests = self.owed.iter().rev().map(|(request, _)| *request);
+        requests.find(|request| *request != Request::CopyEnd).is_some_and(Request::is_readied)
+    }
+
     /// Forgets everything: the server is lost. Says what the client still waits for.
     pub fn abandon(&mut self) -> Abandoned {
         let ends = |request: &Request| request.is_readied();

@@ -94,7 +94,7 @@ impl Pins {
 
     /// What it leaves on its server, should it go.
     pub fn traces(&self) -> Traces {
-        let Kept { locks, cursors, library: _, prepared, settings, temp } = self.kept;
+        let Kept { locks, cursors, library: _, listens: _, prepared, settings, temp } = self.kept;
         let mut traces = Traces::default();
         traces.add_if(self.listening, Trace::Listen);
         traces.add_if(self.reads_sequences, Trace::Sequence);
@@ -117,11 +117,19 @@ impl Pins {
         if asked.temp {
             self.kept.temp = found.temp;
         }
+        if asked.listens {
+            self.listening = found.listens;
+        }
         if asked.prepared {
             self.kept.prepared = found.prepared;
         }
         self.kept.library |= found.library;
         self.kept.settings |= found.settings;
+    }
+
+    /// Nothing is listened to any more.
+    pub fn listens_no_more(&mut self) {
+        self.listening = false;
     }
 
     /// The client has settings that cannot follow it.
@@ -179,7 +187,7 @@ impl Pins {
     }
 
     fn kept_cause(&self) -> Option<Cause> {
-        let Kept { locks, cursors, library, prepared, settings, temp } = self.kept;
+        let Kept { locks, cursors, library, listens: _, prepared, settings, temp } = self.kept;
         let causes = [
             (prepared, Cause::SqlPrepare),
             (self.listening, Cause::Listen),

@@ -40,6 +40,13 @@ pub enum Change {
     UnlistenAll,
 }
 
+impl Change {
+    /// Whether it is to what is listened to, and nothing else.
+    pub fn is_of_listening(&self) -> bool {
+        matches!(self, Self::Listen(_) | Self::Unlisten(_) | Self::UnlistenAll)
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Script(Option<Box<Pages>>);
@@ -156,6 +163,12 @@ impl Script {
         }
     }
 
+    /// Whether of the text that is answered next only the beginning was read.
+    pub fn is_cut(&self) -> bool {
+        let front = self.0.as_ref().and_then(|pages| pages.under_way.front());
+        front.is_some_and(|front| front.text.is_cut)
+    }
+
     /// A marked request has had its whole answer; a query, once the server is ready.
     pub fn settled(&mut self) {
         let pages = self.pages();
@@ -240,6 +253,7 @@ impl Script {
         if let Some(pages) = &mut self.0 {
             let asks = &mut pages.asks;
             (asks.locks, asks.temp, asks.holds, asks.loads) = (false, false, false, false);
+            asks.listens = false;
         }
     }
 

@@ -255,7 +255,8 @@ pub fn same(a: &Arc<Settings>, b: &Arc<Settings>) -> bool {
     Arc::ptr_eq(a, b) || a == b
 }
 
-fn quoted_name(name: &str) -> String {
+/// A name as it is written in SQL, whatever is in it.
+pub fn quoted_name(name: &str) -> String {
     postgres_protocol::escape::escape_identifier(name)
 }
 

@@ -23,6 +23,8 @@ pub struct Hidden {
     pub unlocks: bool,
     pub temp: bool,
     pub holds: bool,
+    /// Channels that are listened to.
+    pub listens: bool,
     /// A library.
     pub loads: bool,
     /// It asks what sequences gave last.
@@ -39,6 +41,7 @@ impl Hidden {
             locks: true,
             temp: true,
             holds: true,
+            listens: true,
             prepared: true,
             ..Self::default()
         }
@@ -55,6 +58,7 @@ impl Hidden {
             || self.locks
             || self.temp
             || self.holds
+            || self.listens
             || self.loads
             || self.prepared
     }
@@ -67,6 +71,7 @@ impl Hidden {
         self.unlocks |= other.unlocks;
         self.temp |= other.temp;
         self.holds |= other.holds;
+        self.listens |= other.listens;
         self.loads |= other.loads;
         self.prepared |= other.prepared;
         self.sequences |= other.sequences;

@@ -167,7 +167,15 @@ impl<'a> Words<'a> {
     fn name(&mut self) -> Option<&'a [u8]> {
         let name = self.next()?;
         // `U&"…"` is cut in three.
-        (self.peek() != b"&").then_some(name)
+        if self.peek() == b"&" {
+            return None;
+        }
+        let begin = self.sql.len() - self.tokens.0.len() - name.len();
+        // And a quoted name where a quote in it is doubled.
+        while name.first() == Some(&b'"') && self.tokens.0.first() == Some(&b'"') {
+            self.next();
+        }
+        self.sql.get(begin..self.sql.len() - self.tokens.0.len())
     }
 
     /// What is left, from its first token to its last.
@@ -204,7 +212,7 @@ impl<'a> Words<'a> {
 
     /// A name, with or without `SAVEPOINT` before it.
     fn savepoint(&mut self) -> Option<&'a [u8]> {
-        let first = self.next()?;
+        let first = self.name()?;
         if is(first, "savepoint") && !self.peek().is_empty() { self.name() } else { Some(first) }
     }
 
@@ -349,7 +357,7 @@ fn after(whole: &[u8], part: &[u8]) -> usize {
 /// none, or one that is not read here.
 pub fn identifier(token: &[u8]) -> Option<Vec<u8>> {
     let mut name = match token {
-        [b'"', inner @ .., b'"'] if !inner.is_empty() && !inner.contains(&b'"') => inner.to_vec(),
+        [b'"', inner @ .., b'"'] if !inner.is_empty() => unquoted(inner)?,
         [first, ..] if first.is_ascii_alphabetic() || *first == b'_' => token.to_ascii_lowercase(),
         _ => return None,
     };
@@ -359,6 +367,21 @@ pub fn identifier(token: &[u8]) -> Option<Vec<u8>> {
         return (is_quoted && name.len() <= 63).then_some(name);
     }
     name.truncate(63);
+    Some(name)
+}
+
+/// What is between the quotes of a name, where each quote is doubled.
+fn unquoted(inner: &[u8]) -> Option<Vec<u8>> {
+    let mut name = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
+        if rest.get(at + 1) != Some(&b'"') {
+            return None;
+        }
+        name.extend_from_slice(rest.get(..=at)?);
+        rest = rest.get(at + 2..)?;
+    }
+    name.extend_from_slice(rest);
     Some(name)
 }
 

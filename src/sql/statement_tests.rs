@@ -117,6 +117,10 @@ fn names_are_read_as_postgres_reads_them() {
     assert_eq!(identifier(b"\"Abc\"").unwrap(), b"Abc");
     assert_eq!(identifier(&[b'a'; 80]).unwrap(), [b'a'; 63]);
     assert_eq!(identifier("é".as_bytes()), None);
+    assert_eq!(identifier(b"\"a\"\"b\"").unwrap(), b"a\"b");
+    assert_eq!(identifier(b"\"a\"b\""), None);
+    assert_eq!(Kind::of(b"listen \"a\"\"b\""), Kind::Listen(b"\"a\"\"b\""));
+    assert_eq!(Kind::of(b"release \"a\"\"b\""), Kind::Release(b"\"a\"\"b\""));
     assert_eq!(variable(b"App . \"Tenant\"").unwrap(), "app.Tenant");
     assert_eq!(variable(b"'x'"), None);
 }

@@ -31,6 +31,9 @@ pub struct PoolCells {
     pub wait_time: TimeCells,
     /// Requests that were answered without a server.
     pub shortcuts: Counter,
+    /// Notifications, once for each client that got one; and listener connections that were lost.
+    pub notifications: Counter,
+    pub listeners_lost: Counter,
     pub parses: Counter,
     pub binds: Counter,
     /// Requests to prepare that were answered by what a server had.
@@ -72,6 +75,8 @@ pub struct PoolTotals {
     pub query_time: u64,
     pub wait_time: u64,
     pub shortcuts: u64,
+    pub notifications: u64,
+    pub listeners_lost: u64,
     pub parses: u64,
     pub binds: u64,
     pub parses_saved: u64,
@@ -140,6 +145,8 @@ impl PoolCells {
             query_time: micros(&self.query_time),
             wait_time: micros(&self.wait_time),
             shortcuts: self.shortcuts.value(),
+            notifications: self.notifications.value(),
+            listeners_lost: self.listeners_lost.value(),
             parses: self.parses.value(),
             binds: self.binds.value(),
             parses_saved: self.parses_saved.value(),
@@ -171,6 +178,8 @@ impl PoolTotals {
             query_time: self.query_time.saturating_sub(before.query_time),
             wait_time: self.wait_time.saturating_sub(before.wait_time),
             shortcuts: self.shortcuts.saturating_sub(before.shortcuts),
+            notifications: self.notifications.saturating_sub(before.notifications),
+            listeners_lost: self.listeners_lost.saturating_sub(before.listeners_lost),
             parses: self.parses.saturating_sub(before.parses),
             binds: self.binds.saturating_sub(before.binds),
             parses_saved: self.parses_saved.saturating_sub(before.parses_saved),
@@ -216,6 +225,8 @@ impl AddAssign for PoolTotals {
         self.query_time += other.query_time;
         self.wait_time += other.wait_time;
         self.shortcuts += other.shortcuts;
+        self.notifications += other.notifications;
+        self.listeners_lost += other.listeners_lost;
         self.parses += other.parses;
         self.binds += other.binds;
         self.parses_saved += other.parses_saved;

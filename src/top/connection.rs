@@ -91,7 +91,7 @@ async fn connect(target: &Target, is_guessed: bool, worker: &Worker) -> Result<C
     if is_guessed && stream.peer_uid().is_some_and(is_foreign) {
         return Err(Trouble::Foreign);
     }
-    Ok(log_in(stream, target, worker).await?)
+    Ok(log_in(stream, target, &[], worker).await?)
 }
 
 impl Connection {

@@ -2,7 +2,7 @@
 'use strict';
 
 const assert = require('node:assert');
-const { Pool } = require('pg');
+const { Client, Pool } = require('pg');
 
 const servers = Number(process.env.PROXY_POOL_SIZE);
 
@@ -51,7 +51,29 @@ async function several() {
   await pool.end();
 }
 
+async function notifications() {
+  const listener = new Client();
+  await listener.connect();
+  const heard = [];
+  const all = new Promise((resolve) => {
+    listener.on('notification', ({ channel, payload }) => {
+      heard.push(`${channel} ${payload}`);
+      if (payload === '99') resolve();
+    });
+  });
+  await listener.query('listen drivers_node');
+  const pool = new Pool({ max: 1 });
+  for (let number = 0; number < 100; number += 1) {
+    await pool.query("select pg_notify('drivers_node', $1)", [String(number)]);
+  }
+  await all;
+  assert.deepStrictEqual(heard, Array.from({ length: 100 }, (_, n) => `drivers_node ${n}`));
+  await pool.end();
+  await listener.end();
+}
+
 async function main() {
+  await notifications();
   await workers(servers * 2, false);
   // Named statements: each connection may keep its server.
   await workers(servers - 1, true);

@@ -59,7 +59,27 @@ async def cursors(pool):
             assert total == 5050
 
 
+async def notifications():
+    listener, sender = await asyncpg.connect(), await asyncpg.connect()
+    heard, done = [], asyncio.Event()
+
+    def take(_connection, _pid, channel, payload):
+        heard.append((channel, payload))
+        if payload == "99":
+            done.set()
+
+    await listener.add_listener("drivers_async", take)
+    for number in range(100):
+        await sender.execute("select pg_notify('drivers_async', $1)", str(number))
+    await asyncio.wait_for(done.wait(), 20)
+    assert heard == [("drivers_async", str(number)) for number in range(100)], heard
+    await listener.remove_listener("drivers_async", take)
+    await sender.close()
+    await listener.close()
+
+
 async def main():
+    await notifications()
     for cache in (0, 100):
         size = SERVERS * 2
         async with asyncpg.create_pool(

@@ -105,6 +105,19 @@ def pipelines_and_cursors():
         assert notices == ["heard"], notices
 
 
+def notifications():
+    with psycopg.connect("", autocommit=True) as listener, psycopg.connect("", autocommit=True) as sender:
+        listener.execute("listen drivers")
+        for number in range(100):
+            sender.execute("select pg_notify('drivers', %s)", (str(number),))
+        heard = [notify.payload for notify in listener.notifies(timeout=20, stop_after=100)]
+        assert heard == [str(number) for number in range(100)], heard
+        listener.execute("notify drivers, 'own'")
+        own = next(listener.notifies(timeout=20))
+        assert (own.payload, own.pid) == ("own", listener.info.backend_pid), own
+
+
+notifications()
 run_workers(SERVERS * 2, prepare_threshold=None)
 run_workers(SERVERS * 2)
 run_workers(SERVERS * 2, prepare_threshold=0)

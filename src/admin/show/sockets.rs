@@ -8,8 +8,10 @@ use crate::base::calendar::utc;
 use crate::config::HostAddress;
 use crate::control::census::{Doing, ServerOf, pointer_of};
 use crate::control::operator::Operator;
-use crate::control::roster::{Presence, pid_of};
-use crate::net::stream::{Near, Peer};
+use crate::control::roster::{Presence, Replication, pid_of};
+use crate::net::stream::{Ends, Near, Peer};
+use crate::pool::Pool;
+use crate::pool::hub::{LISTENER, Listener};
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::scheduler::SlotState;
 use crate::session::settings::Settings;
@@ -72,6 +74,7 @@ struct Socket {
     /// Statements; of a server that somebody has, 0.
     prepared: u32,
     id: u32,
+    replication: Option<Replication>,
 }
 
 /// What shows all of them.
@@ -118,7 +121,46 @@ impl<'a> Sockets<'a> {
         let operators = roster.operators();
         let operators = operators.iter().map(|operator| self.operator(operator));
         let servers = census.servers().map(|server| self.server(server));
-        clients.chain(operators).chain(servers).collect()
+        let pools = registry.pools();
+        let listeners =
+            pools.iter().filter_map(|pool| Some(self.listener(pool, &pool.hub.listener()?)));
+        clients.chain(operators).chain(servers).chain(listeners).collect()
+    }
+
+    /// The connection that listens for the clients of a pool. It is no server that anybody is lent.
+    fn listener(&self, pool: &Pool, listener: &Listener) -> Socket {
+        let Listener { key, since } = listener;
+        let (far, near) = self.ends(pool, key.ends.as_deref());
+        Socket {
+            is_server: true,
+            user: pool.user.clone(),
+            database: pool.database.clone(),
+            state: "listening",
+            far,
+            near,
+            connected_at: *since,
+            requested_at: *since,
+            waits: Duration::ZERO,
+            close_needed: false,
+            pointer: format!("0xe{:011x}", key.pid),
+            link: String::new(),
+            remote_pid: key.pid,
+            application_name: LISTENER.to_owned(),
+            id: key.pid,
+            replication: None,
+            prepared: 0,
+        }
+    }
+
+    /// Both ends of a server's connection: Postgres', and ours.
+    fn ends(&self, pool: &Pool, ends: Option<&Ends>) -> ((String, u16), (String, u16)) {
+        let (far, near) = match ends {
+            Some(ends) => ((ends.far.ip().to_string(), ends.far.port()), ends.near),
+            None => (written(&pool.host.setup().address), ([0, 0, 0, 0], self.port).into()),
+        };
+        let is_unix = far.0 == UNIX;
+        let address = if is_unix { UNIX.to_owned() } else { near.ip().to_string() };
+        (far, (address, near.port()))
     }
 
     fn client(&self, client: &Arc<Presence>, doing: Doing<'_>) -> Socket {
@@ -146,6 +188,7 @@ impl<'a> Sockets<'a> {
             application_name: application_name(&client.settings()),
             prepared: client.prepared(),
             id: pid_of(client.id),
+            replication: client.replication(),
         }
     }
 
@@ -167,6 +210,7 @@ impl<'a> Sockets<'a> {
             application_name: operator.application_name.to_string(),
             prepared: 0,
             id: pid_of(operator.id),
+            replication: None,
         }
     }
 
@@ -180,13 +224,7 @@ impl<'a> Sockets<'a> {
             SlotState::Idle => "idle",
             SlotState::Leased => "active",
         };
-        let (far, near) = match &server.about.ends {
-            Some(ends) => ((ends.far.ip().to_string(), ends.far.port()), ends.near),
-            None => (written(&pool.host.setup().address), ([0, 0, 0, 0], self.port).into()),
-        };
-        let is_unix = far.0 == UNIX;
-        let near = if is_unix { UNIX.to_owned() } else { near.ip().to_string() };
-        let local_port = server.about.ends.as_ref().map_or(self.port, |ends| ends.near.port());
+        let (far, near) = self.ends(pool, server.about.ends.as_deref());
         let applied = holder.map(|holder| holder.settings());
         let applied = applied.as_ref().or(server.about.applied.as_ref());
         let pid = server.about.pid.unwrap_or_default();
@@ -196,7 +234,7 @@ impl<'a> Sockets<'a> {
             database: pool.database.clone(),
             state,
             far,
-            near: (near, local_port),
+            near,
             connected_at: server.connected_at.unwrap_or(server.since),
             requested_at: holder.map_or(server.since, |holder| holder.requested_at()),
             waits: Duration::ZERO,
@@ -207,6 +245,7 @@ impl<'a> Sockets<'a> {
             application_name: applied.map(|it| application_name(it)).unwrap_or_default(),
             prepared: server.about.prepared,
             id: pid,
+            replication: holder.and_then(|holder| holder.replication()),
         }
     }
 
@@ -230,7 +269,7 @@ impl<'a> Sockets<'a> {
             if socket.is_server { "S" } else { "C" }.into(),
             socket.user.into(),
             socket.database.into(),
-            "none".into(),
+            kind(socket.replication).into(),
             socket.state.into(),
             socket.far.0.into(),
             u32::from(socket.far.1).into(),
@@ -259,6 +298,7 @@ impl<'a> Sockets<'a> {
             (false, _) => "cl_active",
             (true, "active") => "sv_active",
             (true, "being_canceled") => "sv_being_canceled",
+            (true, "listening") => "sv_listening",
             (true, "new") => "sv_login",
             (true, "tested") => "sv_tested",
             (true, "used") => "sv_used",
@@ -267,6 +307,14 @@ impl<'a> Sockets<'a> {
         let mut row = self.row(Socket { state, ..socket });
         row.extend(std::iter::repeat_n(Cell::Number(0), SOCKETS.len() - COLUMNS.len()));
         row
+    }
+}
+
+fn kind(replication: Option<Replication>) -> &'static str {
+    match replication {
+        None => "none",
+        Some(Replication::Logical) => "logical",
+        Some(Replication::Physical) => "physical",
     }
 }
 

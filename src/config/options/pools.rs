@@ -30,6 +30,31 @@ pub(super) const POOLS: &[Opt] = &[
     )
     .ours(),
     option(
+        "listen",
+        Kind::Choice(&["shared", "pin"]),
+        "\"shared\"",
+        "What becomes of a `LISTEN` in transaction and statement mode. `shared`: one connection for each \
+         pool listens for all of its clients; it is in no pool, but counts under its host's \
+         `max_connections`. `pin`: a client that listens keeps its server.",
+    )
+    .ours(),
+    option(
+        "replication",
+        Kind::Boolean,
+        "true",
+        "Let clients replicate: those that log in with `replication` get a server of their own, which takes \
+         a place in their pool until they leave. Whether the user may is up to Postgres.",
+    )
+    .ours(),
+    option(
+        "notification_buffer",
+        Kind::Size { least: 16 << 10, most: 1 << 30 },
+        "\"1MB\"",
+        "How much of what a client listens to may wait for it, because it does not read, or is in a \
+         transaction. More, and it is closed.",
+    )
+    .ours(),
+    option(
         "session_state",
         Kind::Choice(&["pin", "refuse", "ignore"]),
         "\"pin\"",

@@ -43,6 +43,12 @@ pub(super) const DATABASE: &[Opt] = &[
     POOL_MODE,
     DEFER_BEGIN,
     ANSWER_PINGS,
+    option("listen", Kind::Choice(&["shared", "pin"]), "", "What becomes of a `LISTEN`.")
+        .as_in_proxy("listen")
+        .ours(),
+    option("replication", Kind::Boolean, "", "Let clients of this database replicate.")
+        .as_in_proxy("replication")
+        .ours(),
     SESSION_STATE,
     option("max_db_connections", COUNT, "", "Servers of this database at most, over all users.")
         .as_in_proxy("max_db_connections"),

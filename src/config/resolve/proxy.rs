@@ -9,8 +9,8 @@ use crate::config::options::Section;
 use crate::config::reader::Reader;
 use crate::config::users_file;
 use crate::config::{
-    Auth, AuthType, ClientLimits, ClientTimeouts, Listen, LogFormat, Pings, PoolMode, PoolSettings,
-    Process, ReloadOn, SessionState, Sessions, Shortcuts, Shown, Sockets,
+    Auth, AuthType, ClientLimits, ClientTimeouts, Listen, Listening, LogFormat, Pings, PoolMode,
+    PoolSettings, Process, ReloadOn, SessionState, Sessions, Shortcuts, Shown, Sockets,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -90,6 +90,10 @@ pub(super) fn pings(word: &str) -> Pings {
         "off" => Pings::None,
         _ => Pings::Empty,
     }
+}
+
+pub(super) fn listening(word: &str) -> Listening {
+    if word == "pin" { Listening::Pin } else { Listening::Shared }
 }
 
 fn listen(reader: &mut Reader<'_>) -> Listen {
@@ -289,6 +293,9 @@ fn whole_seconds(reader: &mut Reader<'_>, name: &str) -> Option<Duration> {
 fn pool(reader: &mut Reader<'_>) -> PoolSettings {
     PoolSettings {
         pool_mode: pool_mode(reader.choice("pool_mode")),
+        listen: listening(reader.choice("listen")),
+        replication: reader.boolean("replication"),
+        notification_buffer: reader.count("notification_buffer"),
         pool_size: reader.count("default_pool_size"),
         min_pool_size: reader.count("min_pool_size"),
         reserve_pool_size: reader.count("reserve_pool_size"),

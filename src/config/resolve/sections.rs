@@ -1,6 +1,6 @@
 //! The sections `[hosts.NAME]`, `[databases.NAME]` and `[users.NAME]`.
 
-use super::proxy::{Proxy, pings, pool_mode, session_state};
+use super::proxy::{Proxy, listening, pings, pool_mode, session_state};
 use crate::base::secret::Secret;
 use crate::config::classes::{ClassChoice, ClassLimits};
 use crate::config::file::RawTable;
@@ -140,6 +140,8 @@ fn database(
         min_pool_size: reader.own_count("min_pool_size"),
         server_lifetime: reader.own_duration("server_lifetime").map(Some),
         max_db_connections: reader.own_count("max_db_connections"),
+        listen: reader.own_choice("listen").map(listening),
+        replication: reader.own_boolean("replication"),
         ..shared_overrides(&mut reader)
     };
     let connect_query = reader.text("connect_query");

@@ -178,6 +178,16 @@ impl Subject for Pool {
             Count(|pool| pool.view.totals.shortcuts),
         ),
         metric(
+            "pgweir_pool_notifications",
+            "Notifications that clients without a server got, one for each of them.",
+            Count(|pool| pool.view.totals.notifications),
+        ),
+        metric(
+            "pgweir_pool_listeners_lost",
+            "Connections that listened for clients and were lost: notifications may be lost with them.",
+            Count(|pool| pool.view.totals.listeners_lost),
+        ),
+        metric(
             "pgweir_pool_parses",
             "Statements that clients prepared.",
             Count(|pool| pool.view.totals.parses),

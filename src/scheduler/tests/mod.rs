@@ -6,6 +6,7 @@
 //! milliseconds.
 
 mod accounts;
+mod apart;
 mod broken;
 mod caps;
 mod census;
