@@ -212,7 +212,7 @@ impl Client {
             self.probe();
             return false;
         }
-        if self.inquire() {
+        if !self.script.is_blank() && self.inquire() {
             return false;
         }
         let is_over = self.pin().is_none_or(|cause| {
@@ -254,7 +254,10 @@ impl Client {
     #[inline]
     fn end_lease(&mut self) {
         let mut lease = self.lease.take().expect("a relay has a lease");
-        lease.conn.traces.add_all(self.traces());
+        // What pins is a trace, and nothing pins any more.
+        if !self.script.is_blank() || self.statements.is_some() {
+            lease.conn.traces.add_all(self.traces());
+        }
         lease.conn.last_client = Some(self.here.id);
         self.listen_no_more_than_committed();
         self.forget_server();

@@ -25,6 +25,9 @@ impl Client {
     /// Remembers what was committed, once the server is ready.
     #[inline]
     pub(super) fn take_changes(&mut self, status: Status) {
+        if self.script.is_blank() {
+            return;
+        }
         if status == Status::Open
             && let Some(again) = self.script.take_resets(&self.about.initial)
         {

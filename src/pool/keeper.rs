@@ -431,8 +431,8 @@ impl Pool {
         if is_fit {
             let setup = self.setup();
             let (traces, resets) = resets(&setup, &conn);
-            let cells = self.stats.of(worker.id);
-            traces.iter().for_each(|trace| cells.traces[trace as usize].add(1));
+            let removed = &self.stats.of(worker.id).traces;
+            traces.iter().for_each(|it| removed[it as usize].add(1));
             conn.is_to_be_reset = false;
             let cleaned = worker.within(Some(UPKEEP_MAX), conn.clean(left, traces, &resets)).await;
             let failure = match cleaned {
@@ -453,18 +453,17 @@ impl Pool {
     }
 }
 
-/// What cleans this server. A client's traces go whatever the configuration says: the next one
-/// must not meet them. What is still to be answered may leave some that nobody will see.
+/// What cleans this server. A client's traces go whatever the configuration says. What is still to be
+/// answered may leave some that nobody will see.
 fn resets<'a>(setup: &'a Setup, server: &Server) -> (Traces, Vec<Reset<'a>>) {
     let mut traces = server.traces;
     traces.add_if(!server.ledger.is_quiet(), Trace::Unknown);
-    let is_wanted = traces.has(Trace::Unknown)
-        || server.ledger.status() != Status::Idle
-        || server.is_to_be_reset;
+    let is_open = server.ledger.status() != Status::Idle;
+    let is_wanted = is_open || traces.has(Trace::Unknown) || server.is_to_be_reset;
     let own = setup.settings.server_reset_query.as_deref().filter(|_| is_wanted);
     match own {
         Some(sql) if discards_all(sql) => traces = Traces::default(),
-        // What another reset query does to the settings on the server, nobody knows.
+        // What another one does to the settings on the server, nobody knows.
         Some(_) => traces.add_if(!server.applied.is_empty(), Trace::Setting),
         None => {}
     }

@@ -209,6 +209,12 @@ impl Script {
         }
     }
 
+    /// Whether nothing at all is followed or remembered: what most clients have.
+    #[inline]
+    pub fn is_blank(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// What has been committed since it was asked last, in order.
     #[inline]
     pub fn take_committed(&mut self) -> Vec<Change> {

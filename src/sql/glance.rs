@@ -11,6 +11,9 @@ const CHUNK: usize = 64;
 /// Letters found in vain, from which on it is faster to look at every byte.
 const FINDS_MAX: usize = 64;
 
+/// Up to so many bytes a text is short.
+const SHORT: usize = 64;
+
 /// What the hot path has to know of a text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Glance {
@@ -121,6 +124,59 @@ fn is_telling(one: u8, two: u8, three: u8) -> bool {
 /// search for letters that all of these have; or that asks what a sequence gave last.
 #[inline]
 fn tells(sql: &[u8], may_make: bool) -> bool {
+    if sql.len() <= SHORT { tells_short(sql, may_make) } else { tells_long(sql, may_make) }
+}
+
+/// The same of a short text: eight bytes at once cost less than two calls of searches.
+#[inline]
+fn tells_short(sql: &[u8], may_make: bool) -> bool {
+    let (words, rest) = sql.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        if tells_in(sql, *word, index * 8, may_make) {
+            return true;
+        }
+    }
+    let mut last = [0; 8];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    !rest.is_empty() && tells_in(sql, last, words.len() * 8, may_make)
+}
+
+/// Looks at eight bytes of a text, which begin at `start`.
+#[inline]
+fn tells_in(sql: &[u8], word: [u8; 8], start: usize, may_make: bool) -> bool {
+    let word = u64::from_le_bytes(word);
+    let lower = word | every(0x20);
+    let mut found = equal(word, b'_') | equal(lower, b'v');
+    if may_make {
+        found |= equal(lower, b'p');
+    }
+    while found != 0 {
+        let at = start + (found.trailing_zeros() / 8) as usize;
+        // Of `temp` the last letter was found.
+        let is_there = tells_at(sql, at, may_make)
+            || at.checked_sub(3).is_some_and(|at| tells_at(sql, at, may_make));
+        if is_there {
+            return true;
+        }
+        found &= found - 1;
+    }
+    false
+}
+
+const fn every(byte: u8) -> u64 {
+    0x0101_0101_0101_0101 * byte as u64
+}
+
+/// The highest bit of each byte that is this one; and perhaps of some behind it, which are not.
+const fn equal(word: u64, byte: u8) -> u64 {
+    let zero = word ^ every(byte);
+    zero.wrapping_sub(every(1)) & !zero & every(0x80)
+}
+
+/// The same of a longer text.
+fn tells_long(sql: &[u8], may_make: bool) -> bool {
     let mut finds = 0;
     for at in memchr3_iter(b'_', b'v', b'V', sql) {
         finds += 1;
@@ -196,4 +252,27 @@ fn names_one(sql: &[u8], functions: &[Box<str>]) -> bool {
     functions.iter().any(|name| {
         sql.windows(name.len()).any(|found| found.eq_ignore_ascii_case(name.as_bytes()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{tells_among_many, tells_long, tells_short};
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However a text is looked through, the same is found.
+        #[test]
+        fn short_and_long_texts_are_searched_alike(words in prop::collection::vec(
+            prop::sample::select(vec![
+                "_", "v", "P", "temp", "TEMP", " ", "set_config", "_advisory_", "pg_temp", "lastval",
+                "CURRVAL", "select", "x", "\u{ff}",
+            ]),
+            0..24,
+        ), may_make: bool) {
+            let sql = words.concat();
+            let found = tells_long(sql.as_bytes(), may_make);
+            prop_assert_eq!(tells_short(sql.as_bytes(), may_make), found, "{}", sql);
+            prop_assert_eq!(tells_among_many(sql.as_bytes(), may_make), found, "{}", sql);
+        }
+    }
 }
