@@ -12,7 +12,7 @@ use crate::control::roster::{Here, Key, Order, Presence, Replication, pid_of};
 use crate::end::{End, EndReason, Phase};
 use crate::net::flow::Flow;
 use crate::net::stream::Stream;
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
 use crate::pool::welcome::APPLICATION_NAME;
 use crate::pool::{Lease, Pool};
@@ -256,7 +256,7 @@ impl Replicating {
             let fields = end.fields(Phase::Closing);
             down.slip_in(|out| encode::error(out, &fields));
             let told = std::future::poll_fn(|cx| down.poll_flush(stream, worker, cx));
-            let _late = within(Some(LAST_WORDS_MAX), told).await;
+            let _late = worker.within(Some(LAST_WORDS_MAX), told).await;
         }
         down.clear(worker);
         up.clear(worker);

@@ -2,7 +2,7 @@
 
 use super::keeper::{SlotGuard, close};
 use super::{Lease, Pool};
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::server::connect::{ConnectError, Connected, connect_with};
 use std::io;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ impl Pool {
         close(conn);
         let setup = self.setup();
         let limit = self.host.setup().server_connect_timeout;
-        let connected = within(limit, connect_with(&setup.target, params, worker)).await;
+        let connected = worker.within(limit, connect_with(&setup.target, params, worker)).await;
         worker.wake();
         let Connected { server, params } = connected.unwrap_or_else(|_| {
             let error = io::Error::new(io::ErrorKind::TimedOut, "server_connect_timeout");

@@ -5,7 +5,7 @@ use super::post::{Answer, Asker, Notification};
 use super::{Hub, Listener};
 use crate::base::backoff::Backoff;
 use crate::net::stream::Link;
-use crate::net::worker::{Worker, within};
+use crate::net::worker::Worker;
 use crate::pool::Pool;
 use crate::server::Server;
 use crate::server::connect::{ConnectError, Connected, connect};
@@ -114,7 +114,7 @@ pub(super) async fn run(pool: Arc<Pool>, worker: Rc<Worker>) {
         }
         if has_failed {
             let wait = backoff.failed(rand::random());
-            let _waited = within(Some(wait), std::future::pending::<()>()).await;
+            let _waited = worker.within(Some(wait), std::future::pending::<()>()).await;
         }
     }
 }
@@ -176,12 +176,12 @@ async fn open<'a>(
     };
     let setup = pool.setup();
     let limit = pool.host.setup().server_connect_timeout;
-    let connected = within(limit, connect(&setup.target, worker)).await;
+    let connected = worker.within(limit, connect(&setup.target, worker)).await;
     let Connected { mut server, params } = connected.unwrap_or_else(|_| {
         let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
         Err(ConnectError::Unreachable(error))
     })?;
-    let prepared = within(Some(BATCH_TIME_MAX), server.run(setup_of(&params))).await;
+    let prepared = worker.within(Some(BATCH_TIME_MAX), server.run(setup_of(&params))).await;
     match prepared {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(ConnectError::Strange(error.to_string())),
