@@ -39,7 +39,7 @@ async fn pretender(rig: &Rig, says: &[&str]) -> UnixStream {
     peer
 }
 
-const HELLO: &str = r#"{"Hello":{"form":5,"version":"0","pid":1}}"#;
+const HELLO: &str = r#"{"Hello":{"form":6,"version":"0","pid":1}}"#;
 const READY: &str = r#""Ready""#;
 
 async fn runs(rig: &Rig) {
