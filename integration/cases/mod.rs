@@ -28,6 +28,7 @@ mod overload_seen;
 mod password_work;
 mod pools;
 mod prepared;
+mod prepared_seen;
 mod protocol;
 mod quotas;
 mod reads;

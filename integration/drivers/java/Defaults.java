@@ -198,6 +198,35 @@ public class Defaults {
         }
     }
 
+    /** Columns come beneath what is prepared: one failure at most, and it goes on. */
+    static void changes(Connection connection, int number) throws Exception {
+        String table = "changing_" + number;
+        try (Statement statement = connection.createStatement(); Connection other = connect();
+            Statement others = other.createStatement()) {
+            statement.execute("drop table if exists " + table);
+            statement.execute("create table " + table + " (x int)");
+            statement.execute("insert into " + table + " values (1)");
+            try (PreparedStatement select = connection.prepareStatement("select * from " + table)) {
+                for (int round = 0; round < 5; round++) {
+                    int failures = 0;
+                    for (int at = 0; at < 8; at++) {
+                        try (ResultSet rows = select.executeQuery()) {
+                            rows.next();
+                            check(rows.getMetaData().getColumnCount() == round + 1, round);
+                            check(rows.getInt(1) == 1, round);
+                        } catch (SQLException failure) {
+                            check("0A000".equals(failure.getSQLState()), failure);
+                            failures++;
+                        }
+                    }
+                    check(failures <= 1, failures);
+                    String column = "alter table " + table + " add column c" + round + " text default 'x'";
+                    (round % 2 == 0 ? others : statement).execute(column);
+                }
+            }
+        }
+    }
+
     static void atOnce(Work work, String... options) throws Exception {
         ExecutorService threads = Executors.newFixedThreadPool(CONNECTIONS);
         List<Future<?>> all = new ArrayList<>();
@@ -220,7 +249,7 @@ public class Defaults {
         }
         Work[] works = {
             Defaults::transactions, Defaults::errors, Defaults::many, Defaults::cursors,
-            Defaults::copies, Defaults::types, Defaults::cleaned,
+            Defaults::copies, Defaults::types, Defaults::cleaned, Defaults::changes,
         };
         for (Work work : works) {
             atOnce(work);

@@ -92,6 +92,23 @@ async def types(connection, number):
             assert got == value, (kind, got)
 
 
+async def changes(connection, number):
+    """Columns come beneath what is prepared: it prepares again by itself."""
+    table = f"changing_{number}"
+    await connection.execute(f"drop table if exists {table}")
+    await connection.execute(f"create table {table} (x int)")
+    await connection.execute(f"insert into {table} values (1)")
+    row = (1,)
+    other = await asyncpg.connect()
+    for round_ in range(5):
+        for _ in range(4):
+            assert tuple(await connection.fetchrow(f"select * from {table}")) == row, row
+        by = connection if round_ % 2 else other
+        await by.execute(f"alter table {table} add column c{round_} text default '{round_}'")
+        row += (str(round_),)
+    await other.close()
+
+
 async def notifications():
     listener, other = await asyncpg.connect(), await asyncpg.connect()
     heard = asyncio.Queue()
@@ -119,7 +136,7 @@ async def main():
     size = {"min_size": CONNECTIONS, "max_size": CONNECTIONS}
     for options in ({}, {"statement_cache_size": 0}, {"max_cached_statement_lifetime": 1}):
         async with asyncpg.create_pool(**size, **options) as pool:
-            for work in (transactions, errors, many, cursors, copies, types):
+            for work in (transactions, errors, many, cursors, copies, types, changes):
                 await asyncio.gather(*(pooled(pool, n, work) for n in range(CONNECTIONS * 2)))
                 if work is copies:
                     await pool.execute("delete from notes where owner < 0")

@@ -127,6 +127,35 @@ def types(connection, number):
     connection.rollback()
 
 
+def changes(connection, number):
+    """Columns come and go beneath what is prepared."""
+    connection.autocommit = True
+    table = f"changing_{number}"
+    connection.execute(f"drop table if exists {table}")
+    connection.execute(f"create table {table} (x int)")
+    connection.execute(f"insert into {table} values (1)")
+    row = (1,)
+    for round_ in range(6):
+        for _ in range(7):
+            cursor = connection.execute(f"select * from {table}")
+            assert cursor.fetchone() == row and len(cursor.description) == len(row), row
+        column = f"alter table {table} add column c{round_} text default '{round_}'"
+        row += (str(round_),)
+        if round_ % 2 == 0:
+            # It gives up all that it has prepared.
+            connection.execute(column)
+            continue
+        with psycopg.connect("", autocommit=True) as other:
+            other.execute(column)
+        try:
+            assert connection.execute(f"select * from {table}").fetchone() == row, row
+        except psycopg.errors.FeatureNotSupported as failure:
+            assert "cached plan must not change result type" in str(failure), failure
+        # As it says itself: this is what there is to be done about it.
+        connection.execute("deallocate all")
+        connection._prepared.clear()
+
+
 def evictions(connection, number):
     connection.prepared_max = 3
     for round_ in range(10):
@@ -182,7 +211,7 @@ def pool():
 with psycopg.connect("", autocommit=True) as connection:
     connection.execute("create table notes (owner int, body text)")
 for options in ({}, {"prepare_threshold": 0}):
-    for work in (transactions, errors, many, pipelines, cursors, copies, types, evictions):
+    for work in (transactions, errors, many, pipelines, cursors, copies, types, evictions, changes):
         at_once(work, **options)
 notifications()
 pool()
