@@ -31,7 +31,7 @@ pub enum Change {
     Listen(Vec<u8>),
     Reset(String),
     ResetAll,
-    /// The value is as it was written, see [`plain_value`].
+    /// The value is as it was written, see [`plain_value`](crate::sql::statement::plain_value).
     Set {
         name: String,
         value: String,

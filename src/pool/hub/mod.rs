@@ -9,7 +9,7 @@
 //! The connection is opened when the first client listens and closed when the last has stopped; and while
 //! the pool is paused, as soon as nobody has a server. It is in no pool, but counts under its host's
 //! `max_connections`. [`board`] is who listens to what;
-//! [`post`] is where a client finds what is for it; [`line`] drives the connection.
+//! [`post`] is where a client finds what is for it; [`mod@line`] drives the connection.
 //!
 //! # Invariants
 //!
