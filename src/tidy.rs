@@ -60,6 +60,14 @@ fn check_file(name: &str, text: &str) -> Vec<String> {
         }
     }
     let module = name.split(['/', '.']).next().unwrap_or(name);
+    let is_on_workers = ["admin", "client", "pool", "server", "session"].contains(&module);
+    let code = text.split("mod tests {").next().unwrap_or(text);
+    let needs_timers = |line: &str| {
+        line.contains("tokio::time") || line.contains("net::worker::") && line.contains("within")
+    };
+    if is_on_workers && code.lines().any(needs_timers) {
+        problems.push("workers have no timers: use the methods of `Worker`".to_owned());
+    }
     if let Some(own) = layer(module) {
         for used in crate_paths(text) {
             match layer(used) {
@@ -112,5 +120,9 @@ fn each_rule_fires() {
         check_file("wire/frame.rs", "//! Hides.\nuse crate::{scheduler::Tenant, end};\n").len(),
         1
     );
+    for timed in ["use tokio::time::sleep;", "use crate::net::worker::{Worker, within};"] {
+        assert_eq!(check_file("pool/mod.rs", &format!("//! Timed.\n{timed}\n")).len(), 1);
+        assert_eq!(check_file("app/mod.rs", &format!("//! Timed.\n{timed}\n")).len(), 0);
+    }
     assert_eq!(check_file("wire/frame.rs", &"//! Long.\n".repeat(FILE_LINES_MAX + 1)).len(), 1);
 }

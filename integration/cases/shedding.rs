@@ -80,13 +80,13 @@ async fn second_is_first(pair: &mut [Client; 2]) -> Option<bool> {
 fn the_newest_are_served_first_while_it_sheds() {
     run(async {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
-        let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(6000));
+        let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(10_500));
         let mut pair = [rig.client().await, rig.client().await];
         let mut counts = [0, 0];
         unleash_while(&[crowd], async || {
             // Until it sheds.
             sleep(ms(2000)).await;
-            let end = Deadline::after(ms(3500));
+            let end = Deadline::after(ms(8000));
             while !end.passed() {
                 if let Some(is_reversed) = second_is_first(&mut pair).await {
                     counts[usize::from(is_reversed)] += 1;
