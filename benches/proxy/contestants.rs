@@ -40,11 +40,13 @@ pub(crate) struct Contestant {
     pub(crate) stored: Stored,
     /// Its metrics are read every second.
     pub(crate) is_scraped: bool,
+    /// Clients ask it in the simple protocol, whatever the others are asked in.
+    pub(crate) is_asked_simply: bool,
 }
 
 impl Contestant {
     pub(crate) const fn new(proxy: Proxy) -> Self {
-        Self { proxy, workers: 1, stored: Stored::Plain, is_scraped: false }
+        Self { proxy, workers: 1, stored: Stored::Plain, is_scraped: false, is_asked_simply: false }
     }
 
     pub(crate) const fn workers(self, workers: u16) -> Self {
@@ -53,6 +55,10 @@ impl Contestant {
 
     pub(crate) const fn scraped(self) -> Self {
         Self { is_scraped: true, ..self }
+    }
+
+    pub(crate) const fn asked_simply(self) -> Self {
+        Self { is_asked_simply: true, ..self }
     }
 
     pub(crate) const fn stored(self, stored: Stored) -> Self {
@@ -73,6 +79,9 @@ impl fmt::Display for Contestant {
         }
         if self.is_scraped {
             out.write_str(", scraped")?;
+        }
+        if self.is_asked_simply {
+            out.write_str(", simple")?;
         }
         match self.stored {
             Stored::Plain => Ok(()),
@@ -111,6 +120,7 @@ pub(crate) struct Running {
     process: Process,
     port: u16,
     auth: Auth,
+    is_asked_simply: bool,
 }
 
 impl Running {
@@ -133,7 +143,8 @@ impl Running {
             Proxy::Relay => ("relay", settings.relay(stage)),
         };
         let process = Process::spawn(command, name, stage.directory())?;
-        let mut running = Self { scraper: None, process, port, auth: setup.auth };
+        let (auth, is_asked_simply) = (setup.auth, contestant.is_asked_simply);
+        let mut running = Self { scraper: None, process, port, auth, is_asked_simply };
         running.wait()?;
         running.scraper = http.map(Scraper::start).transpose()?;
         Ok(running)
@@ -142,6 +153,11 @@ impl Running {
     /// As the user that fits the way it authenticates.
     pub(crate) fn login(&self) -> Login<'static> {
         Login { port: self.port, user: self.auth.user(), password: PASSWORD, database: DATABASE }
+    }
+
+    /// What it is asked in, where others are asked in this.
+    pub(crate) fn protocol(&self, of_row: &'static str) -> &'static str {
+        if self.is_asked_simply { "simple" } else { of_row }
     }
 
     pub(crate) fn port(&self) -> u16 {

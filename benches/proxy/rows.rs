@@ -68,6 +68,7 @@ pub(crate) const PGWEIR_BEFORE: Contestant = Contestant::new(Proxy::PgweirBefore
 pub(crate) const PGBOUNCER: Contestant = Contestant::new(Proxy::PgBouncer);
 pub(crate) const RELAY: Contestant = Contestant::new(Proxy::Relay);
 const SCRAPED: Contestant = PGWEIR.scraped();
+const PGWEIR_SIMPLE: Contestant = PGWEIR.asked_simply();
 const TWO_WORKERS: Contestant = PGWEIR.workers(2);
 const PGWEIR_SECRET: Contestant = PGWEIR.stored(Stored::ScramSecret);
 const PGBOUNCER_SECRET: Contestant = PGBOUNCER.stored(Stored::ScramSecret);
@@ -79,7 +80,8 @@ const fn bar(whose: Contestant, at_most: f64, of: Contestant) -> Bar {
 }
 
 const SMALL_QUERY: &[Bar] = &[bar(PGWEIR, 1.05, PGBOUNCER), bar(PGWEIR, 1.20, RELAY)];
-const PREPARED_QUERY: &[Bar] = &[bar(PGWEIR, 1.25, RELAY)];
+/// Debian's PgBouncer has no statements that follow their clients: what simple queries cost is the measure.
+const PREPARED_QUERY: &[Bar] = &[bar(PGWEIR, 1.10, PGWEIR_SIMPLE)];
 const LARGE_RESULT: &[Bar] = &[bar(PGWEIR, 0.60, PGBOUNCER)];
 
 const fn queries(script: Script, protocol: &'static str, clients: u16) -> Work {
@@ -114,7 +116,7 @@ pub(crate) const ROWS: &[Row] = &[
         auth: Auth::Trust,
         work: queries(Script::SelectOnly, "prepared", 16),
         // Older ones of PgBouncer cannot take part: they have no statements to follow their clients.
-        contestants: &[PGWEIR, RELAY],
+        contestants: &[PGWEIR, PGWEIR_SIMPLE, RELAY],
         yardstick: PGBOUNCER,
         bars: PREPARED_QUERY,
     },

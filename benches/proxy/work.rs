@@ -50,6 +50,7 @@ pub(crate) fn warm_up(stage: &Stage, row: &Row, running: &Running) -> Result<()>
         Work::IdleClients | Work::Scrapes { .. } => Ok(()),
         Work::Logins => log_in_and_out(running, 50),
         Work::Queries { script, protocol, clients } => {
+            let protocol = running.protocol(protocol);
             let load = Load { script, protocol, clients, time: stage.plan.warm_up };
             pgbench(stage, running, &load).map(drop)
         }
@@ -68,6 +69,7 @@ pub(crate) fn measure(stage: &Stage, row: &Row, running: &Running) -> Result<Sam
             logins(running, row.auth, count)
         }
         Work::Queries { script, protocol, clients } => {
+            let protocol = running.protocol(protocol);
             let load = Load { script, protocol, clients, time: stage.plan.run };
             let before = CpuTime::read(running.id())?;
             let report = pgbench(stage, running, &load)?;
