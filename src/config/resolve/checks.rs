@@ -63,6 +63,9 @@ pub(super) fn check(config: &Config, tables: &Tables<'_>, findings: &mut Finding
         let problem = Problem::new("weak-scram", message, "Write 4096 or more.");
         findings.warning(warn_line("scram_iterations"), problem);
     }
+    if config.clients.max_prepared_statements == 0 {
+        statements(config, warn_line("max_prepared_statements"), findings);
+    }
     pool_sizes(config, tables, findings);
     hosts(config, tables, findings);
     reach(config, tables, findings);
@@ -71,6 +74,17 @@ pub(super) fn check(config: &Config, tables: &Tables<'_>, findings: &mut Finding
     if config.auth.kind != AuthType::Trust {
         logins(config, tables, findings);
         console_users(config, tables, findings);
+    }
+}
+
+/// As it is in files that were written for older poolers.
+fn statements(config: &Config, line: usize, findings: &mut Findings) {
+    let mut pools = config.databases.values().map(|it| config.pool_settings(it, None));
+    if pools.any(|pool| pool.pool_mode != PoolMode::Session) {
+        let message =
+            "with `max_prepared_statements = 0` a client that prepares anything keeps its server.";
+        let action = "Remove it: statements follow their client.";
+        findings.warning(line, Problem::new("statements-pin", message, action));
     }
 }
 

@@ -179,6 +179,7 @@ fn what_is_legal_but_odd_is_a_warning() {
     one_warning(&with(&md5), 7, "unusable-secret");
     let small = "[hosts.b]\nmax_connections = 5\n[databases.b]\nhost = 'b'\npool_size = 6\n";
     one_warning(&with(small), 10, "pool-over-host");
+    one_warning(&with("[proxy]\nmax_prepared_statements = 0\n"), 7, "statements-pin");
 }
 
 #[test]
