@@ -153,6 +153,7 @@ impl Host {
             deadline: Some(self.now + HOLD),
             handle: at,
             member: self.members[at],
+            ride: None,
             worker: WORKER,
         };
         assert!(self.scheduler.enqueue(self.now, request).is_ok(), "the host works");
@@ -181,6 +182,7 @@ fn limits_of_pool() -> PoolLimits {
         reserve: 0,
         reserve_timeout: None,
         round_robin: false,
+        share: None,
         size: SERVERS,
         user_max: 0,
     }

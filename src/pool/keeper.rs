@@ -92,6 +92,9 @@ impl Host {
                     self.tasks.spawn_local(pool.open(Rc::clone(worker), slot));
                 }
             }
+            Action::Board { .. } | Action::Drive { .. } => {
+                unreachable!("`limits_of` has nothing shared")
+            }
             Action::Gone { pool } => {
                 if let Some(pool) = self.pool(pool) {
                     pool.hub.wake();

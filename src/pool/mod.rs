@@ -281,6 +281,8 @@ fn limits_of(settings: &PoolSettings) -> PoolLimits {
         round_robin: settings.server_round_robin,
         database_max: settings.max_db_connections,
         user_max: settings.max_user_connections,
+        // Nobody drives shared servers yet.
+        share: None,
     }
 }
 

@@ -37,7 +37,15 @@ impl Pool {
         deadline: Option<Instant>,
     ) -> Result<Waiting, Refusal> {
         let handle = Arc::clone(mailbox);
-        let request = Request { client, member, worker: worker.id, deadline, handle, again: None };
+        let request = Request {
+            client,
+            member,
+            worker: worker.id,
+            deadline,
+            handle,
+            again: None,
+            ride: None,
+        };
         let ticket = self.enqueue(worker, request)?;
         Ok(Waiting {
             pool: Arc::clone(self),
@@ -84,6 +92,7 @@ impl Waiting {
                 deadline: self.deadline,
                 handle: Arc::clone(&self.mailbox),
                 again: Some(self.since),
+                ride: None,
             };
             match self.pool.enqueue(&self.worker, request) {
                 Ok(ticket) => (self.ticket, self.is_over) = (ticket, false),

@@ -14,13 +14,34 @@ impl<S: Site> Scheduler<S> {
             return Cancel::Queued(handle);
         }
         let mut slots = self.slots.open_slots(pool);
-        let running = slots.find(|slot| self.slots.at(slot.index).client == Some(client));
+        let running = slots.find(|slot| {
+            self.slots.at(slot.index).client == Some(client)
+                || self.shared.followers(slot.index).any(|rider| rider.client == client)
+        });
         drop(slots);
         let Some(slot) = running else { return Cancel::Nothing };
+        if self.shared.of(slot.index).is_some() {
+            return Cancel::Riding { slot };
+        }
         let leased = self.slots.at_mut(slot.index);
         leased.cancels += 1;
         let key = leased.key.clone().expect("a server that arrived has a key");
         Cancel::Running { slot, key }
+    }
+
+    /// The key to cancel what this client runs, if it is at the head of this shared server; then
+    /// `cancel_done(slot)`. Nobody gets aboard meanwhile; but those who are might be hit as well: for the
+    /// driver, who knows what it has sent.
+    pub fn cancel_head(&mut self, slot: SlotRef, client: ClientId) -> Option<S::Key> {
+        let is_head = self.slots.is_current(slot)
+            && self.shared.of(slot.index).is_some()
+            && self.slots.at(slot.index).client == Some(client);
+        if !is_head {
+            return None;
+        }
+        let shared = self.slots.at_mut(slot.index);
+        shared.cancels += 1;
+        shared.key.clone()
     }
 
     /// A cancel request is over: nothing it can hit is still to come. Does nothing if the server it
@@ -34,6 +55,9 @@ impl<S: Site> Scheduler<S> {
         if canceled.cancels == 0 && canceled.state == State::BeingCanceled {
             let (lease, home) = self.slots.take_canceled(slot);
             self.shelve(now, lease, home);
+        } else if self.shared.of(slot.index).is_some() {
+            // Nobody got aboard while it was under way.
+            self.serve(now, slot.pool);
         }
     }
 

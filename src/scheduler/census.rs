@@ -1,6 +1,7 @@
 //! Every slot and every waiter of a pool: for those who ask what each of them does.
 
 use super::Scheduler;
+use super::shared::Rides;
 use super::slots::State;
 use super::terms::{Site, SlotRef, Ticket};
 use crate::base::ids::{ClassId, ClientId, PoolId};
@@ -17,6 +18,8 @@ pub struct SlotView<T> {
     pub client: Option<ClientId>,
     /// `None`: it is being opened.
     pub connected_at: Option<Instant>,
+    /// How many clients share it, the one that has it included. 0: it is not shared.
+    pub riders: u32,
     /// It closes as soon as nobody has it.
     pub is_retired: bool,
     /// It is idle, and will be checked before it is lent.
@@ -62,6 +65,7 @@ impl<S: Site> Scheduler<S> {
                 since: of.since,
                 client: of.client,
                 connected_at: of.key.as_ref().map(|_| of.connected_at),
+                riders: self.shared.of(slot.index).map_or(0, |shared| shared.followers() + 1),
                 is_retired: of.is_retired,
                 is_to_be_checked: of.state == State::Idle && is_stale(of.since),
                 about: about(of.key.as_ref(), of.conn.as_ref()),
@@ -79,6 +83,19 @@ impl<S: Site> Scheduler<S> {
             ticket,
         };
         self.queue.all(pool).map(view).collect()
+    }
+
+    /// What is shared in this pool.
+    pub fn rides(&self, pool: PoolId) -> Rides {
+        *self.shared.rides(pool)
+    }
+
+    /// Who is aboard shared servers of this pool behind others, and on which.
+    pub fn followers(&self, pool: PoolId) -> impl Iterator<Item = (ClientId, SlotRef)> + '_ {
+        self.shared.slots(pool).iter().flat_map(|index| {
+            let slot = self.slots.slot_ref(*index);
+            self.shared.followers(*index).map(move |rider| (rider.client, slot))
+        })
     }
 
     /// How many idle servers of this pool will be checked before they are lent.

@@ -40,7 +40,10 @@ const NEARLY: f64 = 1e-6;
 #[derive(Debug)]
 pub(super) struct Usage {
     pub(super) clients: u32,
+    /// Servers, as long as they work for these: what time is charged for.
     pub(super) held: Held,
+    /// Granted a server that works for others until it is their turn.
+    following: u32,
     pub(super) queued: u32,
     rate: Option<Bucket>,
     time: Option<Bucket>,
@@ -48,8 +51,14 @@ pub(super) struct Usage {
 
 impl Usage {
     fn new(now: Instant, quota: &Quota) -> Self {
-        let mut usage =
-            Self { clients: 0, held: Held::default(), queued: 0, rate: None, time: None };
+        let mut usage = Self {
+            clients: 0,
+            held: Held::default(),
+            following: 0,
+            queued: 0,
+            rate: None,
+            time: None,
+        };
         usage.obey(now, quota);
         usage
     }
@@ -79,7 +88,7 @@ impl Usage {
         moment: impl FnOnce() -> Moment,
         quota: &Quota,
     ) -> u32 {
-        let mut allowance = or_unlimited(quota.max_in_flight).saturating_sub(self.held.count());
+        let mut allowance = or_unlimited(quota.max_in_flight).saturating_sub(self.in_flight());
         if let Some(rate) = &self.rate {
             allowance = allowance.min(whole(rate.level(now)));
         }
@@ -89,6 +98,12 @@ impl Usage {
             allowance = 0;
         }
         allowance
+    }
+
+    /// What counts against `max_in_flight`.
+    #[inline]
+    pub(super) fn in_flight(&self) -> u32 {
+        self.held.count() + self.following
     }
 
     /// How many transactions its rate has left. `None`: it has none.
@@ -103,7 +118,7 @@ impl Usage {
 
     /// Which part of the quota keeps the next transaction back, behind so many that are `ahead` of it.
     pub(super) fn limit(&self, now: Instant, quota: &Quota, ahead: u32) -> Option<DelayedFor> {
-        if self.held.count().saturating_add(ahead) >= or_unlimited(quota.max_in_flight) {
+        if self.in_flight().saturating_add(ahead) >= or_unlimited(quota.max_in_flight) {
             return Some(DelayedFor::InFlight);
         }
         match &self.rate {
@@ -125,16 +140,39 @@ impl Usage {
     #[inline]
     pub(super) fn began(&mut self, now: Instant, moment: Moment) {
         self.held.begin(moment);
-        if let Some(rate) = &mut self.rate {
-            rate.take(now, 1.0);
-        }
+        self.take(now, 1.0);
     }
 
     /// What began has not happened.
     pub(super) fn undone(&mut self, now: Instant, began: Moment) {
         self.held.end(began);
+        self.take(now, -1.0);
+    }
+
+    /// One more follows others.
+    pub(super) fn boarded(&mut self, now: Instant) {
+        self.following += 1;
+        self.take(now, 1.0);
+    }
+
+    /// One who followed others is at the head.
+    pub(super) fn led(&mut self, moment: Moment) {
+        self.following -= 1;
+        self.held.begin(moment);
+    }
+
+    /// One who followed others follows them no more. `undone`: it has not happened.
+    pub(super) fn alighted(&mut self, now: Instant, undone: bool) {
+        self.following -= 1;
+        if undone {
+            self.take(now, -1.0);
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, now: Instant, transactions: f64) {
         if let Some(rate) = &mut self.rate {
-            rate.take(now, -1.0);
+            rate.take(now, transactions);
         }
     }
 
@@ -148,7 +186,7 @@ impl Usage {
 
     fn is_fresh(&self, now: Instant) -> bool {
         let is_full = |bucket: &Option<Bucket>| bucket.as_ref().is_none_or(|it| it.is_full(now));
-        self.held.count() == 0 && self.queued == 0 && is_full(&self.rate) && is_full(&self.time)
+        self.in_flight() == 0 && self.queued == 0 && is_full(&self.rate) && is_full(&self.time)
     }
 }
 

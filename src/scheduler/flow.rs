@@ -49,13 +49,15 @@ pub(super) struct Share {
     held: Held,
     /// Seconds that what is held is expected to take, altogether.
     expected: f64,
+    /// How many were granted a server that works for others still, and what they are expected to take.
+    booked: (u32, f64),
 }
 
 impl Share {
     /// Whoever has least is served first.
     #[inline]
     pub(super) fn used(&self, now: Moment, weight: f64) -> f64 {
-        self.done + self.expected.max(self.held.seconds(now)) / weight
+        self.done + (self.expected.max(self.held.seconds(now)) + self.booked.1) / weight
     }
 
     /// The same without what is only expected: that is taken back when it turns out to be less.
@@ -85,10 +87,27 @@ impl Share {
         self.done += to - self.used(now, weight);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_settled(&self) -> bool {
+        (self.held, self.expected, self.booked) == (Held::default(), 0.0, (0, 0.0))
+    }
+
     #[inline]
     pub(super) fn begin(&mut self, now: Moment, expected: f64) {
         self.held.begin(now);
         self.expected += expected;
+    }
+
+    /// A server is granted that works for others still.
+    pub(super) fn book(&mut self, expected: f64) {
+        self.booked.0 += 1;
+        self.booked.1 += expected;
+    }
+
+    /// It begins to work for this one, or will not do so.
+    pub(super) fn unbook(&mut self, expected: f64) {
+        self.booked.0 -= 1;
+        self.booked.1 = if self.booked.0 == 0 { 0.0 } else { self.booked.1 - expected };
     }
 
     #[inline]

@@ -152,7 +152,9 @@ impl<S: Site> Scheduler<S> {
         }
         let counts = self.slots.counts(pool);
         let under_way = counts.connecting + counts.checking;
-        if self.ready(now, pool) <= under_way {
+        // Who is aboard a server behind others waits, too, but need not.
+        let followers = self.shared.rides(pool).followers;
+        if self.ready(now, pool).saturating_add(followers) <= under_way {
             return None;
         }
         let first = self.first_ready(now, pool)?;

@@ -126,6 +126,8 @@ impl<S: Site> Scheduler<S> {
         self.left(now, member);
         let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);
         self.of_mut(pool).abandoned.add(moment);
+        // It may have been its turn, and it could not ride.
+        self.board(now, pool);
         if self.slots.counts(pool).idle > 0 {
             // Those were due for a check and kept for this waiter: another pool may need the place.
             self.grow(now);
@@ -136,11 +138,13 @@ impl<S: Site> Scheduler<S> {
     /// A lease ends, and the server is as clean as it was. `home`: the worker that knows its socket.
     pub fn give_back(&mut self, now: Instant, lease: Lease<S::Conn>, home: WorkerId) {
         self.of_mut(lease.slot.pool).answered_at = Some(now);
+        self.shared.end(lease.slot.pool, lease.slot.index);
         self.shelve(now, lease, home);
     }
 
     /// A lease ends, and its server has to be cleaned before anybody else can have it.
     pub fn tidy(&mut self, now: Instant, slot: SlotRef) {
+        self.shared.end(slot.pool, slot.index);
         self.slots.tidy(now, slot);
     }
 
@@ -154,9 +158,12 @@ impl<S: Site> Scheduler<S> {
     pub fn discard(&mut self, now: Instant, slot: SlotRef) {
         if self.slots.is_current(slot) {
             let freed = self.end_hold(now, slot.index);
+            let left_behind = self.leave_behind(now, slot, false);
             self.slots.vacate(now, slot.index);
             self.gone(slot.pool);
-            self.unblock(now, slot.pool, freed);
+            for freed in left_behind.into_iter().chain([freed]) {
+                self.unblock(now, slot.pool, freed);
+            }
             self.settle(now, slot.pool);
         }
     }
@@ -195,7 +202,8 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    fn unwanted(&self, now: Instant, slot: SlotRef) -> Option<CloseReason> {
+    #[inline]
+    pub(super) fn unwanted(&self, now: Instant, slot: SlotRef) -> Option<CloseReason> {
         if self.is_paused(slot.pool) {
             Some(CloseReason::Paused)
         } else if self.slots.at(slot.index).is_retired {
@@ -225,9 +233,15 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    /// Lends idle servers of this pool to those who wait for it and may have one.
+    /// Lends idle servers of this pool to those who wait for it and may have one, and then lets others
+    /// share what is shared.
     pub(super) fn serve(&mut self, now: Instant, pool: PoolId) {
         self.let_go(now, pool);
+        self.lend_to_waiters(now, pool);
+        self.board(now, pool);
+    }
+
+    fn lend_to_waiters(&mut self, now: Instant, pool: PoolId) {
         while self.slots.counts(pool).idle > 0
             && let Some(turn) = self.next_turn(now, pool)
         {
@@ -251,7 +265,23 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    fn grant(&mut self, now: Instant, waiter: u32, index: u32) {
+    fn grant(&mut self, now: Instant, next: u32, index: u32) {
+        let (request, waited) = self.called(now, next);
+        let Request { client, handle: to, member, ride, .. } = request;
+        let lease = self.lend(now, index, client, member, waited);
+        let shared = ride.filter(|ride| self.is_worth_sharing(lease.slot.pool, *ride));
+        self.actions.push_back(match shared {
+            Some(ride) => {
+                self.shared.begin(lease.slot.pool, index, ride);
+                Action::Drive { to, client, lease, waited }
+            }
+            None => Action::Grant { to, lease, waited },
+        });
+    }
+
+    /// It is somebody's turn, who waits no more. Answers with how long it did.
+    #[inline]
+    pub(super) fn called(&mut self, now: Instant, waiter: u32) -> (Request<S::Handle>, Duration) {
         let line = self.queue.at(waiter).request.member.line;
         let oldest = self.queue.oldest(now, line);
         let next = self.queue.take(waiter);
@@ -259,12 +289,11 @@ impl<S: Site> Scheduler<S> {
         flow.standing.saw(oldest);
         flow.pace.served(now);
         let delay = now.saturating_duration_since(next.since);
-        let Request { client, handle, member, .. } = next.request;
+        let member = next.request.member;
         self.classes.of_mut(member.class).patience.was_there(delay);
         self.dequeued(member);
         self.queue.parties.of_mut(member).served_at = Some(now);
-        let lease = self.lend(now, index, client, member, delay);
-        self.actions.push_back(Action::Grant { to: handle, lease, waited: delay });
+        (next.request, delay)
     }
 
     /// An idle server becomes a client's, on the account of its class.
@@ -281,20 +310,11 @@ impl<S: Site> Scheduler<S> {
         class.throttle.accepted();
         class.counters.granted(waited);
         class.usage.began(now, moment);
-        let (expected, weight, priority) = (class.mean_hold, class.weight(), class.limits.priority);
-        // Who is served because that is guaranteed may have had more than anybody who waits.
-        let is_guaranteed = class.usage.held.count() <= class.limits.reserved;
+        let expected = class.mean_hold;
         self.classes.source_mut(member.source).usage.began(now, moment);
-        let line = self.queue.line_mut(member.line);
-        let (pool, had) = (line.pool, line.flow.share.had(moment, weight));
-        line.flow.share.begin(moment, expected);
-        let mut others = self.queue.hungry_lines(pool).iter().filter(|line| **line != member.line);
-        if !is_guaranteed || others.next().is_none() {
-            let virtual_time = &mut self.of_mut(pool).virtual_time[level(priority)];
-            *virtual_time = virtual_time.max(had);
-        }
+        self.served(now, member);
+        self.queue.line_mut(member.line).flow.share.begin(moment, expected);
         self.use_kept(now, member.line);
-        self.of_mut(pool).lent_at = Some(now);
         let lease = self.slots.take(now, index, Some(client));
         self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });
         lease
@@ -329,29 +349,36 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    /// A server that was lent turned out to be dead: as if it had not been lent.
+    /// A server that was lent turned out to be dead: as if it had not been lent, to those aboard either.
     pub fn was_dead(&mut self, now: Instant, slot: SlotRef) {
         if !self.slots.is_current(slot) {
             return;
         }
-        let hold = self.slots.at_mut(slot.index).hold.take();
-        let freed = hold.and_then(|Hold { member, began, expected }| {
-            let class = self.classes.of_mut(member.class);
-            class.counters.granted -= 1;
-            class.usage.undone(now, began);
-            let weight = class.weight();
-            self.classes.source_mut(member.source).usage.undone(now, began);
-            self.queue.line_mut(member.line).flow.share.end(began, began, expected, weight);
-            self.freed(now, member)
-        });
+        let freed = self.undo_hold(now, slot.index);
+        let left_behind = self.leave_behind(now, slot, true);
         self.slots.vacate(now, slot.index);
         self.gone(slot.pool);
-        self.unblock(now, slot.pool, freed);
+        for freed in left_behind.into_iter().chain([freed]) {
+            self.unblock(now, slot.pool, freed);
+        }
         self.settle(now, slot.pool);
     }
 
+    /// What was lent was not. Answers as `freed` does.
+    pub(super) fn undo_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
+        let Hold { member, began, expected } = self.slots.at_mut(index).hold.take()?;
+        let class = self.classes.of_mut(member.class);
+        class.counters.granted -= 1;
+        class.usage.undone(now, began);
+        let weight = class.weight();
+        self.classes.source_mut(member.source).usage.undone(now, began);
+        self.queue.line_mut(member.line).flow.share.end(began, began, expected, weight);
+        self.freed(now, member)
+    }
+
     /// Settles the account of a server that its client has given up. Answers as `freed` does.
-    fn end_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
+    #[inline]
+    pub(super) fn end_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
         let Hold { member, began, expected } = self.slots.at_mut(index).hold.take()?;
         let moment = self.moment(now);
         let took = moment.since(began);
@@ -367,7 +394,7 @@ impl<S: Site> Scheduler<S> {
 
     /// Calls those in line who waited for this client's server to count no more. Answers with the
     /// class that may go on, if somebody of it waits.
-    fn freed(&mut self, now: Instant, member: Member) -> Option<ClassId> {
+    pub(super) fn freed(&mut self, now: Instant, member: Member) -> Option<ClassId> {
         let class = self.classes.of(member.class);
         let is_blocked = class.usage.queued > 0 && class.is_limited();
         is_blocked.then(|| {
@@ -377,10 +404,12 @@ impl<S: Site> Scheduler<S> {
     }
 
     /// Lets those go on whom the quota kept back that a server of `pool` which came back counted against.
-    fn unblock(&mut self, now: Instant, pool: PoolId, freed: Option<ClassId>) {
+    #[inline]
+    pub(super) fn unblock(&mut self, now: Instant, pool: PoolId, freed: Option<ClassId>) {
         let Some(class) = freed else { return };
-        // Mostly there is no idle server but the one that came back.
-        if self.slots.host_counts().idle > self.slots.counts(pool).idle {
+        // Mostly there is no idle server but the one that came back, and none to share.
+        let is_shared_elsewhere = self.shared.len() as usize > self.shared.slots(pool).len();
+        if self.slots.host_counts().idle > self.slots.counts(pool).idle || is_shared_elsewhere {
             self.serve_class(now, class);
         } else {
             self.serve(now, pool);
@@ -402,11 +431,13 @@ impl<S: Site> Scheduler<S> {
         }
     }
 
-    /// The next pool with an idle server that somebody of a class waits for: the first came after this.
+    /// The next pool with an idle or a shared server that somebody of a class waits for: the first came after this.
     fn next_of(&self, class: ClassId, after: u64) -> Option<(u64, PoolId)> {
         let fronts = self.queue.fronts.after(class, after);
         let mut pools = fronts.map(|(arrival, line)| (arrival, self.queue.line(line).pool));
-        pools.find(|(_, pool)| self.slots.counts(*pool).idle > 0)
+        pools.find(|(_, pool)| {
+            self.slots.counts(*pool).idle > 0 || !self.shared.slots(*pool).is_empty()
+        })
     }
 
     /// Lets those of an address get in line who stood aside and need not any more. Answers with

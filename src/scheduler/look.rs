@@ -199,7 +199,7 @@ impl<S: Site> Scheduler<S> {
             name: of.name.clone(),
             limits: of.limits.clone(),
             clients: of.usage.clients,
-            in_flight: of.usage.held.count(),
+            in_flight: of.usage.in_flight(),
             queued: of.usage.queued,
             patience: of.patience.known(),
             is_shedding: of.lines.iter().any(is_shedding),

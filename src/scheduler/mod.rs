@@ -70,6 +70,8 @@ mod random;
 mod recent;
 mod refuse;
 mod renew;
+mod ride;
+mod shared;
 mod slots;
 mod standing;
 mod strain;
@@ -83,12 +85,13 @@ mod upkeep;
 pub use self::census::{SlotView, WaiterView};
 pub use self::counters::{ClassCounters, DelayedFor, RefusedFor};
 pub use self::look::{ClassView, Condition, State};
+pub use self::shared::{Next, Rides};
 pub use self::slots::State as SlotState;
 pub use self::strain::{Room, Shares, Strain, WaitLimit};
 pub use self::terms::{
     Action, Cancel, ClassFull, CloseReason, ConnectFailure, Counts, FailureScope, Health, Holder,
-    HostLimits, Lease, Member, PoolLimits, PoolSpec, Refusal, Request, Scope, Shedding, Site,
-    SlotRef, Ticket, WaitCause,
+    HostLimits, Lease, Member, PoolLimits, PoolSpec, Refusal, Request, Ride, Scope, ShareLimits,
+    Shedding, Site, SlotRef, Ticket, WaitCause,
 };
 
 use self::caps::{Groups, Kind};
@@ -100,6 +103,7 @@ use self::pause::Halt;
 use self::queue::Queue;
 use self::random::Random;
 use self::recent::Recent;
+use self::shared::Shared;
 use self::slots::Slots;
 use self::turn::PassedOver;
 use crate::base::ids::{ClassId, PoolId};
@@ -149,6 +153,7 @@ pub struct Scheduler<S: Site> {
     queue: Queue<S::Handle>,
     ramp: Ramp,
     random: Random,
+    shared: Shared,
     slots: Slots<S>,
 }
 
@@ -171,6 +176,7 @@ impl<S: Site> Scheduler<S> {
             queue: Queue::new(),
             ramp: Ramp::new(),
             random: Random::new(seed),
+            shared: Shared::default(),
             slots,
         }
     }
@@ -181,6 +187,7 @@ impl<S: Site> Scheduler<S> {
         let user = groups.find_or_add(Kind::User, spec.user);
         let pool = self.slots.add_pool([database, user, Groups::HOST]);
         self.queue.add_pool();
+        self.shared.add_pool();
         let login = Reach::new(self.limits.login_retry);
         self.pools.push(Pool {
             limits: spec.limits.clone(),

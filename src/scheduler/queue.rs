@@ -72,6 +72,8 @@ struct Pool {
     hungry_at: usize,
     /// Who waits, those who stand aside included.
     waiting: u32,
+    /// Those of them who can share a server.
+    riding: u32,
 }
 
 pub(super) struct Queue<H> {
@@ -115,6 +117,7 @@ impl<H> Queue<H> {
             hungry: Vec::new(),
             hungry_at: 0,
             waiting: 0,
+            riding: 0,
         });
     }
 
@@ -173,10 +176,11 @@ impl<H> Queue<H> {
             u32::try_from(self.places.len() - 1).expect("fewer waiters than clients")
         });
         let pool = self.lines[request.member.line as usize].pool;
-        let waiter = Waiter { arrival, since, request, is_probe: false, stands_aside: false };
-        self.places[index as usize].waiter = Some(waiter);
         self.len += 1;
         self.pools[pool.0 as usize].waiting += 1;
+        self.pools[pool.0 as usize].riding += u32::from(request.ride.is_some());
+        let waiter = Waiter { arrival, since, request, is_probe: false, stands_aside: false };
+        self.places[index as usize].waiter = Some(waiter);
         if aside {
             self.stand_aside(index);
         } else {
@@ -317,6 +321,7 @@ impl<H> Queue<H> {
         self.free.push(index);
         self.len -= 1;
         self.pools[pool.0 as usize].waiting -= 1;
+        self.pools[pool.0 as usize].riding -= u32::from(waiter.request.ride.is_some());
         waiter
     }
 
@@ -447,6 +452,11 @@ impl<H> Queue<H> {
 
     pub(super) fn waiting(&self, pool: PoolId) -> u32 {
         self.pools[pool.0 as usize].waiting
+    }
+
+    /// Those of them who can share a server.
+    pub(super) fn riding(&self, pool: PoolId) -> u32 {
+        self.pools[pool.0 as usize].riding
     }
 
     pub(super) fn len(&self) -> u32 {

@@ -111,7 +111,7 @@ impl<S: Site> Scheduler<S> {
             server_time: usage.server_time_left(now).map(|left| left - held),
             ..Room::default()
         };
-        let of_one = |usage: &Usage| (usage.clients, usage.held.count(), usage.queued);
+        let of_one = |usage: &Usage| (usage.clients, usage.in_flight(), usage.queued);
         for (clients, in_flight, queued) in self.classes.sources_of(class).map(of_one) {
             room.addresses += u32::from(clients > 0);
             room.clients = room.clients.max(clients);

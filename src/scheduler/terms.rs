@@ -47,10 +47,30 @@ pub struct PoolLimits {
     pub reserve_timeout: Option<Duration>,
     /// Lend the longest idle server first, not the most recently used one.
     pub round_robin: bool,
+    /// How servers are shared. `None`: not at all.
+    pub share: Option<ShareLimits>,
     pub size: u32,
     /// Over all pools of the user; 0: unlimited. It belongs to the user, as `database_max` does to
     /// the database.
     pub user_max: u32,
+}
+
+/// How far clients may go in sharing a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ShareLimits {
+    /// Nobody gets aboard behind so much that, with its own, more than this is expected to be worked on.
+    pub ahead: Duration,
+    /// The most that are aboard at once, the head included. One is the same as no sharing.
+    pub depth: u32,
+}
+
+/// A request of a single statement that can share a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ride {
+    /// How long the statement is expected to take.
+    pub expected: Duration,
+    /// Names the client's settings: who shares a server has the same.
+    pub settings: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +119,8 @@ pub struct Request<H> {
     pub deadline: Option<Instant>,
     pub handle: H,
     pub member: Member,
+    /// `None`: it needs a server for itself.
+    pub ride: Option<Ride>,
     pub worker: WorkerId,
 }
 
@@ -111,6 +133,13 @@ pub struct Ticket {
 
 /// Something the caller has to do. See [`Scheduler::next_action`](super::Scheduler::next_action).
 pub enum Action<S: Site> {
+    /// The same as [`Drive`](Self::Drive) for one who comes behind those aboard this server already.
+    Board {
+        to: S::Handle,
+        client: ClientId,
+        slot: SlotRef,
+        waited: Duration,
+    },
     /// A pool does better or worse than before: to be told.
     Changed {
         pool: PoolId,
@@ -132,6 +161,14 @@ pub enum Action<S: Site> {
     /// blamed).
     Connect {
         slot: SlotRef,
+    },
+    /// A server to be shared, for a driver that answers with what becomes of it: `pass_on` when the head
+    /// is answered, `missed`, `stalled`. This client is the head.
+    Drive {
+        to: S::Handle,
+        client: ClientId,
+        lease: Lease<S::Conn>,
+        waited: Duration,
     },
     /// The last server is closed that somebody waits to be gone: all of a paused pool, or all that were
     /// retired. Whoever waits for that looks again.
@@ -312,6 +349,11 @@ pub enum Cancel<S: Site> {
     Nothing,
     /// The client waited and no longer does: tell it.
     Queued(S::Handle),
+    /// The client is aboard this server. For its driver: a cancel request hits whoever is at the head, see
+    /// [`cancel_head`](super::Scheduler::cancel_head).
+    Riding {
+        slot: SlotRef,
+    },
     /// Send a cancel request to the server with this key, then `cancel_done(slot)`, however it
     /// went.
     Running {

@@ -66,11 +66,22 @@ pub(super) fn level(priority: Priority) -> usize {
 impl<S: Site> Scheduler<S> {
     /// The next line of a pool that may be served, of those for whom there is an idle server.
     pub(super) fn next_turn(&self, now: Instant, pool: PoolId) -> Option<Turn> {
+        self.next_turn_of(now, pool, |line| self.idle_for(line) > 0)
+    }
+
+    /// The next line of a pool that may be served, of those that `may` holds for.
+    #[inline]
+    pub(super) fn next_turn_of(
+        &self,
+        now: Instant,
+        pool: PoolId,
+        may: impl Fn(u32) -> bool,
+    ) -> Option<Turn> {
         let mut best: [Option<Candidate>; 3] = [None; 3];
         for &line in self.queue.hungry_lines(pool) {
             let class = self.queue.line(line).class;
             let allowance = self.class_allowance(now, class);
-            if allowance > 0 && self.idle_for(line) > 0 {
+            if allowance > 0 && may(line) {
                 let candidate = self.candidate(now, line, allowance);
                 let best = &mut best[level(self.classes.of(class).limits.priority)];
                 if best.is_none_or(|best| candidate.goes_before(&best)) {
@@ -92,6 +103,27 @@ impl<S: Site> Scheduler<S> {
         Some(Turn { line, is_guaranteed, passed_over: passed })
     }
 
+    /// The pool is where the line is that is served, which has been charged for nothing of this so far.
+    #[inline]
+    pub(super) fn served(&mut self, now: Instant, member: Member) {
+        let moment = self.moment(now);
+        let class = self.classes.of(member.class);
+        let (weight, priority) = (class.weight(), class.limits.priority);
+        // Who is served because that is guaranteed may have had more than anybody who waits.
+        let is_guaranteed = class.usage.in_flight() <= class.limits.reserved;
+        let line = self.queue.line(member.line);
+        let (pool, had) = (line.pool, line.flow.share.had(moment, weight));
+        let mut others = self.queue.hungry_lines(pool).iter().filter(|line| **line != member.line);
+        let is_alone = others.next().is_none();
+        let of = self.of_mut(pool);
+        if !is_guaranteed || is_alone {
+            let virtual_time = &mut of.virtual_time[level(priority)];
+            *virtual_time = virtual_time.max(had);
+        }
+        of.lent_at = Some(now);
+    }
+
+    #[inline]
     fn candidate(&self, now: Instant, line: u32, allowance: u32) -> Candidate {
         let of = self.queue.line(line);
         let class = self.classes.of(of.class);
@@ -99,7 +131,7 @@ impl<S: Site> Scheduler<S> {
         let first = self.queue.at(first);
         Candidate {
             line,
-            is_guaranteed: class.usage.held.count() < class.limits.reserved,
+            is_guaranteed: class.usage.in_flight() < class.limits.reserved,
             is_early: self.is_early(now, first, allowance),
             used: of.flow.share.used(self.moment(now), class.weight()),
             arrival: first.arrival,
@@ -212,7 +244,7 @@ impl<S: Site> Scheduler<S> {
                 let class = self.classes.of(self.queue.line(line).class);
                 let waiter = self.queue.at(first);
                 FirstReady {
-                    is_owed: class.usage.held.count() < class.limits.reserved,
+                    is_owed: class.usage.in_flight() < class.limits.reserved,
                     priority: class.limits.priority,
                     arrival: waiter.arrival,
                     since: waiter.since,

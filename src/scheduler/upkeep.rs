@@ -96,6 +96,8 @@ impl<S: Site> Scheduler<S> {
             for line in &lines {
                 self.shed_old(now, *line);
             }
+            // Those may have been next who could not ride.
+            self.board(now, *pool);
         }
         self.lists = (hungry, lines);
         self.grow(now);
@@ -160,6 +162,7 @@ impl<S: Site> Scheduler<S> {
     }
 
     /// More is open than a limit allows.
+    #[inline]
     pub(super) fn has_surplus(&self, pool: PoolId) -> bool {
         let limits = &self.of(pool).limits;
         self.slots.counts(pool).open() > limits.size.saturating_add(limits.reserve)

@@ -8,7 +8,7 @@ use crate::scheduler::class::TOLD_EVERY;
 use crate::scheduler::{ClassFull, Refusal, Scope};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// More than sums of floats are off by, and less than anybody would notice.
 const CRUMB: f64 = 1e-3;
@@ -92,6 +92,10 @@ pub(super) struct Account {
     pub(super) queued: u32,
     /// Since when each server is held.
     pub(super) held: Vec<Instant>,
+    /// Granted servers that work for others still.
+    pub(super) following: u32,
+    /// For how long servers were held that are not any more.
+    pub(super) used: Duration,
     rate: Option<Fill>,
     time: Option<Fill>,
 }
@@ -117,14 +121,39 @@ impl Account {
         reason = "what is negative is none"
     )]
     fn allowance(&self, now: Instant, quota: &Quota, sure: Sure) -> u32 {
-        let held = u32::try_from(self.held.len()).expect("few");
-        let servers = unlimited(quota.max_in_flight).saturating_sub(held);
+        let servers = unlimited(quota.max_in_flight).saturating_sub(self.in_flight());
         let begins = self.rate.as_ref().map_or(u32::MAX, |rate| rate.level(now, sure) as u32);
         let is_spent = |time: &Fill| time.level(now, sure) <= self.held_for(now);
         if self.time.as_ref().is_some_and(is_spent) { 0 } else { servers.min(begins) }
     }
 
+    pub(super) fn in_flight(&self) -> u32 {
+        u32::try_from(self.held.len()).expect("few") + self.following
+    }
+
     fn begin(&mut self, now: Instant, quota: &Quota) {
+        self.held.push(now);
+        self.take(now, quota);
+    }
+
+    fn board(&mut self, now: Instant, quota: &Quota) {
+        self.following += 1;
+        self.take(now, quota);
+    }
+
+    fn lead(&mut self, now: Instant) {
+        self.following -= 1;
+        self.held.push(now);
+    }
+
+    fn alight(&mut self, now: Instant, undone: bool) {
+        self.following -= 1;
+        if undone {
+            self.untake(now);
+        }
+    }
+
+    fn take(&mut self, now: Instant, quota: &Quota) {
         if let Some(time) = &self.time {
             assert!(time.level(now, Sure::Perhaps) > self.held_for(now), "no server time left");
         }
@@ -133,13 +162,13 @@ impl Account {
             assert!(rate.level > -CRUMB, "above its rate");
             rate.check_windows(now);
         }
-        self.held.push(now);
-        assert!(self.held.len() <= unlimited(quota.max_in_flight) as usize, "above its quota");
+        assert!(self.in_flight() <= unlimited(quota.max_in_flight), "above its quota");
     }
 
     fn end(&mut self, now: Instant, began: Instant) {
         let at = self.held.iter().position(|since| *since == began).expect("it is held");
         self.held.swap_remove(at);
+        self.used += now - began;
         if let Some(time) = &mut self.time {
             time.take(now, (now - began).as_secs_f64());
         }
@@ -149,6 +178,10 @@ impl Account {
     fn undo(&mut self, now: Instant, began: Instant) {
         let at = self.held.iter().position(|since| *since == began).expect("it is held");
         self.held.swap_remove(at);
+        self.untake(now);
+    }
+
+    fn untake(&mut self, now: Instant) {
         if let Some(rate) = &mut self.rate {
             rate.take(now, -1.0);
             rate.noticed = rate.noticed.min(rate.burst);
@@ -160,7 +193,7 @@ impl Account {
             |fill: &Option<Fill>| fill.as_ref().is_none_or(|it| it.level_at(now) >= it.burst);
         self.clients == 0
             && self.queued == 0
-            && self.held.is_empty()
+            && self.in_flight() == 0
             && is_full(&self.rate)
             && is_full(&self.time)
     }
@@ -306,6 +339,22 @@ impl Accounts {
         self.tally(seat.class).granted -= 1;
     }
 
+    pub(super) fn board(&mut self, now: Instant, seat: Seat) {
+        self.both(seat).into_iter().for_each(|(account, quota)| account.board(now, quota));
+        self.tally(seat.class).granted += 1;
+    }
+
+    /// One who was aboard behind others is at the head.
+    pub(super) fn lead(&mut self, now: Instant, seat: Seat) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.lead(now));
+    }
+
+    /// One who was aboard behind others is not any more. `undone`: as if it had not been.
+    pub(super) fn alight(&mut self, now: Instant, seat: Seat, undone: bool) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.alight(now, undone));
+        self.tally(seat.class).granted -= u64::from(undone);
+    }
+
     pub(super) fn class_allowance(&self, now: Instant, class: ClassId, sure: Sure) -> u32 {
         self.classes[class.0 as usize].allowance(now, &self.of(class).quota, sure)
     }
@@ -328,7 +377,7 @@ impl Accounts {
 
     /// It holds fewer servers than are kept back for it.
     pub(super) fn is_guaranteed(&self, class: ClassId) -> bool {
-        self.classes[class.0 as usize].held.len() < self.of(class).reserved as usize
+        self.classes[class.0 as usize].in_flight() < self.of(class).reserved
     }
 
     /// A newcomer was refused for a quota: there must be one, and it must be used up.

@@ -20,15 +20,27 @@ pub(super) enum Broken {
     /// A server is lent while a cancel request may still hit it.
     CancelsForgotten,
     ClientsOneOver,
+    /// One more is aboard than may be.
+    DepthOneOver,
+    /// Who needs a server for itself rides as well.
+    EverybodyRides,
     /// Lower priorities are passed over for ever.
     FloorForgotten,
+    /// The head is charged for time in which the server worked for those behind it.
+    HeadPaysForAll,
     HostOneOver,
+    /// An idle server is not seen while others share one.
+    IdleUnseen,
     /// What is kept for a class is kept until it comes back.
     KeptForEver,
     /// Who comes stands in front of all others.
     LastComeFirst,
+    /// Who was not put on the server is aboard for ever.
+    MissedStay,
     NoPriorities,
     NothingReserved,
+    /// Who needs a server for itself is overtaken by those who can ride.
+    Overtaken,
     PoolOneOver,
     QueuedOneOver,
     RateDoubled,
@@ -36,6 +48,10 @@ pub(super) enum Broken {
     ReturnedLost,
     ServerTimeUnlimited,
     ServersOneOver,
+    /// Those with different settings share a server.
+    SettingsMixed,
+    /// Others get aboard behind a head that takes for ever.
+    StallsIgnored,
     /// Nor is one that was cleaned.
     TidiedLost,
     /// Time passes and nobody is told.
@@ -43,6 +59,8 @@ pub(super) enum Broken {
     /// `part` does nothing: who vanished is counted for ever.
     VanishedStay,
     WeightsForgotten,
+    /// Others get aboard however long it takes.
+    WorkAheadIgnored,
     /// The highest priority is taken for the lowest, and the other way round.
     WrongShedFirst,
 }
@@ -70,6 +88,19 @@ impl Broken {
         Self::VanishedStay,
         Self::WeightsForgotten,
         Self::WrongShedFirst,
+    ];
+
+    /// What can only be seen where servers are shared.
+    pub(super) const OF_SHARING: [Self; 9] = [
+        Self::DepthOneOver,
+        Self::EverybodyRides,
+        Self::HeadPaysForAll,
+        Self::IdleUnseen,
+        Self::MissedStay,
+        Self::Overtaken,
+        Self::SettingsMixed,
+        Self::StallsIgnored,
+        Self::WorkAheadIgnored,
     ];
 
     /// What the scheduler takes these limits for.

@@ -410,8 +410,15 @@ fn a_server_that_was_dead_costs_no_token() {
             scheduler.was_dead(now, lease.slot);
             assert_eq!(scheduler.counts(A).open(), left);
         }
-        let request =
-            Request { again: None, client, deadline: None, handle: client, member, worker };
+        let request = Request {
+            again: None,
+            client,
+            deadline: None,
+            handle: client,
+            member,
+            ride: None,
+            worker,
+        };
         assert!(scheduler.enqueue(now, request).is_ok());
         let view = scheduler.class(now, ONE);
         assert_eq!((view.in_flight, view.queued, view.counters.granted), (0, 1, 0));

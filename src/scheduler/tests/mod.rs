@@ -12,6 +12,7 @@ mod caps;
 mod census;
 mod classes;
 mod crowd;
+mod drivers;
 mod health;
 mod keeping;
 mod leases;
@@ -23,7 +24,9 @@ mod pausing;
 mod play;
 mod quotas;
 mod renewing;
+mod riding;
 mod rules;
+mod sharing;
 mod simulation;
 mod strain;
 mod watch;
@@ -70,6 +73,7 @@ fn sized(size: u32) -> PoolLimits {
         reserve: 0,
         reserve_timeout: None,
         round_robin: false,
+        share: None,
         size,
         user_max: 0,
     }

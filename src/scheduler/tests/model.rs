@@ -1,11 +1,13 @@
 //! What is there, told from a scheduler's actions alone: plain lists, no cleverness.
 
 use super::accounts::{Accounts, Seat, Sure};
+use super::riding::Sharing;
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use crate::config::classes::Priority;
 use crate::scheduler::Counts;
 use crate::scheduler::HostLimits;
 use crate::scheduler::PoolSpec;
+use crate::scheduler::Ride;
 use crate::scheduler::SlotRef;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -33,6 +35,7 @@ pub(super) struct Server {
     /// On whose account it is, and since when.
     pub(super) hold: Option<(Seat, Instant)>,
     pub(super) is_retired: bool,
+    pub(super) share: Option<Sharing>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +47,7 @@ pub(super) struct Waiter {
     /// Lower came first.
     pub(super) order: i64,
     pub(super) again: bool,
+    pub(super) ride: Option<Ride>,
 }
 
 /// How often each priority was passed over in a pool since it was last served.
@@ -82,8 +86,14 @@ pub(super) struct Model {
     pub(super) kept: Vec<u32>,
     /// Where clients gave servers back of late, and when.
     pub(super) returns: Vec<(PoolId, Instant)>,
+    /// Whose server came back last: it may have been kept for others of the class who wait.
+    pub(super) returned: Option<(PoolId, ClassId, Instant)>,
     /// The scheduler was told the time in this step.
     pub(super) is_told: bool,
+    /// And nothing else was done.
+    pub(super) is_paced: bool,
+    /// Who has just come: others may be served before it waits.
+    pub(super) newcomer: Option<ClientId>,
     /// Where the newest is served first, as far as the scheduler says.
     pub(super) reversed: BTreeSet<(PoolId, ClassId)>,
     /// Servers that were evicted and have not been replaced yet.
@@ -105,7 +115,10 @@ impl Model {
             resumed_at: Vec::new(),
             kept: Vec::new(),
             returns: Vec::new(),
+            returned: None,
             is_told: false,
+            is_paced: false,
+            newcomer: None,
             reversed: BTreeSet::new(),
             evicted: Vec::new(),
             orders: (0, 0),
@@ -170,6 +183,7 @@ impl Model {
     }
 
     pub(super) fn enqueue(&mut self, now: Instant, pool: PoolId, mut waiter: Waiter) {
+        self.newcomer = Some(waiter.client);
         self.accounts.queue(now, waiter.seat, waiter.again);
         let line = &mut self.lines[pool.0 as usize];
         if waiter.again {
@@ -207,11 +221,13 @@ impl Model {
     /// A server goes back, before any action says otherwise.
     pub(super) fn put_back(&mut self, now: Instant, slot: SlotRef, home: WorkerId) {
         let server = self.server(slot);
+        assert!(server.share.take().is_none_or(|share| share.followers.is_empty()));
         server.state = if server.cancels > 0 { State::BeingCanceled } else { State::Idle };
         (server.since, server.home) = (now, home);
         if let Some(hold) = server.hold.take() {
             self.returns.retain(|(_, at)| now - *at < Duration::from_millis(2));
             self.returns.push((slot.pool, now));
+            self.returned = Some((slot.pool, hold.0.class, now));
             self.accounts.end(now, hold);
         }
     }
@@ -219,6 +235,9 @@ impl Model {
     pub(super) fn remove(&mut self, now: Instant, slot: SlotRef) {
         let at = self.servers.iter().position(|server| server.slot == slot);
         let server = self.servers.swap_remove(at.expect("not vacated twice"));
+        for follower in server.share.into_iter().flat_map(|share| share.followers) {
+            self.accounts.alight(now, follower.seat, false);
+        }
         if let Some(hold) = server.hold {
             self.accounts.end(now, hold);
         }
@@ -228,6 +247,10 @@ impl Model {
     pub(super) fn undo(&mut self, now: Instant, slot: SlotRef) {
         if let Some(hold) = self.server(slot).hold.take() {
             self.accounts.undo(now, hold);
+        }
+        if let Some(share) = self.server(slot).share.take() {
+            let followers = share.followers.into_iter();
+            followers.for_each(|follower| self.accounts.alight(now, follower.seat, true));
         }
         self.remove(now, slot);
     }

@@ -21,6 +21,9 @@ impl World {
         }
         self.model.pools[pool.0 as usize].limits = limits.clone();
         limits.size += u32::from(self.is_broken(Broken::PoolOneOver));
+        if let Some(share) = &mut limits.share {
+            share.depth += u32::from(self.is_broken(Broken::DepthOneOver));
+        }
         self.scheduler.set_limits(self.now, pool, limits);
         self.settle(false);
     }

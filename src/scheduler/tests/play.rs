@@ -9,8 +9,8 @@ use super::{Random, epoch, ms};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use crate::config::classes::ClassLimits;
 use crate::scheduler::{
-    Action, ClassView, HostLimits, Lease, Member, PoolSpec, Refusal, Request, Scheduler, SlotRef,
-    State, Ticket,
+    Action, ClassView, HostLimits, Lease, Member, PoolSpec, Refusal, Request, Ride, Scheduler,
+    SlotRef, State, Ticket,
 };
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,6 +46,8 @@ pub(super) struct Crowd {
     pub(super) addresses: u8,
     /// When its clients are there, from the beginning on.
     pub(super) there: Range<Duration>,
+    /// Its requests can share a server, and are expected to take so long.
+    pub(super) ride: Option<Duration>,
 }
 
 impl Crowd {
@@ -60,6 +62,7 @@ impl Crowd {
             deadline: None,
             addresses: 1,
             there: Duration::ZERO..Duration::MAX,
+            ride: None,
         }
     }
 }
@@ -68,11 +71,11 @@ impl Crowd {
 #[derive(Default)]
 pub(super) struct Record {
     /// When, and after how long.
-    answers: Vec<(Duration, Duration)>,
+    pub(super) answers: Vec<(Duration, Duration)>,
     gave_up: Vec<Duration>,
     refused: Vec<(Duration, Refusal<u32>)>,
     /// Server time: when a holding ended, and how long it was.
-    held: Vec<(Duration, Duration)>,
+    pub(super) held: Vec<(Duration, Duration)>,
 }
 
 impl Record {
@@ -123,26 +126,30 @@ impl Record {
     }
 }
 
-enum Phase {
+pub(super) enum Phase {
     Away,
     Waiting(Ticket),
     Leased(Lease<u64>, Instant),
+    /// Aboard a shared server.
+    Riding,
 }
 
-struct Actor {
-    crowd: usize,
+pub(super) struct Actor {
+    pub(super) crowd: usize,
     address: IpAddr,
     member: Option<Member>,
-    phase: Phase,
-    asked: Instant,
+    pub(super) phase: Phase,
+    pub(super) asked: Instant,
     /// Rises with every request, so that what was to happen to an earlier one does not.
-    request: u64,
+    pub(super) request: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Event {
+pub(super) enum Event {
     Clock,
     Ask(usize),
+    /// A shared server has answered its head.
+    Answered(usize),
     Done(usize, u64),
     GiveUp(usize, u64),
     Connected(usize),
@@ -157,15 +164,17 @@ pub(super) struct Play {
     pub(super) now: Instant,
     pub(super) states: Vec<(Duration, State)>,
     frozen: Range<Duration>,
-    crowds: Vec<Crowd>,
-    actors: Vec<Actor>,
+    pub(super) crowds: Vec<Crowd>,
+    pub(super) actors: Vec<Actor>,
+    /// Each with its head, and since when it is that.
+    pub(super) shared: Vec<Option<(Lease<u64>, usize, Instant)>>,
     events: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     slots: Vec<SlotRef>,
     unclean: Vec<Option<Lease<u64>>>,
     next_tick: Instant,
     paced_until: Instant,
     count: u64,
-    random: Random,
+    pub(super) random: Random,
 }
 
 impl Play {
@@ -188,6 +197,7 @@ impl Play {
             frozen: Duration::MAX..Duration::MAX,
             crowds: Vec::new(),
             actors: Vec::new(),
+            shared: Vec::new(),
             events: BinaryHeap::new(),
             slots: Vec::new(),
             unclean: Vec::new(),
@@ -232,7 +242,7 @@ impl Play {
         self.events.push(Reverse((when, self.count, event)));
     }
 
-    fn after(&mut self, time: Duration, event: Event) {
+    pub(super) fn after(&mut self, time: Duration, event: Event) {
         self.at(self.now + time, event);
     }
 
@@ -249,18 +259,20 @@ impl Play {
         self.now = end;
     }
 
-    fn passed(&self) -> Duration {
+    pub(super) fn passed(&self) -> Duration {
         self.now - epoch()
     }
 
     fn happens(&mut self, event: Event) {
-        let is_work = matches!(event, Event::Done(..) | Event::Connected(_) | Event::Clean(_));
+        let is_work =
+            !matches!(event, Event::Clock | Event::Ask(_) | Event::GiveUp(..) | Event::Kill(_));
         if is_work && self.frozen.contains(&self.passed()) {
             let pause = self.frozen.end.saturating_sub(self.frozen.start);
             return self.after(pause, event);
         }
         match event {
             Event::Clock => self.clock(),
+            Event::Answered(at) => self.answered(at),
             Event::Ask(actor) => self.ask(actor),
             Event::Done(actor, request) => self.done(actor, request),
             Event::GiveUp(actor, request) => self.give_up(actor, request),
@@ -309,6 +321,7 @@ impl Play {
         let (is_there, class, pool) =
             (crowd.there.contains(&self.passed()), crowd.class, crowd.pool);
         let (patience, deadline) = (crowd.patience, crowd.deadline);
+        let ride = crowd.ride;
         let of = &mut self.actors[actor];
         if !is_there {
             if let Some(member) = of.member.take() {
@@ -332,7 +345,9 @@ impl Play {
         }
         let worker = WorkerId(1);
         let deadline = deadline.map(|deadline| self.now + deadline);
-        let request = Request { again: None, client, deadline, handle: client, member, worker };
+        let ride = ride.map(|expected| Ride { expected, settings: 0 });
+        let request =
+            Request { again: None, client, deadline, handle: client, member, ride, worker };
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => self.actors[actor].phase = Phase::Waiting(ticket),
             Err((_, refusal)) => self.refused(actor, refusal),
@@ -380,7 +395,8 @@ impl Play {
     }
 
     fn give_up(&mut self, actor: usize, request: u64) {
-        if self.actors[actor].request != request {
+        let is_riding = matches!(self.actors[actor].phase, Phase::Riding);
+        if self.actors[actor].request != request || is_riding {
             return;
         }
         let passed = self.passed();
@@ -423,12 +439,14 @@ impl Play {
                 Action::Changed { condition, .. } => {
                     self.states.push((self.passed(), condition.state));
                 }
+                Action::Board { client, slot, waited, .. } => self.boards(client, slot, waited),
                 Action::Check { .. } => panic!("no check is configured"),
                 Action::Close { .. } | Action::Gone { .. } => {}
                 Action::Connect { slot } => {
                     self.slots.push(slot);
                     self.after(CONNECT, Event::Connected(self.slots.len() - 1));
                 }
+                Action::Drive { client, lease, waited, .. } => self.drives(client, lease, waited),
                 Action::Grant { to, lease, waited } => {
                     let actor = usize::try_from(to.0).expect("it was one");
                     assert_eq!(waited, self.now - self.actors[actor].asked);

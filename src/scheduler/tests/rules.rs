@@ -20,10 +20,23 @@ impl Model {
         let waiters = self.line(pool).iter();
         let next = waiters.clone().find(|waiter| waiter.client == client).expect("it waits");
         let next = next.clone();
-        self.check_order(now, pool, &next);
-        self.check_turn(now, pool, next.seat);
-        self.unqueue(client);
+        self.next_is(now, pool, &next);
+        let worth = self.is_worth_sharing(pool, next.ride, |other| self.was_there(now, other));
+        assert_eq!(worth, None, "lent to one alone");
         self.on_lend(now, (client, next.seat), slot, conn);
+    }
+
+    /// Somebody waits no more: whose turn it must be.
+    pub(super) fn next_is(&mut self, now: Instant, pool: PoolId, next: &Waiter) {
+        self.check_order(now, pool, next);
+        self.check_turn(now, pool, next.seat);
+        self.unqueue(next.client);
+    }
+
+    /// Who may certainly have a server and waited already when others were served in this step.
+    fn stays(&self, now: Instant, pool: PoolId) -> impl Iterator<Item = &Waiter> {
+        let eligible = self.eligible(now, pool, Sure::Certainly);
+        eligible.filter(move |waiter| self.was_there(now, waiter))
     }
 
     /// Within a class: who came first, of those whose address may have one.
@@ -31,7 +44,7 @@ impl Model {
         let class = next.seat.class;
         let came_before = |other: &&Waiter| other.seat.class == class && other.order < next.order;
         if !self.reversed.contains(&(pool, class)) {
-            let first = self.eligible(now, pool, Sure::Certainly).find(came_before);
+            let first = self.stays(now, pool).find(came_before);
             assert!(first.is_none(), "served out of turn: {next:?} before {first:?}");
         }
     }
@@ -44,7 +57,7 @@ impl Model {
         let served = level(next);
         let is_guaranteed = self.accounts.is_guaranteed(next.class);
         let mut waits = [false; 3];
-        for waiter in self.eligible(now, pool, Sure::Certainly) {
+        for waiter in self.stays(now, pool) {
             let is_owed = self.accounts.is_guaranteed(waiter.seat.class);
             assert!(
                 is_guaranteed || !is_owed || may_be_kept,
@@ -52,6 +65,8 @@ impl Model {
             );
             waits[level(waiter.seat)] = true;
         }
+        // What is idle and kept for some is not for those below them, who are passed over by nobody.
+        let is_passed = !may_be_kept && self.returned != Some((pool, next.class, now));
         let passed = &mut self.passed_over[pool.0 as usize];
         if waits[..served].contains(&true) && !is_guaranteed && !may_be_kept {
             assert!(passed.perhaps[served] >= FLOOR, "served before a higher priority");
@@ -60,7 +75,7 @@ impl Model {
             let is_due = waits && passed.certainly[lower] >= FLOOR;
             assert!(is_guaranteed || !is_due || may_be_kept, "passed over too often");
             passed.perhaps[lower] += 1;
-            passed.certainly[lower] += u32::from(waits);
+            passed.certainly[lower] += u32::from(waits && is_passed);
         }
         (passed.perhaps[served], passed.certainly[served]) = (0, 0);
     }
@@ -130,7 +145,8 @@ impl Model {
         is_well: impl Fn(PoolId) -> bool,
     ) {
         let pool = slot.pool;
-        let is_wanted = self.ready(now, pool, Sure::Perhaps) > self.under_way(pool);
+        let wanted = self.ready(now, pool, Sure::Perhaps) + self.following(pool);
+        let is_wanted = wanted > self.under_way(pool);
         assert!(is_wanted || in_tick, "nobody waits for it");
         assert!(!self.is_paused(pool), "opened in a pause");
         let evicted = std::mem::take(&mut self.evicted);
@@ -158,6 +174,7 @@ impl Model {
             connected_at: now,
             hold: None,
             is_retired: false,
+            share: None,
         };
         self.servers.push(server);
         assert!(self.open_of(pool) <= self.cap(now, pool, Sure::Perhaps), "{pool:?} is too large");
@@ -229,6 +246,8 @@ impl Model {
             Refusal::Shed { .. } => {
                 let resumed_at = self.resumed_at[pool.0 as usize];
                 assert!(resumed_at.is_none_or(|at| waiter.since >= at), "shed for a pause");
+                // What is served after this, in the same step, may be the newest first.
+                self.reversed.insert((pool, waiter.seat.class));
             }
             _ => {}
         }
@@ -278,6 +297,7 @@ impl Model {
         assert!(self.evicted.is_empty(), "evicted for nobody");
         for pool in self.pool_ids() {
             self.check_idle(now, pool);
+            self.check_room(now, pool);
             if ticked {
                 self.check_times(now, pool);
             }

@@ -2,6 +2,7 @@
 
 use super::accounts::Seat;
 use super::broken::Broken;
+use super::drivers::random_share;
 use super::world::World;
 use super::{Random, host, ms, sized, spec};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
@@ -28,7 +29,15 @@ fn random_traffic_keeps_every_invariant() {
 
 /// `broken`: so is the scheduler.
 pub(super) fn simulate(seed: u64, broken: Option<Broken>) {
-    let mut day = Day::new(seed, broken);
+    live(Day::new(seed, broken, false));
+}
+
+/// The same where servers are shared.
+pub(super) fn simulate_sharing(seed: u64, broken: Option<Broken>) {
+    live(Day::new(seed, broken, true));
+}
+
+fn live(mut day: Day) {
     for _ in 0..STEPS {
         day.step();
     }
@@ -36,9 +45,10 @@ pub(super) fn simulate(seed: u64, broken: Option<Broken>) {
     day.end();
 }
 
-struct Day {
-    random: Random,
-    world: World,
+pub(super) struct Day {
+    pub(super) random: Random,
+    pub(super) world: World,
+    shares: bool,
     clients: u64,
     is_host_down: bool,
     /// By pool: its login fails, and whether for good.
@@ -46,7 +56,7 @@ struct Day {
 }
 
 impl Day {
-    fn new(seed: u64, broken: Option<Broken>) -> Self {
+    fn new(seed: u64, broken: Option<Broken>, shares: bool) -> Self {
         let mut random = Random::new(seed);
         let names = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "z")];
         let host = random_host(&mut random);
@@ -55,9 +65,9 @@ impl Day {
             World::new(host, &names.map(|(database, user)| spec(database, user, sized(2))), seed);
         world.broken = broken;
         let logins = vec![None; POOLS as usize];
-        let mut day = Self { random, world, clients: 0, is_host_down: false, logins };
+        let mut day = Self { random, world, shares, clients: 0, is_host_down: false, logins };
         for pool in 0..POOLS {
-            let limits = random_limits(&mut day.random);
+            let limits = day.random_limits();
             day.world.set_limits(PoolId(pool), limits);
         }
         for _ in 0..CLASSES {
@@ -76,6 +86,9 @@ impl Day {
             71..=140 => self.random.below(400),
             _ => 0,
         };
+        if self.shares && self.random.below(5) > 0 {
+            return self.rush();
+        }
         self.world.pass(Duration::from_micros(passes.into()));
         match self.random.below(100) {
             0..=29 => self.arrive(),
@@ -102,6 +115,11 @@ impl Day {
     }
 
     fn arrive(&mut self) {
+        let pool = PoolId(self.random.below(POOLS));
+        self.arrive_in(pool);
+    }
+
+    pub(super) fn arrive_in(&mut self, pool: PoolId) {
         let worker = WorkerId(u16::try_from(self.random.below(3)).expect("small"));
         let patience = (self.random.below(3) > 0).then(|| ms(self.random.below(1_500).into()));
         let idle = self.idle_clients();
@@ -109,14 +127,27 @@ impl Day {
             && let Some(at) = self.random.index(idle.len())
         {
             let pool = self.world.chairs[&idle[at]].pool;
+            self.ask_for(idle[at]);
             return self.world.ask_as(pool, idle[at].0, worker, patience);
         }
         self.clients += 1;
-        let pool = PoolId(self.random.below(POOLS));
         let seat = self.seat();
         if self.world.come(pool, self.clients, seat).is_ok() {
+            self.ask_for(ClientId(self.clients));
             self.world.ask_as(pool, self.clients, worker, patience);
         }
+    }
+
+    fn ask_for(&mut self, client: ClientId) {
+        if self.shares {
+            self.choose_ride(client);
+        }
+    }
+
+    fn random_limits(&mut self) -> PoolLimits {
+        let limits = random_limits(&mut self.random);
+        let share = if self.shares { random_share(&mut self.random) } else { None };
+        PoolLimits { share, ..limits }
     }
 
     fn seat(&mut self) -> Seat {
@@ -136,6 +167,7 @@ impl Day {
         let (world, lines) = (&self.world, &self.world.model.lines);
         let is_idle = |client: &&ClientId| {
             !world.leases.iter().any(|(holder, _)| holder == *client)
+                && !self.is_aboard(**client)
                 && !lines.iter().flatten().any(|waiter| waiter.client == **client)
         };
         world.chairs.keys().filter(is_idle).copied().collect()
@@ -145,6 +177,10 @@ impl Day {
     fn vanish(&mut self) {
         let Some(at) = self.random.index(self.world.chairs.len()) else { return };
         let client = *self.world.chairs.keys().nth(at).expect("so many");
+        if self.is_aboard(client) {
+            // What is answered to it is swallowed, and then it is gone.
+            return;
+        }
         if let Some(at) = self.world.leases.iter().position(|(holder, _)| *holder == client) {
             if self.random.below(2) == 0 {
                 self.world.tidy(at);
@@ -158,7 +194,7 @@ impl Day {
         self.world.part(client.0);
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let Some(at) = self.random.index(self.world.leases.len()) else { return };
         match self.random.below(11) {
             10 => self.world.find_dead(at),
@@ -174,7 +210,7 @@ impl Day {
         }
     }
 
-    fn answer_connect(&mut self) {
+    pub(super) fn answer_connect(&mut self) {
         let Some(at) = self.random.index(self.world.connecting.len()) else { return };
         let slot = self.world.connecting[at];
         let login = self.logins[slot.pool.0 as usize];
@@ -261,7 +297,7 @@ impl Day {
             }
             _ => {
                 let pool = PoolId(self.random.below(POOLS));
-                let limits = random_limits(&mut self.random);
+                let limits = self.random_limits();
                 self.world.set_limits(pool, limits);
             }
         }
@@ -296,7 +332,9 @@ impl Day {
         for _ in 0..3_000 {
             self.world.events.clear();
             let is_done = self.world.scheduler.host_counts().waiting == 0;
-            if is_done && self.world.leases.is_empty() && self.world.cancels.is_empty() {
+            let world = &self.world;
+            let is_done = is_done && world.leases.is_empty() && world.drives.is_empty();
+            if is_done && world.cancels.is_empty() {
                 return;
             }
             self.world.pass(ms(50));
@@ -310,6 +348,9 @@ impl Day {
             }
             if !self.world.leases.is_empty() {
                 self.world.give_back_to(0, WorkerId(0));
+            }
+            for at in (0..self.world.drives.len()).rev() {
+                self.world.answered(at, WorkerId(0));
             }
         }
         panic!("somebody waits for ever");
@@ -333,6 +374,9 @@ impl Day {
         for class in self.world.scheduler.classes() {
             let view = self.world.scheduler.class(self.world.now, class);
             assert_eq!((view.clients, view.in_flight, view.queued), (0, 0, 0));
+        }
+        for line in 0..self.world.scheduler.queue.lines() {
+            assert!(self.world.scheduler.queue.line(line).flow.share.is_settled(), "on account");
         }
         // Long enough for every allowance to be full again, however long servers were held.
         self.world.pass(Duration::from_hours(1));
@@ -371,6 +415,7 @@ fn random_limits(random: &mut Random) -> PoolLimits {
         reserve: random.below(3),
         reserve_timeout,
         round_robin: random.below(4) == 0,
+        share: None,
         size: 1 + random.below(4),
         user_max: shared(random.below(6)),
     }

@@ -2,13 +2,14 @@
 
 use super::broken::Broken;
 use super::world::{Event, Numbers, World};
-use crate::base::ids::PoolId;
+use crate::base::ids::{ClientId, PoolId};
 use crate::scheduler::Action;
 use crate::scheduler::Counts;
 use crate::scheduler::Health;
 use crate::scheduler::RefusedFor;
 use crate::scheduler::turn::PassedOver;
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 impl World {
     pub(super) fn settle(&mut self, ticked: bool) {
@@ -17,13 +18,14 @@ impl World {
         self.check_gone();
         self.model.kept = self.model.pool_ids().map(|pool| self.scheduler.kept(pool)).collect();
         self.check(ticked);
-        self.model.is_told = false;
+        (self.model.is_told, self.model.newcomer) = (false, None);
         self.model.reversed.clear();
         self.note_reversed();
     }
 
     pub(super) fn obey(&mut self, ticked: bool) {
         self.note_reversed();
+        self.note_kept();
         while let Some(action) = self.scheduler.next_action() {
             let event = self.act(action, ticked);
             self.events.extend(event);
@@ -36,7 +38,8 @@ impl World {
         self.note_reversed();
         let actions: Vec<_> = std::iter::from_fn(|| self.scheduler.next_action()).collect();
         let is_before = |action: &Action<Numbers>| {
-            matches!(action, Action::Grant { .. } | Action::Check { .. })
+            let is_lent = matches!(action, Action::Grant { .. } | Action::Drive { .. });
+            is_lent || matches!(action, Action::Board { .. } | Action::Check { .. })
         };
         let (before, after): (Vec<_>, Vec<_>) = actions.into_iter().partition(is_before);
         for action in before {
@@ -47,6 +50,14 @@ impl World {
         for action in after {
             let event = self.act(action, false);
             self.events.extend(event);
+        }
+    }
+
+    /// What is kept after a step may have been kept while others were served in it.
+    fn note_kept(&mut self) {
+        self.model.kept.resize(self.model.pools.len(), 0);
+        for (kept, pool) in self.model.kept.iter_mut().zip(self.scheduler.slots.pools()) {
+            *kept = self.scheduler.kept(pool).max(*kept);
         }
     }
 
@@ -66,6 +77,11 @@ impl World {
             Action::Changed { before, condition, .. } => {
                 assert_ne!(before, condition.state);
                 return None;
+            }
+            Action::Board { to, client, slot, waited } => {
+                assert_eq!((to, waited), (client, now - self.since(to)));
+                self.model.on_board(now, to, slot);
+                Event::Boarded(to, self.model.server(slot).conn)
             }
             Action::Check { lease } => {
                 self.model.on_check(now, lease.slot);
@@ -92,6 +108,13 @@ impl World {
                 self.connecting.push(slot);
                 Event::Connecting(slot.pool)
             }
+            Action::Drive { to, client, lease, waited } => {
+                assert_eq!((to, waited), (client, now - self.since(to)));
+                self.model.on_drive(now, to, lease.slot, lease.conn);
+                let conn = lease.conn;
+                self.drives.push(lease);
+                Event::Driven(to, conn)
+            }
             Action::Gone { pool } => {
                 let is_out = self.model.is_paused(pool) && self.model.open_of(pool) == 0;
                 assert!(is_out || self.model.retired(pool) == 0, "not gone");
@@ -99,10 +122,7 @@ impl World {
                 return None;
             }
             Action::Grant { to, lease, waited } => {
-                let waiters = self.model.lines.iter().flatten();
-                let since =
-                    waiters.clone().find(|waiter| waiter.client == to).expect("it waits").since;
-                assert_eq!(waited, now - since);
+                assert_eq!(waited, now - self.since(to));
                 self.model.on_grant(now, to, lease.slot, lease.conn);
                 let conn = lease.conn;
                 self.leases.push((to, lease));
@@ -115,14 +135,21 @@ impl World {
         })
     }
 
+    fn since(&self, client: ClientId) -> Instant {
+        let mut waiters = self.model.lines.iter().flatten();
+        waiters.find(|waiter| waiter.client == client).expect("it waits").since
+    }
+
     fn check(&self, ticked: bool) {
         let mut all = Counts::default();
         for pool in self.model.pool_ids() {
             let counts = self.scheduler.counts(pool);
             assert_eq!(counts, self.model.counts(pool), "{pool:?}");
             all.waiting += counts.waiting;
-            let held = self.leases.iter().filter(|(_, lease)| lease.slot.pool == pool);
+            let leases = self.leases.iter().map(|(_, lease)| lease).chain(&self.drives);
+            let held = leases.filter(|lease| lease.slot.pool == pool);
             assert_eq!(self.scheduler.holders(pool).count(), held.count());
+            self.check_rides(pool);
             let failing = |health| {
                 matches!(health, Health::Failing { since, .. }
                 if self.now - since >= self.model.host.down_hold)
@@ -201,8 +228,9 @@ impl World {
             self.scheduler.classes().zip(accounts.classes.iter().zip(&accounts.tallies))
         {
             let of = self.scheduler.classes.of(class);
-            let has = (of.usage.clients, of.usage.held.count() as usize, of.usage.queued);
-            assert_eq!(has, (account.clients, account.held.len(), account.queued), "{class:?}");
+            let has = (of.usage.clients, of.usage.in_flight(), of.usage.queued);
+            assert_eq!(has, (account.clients, account.in_flight(), account.queued), "{class:?}");
+            assert_eq!(of.counters.service.sum(), account.used, "{class:?} is charged for others");
             let refused: u64 =
                 RefusedFor::ALL.iter().map(|reason| of.counters.refused_for(*reason)).sum();
             let counted = [of.counters.granted, of.counters.queued, refused, of.counters.abandoned];

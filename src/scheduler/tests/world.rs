@@ -17,6 +17,7 @@ use crate::scheduler::Member;
 use crate::scheduler::PoolSpec;
 use crate::scheduler::Refusal;
 use crate::scheduler::Request;
+use crate::scheduler::Ride;
 use crate::scheduler::Scheduler;
 use crate::scheduler::Site;
 use crate::scheduler::SlotRef;
@@ -38,7 +39,9 @@ impl Site for Numbers {
 pub(super) enum Event {
     Checking(u64),
     Closed(PoolId, u64, CloseReason),
+    Boarded(ClientId, u64),
     Connecting(PoolId),
+    Driven(ClientId, u64),
     Granted(ClientId, u64),
     Refused(ClientId, Refusal<u32>),
 }
@@ -51,14 +54,20 @@ pub(super) struct World {
     pub(super) broken: Option<Broken>,
     pub(super) connecting: Vec<SlotRef>,
     pub(super) leases: Vec<(ClientId, Lease<u64>)>,
+    /// Shared servers.
+    pub(super) drives: Vec<Lease<u64>>,
     pub(super) checks: Vec<Lease<u64>>,
     pub(super) tidying: Vec<Lease<u64>>,
     pub(super) cancels: Vec<SlotRef>,
     pub(super) tickets: BTreeMap<ClientId, Ticket>,
+    /// Who asks for what can share a server.
+    pub(super) rides: BTreeMap<ClientId, Ride>,
+    /// Whose server came back without a broken scheduler being told.
+    pub(super) unseen: Option<ClientId>,
     /// Who has joined, for which pool.
     pub(super) chairs: BTreeMap<ClientId, Chair>,
     /// Since when those waited, or still do, who did not get a server at once, and for how long they may.
-    asked: BTreeMap<ClientId, (Instant, Option<Instant>)>,
+    pub(super) asked: BTreeMap<ClientId, (Instant, Option<Instant>)>,
     pub(super) events: Vec<Event>,
     /// Pools of which it was told in this step that servers are gone.
     pub(super) gone_of: BTreeSet<PoolId>,
@@ -86,6 +95,9 @@ impl World {
             broken: None,
             connecting: Vec::new(),
             leases: Vec::new(),
+            drives: Vec::new(),
+            unseen: None,
+            rides: BTreeMap::new(),
             checks: Vec::new(),
             tidying: Vec::new(),
             cancels: Vec::new(),
@@ -201,10 +213,14 @@ impl World {
     ) {
         let Chair { member, seat, pool } = self.chairs[&client];
         let queued = self.model.accounts.queued(seat);
-        let first = again.or_else(|| self.is_broken(Broken::LastComeFirst).then_some(self.now));
-        let request = Request { again: first, client, deadline, handle: client, member, worker };
+        let ride = self.rides.get(&client).copied();
+        let first = again.or_else(|| self.told_first(pool, ride).then_some(self.now));
+        let told = self.told_ride(ride);
+        let unseen = self.take_unseen(pool, ride);
+        let request =
+            Request { again: first, client, deadline, handle: client, member, ride: told, worker };
         let (since, again) = (again.unwrap_or(self.now), again.is_some());
-        let waiter = Waiter { client, seat, deadline, since, order: 0, again };
+        let waiter = Waiter { client, seat, deadline, since, order: 0, again, ride };
         self.asked.insert(client, (since, deadline));
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => {
@@ -217,6 +233,10 @@ impl World {
                 self.model.check_refusal(self.now, (pool, seat), &refusal, false);
                 self.events.push(Event::Refused(client, refusal));
             }
+        }
+        if let Some(lease) = unseen {
+            self.obey(false);
+            self.scheduler.give_back(self.now, lease, WorkerId(0));
         }
         self.settle(false);
         self.model.accounts.check_queued(seat, queued, again);
@@ -304,6 +324,9 @@ impl World {
     }
 
     pub(super) fn give_back_to(&mut self, at: usize, home: WorkerId) {
+        if self.is_unseen(at) {
+            return;
+        }
         let (_, lease) = self.leases.swap_remove(at);
         self.model.put_back(self.now, lease.slot, home);
         if !self.is_broken(Broken::ReturnedLost) {
@@ -376,6 +399,10 @@ impl World {
                 assert_eq!((handle, self.model.leave(self.now, client)), (client, pool));
                 None
             }
+            Cancel::Riding { slot } => {
+                assert!(self.model.aboard(slot).contains(&client), "it rides elsewhere");
+                None
+            }
             Cancel::Running { slot, key } => {
                 let server = self.model.server(slot);
                 assert_eq!((server.state, server.conn), (State::Leased(client), key));
@@ -433,7 +460,9 @@ impl World {
     pub(super) fn pace(&mut self) {
         self.scheduler.pace(self.now);
         self.told();
+        self.model.is_paced = true;
         self.settle(false);
+        self.model.is_paced = false;
     }
 
     /// The most a test waits for: the clock moves by ticks.

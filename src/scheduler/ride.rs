@@ -1,0 +1,234 @@
+//! Riding: clients that wait get aboard a server that works for others still, and are answered in turn.
+//!
+//! A server is lent shared while others wait who could share it, and then belongs to its head. In
+//! order of [turn](super::turn), as if a server had come back, waiters are granted it in advance. Each
+//! counts against every quota from then on, and is charged for server time from the moment at which it
+//! is at the head.
+//!
+//! Nobody goes ahead of somebody whose turn it is. Where that one cannot ride, needs other settings or
+//! finds no room, nobody gets aboard at all: shared servers work off those who are, and the first that is
+//! through is idle, for whoever is next. (To set one server aside for it, and to fill up the others, would
+//! bind it to that one, whatever comes back sooner and whoever's turn it is by then.)
+
+use super::Scheduler;
+use super::queue::Waiter;
+use super::shared::{Next, Rider};
+use super::slots::Hold;
+use super::terms::{Action, Request, Ride, ShareLimits, Site, SlotRef};
+use crate::base::ids::{ClassId, ClientId, PoolId};
+use std::time::{Duration, Instant};
+
+impl<S: Site> Scheduler<S> {
+    /// The head of a shared server is answered. The next one is at the head from now on; or there is none:
+    /// nobody gets aboard any more, and the server is to be given back.
+    pub fn pass_on(&mut self, now: Instant, slot: SlotRef) -> Next {
+        if !self.is_shared(slot) {
+            return Next::Empty;
+        }
+        let Some(next) = self.shared.next(slot.pool, slot.index) else {
+            self.shared.end(slot.pool, slot.index);
+            return Next::Empty;
+        };
+        self.of_mut(slot.pool).answered_at = Some(now);
+        let freed = self.end_hold(now, slot.index);
+        self.lead(now, slot, next);
+        self.after_leaving(now, slot, freed);
+        Next::Rider(next.client)
+    }
+
+    /// A client aboard was not put on the server after all: as if it had not been granted it. It may wait
+    /// [`again`](Request::again). Answers with who is at the head then.
+    pub fn missed(&mut self, now: Instant, slot: SlotRef, client: ClientId) -> Next {
+        if !self.is_shared(slot) {
+            return Next::Empty;
+        }
+        let head = self.slots.at(slot.index).client;
+        let (freed, head) = if head == Some(client) {
+            let freed = self.undo_hold(now, slot.index);
+            let next = self.shared.next(slot.pool, slot.index);
+            match next {
+                Some(next) => self.lead(now, slot, next),
+                None => self.shared.end(slot.pool, slot.index),
+            }
+            (freed, next.map(|next| next.client))
+        } else {
+            let rider = self.shared.remove(slot.pool, slot.index, client);
+            (rider.and_then(|rider| self.alight(now, rider, true)), head)
+        };
+        self.after_leaving(now, slot, freed);
+        head.map_or(Next::Empty, Next::Rider)
+    }
+
+    /// The head of a shared server takes far longer than was expected: nobody gets aboard behind it.
+    pub fn stalled(&mut self, slot: SlotRef) {
+        if self.is_shared(slot) {
+            self.shared.stall(slot.index);
+        }
+    }
+
+    fn is_shared(&self, slot: SlotRef) -> bool {
+        self.slots.is_current(slot) && self.shared.of(slot.index).is_some()
+    }
+
+    /// Whether a server of this pool is to be lent so that others can share it.
+    pub(super) fn is_worth_sharing(&self, pool: PoolId, head: Ride) -> bool {
+        let limits = self.of(pool).limits.share;
+        limits.is_some_and(|limits| limits.depth > 1 && head.expected < limits.ahead)
+            && self.queue.riding(pool) > 0
+            && !self.is_draining
+    }
+
+    /// Whoever is next gets aboard a shared server of this pool, as long as there is room.
+    #[inline]
+    pub(super) fn board(&mut self, now: Instant, pool: PoolId) {
+        if !self.shared.slots(pool).is_empty() {
+            self.fill_up(now, pool);
+        }
+    }
+
+    #[cold]
+    fn fill_up(&mut self, now: Instant, pool: PoolId) {
+        let Some(limits) = self.of(pool).limits.share else { return };
+        if self.is_draining || self.queue.riding(pool) == 0 || !self.has_room(pool, limits) {
+            return;
+        }
+        if self.slots.counts(pool).idle == 0 {
+            // One is opened for who gets aboard as for anybody who waits. Not while one is idle for
+            // somebody who is about to get it: it might be closed for others.
+            self.grow(now);
+        }
+        // Without sharing, servers would come back, and the place of one would go to others.
+        if self.starving(now, pool).is_some() {
+            return;
+        }
+        while let Some(turn) = self.next_turn_of(now, pool, |_| true) {
+            let waiter = self.next_in(turn.line);
+            let Waiter { request: Request { member, ride, .. }, .. } = self.queue.at(waiter);
+            let (member, ride) = (*member, *ride);
+            if self.source_allowance(now, member.class, member.source) == 0 {
+                self.queue.put_aside(member);
+                continue;
+            }
+            let room =
+                ride.and_then(|ride| Some((ride, self.least_ahead(now, pool, ride, limits)?)));
+            let Some((ride, index)) = room else { return };
+            self.of_mut(pool).passed_over = turn.passed_over;
+            self.get_aboard(now, waiter, index, ride.expected);
+        }
+    }
+
+    /// How many may be aboard a server of this pool: so many that all who wait are spread over its
+    /// servers, those included that others have, or some would be idle soon beside one with a crowd.
+    fn depth(&self, pool: PoolId, limits: ShareLimits) -> u32 {
+        let followers = self.shared.rides(pool).followers;
+        let servers = self.slots.counts(pool).live().max(1);
+        let each = self.queue.waiting(pool).saturating_add(followers).div_ceil(servers);
+        limits.depth.min(each.saturating_add(1))
+    }
+
+    fn has_room(&self, pool: PoolId, limits: ShareLimits) -> bool {
+        let depth = self.depth(pool, limits);
+        let mut shared = self.shared.slots(pool).iter().filter_map(|slot| self.shared.of(*slot));
+        shared.any(|shared| shared.followers() + 1 < depth)
+    }
+
+    /// The server to get aboard of: the one with the least expected work ahead.
+    fn least_ahead(
+        &self,
+        now: Instant,
+        pool: PoolId,
+        ride: Ride,
+        limits: ShareLimits,
+    ) -> Option<u32> {
+        let depth = self.depth(pool, limits);
+        let slots = self.shared.slots(pool).iter().copied();
+        let ahead = slots.filter_map(|index| {
+            let shared = self.shared.of(index)?;
+            let has_room = shared.settings == ride.settings
+                && shared.followers() + 1 < depth
+                && !shared.is_stalled
+                && self.slots.at(index).cancels == 0
+                && self.unwanted(now, self.slots.slot_ref(index)).is_none();
+            let ahead = self.work_ahead(now, index)?;
+            (has_room && ahead.saturating_add(ride.expected) <= limits.ahead)
+                .then_some((ahead, index))
+        });
+        ahead.min().map(|(_, index)| index)
+    }
+
+    /// What those aboard are expected to take. A head counts in full, or for what it has taken already: one
+    /// that is late may be so for long.
+    fn work_ahead(&self, now: Instant, index: u32) -> Option<Duration> {
+        let shared = self.shared.of(index)?;
+        let began = self.slots.at(index).hold.map(|hold| hold.began);
+        let taken = began.map_or(Duration::ZERO, |began| self.moment(now).since(began));
+        Some(shared.head.max(taken).saturating_add(shared.behind))
+    }
+
+    fn get_aboard(&mut self, now: Instant, next: u32, index: u32, expected: Duration) {
+        let (request, waited) = self.called(now, next);
+        let Request { client, handle: to, member, .. } = request;
+        let class = self.classes.of_mut(member.class);
+        class.throttle.accepted();
+        class.counters.granted(waited);
+        class.usage.boarded(now);
+        self.classes.source_mut(member.source).usage.boarded(now);
+        self.served(now, member);
+        self.queue.line_mut(member.line).flow.share.book(expected.as_secs_f64());
+        let slot = self.slots.slot_ref(index);
+        self.shared.board(slot.pool, index, Rider { client, member, expected });
+        self.actions.push_back(Action::Board { to, client, slot, waited });
+    }
+
+    /// A follower is the head from now on.
+    fn lead(&mut self, now: Instant, slot: SlotRef, rider: Rider) {
+        let Rider { client, member, expected } = rider;
+        let (moment, expected) = (self.moment(now), expected.as_secs_f64());
+        self.classes.of_mut(member.class).usage.led(moment);
+        self.classes.source_mut(member.source).usage.led(moment);
+        let share = &mut self.queue.line_mut(member.line).flow.share;
+        share.unbook(expected);
+        share.begin(moment, expected);
+        let of = self.slots.at_mut(slot.index);
+        (of.client, of.since) = (Some(client), now);
+        of.hold = Some(Hold { member, began: moment, expected });
+    }
+
+    /// A follower is not aboard any more, and has used no server time. Answers as `freed` does.
+    fn alight(&mut self, now: Instant, rider: Rider, undone: bool) -> Option<ClassId> {
+        let Rider { member, expected, .. } = rider;
+        let class = self.classes.of_mut(member.class);
+        class.usage.alighted(now, undone);
+        class.counters.granted -= u64::from(undone);
+        self.classes.source_mut(member.source).usage.alighted(now, undone);
+        self.queue.line_mut(member.line).flow.share.unbook(expected.as_secs_f64());
+        self.freed(now, member)
+    }
+
+    /// A server that may be shared is gone, with all its followers. `undone`: they were not put on it.
+    /// Answers as `freed` does, for each.
+    pub(super) fn leave_behind(
+        &mut self,
+        now: Instant,
+        slot: SlotRef,
+        undone: bool,
+    ) -> Vec<Option<ClassId>> {
+        let mut freed = Vec::new();
+        if self.is_shared(slot) {
+            while let Some(rider) = self.shared.next(slot.pool, slot.index) {
+                freed.push(self.alight(now, rider, undone));
+            }
+            self.shared.end(slot.pool, slot.index);
+        }
+        freed
+    }
+
+    /// Somebody is aboard no more: others may be. `freed`: see there.
+    fn after_leaving(&mut self, now: Instant, slot: SlotRef, freed: Option<ClassId>) {
+        self.unblock(now, slot.pool, freed);
+        if !self.queue.is_empty() {
+            self.serve(now, slot.pool);
+            self.grow(now);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Shared servers, and who is aboard each of them.
+//!
+//! A shared server belongs to its head, whose statement it works on: the head is the slot's client, and
+//! its hold the slot's. Behind it are followers, who were granted it in advance. What each of them
+//! counts for is in the accounts already; its server time begins when it is at the head.
+//!
+//! # Invariants
+//!
+//! - A slot is shared only while it is leased, and is in its pool's list exactly then.
+//! - Only a shared slot has followers, each client once.
+//! - `followers` and `behind` are the number of them, and what they are expected to take.
+
+use super::terms::{Member, Ride};
+use crate::base::ids::{ClientId, PoolId};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Beyond so many aboard, how many they are is not told apart.
+const DEPTHS: usize = 16;
+
+/// Who comes after a head that was answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// Nobody: the server is its driver's alone, to give back.
+    Empty,
+    /// This client is at the head.
+    Rider(ClientId),
+}
+
+/// What was shared in a pool. Counts only grow.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Rides {
+    /// Servers shared now.
+    pub shared: u32,
+    /// Clients behind their heads now.
+    pub followers: u32,
+    /// Clients that got aboard.
+    pub boarded: u64,
+    /// How many were aboard then, the head and the newcomer included: two, three, and so on; the last
+    /// stands for more, too.
+    pub depths: [u64; DEPTHS],
+}
+
+/// A follower.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rider {
+    pub(super) client: ClientId,
+    pub(super) member: Member,
+    pub(super) expected: Duration,
+}
+
+/// What is known of one shared slot.
+#[derive(Debug)]
+pub(super) struct Aboard {
+    pub(super) settings: u64,
+    /// How long the head was expected to take.
+    pub(super) head: Duration,
+    /// How long its followers are expected to take.
+    pub(super) behind: Duration,
+    pub(super) is_stalled: bool,
+    followers: VecDeque<Rider>,
+    /// Where in its pool's list it is. `None`: the slot is not shared.
+    place: Option<usize>,
+}
+
+impl Aboard {
+    pub(super) fn followers(&self) -> u32 {
+        u32::try_from(self.followers.len()).expect("bounded by the depth")
+    }
+}
+
+#[derive(Debug, Default)]
+struct OfPool {
+    slots: Vec<u32>,
+    rides: Rides,
+}
+
+/// Of all pools of a host.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// By slot; what was made for one is kept for its next use.
+    aboard: Vec<Aboard>,
+    pools: Vec<OfPool>,
+    shared: u32,
+}
+
+impl Shared {
+    pub(super) fn add_pool(&mut self) {
+        self.pools.push(OfPool::default());
+    }
+
+    /// A slot that is leased is shared from now on; its client is the head.
+    pub(super) fn begin(&mut self, pool: PoolId, slot: u32, head: Ride) {
+        let vacant = || Aboard {
+            settings: 0,
+            head: Duration::ZERO,
+            behind: Duration::ZERO,
+            is_stalled: false,
+            followers: VecDeque::new(),
+            place: None,
+        };
+        if self.aboard.len() <= slot as usize {
+            self.aboard.resize_with(slot as usize + 1, vacant);
+        }
+        let of_pool = &mut self.pools[pool.0 as usize];
+        let of = &mut self.aboard[slot as usize];
+        assert!(of.place.is_none(), "shared twice");
+        of.place = Some(of_pool.slots.len());
+        (of.settings, of.head, of.is_stalled) = (head.settings, head.expected, false);
+        of_pool.slots.push(slot);
+        of_pool.rides.shared += 1;
+        self.shared += 1;
+    }
+
+    /// The slot is its client's alone, or nobody's. Nothing if it was not shared.
+    #[inline]
+    pub(super) fn end(&mut self, pool: PoolId, slot: u32) {
+        if self.shared > 0 {
+            self.end_of(pool, slot);
+        }
+    }
+
+    #[cold]
+    fn end_of(&mut self, pool: PoolId, slot: u32) {
+        let Some(of) = self.aboard.get_mut(slot as usize) else { return };
+        let Some(place) = of.place.take() else { return };
+        // A follower that the books forget would wait for ever, or have somebody else's answer.
+        assert!(of.followers.is_empty(), "slot {slot} is given up with clients aboard");
+        let of_pool = &mut self.pools[pool.0 as usize];
+        of_pool.slots.swap_remove(place);
+        if let Some(moved) = of_pool.slots.get(place) {
+            self.aboard[*moved as usize].place = Some(place);
+        }
+        of_pool.rides.shared -= 1;
+        self.shared -= 1;
+    }
+
+    /// `None`: it is not shared.
+    pub(super) fn of(&self, slot: u32) -> Option<&Aboard> {
+        self.aboard.get(slot as usize).filter(|of| of.place.is_some())
+    }
+
+    pub(super) fn stall(&mut self, slot: u32) {
+        if let Some(of) = self.aboard.get_mut(slot as usize) {
+            of.is_stalled = true;
+        }
+    }
+
+    pub(super) fn board(&mut self, pool: PoolId, slot: u32, rider: Rider) {
+        let of = &mut self.aboard[slot as usize];
+        of.behind += rider.expected;
+        of.followers.push_back(rider);
+        let totals = &mut self.pools[pool.0 as usize].rides;
+        totals.followers += 1;
+        totals.boarded += 1;
+        // One follower makes two, and that is the first count.
+        totals.depths[(of.followers.len() - 1).min(DEPTHS - 1)] += 1;
+    }
+
+    /// The first follower leaves the others to be the head.
+    pub(super) fn next(&mut self, pool: PoolId, slot: u32) -> Option<Rider> {
+        let of = &mut self.aboard[slot as usize];
+        let next = of.followers.pop_front()?;
+        of.behind -= next.expected;
+        (of.head, of.is_stalled) = (next.expected, false);
+        self.pools[pool.0 as usize].rides.followers -= 1;
+        Some(next)
+    }
+
+    /// A follower leaves; `client` is whose.
+    pub(super) fn remove(&mut self, pool: PoolId, slot: u32, client: ClientId) -> Option<Rider> {
+        let of = &mut self.aboard[slot as usize];
+        let at = of.followers.iter().position(|rider| rider.client == client)?;
+        let rider = of.followers.remove(at)?;
+        of.behind -= rider.expected;
+        self.pools[pool.0 as usize].rides.followers -= 1;
+        Some(rider)
+    }
+
+    /// Everybody but the head.
+    pub(super) fn followers(&self, slot: u32) -> impl Iterator<Item = &Rider> {
+        self.of(slot).into_iter().flat_map(|of| &of.followers)
+    }
+
+    #[inline]
+    pub(super) fn slots(&self, pool: PoolId) -> &[u32] {
+        &self.pools[pool.0 as usize].slots
+    }
+
+    pub(super) fn rides(&self, pool: PoolId) -> &Rides {
+        &self.pools[pool.0 as usize].rides
+    }
+
+    /// How many slots are shared over all pools.
+    pub(super) fn len(&self) -> u32 {
+        self.shared
+    }
+}
