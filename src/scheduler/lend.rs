@@ -266,8 +266,8 @@ impl<S: Site> Scheduler<S> {
     }
 
     fn grant(&mut self, now: Instant, next: u32, index: u32) {
-        let (request, waited) = self.called(now, next);
-        let Request { client, handle: to, member, ride, .. } = request;
+        let waited = self.call(now, next);
+        let Request { client, handle: to, member, ride, .. } = self.queue.take(next).request;
         let lease = self.lend(now, index, client, member, waited);
         let shared = ride.filter(|ride| self.is_worth_sharing(lease.slot.pool, *ride));
         self.actions.push_back(match shared {
@@ -279,21 +279,19 @@ impl<S: Site> Scheduler<S> {
         });
     }
 
-    /// It is somebody's turn, who waits no more. Answers with how long it did.
+    /// It is the turn of this one, for the caller to take out of the queue. Answers with how long it waited.
     #[inline]
-    pub(super) fn called(&mut self, now: Instant, waiter: u32) -> (Request<S::Handle>, Duration) {
-        let line = self.queue.at(waiter).request.member.line;
-        let oldest = self.queue.oldest(now, line);
-        let next = self.queue.take(waiter);
-        let flow = &mut self.queue.line_mut(line).flow;
+    pub(super) fn call(&mut self, now: Instant, next: u32) -> Duration {
+        let waiter = self.queue.at(next);
+        let (member, delay) = (waiter.request.member, now.saturating_duration_since(waiter.since));
+        let oldest = self.queue.oldest(now, member.line);
+        let flow = &mut self.queue.line_mut(member.line).flow;
         flow.standing.saw(oldest);
         flow.pace.served(now);
-        let delay = now.saturating_duration_since(next.since);
-        let member = next.request.member;
         self.classes.of_mut(member.class).patience.was_there(delay);
         self.dequeued(member);
         self.queue.parties.of_mut(member).served_at = Some(now);
-        (next.request, delay)
+        delay
     }
 
     /// An idle server becomes a client's, on the account of its class.
@@ -310,10 +308,12 @@ impl<S: Site> Scheduler<S> {
         class.throttle.accepted();
         class.counters.granted(waited);
         class.usage.began(now, moment);
-        let expected = class.mean_hold;
+        let (expected, weight) = (class.mean_hold, class.weight());
         self.classes.source_mut(member.source).usage.began(now, moment);
-        self.served(now, member);
-        self.queue.line_mut(member.line).flow.share.begin(moment, expected);
+        let share = &mut self.queue.line_mut(member.line).flow.share;
+        let had = share.had(moment, weight);
+        share.begin(moment, expected);
+        self.advance(now, member, had);
         self.use_kept(now, member.line);
         let lease = self.slots.take(now, index, Some(client));
         self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });

@@ -31,6 +31,8 @@
 //!   [kept](keep) for a class that comes back within 2 ms, others may not have.
 //! - First come, first served within a class; between classes as [`turn`] says; and no class, and no
 //!   address in it, holds more than its quota.
+//! - Nobody gets aboard a [shared](shared) server whose turn it is not, who could have an idle one, or
+//!   beyond depth and work ahead; each pays for the time in which it is at the head.
 //! - A server is in the scheduler or in exactly one lease. One that a cancel request may still hit
 //!   is lent to nobody.
 //! - Nobody waits past the first tick after their deadline, or for a host that is known to be down.
@@ -39,10 +41,10 @@
 //!
 //! # Map
 //!
-//! [`lend`]: leases, in and out. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who
+//! [`lend`]: leases, in and out. [`ride`]: those who share one. [`turn`]: who is next; [`keep`]: and who is waited for. [`refuse`]: who
 //! is not served at all. [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and
 //! new limits bring about; [`pause`] and [`renew`]: and what operators do. [`look`], [`strain`] and
-//! [`census`]: what others may see of it, and the state of a pool. Below these: [`slots`] and [`caps`]; [`queue`] with the
+//! [`census`]: what others may see of it, and the state of a pool. Below these: [`slots`], [`shared`] and [`caps`]; [`queue`] with the
 //! [`flow`] of each line, what it had of [late](recent), and the [`fronts`] of each class; [`class`] with
 //! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 

@@ -101,7 +101,7 @@ impl<S: Site> Scheduler<S> {
         if self.starving(now, pool).is_some() {
             return;
         }
-        while let Some(turn) = self.next_turn_of(now, pool, |_| true) {
+        while let Some(turn) = self.next_turn_of(now, pool, true) {
             let waiter = self.next_in(turn.line);
             let Waiter { request: Request { member, ride, .. }, .. } = self.queue.at(waiter);
             let (member, ride) = (*member, *ride);
@@ -166,15 +166,19 @@ impl<S: Site> Scheduler<S> {
     }
 
     fn get_aboard(&mut self, now: Instant, next: u32, index: u32, expected: Duration) {
-        let (request, waited) = self.called(now, next);
-        let Request { client, handle: to, member, .. } = request;
+        let waited = self.call(now, next);
+        let Request { client, handle: to, member, .. } = self.queue.take(next).request;
+        let moment = self.moment(now);
         let class = self.classes.of_mut(member.class);
         class.throttle.accepted();
         class.counters.granted(waited);
         class.usage.boarded(now);
+        let weight = class.weight();
         self.classes.source_mut(member.source).usage.boarded(now);
-        self.served(now, member);
-        self.queue.line_mut(member.line).flow.share.book(expected.as_secs_f64());
+        let share = &mut self.queue.line_mut(member.line).flow.share;
+        let had = share.had(moment, weight);
+        share.book(expected.as_secs_f64());
+        self.advance(now, member, had);
         let slot = self.slots.slot_ref(index);
         self.shared.board(slot.pool, index, Rider { client, member, expected });
         self.actions.push_back(Action::Board { to, client, slot, waited });
