@@ -162,7 +162,7 @@ impl Client {
 
     /// Tells the client that its requests are lost: one error for each `ReadyForQuery` it waits
     /// for. With a transaction open it is in a failed one from now on.
-    fn tell_of_loss(&mut self, end: &End, abandoned: Abandoned, in_transaction: bool) {
+    pub(super) fn tell_of_loss(&mut self, end: &End, abandoned: Abandoned, in_transaction: bool) {
         self.log_refusal(end);
         let fields = end.fields(Phase::Session);
         let is_told = abandoned.readies > 0 || abandoned.open;

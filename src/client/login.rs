@@ -3,7 +3,6 @@
 use super::authenticate::Exchange;
 use super::cancel::Cancels;
 use super::console::{ConsoleLogin, is_console};
-use super::deadline::Deadline;
 use super::greet::{Greeting, Wanted, greet};
 use super::replication::{self, Replicating};
 use super::trial::{Untold, try_settings};
@@ -14,6 +13,7 @@ use crate::config::classes::Who;
 use crate::control::roster::{Here, Key, Presence, Roster, pid_of};
 use crate::control::takeover::IDS_APART;
 use crate::end::{End, EndReason, ErrorFields, Phase};
+use crate::net::deadline::Deadline;
 use crate::net::flow::Flow;
 use crate::net::stream::{Peer, Stream};
 use crate::net::worker::Worker;
@@ -369,6 +369,7 @@ impl Frontend {
             script: Script::default(),
             listening: None,
             statements: None,
+            learns: None,
             mailbox: None,
             deadline: Deadline::default(),
             times: Times { request: now, xact: now, activity: now },

@@ -14,7 +14,6 @@ mod aborted;
 mod authenticate;
 mod cancel;
 pub mod console;
-mod deadline;
 mod ending;
 mod greet;
 mod listening;
@@ -25,6 +24,7 @@ mod relay;
 pub mod replication;
 mod replies;
 mod requests;
+mod riding;
 mod serve;
 mod shortcuts;
 mod slips;
@@ -34,11 +34,11 @@ mod tracking;
 mod trial;
 
 use self::aborted::Aborted;
-use self::deadline::Deadline;
 use self::listening::Listening;
 use self::shortcuts::Begun;
 use crate::control::roster::Here;
 use crate::end::ErrorFields;
+use crate::net::deadline::Deadline;
 use crate::net::flow::Flow;
 use crate::net::stream::Stream;
 use crate::net::worker::Worker;
@@ -53,6 +53,7 @@ use crate::session::script::Script;
 use crate::session::settings::Settings;
 use crate::session::statements::Statements;
 use crate::sql::ending::Outlook;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -81,6 +82,8 @@ pub struct Client {
     listening: Option<Box<Listening>>,
     /// What it has prepared, since it first did.
     statements: Option<Box<Statements>>,
+    /// The kind of what it runs on a server of its own, if somebody wants to know how long that takes.
+    learns: Option<NonZeroU64>,
     /// Where grants arrive; made when the client waits for the first time.
     mailbox: Option<Arc<Mailbox>>,
     deadline: Deadline,
@@ -161,9 +164,9 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 424, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 432, "{}", size_of::<Client>());
         assert!(size_of::<About>() <= 96, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
-        assert!(task <= 536, "{task}");
+        assert!(task <= 544, "{task}");
     }
 }

@@ -25,9 +25,6 @@ const LOOK_MAX: usize = 16_384;
 /// What Postgres says of a query that was cancelled, or took too long.
 const QUERY_CANCELED: &str = "57014";
 
-/// Where Postgres says "cached plan must not change result type".
-const PLAN_CHANGED: &str = "RevalidateCachedQuery";
-
 /// Why a server's bytes cannot be passed on.
 pub(super) enum Fault {
     /// The client must go; the server is well.
@@ -288,6 +285,9 @@ impl Client {
             cells.xact_time.record(now.saturating_duration_since(self.times.xact));
             self.times.xact = now;
         }
+        if self.learns.is_some() {
+            self.learn(now.saturating_duration_since(self.times.request));
+        }
         self.times.request = now;
         if self.lease_mut().conn.ledger.is_empty() {
             self.outlook = Outlook::default();
@@ -306,7 +306,7 @@ impl Client {
             return Ok(Look::Swallow);
         }
         let is_probing = server.ledger.wants_probe();
-        if fields.routine.as_deref() == Some(PLAN_CHANGED) {
+        if error_fields::is_plan_changed(fields) {
             pool.host.schema_changed();
         }
         let mut failure = None;

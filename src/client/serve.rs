@@ -20,6 +20,21 @@ use std::time::Instant;
 /// A request this long gets a server before it is whole: it would not fit our memory.
 const START_AT: usize = 16_384;
 
+/// How a wait in the queue ended.
+enum Turn {
+    /// By the answer.
+    Answered,
+    /// There is no server for the request.
+    Nothing(End),
+    Server,
+}
+
+impl From<Result<(), End>> for Turn {
+    fn from(found: Result<(), End>) -> Self {
+        found.map_or_else(Self::Nothing, |()| Self::Server)
+    }
+}
+
 /// What an idle client wants.
 enum Wish {
     /// A server, for the request at the front.
@@ -203,61 +218,86 @@ impl Client {
         }
     }
 
-    /// Waits in the queue. `false`: there is no server for this request; the client was told.
+    /// Waits in the queue. `false`: there is no server for this request; the client was told, or has its
+    /// answer.
     async fn wait(&mut self) -> Result<bool, End> {
         match self.queue().await? {
-            Ok(()) => Ok(true),
+            Turn::Server => Ok(true),
+            Turn::Answered => Ok(false),
             // Nobody would read it, and nobody waits for what is behind it.
-            Err(_) if self.is_leaving => Err(EndReason::ClientTerminated.into()),
-            Err(end) => {
+            Turn::Nothing(_) if self.is_leaving => Err(EndReason::ClientTerminated.into()),
+            Turn::Nothing(end) => {
                 self.refuse(&end);
                 Ok(false)
             }
         }
     }
 
-    /// Waits in the queue for a server. `Ok(Err(_))`: there is none.
-    pub(super) async fn queue(&mut self) -> Result<Result<(), End>, End> {
+    /// Waits in the queue for a server, or for the answer of one that others share.
+    async fn queue(&mut self) -> Result<Turn, End> {
         let since = self.worker.now();
         let mut notify_at = self.terms.timeouts.query_wait_notify.map(|after| since + after);
         let outcome = loop {
             let deadline = self.terms.timeouts.query_wait_timeout.map(|limit| since + limit);
             let mailbox = Arc::clone(self.mailbox.get_or_insert_default());
             let client = (self.here.id, self.member);
-            let mut waiting = match self.pool.wait(&self.worker, client, &mailbox, deadline) {
+            let ride = self.offer_ride(&mailbox);
+            let waiting = self.pool.wait(&self.worker, client, &mailbox, deadline, ride);
+            let mut waiting = match waiting {
                 Ok(waiting) => waiting,
-                Err(refusal) => return self.refused(refusal),
+                Err(refusal) => return self.refused(refusal).map(Turn::from),
             };
             let wait = std::future::poll_fn(|cx| self.poll_wait(&mut waiting, &mut notify_at, cx));
             match wait.await? {
+                None => return Ok(Turn::Answered),
                 // To the end of the queue there: those who wait have come before.
-                Outcome::Moved => self.take_up_terms(),
-                outcome => break outcome,
+                Some(Outcome::Moved) => self.take_up_terms(),
+                Some(outcome) => break outcome,
             }
         };
         match outcome {
-            Outcome::Moved => unreachable!("asked again"),
-            Outcome::Granted { lease, waited } => {
+            Outcome::Answered(_) | Outcome::Missed | Outcome::Moved | Outcome::Part(_) => {
+                unreachable!("the wait went on, or the answer was taken")
+            }
+            Outcome::Ended(reason) => Err(reason.into()),
+            Outcome::Granted { lease, waited, .. } => {
                 self.pool.stats.of(self.worker.id).wait_time.record(waited);
                 self.lease = Some(lease);
-                Ok(Ok(()))
+                Ok(Turn::Server)
             }
-            Outcome::Refused(refusal) => self.refused(refusal),
-            Outcome::Canceled => Ok(Err(EndReason::CanceledInQueue.into())),
+            Outcome::Lost { fare, last_words, is_cut } => {
+                self.lost_ride(&fare, last_words, is_cut)?;
+                Ok(Turn::Answered)
+            }
+            Outcome::Refused(refusal) => self.refused(refusal).map(Turn::from),
+            Outcome::Canceled => Ok(Turn::Nothing(EndReason::CanceledInQueue.into())),
         }
     }
 
+    /// `None`: the request was answered.
     fn poll_wait(
         &mut self,
         waiting: &mut Waiting,
         notify_at: &mut Option<Instant>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Outcome, End>> {
+    ) -> Poll<Result<Option<Outcome>, End>> {
+        if waiting.is_aboard() {
+            return self.poll_ride(waiting, cx);
+        }
         let rests = self.obey()? == Obeyed::Rests;
         self.leave_if_paused()?;
         let now = self.worker.now();
-        if let Poll::Ready(outcome) = waiting.poll(cx) {
-            return Poll::Ready(Ok(outcome));
+        match waiting.poll(cx) {
+            Poll::Ready(Outcome::Answered(fare)) => {
+                self.take_answer(fare, cx);
+                return Poll::Ready(Ok(None));
+            }
+            Poll::Ready(Outcome::Part(part)) => {
+                self.down.slip_in(|out| out.extend(part));
+                return self.poll_ride(waiting, cx);
+            }
+            Poll::Ready(outcome) => return Poll::Ready(Ok(Some(outcome))),
+            Poll::Pending => {}
         }
         if let Some(at) = *notify_at {
             if at <= now {
@@ -274,9 +314,57 @@ impl Client {
         if rests && !self.down.is_pending() {
             self.here.halts();
         }
-        // A client that goes away leaves the queue at once, unless it has said goodbye: then it
-        // wants what it has asked for before to be done, as Postgres would do it.
-        while !self.is_leaving && !rests && !self.up.is_full() {
+        if !rests {
+            self.hear_meanwhile(cx)?;
+        }
+        Poll::Pending
+    }
+
+    /// What goes on while a driver has the request: it may have begun, so nothing but the end of the session
+    /// keeps it from being answered.
+    fn poll_ride(
+        &mut self,
+        waiting: &mut Waiting,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Outcome>, End>> {
+        self.quit_if_told()?;
+        loop {
+            if self.down.is_pending() && !self.poll_take_results(cx)? {
+                // The driver waits, too, when enough has come.
+                self.watch_writing(cx)?;
+                return Poll::Pending;
+            }
+            match waiting.poll(cx) {
+                Poll::Ready(Outcome::Answered(fare)) => {
+                    self.take_answer(fare, cx);
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Ready(Outcome::Part(part)) => {
+                    self.times.activity = self.worker.now();
+                    self.down.slip_in(|out| out.extend(part));
+                }
+                Poll::Ready(outcome) => return Poll::Ready(Ok(Some(outcome))),
+                Poll::Pending => break,
+            }
+        }
+        self.hear_meanwhile(cx)?;
+        Poll::Pending
+    }
+
+    fn watch_writing(&mut self, cx: &Context<'_>) -> Result<(), End> {
+        let Some(limit) = self.terms.timeouts.client_write_timeout else { return Ok(()) };
+        let due = self.times.activity + limit;
+        if due <= self.worker.now() {
+            return Err(EndReason::WriteTimeout.into());
+        }
+        self.deadline.watch(&self.worker, cx, due);
+        Ok(())
+    }
+
+    /// Reads what a client sends that waits. One that goes away leaves the queue at once, unless it has said
+    /// goodbye: then it wants what it has asked for before to be done, as Postgres would do it.
+    fn hear_meanwhile(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        while !self.is_leaving && !self.up.is_full() {
             match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
                 Poll::Pending => {
                     self.up.shelve(&self.worker);
@@ -284,12 +372,10 @@ impl Client {
                 }
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) if self.said_goodbye() => self.is_leaving = true,
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    return Poll::Ready(Err(EndReason::ClientGone.into()));
-                }
+                Poll::Ready(Ok(0) | Err(_)) => return Err(EndReason::ClientGone.into()),
             }
         }
-        Poll::Pending
+        Ok(())
     }
 
     /// Whether there is a whole `Terminate` behind whole requests.

@@ -351,7 +351,7 @@ impl Client {
     /// The next request finds another server.
     #[inline]
     pub(super) fn forget_server(&mut self) {
-        self.is_waiting = false;
+        (self.is_waiting, self.learns) = (false, None);
         self.script.lease_ended();
         self.pins.lease_ended();
         if let Some(statements) = &mut self.statements {

@@ -156,7 +156,7 @@ async fn wait(
     deadline: Option<Instant>,
 ) -> Result<Lease, Untold> {
     let mailbox = Arc::new(Mailbox::default());
-    let waiting = terms.pool.wait(worker, client, &mailbox, deadline);
+    let waiting = terms.pool.wait(worker, client, &mailbox, deadline, None);
     let mut waiting = waiting.map_err(told_at_login)?;
     let outcome = std::future::poll_fn(|cx| waiting.poll(cx)).await;
     worker.wake();
@@ -165,6 +165,7 @@ async fn wait(
         Outcome::Refused(refusal) => Err(told_at_login(refusal).into()),
         Outcome::Moved => Err(Untold::AskAgain),
         Outcome::Canceled => Err(End::from(EndReason::CanceledInQueue).into()),
+        _ => unreachable!("it asked for a server of its own"),
     }
 }
 

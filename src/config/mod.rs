@@ -10,6 +10,7 @@ mod file;
 mod findings;
 mod load;
 mod lockout;
+mod multiplex;
 pub mod options;
 pub mod overlay;
 pub mod overload;
@@ -27,6 +28,7 @@ mod users_file;
 mod value;
 
 pub use load::{Loaded, load, parse};
+pub use multiplex::Multiplex;
 pub use overrides::PoolOverrides;
 pub use source::Source;
 
@@ -255,6 +257,7 @@ pub struct PoolSettings {
     pub server_reset_query_always: bool,
     /// First in, first out instead of last in, first out.
     pub server_round_robin: bool,
+    pub multiplex: Multiplex,
     /// Servers over all users of a database, and over all databases of a user. 0: no limit.
     pub max_db_connections: u32,
     pub max_user_connections: u32,

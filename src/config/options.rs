@@ -222,6 +222,12 @@ const TEXT: Kind = Kind::Text;
 /// What a pool may hold. A server is a process in Postgres: more is a typing mistake.
 const POOL: Kind = count(1, 100_000);
 const EXTRA: Kind = count(0, 100_000);
+/// What one who shares a server may take.
+const MULTIPLEX_TIME: Kind = Kind::Duration {
+    plain: Plain::Milliseconds,
+    least: Duration::from_micros(100),
+    most: Duration::from_secs(10),
+};
 
 const fn count(least: u32, most: u32) -> Kind {
     Kind::Count { least, most }

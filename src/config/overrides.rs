@@ -12,6 +12,7 @@ pub struct PoolOverrides {
     pub listen: Option<Listening>,
     pub replication: Option<bool>,
     pub session_state: Option<SessionState>,
+    pub multiplex: Option<bool>,
     pub pool_size: Option<u32>,
     pub min_pool_size: Option<u32>,
     pub reserve_pool_size: Option<u32>,
@@ -32,6 +33,7 @@ impl PoolOverrides {
         settings.pool_mode = self.pool_mode.unwrap_or(settings.pool_mode);
         settings.listen = self.listen.unwrap_or(settings.listen);
         settings.replication = self.replication.unwrap_or(settings.replication);
+        settings.multiplex.is_on = self.multiplex.unwrap_or(settings.multiplex.is_on);
         set(&mut settings.pool_size, self.pool_size);
         set(&mut settings.min_pool_size, self.min_pool_size);
         set(&mut settings.reserve_pool_size, self.reserve_pool_size);

@@ -98,7 +98,21 @@ impl Census {
                 doing[*place] = Doing::Active(of);
             }
         }
+        for of in self.servers().filter(|of| of.server.riders > 1) {
+            for follower in self.followers(of) {
+                if let Some(place) = self.by_id.get(&follower) {
+                    doing[*place] = Doing::Active(of);
+                }
+            }
+        }
         self.clients.iter().zip(doing)
+    }
+
+    /// Who shares a server behind the client that has it.
+    fn followers<'a>(&'a self, of: ServerOf<'a>) -> impl Iterator<Item = ClientId> + 'a {
+        let own = self.pools.iter().filter(move |other| Arc::ptr_eq(&other.pool, of.pool));
+        let followers = own.flat_map(|own| &own.census.followers);
+        followers.filter(move |(_, slot)| *slot == of.server.slot).map(|(client, _)| *client)
     }
 
     pub(super) fn client(&self, id: ClientId) -> Option<&Arc<Presence>> {

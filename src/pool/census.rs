@@ -1,8 +1,9 @@
 //! Every server and every waiter of a pool, at one moment.
 
 use super::Pool;
+use crate::base::ids::ClientId;
 use crate::net::stream::Ends;
-use crate::scheduler::{SlotView, Ticket, WaitCause, WaiterView};
+use crate::scheduler::{SlotRef, SlotView, Ticket, WaitCause, WaiterView};
 use crate::session::settings::Settings;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +30,8 @@ pub struct PoolCensus {
     pub servers: Vec<SlotView<About>>,
     /// In no order.
     pub waiters: Vec<WaiterView>,
+    /// Who shares servers behind those that have them.
+    pub followers: Vec<(ClientId, SlotRef)>,
 }
 
 impl Pool {
@@ -41,6 +44,7 @@ impl Pool {
                 prepared: key.map_or(0, |key| key.statements.get()),
             }),
             waiters: scheduler.waiters(self.id),
+            followers: scheduler.followers(self.id).collect(),
         })
     }
 

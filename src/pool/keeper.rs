@@ -92,8 +92,20 @@ impl Host {
                     self.tasks.spawn_local(pool.open(Rc::clone(worker), slot));
                 }
             }
-            Action::Board { .. } | Action::Drive { .. } => {
-                unreachable!("`limits_of` has nothing shared")
+            Action::Board { slot, .. } => {
+                if let Some(pool) = self.pool(slot.pool) {
+                    pool.share.boarded(slot);
+                }
+            }
+            Action::Drive { to, client, lease, waited } => {
+                let pool = self.pool(lease.slot.pool);
+                let granted = Outcome::Granted { lease, waited, is_shared: true };
+                if let Err(Outcome::Granted { lease, .. }) = to.deliver(granted)
+                    && let Some(pool) = pool
+                {
+                    // Its client has just gone; others may be aboard already.
+                    pool.drive(worker, lease, client, None);
+                }
             }
             Action::Gone { pool } => {
                 if let Some(pool) = self.pool(pool) {
@@ -103,14 +115,15 @@ impl Host {
             }
             Action::Grant { to, lease, waited } => {
                 let pool = self.pool(lease.slot.pool);
-                if let Err(Outcome::Granted { lease, .. }) =
-                    to.deliver(Outcome::Granted { lease, waited })
+                let granted = Outcome::Granted { lease, waited, is_shared: false };
+                if let Err(Outcome::Granted { lease, .. }) = to.deliver(granted)
                     && let Some(pool) = pool
                 {
                     // Its client has just gone; the next in line gets it.
                     pool.give_back(worker, lease);
                 }
             }
+            Action::Miss { to } => drop(to.deliver(Outcome::Missed)),
             Action::Refuse { to, refusal } => {
                 // A client that has gone meanwhile does not mind.
                 drop(to.deliver(Outcome::Refused(refusal)));

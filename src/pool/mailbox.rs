@@ -1,27 +1,70 @@
-//! Where a waiting client finds its server.
+//! Where a waiting client finds its server; or the answer, if it shared one.
 
 use super::{Lease, Refusal};
 use crate::base::shared::Shared;
+use crate::end::{EndReason, ErrorFields};
+use crate::session::fare::Fare;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+/// So much of an answer waits for a client that does not read; the server that it shares waits, too, then.
+const PART_MAX: usize = 64 << 10;
 
 /// How a wait ended.
 #[derive(Debug)]
 pub enum Outcome {
+    /// Its request was answered, by a server that it shared.
+    Answered(Box<Fare>),
     /// Cancelled by the client itself, through a cancel request.
     Canceled,
+    /// The session ends: its request took too long on a server that it shared.
+    Ended(EndReason),
     Granted {
         lease: Lease,
         waited: Duration,
+        /// Others get aboard of it: it is to be driven.
+        is_shared: bool,
     },
+    /// The server that it shared was lost.
+    Lost {
+        fare: Box<Fare>,
+        last_words: Option<Box<ErrorFields>>,
+        /// Half a message has gone to the client, and the rest will not come.
+        is_cut: bool,
+    },
+    /// It did not get aboard after all: it is to ask again.
+    Missed,
     /// Its pool is another one now: it is to ask there.
     Moved,
+    /// So much of its answer has come. The wait goes on.
+    Part(Vec<u8>),
     Refused(Refusal),
+}
+
+/// What became of a part of an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Delivered {
+    /// As much waits for the client as may.
+    Full,
+    /// The client is gone.
+    Nowhere,
+    ToClient,
 }
 
 /// Made when a client waits for the first time, and kept for its next waits.
 #[derive(Debug, Default)]
-pub struct Mailbox(Shared<State>);
+pub struct Mailbox(Shared<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: State,
+    /// The request of the client that waits, if it could share a server.
+    fare: Option<Box<Fare>>,
+    /// A driver has it.
+    is_aboard: bool,
+    /// The driver waits for the client to read.
+    driver: Option<Waker>,
+}
 
 #[derive(Debug, Default)]
 enum State {
@@ -33,6 +76,51 @@ enum State {
     Waiting(Waker),
 }
 
+impl State {
+    /// What is in there stays; whoever waits is to be woken.
+    fn fill(&mut self, outcome: Outcome) -> Result<Option<Waker>, Outcome> {
+        match std::mem::take(self) {
+            Self::Closed => {
+                *self = Self::Closed;
+                Err(outcome)
+            }
+            Self::Waiting(waker) => {
+                *self = Self::Full(outcome);
+                Ok(Some(waker))
+            }
+            Self::Full(Outcome::Part(part)) => {
+                *self = Self::Full(behind(part, outcome));
+                Ok(None)
+            }
+            Self::Empty | Self::Full(_) => {
+                *self = Self::Full(outcome);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// What has come behind a part of an answer that the client has not taken.
+fn behind(mut part: Vec<u8>, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Answered(mut fare) => {
+            part.append(&mut fare.answer);
+            fare.answer = part;
+            Outcome::Answered(fare)
+        }
+        Outcome::Part(mut more) => {
+            part.append(&mut more);
+            Outcome::Part(part)
+        }
+        Outcome::Lost { mut fare, last_words, is_cut } => {
+            part.append(&mut fare.answer);
+            fare.answer = part;
+            Outcome::Lost { fare, last_words, is_cut }
+        }
+        outcome => outcome,
+    }
+}
+
 impl Mailbox {
     /// Puts the outcome in and wakes the client. `Err`: nobody is there any more.
     ///
@@ -40,40 +128,95 @@ impl Mailbox {
     ///
     /// Returns the outcome; a lease in it must be given back.
     pub fn deliver(&self, outcome: Outcome) -> Result<(), Outcome> {
-        let waker = self.0.with(|state| match std::mem::take(state) {
-            State::Closed => {
-                *state = State::Closed;
-                Err(outcome)
-            }
-            State::Waiting(waker) => {
-                *state = State::Full(outcome);
-                Ok(Some(waker))
-            }
-            State::Empty | State::Full(_) => {
-                *state = State::Full(outcome);
-                Ok(None)
-            }
-        })?;
+        let waker = self.0.with(|inner| inner.state.fill(outcome))?;
         if let Some(waker) = waker {
             waker.wake();
         }
         Ok(())
     }
 
+    /// Puts so much of the answer in as has come, unless that is too much: then `driver` is woken when there
+    /// is room.
+    pub fn deliver_part(&self, part: &mut Vec<u8>, driver: &Waker) -> Delivered {
+        let (delivered, waker) = self.0.with(|inner| match &inner.state {
+            State::Closed => (Delivered::Nowhere, None),
+            State::Full(Outcome::Part(before)) if before.len() >= PART_MAX => {
+                inner.driver = Some(driver.clone());
+                (Delivered::Full, None)
+            }
+            State::Empty | State::Full(_) | State::Waiting(_) => {
+                let filled = inner.state.fill(Outcome::Part(std::mem::take(part)));
+                (Delivered::ToClient, filled.ok().flatten())
+            }
+        });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        delivered
+    }
+
     /// Waits for the outcome.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<Outcome> {
-        self.0.with(|state| {
-            if let State::Full(outcome) = std::mem::take(state) {
-                return Poll::Ready(outcome);
+        let (outcome, driver) = self.0.with(|inner| {
+            if let State::Full(outcome) = std::mem::take(&mut inner.state) {
+                return (Poll::Ready(outcome), inner.driver.take());
             }
-            *state = State::Waiting(cx.waker().clone());
-            Poll::Pending
+            inner.state = State::Waiting(cx.waker().clone());
+            (Poll::Pending, None)
+        });
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        outcome
+    }
+
+    /// The request with which the client waits could share a server.
+    pub fn offer(&self, fare: Box<Fare>) {
+        self.0.with(|inner| (inner.fare, inner.is_aboard) = (Some(fare), false));
+    }
+
+    /// What the client uses for its next request.
+    pub fn keep(&self, fare: Box<Fare>) {
+        self.0.with(|inner| (inner.fare, inner.is_aboard) = (Some(fare), false));
+    }
+
+    /// The client's for its next request: nobody else has it.
+    pub fn fare(&self) -> Option<Box<Fare>> {
+        self.0.with(|inner| {
+            inner.is_aboard = false;
+            inner.fare.take()
         })
+    }
+
+    /// A driver takes the client's request. `None`: it is gone, or wants something else.
+    pub fn get_aboard(&self) -> Option<Box<Fare>> {
+        self.0.with(|inner| {
+            let is_gone = matches!(inner.state, State::Closed);
+            let fare = if is_gone { None } else { inner.fare.take() };
+            inner.is_aboard |= fare.is_some();
+            fare
+        })
+    }
+
+    /// Whether a driver has the client's request.
+    pub fn is_aboard(&self) -> bool {
+        self.0.with(|inner| inner.is_aboard)
+    }
+
+    /// Whether the client is gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.with(|inner| matches!(inner.state, State::Closed))
     }
 
     /// The client is gone. What has arrived already must be given back.
     pub fn close(&self) -> Option<Outcome> {
-        match self.0.with(|state| std::mem::replace(state, State::Closed)) {
+        let (before, driver) = self.0.with(|inner| {
+            (std::mem::replace(&mut inner.state, State::Closed), inner.driver.take())
+        });
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        match before {
             State::Full(outcome) => Some(outcome),
             _ => None,
         }
@@ -82,7 +225,7 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mailbox, Outcome};
+    use super::{Delivered, Fare, Mailbox, Outcome, PART_MAX};
     use std::task::{Context, Poll, Waker};
 
     #[test]
@@ -105,5 +248,36 @@ mod tests {
         let late = Mailbox::default();
         late.deliver(Outcome::Canceled).unwrap();
         assert!(matches!(late.close(), Some(Outcome::Canceled)));
+    }
+
+    #[test]
+    fn an_answer_stays_in_order_and_waits_for_room() {
+        let (mailbox, waker) = (Mailbox::default(), Waker::noop());
+        let cx = &Context::from_waker(waker);
+        let deliver = |bytes: &[u8]| mailbox.deliver_part(&mut bytes.to_vec(), waker);
+        assert_eq!(deliver(b"ab"), Delivered::ToClient);
+        assert_eq!(deliver(b"c"), Delivered::ToClient);
+        let Poll::Ready(Outcome::Part(part)) = mailbox.poll(cx) else { panic!("a part") };
+        assert_eq!(part, b"abc");
+        assert_eq!(deliver(&vec![b'd'; PART_MAX]), Delivered::ToClient);
+        assert_eq!(deliver(b"e"), Delivered::Full);
+        let mut fare = Box::<Fare>::default();
+        fare.answer = b"e".to_vec();
+        mailbox.deliver(Outcome::Answered(fare)).unwrap();
+        let Poll::Ready(Outcome::Answered(fare)) = mailbox.poll(cx) else { panic!("the rest") };
+        assert_eq!((fare.answer.len(), fare.answer.last()), (PART_MAX + 1, Some(&b'e')));
+        mailbox.close();
+        assert_eq!(deliver(b"f"), Delivered::Nowhere);
+    }
+
+    #[test]
+    fn a_request_gets_aboard_once_and_not_without_its_client() {
+        let mailbox = Mailbox::default();
+        mailbox.offer(Box::default());
+        assert!(!mailbox.is_aboard());
+        assert!(mailbox.get_aboard().is_some() && mailbox.get_aboard().is_none());
+        mailbox.offer(Box::default());
+        mailbox.close();
+        assert!(mailbox.get_aboard().is_none());
     }
 }

@@ -27,6 +27,7 @@ pub mod process;
 pub mod registry;
 mod reload;
 mod replication;
+pub mod share;
 pub mod snapshot;
 pub mod waiting;
 pub mod welcome;
@@ -38,12 +39,13 @@ use self::heirlooms::Heirlooms;
 use self::hub::Hub;
 use self::mailbox::Mailbox;
 use self::membership::Classes;
+use self::share::Share;
 use self::welcome::Catalog;
 use crate::base::ids::{ClientId, PoolId};
 use crate::base::muffle::Muffle;
 use crate::base::secret::Secret;
 use crate::base::shared::Shared;
-use crate::config::{self, HostAddress, PoolSettings};
+use crate::config::{self, HostAddress, Multiplex, PoolMode, PoolSettings};
 use crate::end::ErrorFields;
 use crate::net::worker::Worker;
 use crate::scheduler::{
@@ -137,6 +139,8 @@ pub struct Pool {
     pub clients: Arc<Gate>,
     /// What is sent to channels that clients listen to.
     pub hub: Hub,
+    /// What its clients share servers by.
+    pub share: Share,
     /// Of the requests that are refused, the log tells of some.
     pub refusals: Shared<Muffle>,
 }
@@ -217,6 +221,7 @@ impl Host {
                 database: plan.database,
                 user: plan.user,
                 made_for: plan.made_for,
+                share: Share::new(sharing(&plan.setup.settings)),
                 setup: ArcSwap::from_pointee(plan.setup),
                 catalog: Catalog::default(),
                 stats: PoolStats::new(plan.workers),
@@ -281,9 +286,14 @@ fn limits_of(settings: &PoolSettings) -> PoolLimits {
         round_robin: settings.server_round_robin,
         database_max: settings.max_db_connections,
         user_max: settings.max_user_connections,
-        // Nobody drives shared servers yet.
-        share: None,
+        share: share::limits(&sharing(settings)),
     }
+}
+
+/// How servers of a pool are shared. In session mode each is one client's.
+fn sharing(settings: &PoolSettings) -> Multiplex {
+    let is_on = settings.multiplex.is_on && settings.pool_mode != PoolMode::Session;
+    Multiplex { is_on, ..settings.multiplex.clone() }
 }
 
 impl Pool {

@@ -9,7 +9,7 @@ use super::account::{Account, Terms};
 use super::book::Book;
 use super::mailbox::{Mailbox, Outcome};
 use super::registry::Registry;
-use super::{Host, Pool, PoolPlan, Setup, host_limits, host_setup, limits_of};
+use super::{Host, Pool, PoolPlan, Setup, host_limits, host_setup, limits_of, sharing};
 use crate::auth::{Credential, Stored};
 use crate::config::{self, Config, User};
 use crate::net::worker::Worker;
@@ -284,6 +284,7 @@ impl Pool {
         }
         let is_redirected = setup.leads_elsewhere(&before);
         let limits = limits_of(&setup.settings);
+        self.share.take_up(sharing(&setup.settings));
         self.setup.store(Arc::new(setup));
         if is_redirected {
             self.catalog.forget();

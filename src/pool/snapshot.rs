@@ -6,7 +6,7 @@ use crate::base::ids::PoolId;
 use crate::config::PoolMode;
 use crate::config::classes::ClassLimits;
 use crate::scheduler::logins::LoginsView;
-use crate::scheduler::{ClassView, Condition, Counts, Health, Strain};
+use crate::scheduler::{ClassView, Condition, Counts, Health, Rides, Strain};
 use crate::stats::pool::{PoolTimes, PoolTotals};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub struct PoolView {
     /// Who is in.
     pub clients: u32,
     pub counts: Counts,
+    pub rides: Rides,
     /// Of the idle servers, those that will be checked before they are lent.
     pub to_be_checked: u32,
     pub longest_wait: Duration,
@@ -74,6 +75,7 @@ impl PoolView {
         self.reserve += other.reserve;
         self.clients += other.clients;
         self.counts.add(&other.counts);
+        self.rides.add(&other.rides);
         self.to_be_checked += other.to_be_checked;
         self.longest_wait = self.longest_wait.max(other.longest_wait);
         self.totals += other.totals;
@@ -149,7 +151,7 @@ impl Registry {
 impl Pool {
     fn view(self: &Arc<Self>, now: Instant) -> PoolView {
         let setup = self.setup();
-        let (counts, longest_wait, condition, strain, failing, to_be_checked) =
+        let ((counts, rides), longest_wait, condition, strain, failing, to_be_checked) =
             self.host.scheduler.with(|scheduler| {
                 let longest_wait = scheduler.longest_wait(now, self.id);
                 let strain = scheduler.strain(now, self.id);
@@ -157,6 +159,7 @@ impl Pool {
                     .or_else(|| error_of(scheduler.login_health(self.id)));
                 let (counts, condition) = (scheduler.counts(self.id), scheduler.condition(self.id));
                 let to_be_checked = scheduler.to_be_checked(now, self.id);
+                let counts = (counts, scheduler.rides(self.id));
                 (counts, longest_wait, condition, strain, failing, to_be_checked)
             });
         PoolView {
@@ -169,6 +172,7 @@ impl Pool {
             reserve: setup.settings.reserve_pool_size,
             clients: self.clients.used(),
             counts,
+            rides,
             to_be_checked,
             longest_wait,
             condition,

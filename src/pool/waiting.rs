@@ -4,7 +4,9 @@ use super::mailbox::{Mailbox, Outcome};
 use super::{Pool, Refusal};
 use crate::base::ids::ClientId;
 use crate::net::worker::Worker;
-use crate::scheduler::{Member, Request, Ticket, WaitCause};
+use crate::scheduler::{Member, Request, Ride, Ticket, WaitCause};
+use crate::session::fare::Stays;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,11 +22,12 @@ pub struct Waiting {
     member: Member,
     since: Instant,
     deadline: Option<Instant>,
+    ride: Option<Ride>,
     is_over: bool,
 }
 
 impl Pool {
-    /// Queues for a server.
+    /// Queues for a server; with `ride`, for a place on one that others share: the request is in the mailbox.
     ///
     /// # Errors
     ///
@@ -35,17 +38,11 @@ impl Pool {
         (client, member): (ClientId, Member),
         mailbox: &Arc<Mailbox>,
         deadline: Option<Instant>,
+        ride: Option<Ride>,
     ) -> Result<Waiting, Refusal> {
         let handle = Arc::clone(mailbox);
-        let request = Request {
-            client,
-            member,
-            worker: worker.id,
-            deadline,
-            handle,
-            again: None,
-            ride: None,
-        };
+        let request =
+            Request { client, member, worker: worker.id, deadline, handle, again: None, ride };
         let ticket = self.enqueue(worker, request)?;
         Ok(Waiting {
             pool: Arc::clone(self),
@@ -56,6 +53,7 @@ impl Pool {
             member,
             since: worker.now(),
             deadline,
+            ride,
             is_over: false,
         })
     }
@@ -76,14 +74,34 @@ impl Pool {
 
 impl Waiting {
     /// Waits for the outcome. A server that died while it was idle is replaced from the front of
-    /// the queue.
+    /// the queue; and to there goes back who could not get aboard of one.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Outcome> {
         loop {
-            let outcome = ready!(self.mailbox.poll(cx));
-            self.is_over = true;
-            let Outcome::Granted { lease, waited } = outcome else { return Poll::Ready(outcome) };
-            if let Some(lease) = self.pool.check_arrival(&self.worker, lease) {
-                return Poll::Ready(Outcome::Granted { lease, waited });
+            match ready!(self.mailbox.poll(cx)) {
+                Outcome::Granted { lease, waited, is_shared } => {
+                    match self.pool.check_arrival(&self.worker, lease) {
+                        Some(lease) if is_shared => {
+                            let head = Some((Arc::clone(&self.mailbox), waited));
+                            self.pool.drive(&self.worker, lease, self.client, head);
+                            continue;
+                        }
+                        Some(lease) => {
+                            self.is_over = true;
+                            return Poll::Ready(Outcome::Granted { lease, waited, is_shared });
+                        }
+                        None => {}
+                    }
+                }
+                Outcome::Missed => {
+                    let stays = &self.pool.stats.of(self.worker.id).stays;
+                    stays[Stays::Missed as usize].add(1);
+                    self.ride = None;
+                }
+                part @ Outcome::Part(_) => return Poll::Ready(part),
+                outcome => {
+                    self.is_over = true;
+                    return Poll::Ready(outcome);
+                }
             }
             let request = Request {
                 client: self.client,
@@ -92,17 +110,26 @@ impl Waiting {
                 deadline: self.deadline,
                 handle: Arc::clone(&self.mailbox),
                 again: Some(self.since),
-                ride: None,
+                ride: self.ride,
             };
             match self.pool.enqueue(&self.worker, request) {
-                Ok(ticket) => (self.ticket, self.is_over) = (ticket, false),
-                Err(refusal) => return Poll::Ready(Outcome::Refused(refusal)),
+                Ok(ticket) => self.ticket = ticket,
+                Err(refusal) => {
+                    self.is_over = true;
+                    return Poll::Ready(Outcome::Refused(refusal));
+                }
             }
         }
     }
 }
 
 impl Waiting {
+    /// Whether a driver has its request.
+    #[inline]
+    pub fn is_aboard(&self) -> bool {
+        self.ride.is_some() && self.mailbox.is_aboard()
+    }
+
     /// What it waits for. `None`: it has ended just now.
     pub fn cause(&self) -> Option<WaitCause> {
         let now = self.worker.now();
@@ -122,9 +149,14 @@ impl Drop for Waiting {
         });
         self.pool.host.act(&self.worker, action);
         if left.is_none()
-            && let Some(Outcome::Granted { lease, .. }) = self.mailbox.close()
+            && let Some(Outcome::Granted { lease, is_shared, .. }) = self.mailbox.close()
         {
-            self.pool.give_back(&self.worker, lease);
+            if is_shared {
+                // Others may be aboard already.
+                self.pool.drive(&self.worker, lease, self.client, None);
+            } else {
+                self.pool.give_back(&self.worker, lease);
+            }
         }
     }
 }

@@ -31,7 +31,7 @@
 //!   [kept](keep) for a class that comes back within 2 ms, others may not have.
 //! - First come, first served within a class; between classes as [`turn`] says; and no class, and no
 //!   address in it, holds more than its quota.
-//! - Nobody gets aboard a [shared](shared) server whose turn it is not, who could have an idle one, or
+//! - Nobody gets aboard a [shared] server whose turn it is not, who could have an idle one, or
 //!   beyond depth and work ahead; each pays for the time in which it is at the head.
 //! - A server is in the scheduler or in exactly one lease. One that a cancel request may still hit
 //!   is lent to nobody.
@@ -87,7 +87,7 @@ mod upkeep;
 pub use self::census::{SlotView, WaiterView};
 pub use self::counters::{ClassCounters, DelayedFor, RefusedFor};
 pub use self::look::{ClassView, Condition, State};
-pub use self::shared::{Next, Rides};
+pub use self::shared::{Newcomer, Next, Rides};
 pub use self::slots::State as SlotState;
 pub use self::strain::{Room, Shares, Strain, WaitLimit};
 pub use self::terms::{
@@ -155,7 +155,7 @@ pub struct Scheduler<S: Site> {
     queue: Queue<S::Handle>,
     ramp: Ramp,
     random: Random,
-    shared: Shared,
+    shared: Shared<S::Handle>,
     slots: Slots<S>,
 }
 
@@ -178,7 +178,7 @@ impl<S: Site> Scheduler<S> {
             queue: Queue::new(),
             ramp: Ramp::new(),
             random: Random::new(seed),
-            shared: Shared::default(),
+            shared: Shared::new(),
             slots,
         }
     }

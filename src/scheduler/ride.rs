@@ -12,7 +12,7 @@
 
 use super::Scheduler;
 use super::queue::Waiter;
-use super::shared::{Next, Rider};
+use super::shared::{Newcomer, Next, Rider};
 use super::slots::Hold;
 use super::terms::{Action, Request, Ride, ShareLimits, Site, SlotRef};
 use crate::base::ids::{ClassId, ClientId, PoolId};
@@ -57,6 +57,12 @@ impl<S: Site> Scheduler<S> {
         };
         self.after_leaving(now, slot, freed);
         head.map_or(Next::Empty, Next::Rider)
+    }
+
+    /// The next of those who got aboard a shared server, in order. Taken by its driver when it is
+    /// [told](Action::Board), or before.
+    pub fn take_up(&mut self, slot: SlotRef) -> Option<Newcomer<S::Handle>> {
+        self.slots.is_current(slot).then(|| self.shared.newcomer(slot.index))?
     }
 
     /// The head of a shared server takes far longer than was expected: nobody gets aboard behind it.
@@ -180,8 +186,9 @@ impl<S: Site> Scheduler<S> {
         share.book(expected.as_secs_f64());
         self.advance(now, member, had);
         let slot = self.slots.slot_ref(index);
-        self.shared.board(slot.pool, index, Rider { client, member, expected });
-        self.actions.push_back(Action::Board { to, client, slot, waited });
+        let newcomer = Newcomer { client, to, waited };
+        self.shared.board(slot.pool, index, Rider { client, member, expected }, newcomer);
+        self.actions.push_back(Action::Board { client, slot, waited });
     }
 
     /// A follower is the head from now on.
@@ -210,7 +217,8 @@ impl<S: Site> Scheduler<S> {
     }
 
     /// A server that may be shared is gone, with all its followers. `undone`: they were not put on it.
-    /// Answers as `freed` does, for each.
+    /// Those whom no driver has taken up were not in any case, and are told. Answers as `freed` does, for
+    /// each.
     pub(super) fn leave_behind(
         &mut self,
         now: Instant,
@@ -219,6 +227,12 @@ impl<S: Site> Scheduler<S> {
     ) -> Vec<Option<ClassId>> {
         let mut freed = Vec::new();
         if self.is_shared(slot) {
+            while let Some(Newcomer { client, to, .. }) = self.shared.newcomer(slot.index) {
+                if let Some(rider) = self.shared.remove(slot.pool, slot.index, client) {
+                    freed.push(self.alight(now, rider, true));
+                }
+                self.actions.push_back(Action::Miss { to });
+            }
             while let Some(rider) = self.shared.next(slot.pool, slot.index) {
                 freed.push(self.alight(now, rider, undone));
             }

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Beyond so many aboard, how many they are is not told apart.
-const DEPTHS: usize = 16;
+pub(super) const DEPTHS: usize = 16;
 
 /// Who comes after a head that was answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,6 +41,22 @@ pub struct Rides {
     pub depths: [u64; DEPTHS],
 }
 
+impl Rides {
+    /// The name of each count of `depths`.
+    pub const DEPTHS: [&'static str; DEPTHS] =
+        ["2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "more"];
+
+    /// Adds those of others.
+    pub fn add(&mut self, other: &Self) {
+        self.shared += other.shared;
+        self.followers += other.followers;
+        self.boarded += other.boarded;
+        for (depth, more) in self.depths.iter_mut().zip(other.depths) {
+            *depth += more;
+        }
+    }
+}
+
 /// A follower.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rider {
@@ -49,9 +65,18 @@ pub(super) struct Rider {
     pub(super) expected: Duration,
 }
 
+/// A follower whom the driver of its server has not taken up so far.
+#[derive(Debug)]
+pub struct Newcomer<H> {
+    pub client: ClientId,
+    /// How to reach it.
+    pub to: H,
+    pub waited: Duration,
+}
+
 /// What is known of one shared slot.
 #[derive(Debug)]
-pub(super) struct Aboard {
+pub(super) struct Aboard<H> {
     pub(super) settings: u64,
     /// How long the head was expected to take.
     pub(super) head: Duration,
@@ -59,11 +84,12 @@ pub(super) struct Aboard {
     pub(super) behind: Duration,
     pub(super) is_stalled: bool,
     followers: VecDeque<Rider>,
+    newcomers: VecDeque<Newcomer<H>>,
     /// Where in its pool's list it is. `None`: the slot is not shared.
     place: Option<usize>,
 }
 
-impl Aboard {
+impl<H> Aboard<H> {
     pub(super) fn followers(&self) -> u32 {
         u32::try_from(self.followers.len()).expect("bounded by the depth")
     }
@@ -76,15 +102,19 @@ struct OfPool {
 }
 
 /// Of all pools of a host.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
+#[derive(Debug)]
+pub(super) struct Shared<H> {
     /// By slot; what was made for one is kept for its next use.
-    aboard: Vec<Aboard>,
+    aboard: Vec<Aboard<H>>,
     pools: Vec<OfPool>,
     shared: u32,
 }
 
-impl Shared {
+impl<H> Shared<H> {
+    pub(super) fn new() -> Self {
+        Self { aboard: Vec::new(), pools: Vec::new(), shared: 0 }
+    }
+
     pub(super) fn add_pool(&mut self) {
         self.pools.push(OfPool::default());
     }
@@ -97,6 +127,7 @@ impl Shared {
             behind: Duration::ZERO,
             is_stalled: false,
             followers: VecDeque::new(),
+            newcomers: VecDeque::new(),
             place: None,
         };
         if self.aboard.len() <= slot as usize {
@@ -125,7 +156,8 @@ impl Shared {
         let Some(of) = self.aboard.get_mut(slot as usize) else { return };
         let Some(place) = of.place.take() else { return };
         // A follower that the books forget would wait for ever, or have somebody else's answer.
-        assert!(of.followers.is_empty(), "slot {slot} is given up with clients aboard");
+        let is_empty = of.followers.is_empty() && of.newcomers.is_empty();
+        assert!(is_empty, "slot {slot} is given up with clients aboard");
         let of_pool = &mut self.pools[pool.0 as usize];
         of_pool.slots.swap_remove(place);
         if let Some(moved) = of_pool.slots.get(place) {
@@ -136,7 +168,7 @@ impl Shared {
     }
 
     /// `None`: it is not shared.
-    pub(super) fn of(&self, slot: u32) -> Option<&Aboard> {
+    pub(super) fn of(&self, slot: u32) -> Option<&Aboard<H>> {
         self.aboard.get(slot as usize).filter(|of| of.place.is_some())
     }
 
@@ -146,8 +178,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn board(&mut self, pool: PoolId, slot: u32, rider: Rider) {
+    pub(super) fn board(&mut self, pool: PoolId, slot: u32, rider: Rider, newcomer: Newcomer<H>) {
         let of = &mut self.aboard[slot as usize];
+        of.newcomers.push_back(newcomer);
         of.behind += rider.expected;
         of.followers.push_back(rider);
         let totals = &mut self.pools[pool.0 as usize].rides;
@@ -155,6 +188,12 @@ impl Shared {
         totals.boarded += 1;
         // One follower makes two, and that is the first count.
         totals.depths[(of.followers.len() - 1).min(DEPTHS - 1)] += 1;
+    }
+
+    /// The first of those whom the driver has not taken up so far.
+    pub(super) fn newcomer(&mut self, slot: u32) -> Option<Newcomer<H>> {
+        let of = self.aboard.get_mut(slot as usize).filter(|of| of.place.is_some())?;
+        of.newcomers.pop_front()
     }
 
     /// The first follower leaves the others to be the head.
@@ -172,6 +211,7 @@ impl Shared {
         let of = &mut self.aboard[slot as usize];
         let at = of.followers.iter().position(|rider| rider.client == client)?;
         let rider = of.followers.remove(at)?;
+        of.newcomers.retain(|newcomer| newcomer.client != client);
         of.behind -= rider.expected;
         self.pools[pool.0 as usize].rides.followers -= 1;
         Some(rider)

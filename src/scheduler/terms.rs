@@ -133,9 +133,9 @@ pub struct Ticket {
 
 /// Something the caller has to do. See [`Scheduler::next_action`](super::Scheduler::next_action).
 pub enum Action<S: Site> {
-    /// The same as [`Drive`](Self::Drive) for one who comes behind those aboard this server already.
+    /// Somebody has come behind those who are aboard a shared server already: its driver
+    /// [takes them up](super::Scheduler::take_up).
     Board {
-        to: S::Handle,
         client: ClientId,
         slot: SlotRef,
         waited: Duration,
@@ -179,6 +179,11 @@ pub enum Action<S: Site> {
         to: S::Handle,
         lease: Lease<S::Conn>,
         waited: Duration,
+    },
+    /// The shared server that this one was to get aboard is gone, and nothing was done for it: it may wait
+    /// [`again`](Request::again).
+    Miss {
+        to: S::Handle,
     },
     Refuse {
         to: S::Handle,

@@ -14,6 +14,9 @@ pub const TRACES: usize = 8;
 /// Why servers were closed, at most: `scheduler::CloseReason`.
 pub const CLOSE_REASONS: usize = 7;
 
+/// Why requests that wait do not share servers: `session::fare::Stays`.
+pub const STAYS: usize = 11;
+
 /// What one worker did for one pool. On cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -31,6 +34,11 @@ pub struct PoolCells {
     pub wait_time: TimeCells,
     /// Requests that were answered without a server.
     pub shortcuts: Counter,
+    /// Requests that were answered by a server that others shared; those that were not although they had to
+    /// wait, by reason; and heads that took far longer than was expected.
+    pub rides: Counter,
+    pub stays: [Counter; STAYS],
+    pub stalls: Counter,
     /// Notifications, once for each client that got one; and listener connections that were lost.
     pub notifications: Counter,
     pub listeners_lost: Counter,
@@ -75,6 +83,9 @@ pub struct PoolTotals {
     pub query_time: u64,
     pub wait_time: u64,
     pub shortcuts: u64,
+    pub rides: u64,
+    pub stays: [u64; STAYS],
+    pub stalls: u64,
     pub notifications: u64,
     pub listeners_lost: u64,
     pub parses: u64,
@@ -145,6 +156,9 @@ impl PoolCells {
             query_time: micros(&self.query_time),
             wait_time: micros(&self.wait_time),
             shortcuts: self.shortcuts.value(),
+            rides: self.rides.value(),
+            stays: self.stays.each_ref().map(Counter::value),
+            stalls: self.stalls.value(),
             notifications: self.notifications.value(),
             listeners_lost: self.listeners_lost.value(),
             parses: self.parses.value(),
@@ -178,6 +192,9 @@ impl PoolTotals {
             query_time: self.query_time.saturating_sub(before.query_time),
             wait_time: self.wait_time.saturating_sub(before.wait_time),
             shortcuts: self.shortcuts.saturating_sub(before.shortcuts),
+            rides: self.rides.saturating_sub(before.rides),
+            stays: differences(self.stays, before.stays),
+            stalls: self.stalls.saturating_sub(before.stalls),
             notifications: self.notifications.saturating_sub(before.notifications),
             listeners_lost: self.listeners_lost.saturating_sub(before.listeners_lost),
             parses: self.parses.saturating_sub(before.parses),
@@ -225,6 +242,9 @@ impl AddAssign for PoolTotals {
         self.query_time += other.query_time;
         self.wait_time += other.wait_time;
         self.shortcuts += other.shortcuts;
+        self.rides += other.rides;
+        self.stays = sums(self.stays, other.stays);
+        self.stalls += other.stalls;
         self.notifications += other.notifications;
         self.listeners_lost += other.listeners_lost;
         self.parses += other.parses;

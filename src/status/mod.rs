@@ -83,7 +83,7 @@ mod tests {
     use crate::base::ids::PoolId;
     use crate::config::PoolMode;
     use crate::pool::snapshot::PoolView;
-    use crate::scheduler::{Condition, Counts, Strain};
+    use crate::scheduler::{Condition, Counts, Rides, Strain};
     use crate::stats::pool::{PoolTimes, PoolTotals};
     use std::time::{Duration, Instant};
 
@@ -110,6 +110,7 @@ mod tests {
             longest_wait: Duration::ZERO,
             condition: Condition::new(epoch()),
             strain: Strain::default(),
+            rides: Rides::default(),
             to_be_checked: 0,
             failure: None,
             totals: PoolTotals::default(),

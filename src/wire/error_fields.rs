@@ -32,6 +32,11 @@ pub fn parse(body: &[u8]) -> ErrorFields {
     fields
 }
 
+/// Whether Postgres says "cached plan must not change result type": a table or the like has changed.
+pub fn is_plan_changed(fields: &ErrorFields) -> bool {
+    fields.routine.as_deref() == Some("RevalidateCachedQuery")
+}
+
 #[cfg(test)]
 mod tests {
     use super::parse;

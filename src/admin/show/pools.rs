@@ -1,7 +1,7 @@
 //! `SHOW POOLS`.
 
 use super::{OWN, View};
-use crate::admin::table::{Row, int4, text};
+use crate::admin::table::{Row, int4, int8, text};
 use crate::config::PoolMode;
 use crate::pool::snapshot::PoolView;
 use crate::wire::rows::{Cell, Column};
@@ -24,6 +24,10 @@ pub(super) const COLUMNS: &[Column] = &[
     int4("maxwait_us"),
     text("pool_mode"),
     text("load_balance_hosts"),
+    int4("sv_shared"),
+    int4("cl_riding"),
+    int8("shared_count"),
+    int8("stall_count"),
 ];
 
 pub(super) fn rows(view: &View<'_>) -> Vec<Row> {
@@ -32,6 +36,7 @@ pub(super) fn rows(view: &View<'_>) -> Vec<Row> {
     let mut own: Row = vec![OWN.into(), OWN.into(), snapshot.consoles.into()];
     own.extend(std::iter::repeat_n(Cell::Number(0), 12));
     own.extend([mode(PoolMode::Statement).into(), Cell::Null]);
+    own.extend(std::iter::repeat_n(Cell::Number(0), 4));
     let place = snapshot.pools.partition_point(|pool| pool.database.as_str() < OWN);
     rows.insert(place, own);
     rows
@@ -58,6 +63,10 @@ fn row(pool: &PoolView) -> Row {
         pool.longest_wait.subsec_micros().into(),
         mode(pool.mode).into(),
         Cell::Null,
+        pool.rides.shared.into(),
+        (pool.rides.shared + pool.rides.followers).into(),
+        pool.totals.rides.into(),
+        pool.totals.stalls.into(),
     ]
 }
 

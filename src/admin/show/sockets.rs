@@ -52,8 +52,18 @@ const ALL: [Column; 28] = [
 
 /// Of `SHOW SOCKETS` and `ACTIVE_SOCKETS`.
 pub(super) const SOCKETS: &[Column] = &ALL;
-/// Of `SHOW CLIENTS` and `SERVERS`.
+/// Of `SHOW CLIENTS`.
 pub(super) const COLUMNS: &[Column] = ALL.split_at(21).0;
+/// Of `SHOW SERVERS`: one of ours behind PgBouncer's.
+pub(super) const SERVERS: &[Column] = &{
+    let mut columns = [int4("riders"); 22];
+    let mut at = 0;
+    while at < COLUMNS.len() {
+        columns[at] = ALL[at];
+        at += 1;
+    }
+    columns
+};
 
 /// What a row says.
 struct Socket {
@@ -73,6 +83,8 @@ struct Socket {
     application_name: String,
     /// Statements; of a server that somebody has, 0.
     prepared: u32,
+    /// Clients that share it; 0: it is not shared.
+    riders: u32,
     id: u32,
     replication: Option<Replication>,
 }
@@ -99,7 +111,13 @@ impl<'a> Sockets<'a> {
 
     pub(super) fn servers(&self) -> Vec<Row> {
         let servers = self.all().into_iter().filter(|socket| socket.is_server);
-        servers.map(|socket| self.row(socket)).collect()
+        let with_riders = |socket: Socket| {
+            let riders = socket.riders.into();
+            let mut row = self.row(socket);
+            row.push(riders);
+            row
+        };
+        servers.map(with_riders).collect()
     }
 
     pub(super) fn sockets(&self) -> Vec<Row> {
@@ -149,6 +167,7 @@ impl<'a> Sockets<'a> {
             id: key.pid,
             replication: None,
             prepared: 0,
+            riders: 0,
         }
     }
 
@@ -187,6 +206,7 @@ impl<'a> Sockets<'a> {
             remote_pid: pid(client.near),
             application_name: application_name(&client.settings()),
             prepared: client.prepared(),
+            riders: 0,
             id: pid_of(client.id),
             replication: client.replication(),
         }
@@ -209,6 +229,7 @@ impl<'a> Sockets<'a> {
             remote_pid: pid(operator.near),
             application_name: operator.application_name.to_string(),
             prepared: 0,
+            riders: 0,
             id: pid_of(operator.id),
             replication: None,
         }
@@ -244,6 +265,7 @@ impl<'a> Sockets<'a> {
             remote_pid: pid,
             application_name: applied.map(|it| application_name(it)).unwrap_or_default(),
             prepared: server.about.prepared,
+            riders: server.riders,
             id: pid,
             replication: holder.and_then(|holder| holder.replication()),
         }

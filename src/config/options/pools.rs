@@ -1,6 +1,6 @@
 //! `[proxy]`: pools.
 
-use super::{COUNT, EXTRA, Kind, Opt, POOL, SECONDS, option};
+use super::{COUNT, EXTRA, Kind, MULTIPLEX_TIME, Opt, POOL, SECONDS, option};
 
 pub(super) const POOLS: &[Opt] = &[
     option(
@@ -114,6 +114,39 @@ pub(super) const POOLS: &[Opt] = &[
         "0",
         "Servers of one user at most, over all databases of a host. 0: only the pools' sizes hold.",
     ),
+    option(
+        "multiplex",
+        Kind::Choice(&["auto", "off"]),
+        "\"off\"",
+        "Whether clients share servers. `auto`: while all servers are busy, a short read that is a \
+         transaction by itself is sent to one behind the reads of other clients, and answered in turn: \
+         the server need not wait for the next request, and the proxy sends several at once. See \
+         [multiplexing](multiplexing.md) for what may share and what it changes.",
+    )
+    .ours(),
+    option(
+        "multiplex_depth",
+        Kind::Count { least: 1, most: 64 },
+        "8",
+        "Clients that share one server at most. 1 is the same as `multiplex = \"off\"`.",
+    )
+    .ours(),
+    option(
+        "multiplex_max_service_time",
+        MULTIPLEX_TIME,
+        "\"5ms\"",
+        "What takes longer, one time in a hundred, has a server for itself; how long statements take is \
+         learned. And nobody shares a server on which more than this is expected to be ahead.",
+    )
+    .ours(),
+    option(
+        "multiplex_functions",
+        Kind::List,
+        "[]",
+        "Names of your own functions that only read: statements that call them may share a server, too. \
+         Those of Postgres that do are known.",
+    )
+    .ours(),
     option(
         "server_round_robin",
         Kind::Boolean,

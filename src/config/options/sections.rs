@@ -50,6 +50,7 @@ pub(super) const DATABASE: &[Opt] = &[
         .as_in_proxy("replication")
         .ours(),
     SESSION_STATE,
+    MULTIPLEX,
     option("max_db_connections", COUNT, "", "Servers of this database at most, over all users.")
         .as_in_proxy("max_db_connections"),
     option("max_db_client_connections", COUNT, "", "Clients of this database at most.")
@@ -90,6 +91,7 @@ pub(super) const USER: &[Opt] = &[
     DEFER_BEGIN,
     ANSWER_PINGS,
     SESSION_STATE,
+    MULTIPLEX,
     option(
         "max_user_connections",
         COUNT,
@@ -154,6 +156,15 @@ const SESSION_STATE: Opt = option(
     "What becomes of what cannot follow a client to another server.",
 )
 .as_in_proxy("session_state")
+.ours();
+
+const MULTIPLEX: Opt = option(
+    "multiplex",
+    Kind::Choice(&["auto", "off"]),
+    "",
+    "Whether clients share servers that are busy, for short reads.",
+)
+.as_in_proxy("multiplex")
 .ours();
 
 const ANSWER_PINGS: Opt = option(

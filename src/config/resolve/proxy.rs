@@ -9,8 +9,8 @@ use crate::config::options::Section;
 use crate::config::reader::Reader;
 use crate::config::users_file;
 use crate::config::{
-    Auth, AuthType, ClientLimits, ClientTimeouts, Listen, Listening, LogFormat, Pings, PoolMode,
-    PoolSettings, Process, ReloadOn, SessionState, Sessions, Shortcuts, Shown, Sockets,
+    Auth, AuthType, ClientLimits, ClientTimeouts, Listen, Listening, LogFormat, Multiplex, Pings,
+    PoolMode, PoolSettings, Process, ReloadOn, SessionState, Sessions, Shortcuts, Shown, Sockets,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -74,6 +74,10 @@ pub(super) fn pool_mode(word: &str) -> PoolMode {
         "statement" => PoolMode::Statement,
         _ => PoolMode::Transaction,
     }
+}
+
+pub(super) fn is_auto(word: &str) -> bool {
+    word == "auto"
 }
 
 pub(super) fn session_state(word: &str) -> SessionState {
@@ -311,8 +315,21 @@ fn pool(reader: &mut Reader<'_>) -> PoolSettings {
         server_reset_query: reader.text("server_reset_query"),
         server_reset_query_always: reader.boolean("server_reset_query_always"),
         server_round_robin: reader.boolean("server_round_robin"),
+        multiplex: multiplex(reader),
         max_db_connections: reader.count("max_db_connections"),
         max_user_connections: reader.count("max_user_connections"),
+    }
+}
+
+fn multiplex(reader: &mut Reader<'_>) -> Multiplex {
+    let functions = reader.list("multiplex_functions");
+    let mut functions: Vec<_> = functions.iter().map(|it| it.to_ascii_lowercase()).collect();
+    functions.sort_unstable();
+    Multiplex {
+        is_on: is_auto(reader.choice("multiplex")),
+        depth: reader.count("multiplex_depth"),
+        max_service_time: reader.duration("multiplex_max_service_time"),
+        functions: functions.into(),
     }
 }
 

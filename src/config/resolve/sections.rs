@@ -1,6 +1,6 @@
 //! The sections `[hosts.NAME]`, `[databases.NAME]` and `[users.NAME]`.
 
-use super::proxy::{Proxy, listening, pings, pool_mode, session_state};
+use super::proxy::{Proxy, is_auto, listening, pings, pool_mode, session_state};
 use crate::base::secret::Secret;
 use crate::config::classes::{ClassChoice, ClassLimits};
 use crate::config::file::RawTable;
@@ -229,6 +229,7 @@ fn shared_overrides(reader: &mut Reader<'_>) -> PoolOverrides {
         defers_begin: reader.own_boolean("defer_begin"),
         pings: reader.own_choice("answer_pings").map(pings),
         session_state: reader.own_choice("session_state").map(session_state),
+        multiplex: reader.own_choice("multiplex").map(is_auto),
         pool_size: reader.own_count("pool_size"),
         reserve_pool_size: reader.own_count("reserve_pool_size"),
         query_wait_timeout: reader.own_timeout("query_wait_timeout"),

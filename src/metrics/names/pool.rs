@@ -3,7 +3,8 @@
 use super::Values::{Count, Counts, Gauge, Gauges, Histogram};
 use super::{Metric, Split, Subject, metric, split, unix_time};
 use crate::pool::snapshot::{LATER, PoolView};
-use crate::scheduler::{CloseReason, State, WaitCause};
+use crate::scheduler::{CloseReason, Rides, State, WaitCause};
+use crate::session::fare::Stays;
 use crate::session::pins::Cause;
 use crate::session::traces::Trace;
 use std::collections::BTreeMap;
@@ -96,6 +97,8 @@ const STATE: Split = split("state", |at| Some(State::ALL.get(at)?.label()));
 const WAIT_CAUSE: Split = split("cause", |at| WaitCause::LABELS.get(at).copied());
 const PIN_CAUSE: Split = split("cause", |at| Some(Cause::ALL.get(at)?.label()));
 const TRACE: Split = split("cause", |at| Some(Trace::ALL.get(at)?.label()));
+const DEPTH: Split = split("depth", |at| Rides::DEPTHS.get(at).copied());
+const STAYS: Split = split("reason", |at| Some(Stays::ALL.get(at)?.label()));
 const CLOSE_REASON: Split = split("reason", |at| Some(CloseReason::ALL.get(at)?.label()));
 
 impl Subject for Pool {
@@ -176,6 +179,41 @@ impl Subject for Pool {
             "pgweir_pool_shortcuts",
             "Requests that were answered without a server: pings, and what a deferred `BEGIN` saved.",
             Count(|pool| pool.view.totals.shortcuts),
+        ),
+        metric(
+            "pgweir_pool_servers_shared",
+            "Servers that clients share just now.",
+            Gauge(|pool| pool.view.rides.shared.into()),
+        ),
+        metric(
+            "pgweir_pool_clients_sharing",
+            "Clients whose statements are under way on shared servers, or behind others there.",
+            Gauge(|pool| (pool.view.rides.shared + pool.view.rides.followers).into()),
+        ),
+        metric(
+            "pgweir_pool_shared_statements",
+            "Statements that were answered by servers that others shared.",
+            Count(|pool| pool.view.totals.rides),
+        ),
+        metric(
+            "pgweir_pool_shared_depth",
+            "Clients that came behind others on a shared server, by how many were there then, they included.",
+            Counts(DEPTH, |pool, depth| pool.view.rides.depths[depth]),
+        ),
+        metric(
+            "pgweir_pool_sharing_refusals",
+            "Requests that had to wait for a server of their own where servers are shared, by reason. unknown: \
+             how long it takes is not known yet; slow: too long, or its answer is; kind: no read; several \
+             statements; function: of unknown effects; writes; locks; unclear: its meaning depends on settings; \
+             request: of another form; session: its client has something that the server would have to know; \
+             missed: the server was lost, or had not prepared its statement.",
+            Counts(STAYS, |pool, reason| pool.view.totals.stays[reason]),
+        ),
+        metric(
+            "pgweir_pool_sharing_stalls",
+            "Statements that held others up, on a server that they shared, for ten times as long as was \
+             expected, or whose client did not read.",
+            Count(|pool| pool.view.totals.stalls),
         ),
         metric(
             "pgweir_pool_notifications",

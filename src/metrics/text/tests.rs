@@ -11,7 +11,7 @@ use crate::pool::halts::DatabaseHalts;
 use crate::pool::registry::Registry;
 use crate::pool::snapshot::{ClassOfHost, HostView, PoolView, Snapshot};
 use crate::scheduler::logins::{LoginCounters, LoginsView};
-use crate::scheduler::{ClassCounters, ClassView, Condition, Counts, Room, State, Strain};
+use crate::scheduler::{ClassCounters, ClassView, Condition, Counts, Rides, Room, State, Strain};
 use crate::stats::pool::{PoolTimes, PoolTotals};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,6 +37,7 @@ fn pool(host: &str, id: u32, database: &str, user: &str) -> PoolView {
         reserve: 0,
         clients: 4,
         counts,
+        rides: Rides::default(),
         to_be_checked: 0,
         longest_wait: Duration::from_millis(250),
         condition: Condition::new(now()),

@@ -439,7 +439,10 @@ impl Play {
                 Action::Changed { condition, .. } => {
                     self.states.push((self.passed(), condition.state));
                 }
-                Action::Board { client, slot, waited, .. } => self.boards(client, slot, waited),
+                Action::Board { client, slot, waited } => {
+                    assert!(self.scheduler.take_up(slot).is_some_and(|it| it.client == client));
+                    self.boards(client, slot, waited);
+                }
                 Action::Check { .. } => panic!("no check is configured"),
                 Action::Close { .. } | Action::Gone { .. } => {}
                 Action::Connect { slot } => {
@@ -452,6 +455,7 @@ impl Play {
                     assert_eq!(waited, self.now - self.actors[actor].asked);
                     self.served(actor, lease);
                 }
+                Action::Miss { to } => panic!("{to:?} was taken up at once"),
                 Action::Refuse { to, refusal } => {
                     self.refused(usize::try_from(to.0).expect("it was one"), refusal);
                 }

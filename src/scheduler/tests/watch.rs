@@ -78,10 +78,12 @@ impl World {
                 assert_ne!(before, condition.state);
                 return None;
             }
-            Action::Board { to, client, slot, waited } => {
-                assert_eq!((to, waited), (client, now - self.since(to)));
-                self.model.on_board(now, to, slot);
-                Event::Boarded(to, self.model.server(slot).conn)
+            Action::Board { client, slot, waited } => {
+                let newcomer = self.scheduler.take_up(slot).expect("somebody got aboard");
+                assert_eq!((newcomer.client, newcomer.waited), (client, waited));
+                assert_eq!((newcomer.to, waited), (client, now - self.since(client)));
+                self.model.on_board(now, client, slot);
+                Event::Boarded(client, self.model.server(slot).conn)
             }
             Action::Check { lease } => {
                 self.model.on_check(now, lease.slot);
@@ -128,6 +130,7 @@ impl World {
                 self.leases.push((to, lease));
                 Event::Granted(to, conn)
             }
+            Action::Miss { to } => panic!("{to:?} was taken up at once"),
             Action::Refuse { to, refusal } => {
                 self.model.on_refuse(now, to, &refusal);
                 Event::Refused(to, refusal)

@@ -6,6 +6,7 @@ use crate::session::settings::Settings;
 use crate::session::text::Text;
 use crate::sql::ending::may_commit;
 use crate::sql::prepared::prepared_use;
+use crate::sql::read::{Fingerprint, No};
 use crate::wire::frame::split_text;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -69,6 +70,8 @@ pub struct Statement {
     pub uses_prepared: bool,
     /// What it does to the session, if it may do something.
     pub does: Option<Arc<Text>>,
+    /// Whether it may share a server, since somebody asked.
+    pub read: OnceLock<Result<Fingerprint, No>>,
     /// Not known before a server has read it.
     description: OnceLock<Description>,
     /// When a server last described it so, and at which state of the schemas.
@@ -260,6 +263,7 @@ impl Interner {
             may_commit: may_commit(body),
             uses_prepared: prepared_use(text).is_some(),
             does,
+            read: OnceLock::new(),
             description: wanted.cloned().map(OnceLock::from).unwrap_or_default(),
             confirmed: Shared::default(),
             counts: Counts::default(),
@@ -274,7 +278,7 @@ impl Interner {
 
     /// What decides the meaning of a text beside itself, and the state of the schemas: the database, the
     /// user, and some settings.
-    pub(super) fn context<'a>(&self, settings: &Settings, pool: (&'a str, &'a str)) -> Context<'a> {
+    pub fn context<'a>(&self, settings: &Settings, pool: (&'a str, &'a str)) -> Context<'a> {
         let mut state = self.hasher.build_hasher();
         pool.hash(&mut state);
         let functions = self.functions.load();

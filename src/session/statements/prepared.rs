@@ -1,6 +1,7 @@
 //! The statements that one server has.
 
 use super::interner::{Moment, Statement, USES_AT_ONCE};
+use super::names::ServerName;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -144,6 +145,15 @@ impl Prepared {
             Place::Coming { batch, is_sure } => {
                 Found::Coming { serial: entry.serial, batch: is_sure.then_some(batch) }
             }
+        }
+    }
+
+    /// The name under which a statement is there.
+    #[inline]
+    pub fn name_of(&mut self, statement: &Statement) -> Option<ServerName> {
+        match self.find(statement.id) {
+            Found::There(serial) => Some(ServerName::new(serial)),
+            Found::Coming { .. } | Found::Nothing => None,
         }
     }
 

@@ -1,0 +1,459 @@
+//! Drives a shared server: sends what comes aboard, shares out what comes back.
+
+use super::riders::{Came, Lost, Rider, Riders};
+use super::{Bell, FirstHead};
+use crate::base::ids::ClientId;
+use crate::end::{EndReason, ErrorFields};
+use crate::net::deadline::Deadline;
+use crate::net::flow::Flow;
+use crate::net::stream::Link;
+use crate::net::worker::Worker;
+use crate::pool::mailbox::{Delivered, Mailbox, Outcome};
+use crate::pool::{Lease, Pool, Postgres};
+use crate::scheduler::{Action, Newcomer, Next, Scheduler, SlotRef};
+use crate::server::Server;
+use crate::server::cancel::{CancelError, cancel};
+use crate::session::traces::Trace;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// How much longer than expected a head may take before it counts as stalled.
+const STALL: u32 = 10;
+const STALL_LEAST: Duration = Duration::from_millis(50);
+
+/// So much of an answer that is not whole goes to its client.
+const PART: usize = 16 << 10;
+
+/// The longest that giving a server its riders' settings may take.
+const FIT_MAX: Duration = Duration::from_secs(5);
+
+/// Why a drive is over.
+enum Over {
+    /// Nobody is aboard any more.
+    Empty,
+    Lost(Lost),
+}
+
+impl From<Lost> for Over {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+type Newcomers = VecDeque<Newcomer<Arc<Mailbox>>>;
+
+pub(super) struct Driver {
+    pool: Arc<Pool>,
+    worker: Rc<Worker>,
+    slot: SlotRef,
+    /// `None` once it is given back or lost.
+    server: Option<Box<Server>>,
+    bell: Arc<Bell>,
+    riders: Riders,
+    /// To the server.
+    out: Vec<u8>,
+    written: usize,
+    /// From the server.
+    inflow: Flow,
+    came: Came,
+    /// Since when the head is at the head.
+    since: Instant,
+    is_stalled: bool,
+    /// The head's client does not take its answer.
+    is_blocked: bool,
+    /// A cancel request is under way, which may hit whoever is sent now.
+    is_canceling: bool,
+    deadline: Deadline,
+}
+
+impl Driver {
+    pub(super) fn new(pool: &Arc<Pool>, worker: &Rc<Worker>, lease: Lease) -> Self {
+        let Lease { slot, conn } = lease;
+        Self {
+            bell: pool.share.bell(slot),
+            pool: Arc::clone(pool),
+            worker: Rc::clone(worker),
+            slot,
+            server: Some(conn),
+            riders: Riders::default(),
+            out: Vec::new(),
+            written: 0,
+            inflow: Flow::default(),
+            came: Came::default(),
+            since: worker.now(),
+            is_stalled: false,
+            is_blocked: false,
+            is_canceling: false,
+            deadline: Deadline::default(),
+        }
+    }
+
+    pub(super) async fn drive(mut self, client: ClientId, head: FirstHead) {
+        let over = match self.begin(client, head).await {
+            Ok(()) => std::future::poll_fn(|cx| self.poll(cx)).await,
+            Err(over) => over,
+        };
+        self.worker.wake();
+        match over {
+            Over::Empty => self.give_back(),
+            Over::Lost(lost) => self.lose(lost),
+        }
+    }
+
+    /// Puts the first head on, and gives the server its settings.
+    async fn begin(&mut self, client: ClientId, head: FirstHead) -> Result<(), Over> {
+        let fare = head.and_then(|(mailbox, waited)| {
+            let mut fare = mailbox.get_aboard()?;
+            (fare.waited, fare.aboard) = (waited, Some(self.since));
+            Some((mailbox, fare))
+        });
+        let Some((mailbox, fare)) = fare else {
+            let newcomers = self.miss(client)?;
+            return self.put_all_on(newcomers);
+        };
+        let server = self.server.as_mut().expect("it has just come");
+        if !fare.suits(&server.applied) {
+            let settings = Arc::clone(fare.settings());
+            let applied = server.apply(&settings, |_, _| {});
+            let is_fit = matches!(self.worker.within(Some(FIT_MAX), applied).await, Ok(Ok(())));
+            self.since = self.worker.wake();
+            if !is_fit {
+                // Whoever gets a server for itself is told what is wrong with them.
+                drop(mailbox.deliver(Outcome::Missed));
+                return Err(Lost::because("it did not take the settings of those aboard").into());
+            }
+        }
+        let newcomers = self.put_on(Rider::new(client, mailbox, fare))?;
+        self.put_all_on(newcomers)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+        self.worker.wake();
+        let over = self.go_on(cx);
+        over.map_or_else(Poll::Ready, |()| Poll::Pending)
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        let news = self.bell.hear(cx.waker());
+        if news.is_cancel_over {
+            self.is_canceling = false;
+        }
+        self.take_up()?;
+        for client in news.canceled {
+            let rider = self.riders.iter_mut().find(|rider| rider.client == client);
+            if let Some(rider) = rider {
+                rider.is_to_be_canceled = true;
+            }
+        }
+        loop {
+            self.cancel_head();
+            self.write(cx);
+            if self.is_blocked {
+                self.give_part(cx);
+            }
+            if self.is_blocked || !self.read(cx)? {
+                break;
+            }
+            self.share_out(cx)?;
+        }
+        self.watch(cx);
+        Ok(())
+    }
+
+    /// Takes up those who got aboard.
+    fn take_up(&mut self) -> Result<(), Over> {
+        let newcomers = self.pool.host.scheduler.with(|scheduler| newcomers(scheduler, self.slot));
+        self.put_all_on(newcomers)
+    }
+
+    /// Puts them on, and those who get aboard in the place of who cannot be.
+    fn put_all_on(&mut self, mut newcomers: Newcomers) -> Result<(), Over> {
+        while let Some(Newcomer { client, to, waited }) = newcomers.pop_front() {
+            newcomers.append(&mut match to.get_aboard() {
+                Some(mut fare) => {
+                    (fare.waited, fare.aboard) = (waited, Some(self.worker.now()));
+                    self.put_on(Rider::new(client, to, fare))?
+                }
+                None => self.miss(client)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends a request, if the server can do with it. Answers with who came in its place if not.
+    fn put_on(&mut self, mut rider: Rider) -> Result<Newcomers, Over> {
+        let server = self.server.as_mut().expect("it is driven");
+        let is_sent = rider.fare.suits(&server.applied)
+            && rider.fare.send(&mut server.prepared, &mut server.ledger, &mut self.out);
+        if !is_sent {
+            drop(rider.mailbox.deliver(Outcome::Missed));
+            return self.miss(rider.client);
+        }
+        if self.riders.is_empty() {
+            self.since = self.worker.now();
+        }
+        rider.is_exposed = self.is_canceling;
+        self.riders.push(rider);
+        Ok(Newcomers::new())
+    }
+
+    /// Somebody who was granted a place is not on.
+    fn miss(&mut self, client: ClientId) -> Result<Newcomers, Over> {
+        let now = self.worker.now();
+        let (next, newcomers, action) = self.pool.host.scheduler.with(|scheduler| {
+            let next = scheduler.missed(now, self.slot, client);
+            let newcomers = newcomers(scheduler, self.slot);
+            (next, newcomers, next_but_boarding(scheduler, self.slot))
+        });
+        self.pool.host.act(&self.worker, action);
+        if next == Next::Empty { Err(Over::Empty) } else { Ok(newcomers) }
+    }
+
+    /// Sends what there is. That the server takes no more shows when it is read: it may have said why.
+    fn write(&mut self, cx: &mut Context<'_>) {
+        while self.written < self.out.len() {
+            let server = self.server.as_mut().expect("it is driven");
+            match server.stream().poll_write(cx, &self.out[self.written..]) {
+                Poll::Pending | Poll::Ready(Err(_) | Ok(0)) => return,
+                Poll::Ready(Ok(n)) => self.written += n,
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+    }
+
+    /// Reads the server. Answers whether there is something new.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        let server = self.server.as_mut().expect("it is driven");
+        match self.inflow.poll_fill(server.stream(), &self.worker, cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(n @ 1..)) => {
+                self.pool.stats.of(self.worker.id).sent.add(n as u64);
+                Ok(true)
+            }
+            Poll::Ready(Ok(0) | Err(_)) => Err(Lost::because("it closed the connection").into()),
+        }
+    }
+
+    /// Gives each rider its part of what came.
+    fn share_out(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        let server = self.server.as_mut().expect("it is driven");
+        let shared =
+            self.riders.share_out(self.inflow.unseen(), &mut server.ledger, &mut self.came);
+        self.inflow.swallow(self.came.len);
+        self.inflow.tidy(&self.worker);
+        if std::mem::take(&mut self.came.is_plan_changed) {
+            self.pool.host.schema_changed();
+        }
+        if std::mem::take(&mut self.came.is_notified) {
+            server.traces.add(Trace::Listen);
+        }
+        for (name, value) in self.came.reported.drain(..) {
+            // The server's own configuration has changed: those who come next have it set anew.
+            if let Some(applied) = server.applied.shown(&name, &value) {
+                server.applied = Arc::new(applied);
+            }
+        }
+        let passed = if self.came.answered.is_empty() { Ok(()) } else { self.pass_on() };
+        shared?;
+        passed?;
+        self.give_part(cx);
+        Ok(())
+    }
+
+    /// Hands the answers over.
+    fn answer(&mut self) {
+        let now = self.worker.now();
+        let mut answered = std::mem::take(&mut self.came.answered);
+        for mut rider in answered.drain(..) {
+            let took = now.saturating_duration_since(self.since);
+            self.since = now;
+            let fare = &mut rider.fare;
+            self.pool.share.profiles.learn_shared(fare.profile, took, fare.answer.len());
+            let outcome =
+                if rider.is_hit { Outcome::Missed } else { Outcome::Answered(rider.fare) };
+            // A client that has gone meanwhile does not mind.
+            drop(rider.mailbox.deliver(outcome));
+        }
+        self.came.answered = answered;
+        (self.is_stalled, self.is_blocked) = (false, false);
+    }
+
+    /// Heads are answered: others are at the head, and others again get aboard. Before anybody is told: who
+    /// has an answer may be back at once, and must not be aboard still.
+    fn pass_on(&mut self) -> Result<(), Over> {
+        let now = self.worker.now();
+        let (next, newcomers, action) = self.pool.host.scheduler.with(|scheduler| {
+            let mut next = Next::Empty;
+            for _ in &self.came.answered {
+                next = scheduler.pass_on(now, self.slot);
+            }
+            let newcomers = newcomers(scheduler, self.slot);
+            (next, newcomers, next_but_boarding(scheduler, self.slot))
+        });
+        self.answer();
+        self.pool.host.act(&self.worker, action);
+        self.put_all_on(newcomers)?;
+        if next == Next::Empty { Err(Over::Empty) } else { Ok(()) }
+    }
+
+    /// Gives the head what has come of a long answer.
+    fn give_part(&mut self, cx: &Context<'_>) {
+        self.is_blocked = false;
+        let Some(head) = self.riders.head() else { return };
+        if head.is_gone {
+            head.fare.answer.clear();
+        } else if head.fare.answer.len() >= PART && !head.is_exposed {
+            match head.mailbox.deliver_part(&mut head.fare.answer, cx.waker()) {
+                Delivered::ToClient => head.fare.is_told = true,
+                Delivered::Full => self.is_blocked = true,
+                Delivered::Nowhere => {
+                    (head.is_gone, head.is_to_be_canceled) = (true, true);
+                    head.fare.answer.clear();
+                }
+            }
+        }
+        if self.is_blocked && !self.is_stalled {
+            self.stall();
+        }
+    }
+
+    fn stall(&mut self) {
+        self.is_stalled = true;
+        self.pool.stats.of(self.worker.id).stalls.add(1);
+        self.pool.host.scheduler.with(|scheduler| scheduler.stalled(self.slot));
+    }
+
+    /// Looks at the time that the head takes, and sees to it that the task wakes when more is to be done.
+    fn watch(&mut self, cx: &Context<'_>) {
+        let now = self.worker.now();
+        let is_stalled = self.is_stalled;
+        let Some(head) = self.riders.head() else { return };
+        let stalls_at = self.since + (head.fare.expected * STALL).max(STALL_LEAST);
+        let mut due = stalls_at;
+        let profile = head.fare.profile;
+        if let Some(limit) = head.fare.limit
+            && !head.is_gone
+        {
+            let ends_at = self.since + limit;
+            if ends_at <= now {
+                drop(head.mailbox.deliver(Outcome::Ended(EndReason::QueryTimeout)));
+                (head.is_gone, head.is_to_be_canceled) = (true, true);
+            }
+            due = due.min(ends_at);
+        }
+        if stalls_at <= now {
+            if !head.is_gone && head.mailbox.is_closed() {
+                (head.is_gone, head.is_to_be_canceled) = (true, true);
+            }
+            due = now + STALL_LEAST;
+            if !is_stalled {
+                self.stall();
+                self.pool.share.profiles.stalled(profile);
+            }
+        }
+        self.cancel_head();
+        self.deadline.watch(&self.worker, cx, due);
+    }
+
+    /// Sends a cancel request for the head, if that is to be. Nobody gets aboard until it is over.
+    fn cancel_head(&mut self) {
+        let slot = self.slot;
+        if self.is_canceling {
+            return;
+        }
+        let wants = |head: &&mut Rider| head.is_to_be_canceled && !head.is_canceled;
+        let Some(head) = self.riders.head().filter(wants) else { return };
+        let client = head.client;
+        let key = self.pool.host.scheduler.with(|scheduler| scheduler.cancel_head(slot, client));
+        let Some(key) = key else { return };
+        (self.is_canceling, head.is_canceled) = (true, true);
+        for rider in self.riders.iter_mut() {
+            rider.is_exposed |= rider.client != client;
+        }
+        let (pool, worker) = (Arc::clone(&self.pool), Rc::clone(&self.worker));
+        let bell = Arc::clone(&self.bell);
+        self.pool.host.tasks.spawn_local(async move {
+            let limit = pool.host.setup().cancel_wait_timeout;
+            let sent = cancel(&worker, &key, limit).await;
+            worker.wake();
+            if let Err(error) = &sent {
+                let (database, user, pid) = (&pool.database, &pool.user, key.pid);
+                tracing::warn!(
+                    database,
+                    user,
+                    pid,
+                    "cancel request could not be delivered: {error}"
+                );
+            }
+            pool.cancel_over(&worker, slot, !matches!(sent, Err(CancelError::Lost)));
+            bell.ring(|news| news.is_cancel_over = true);
+        });
+    }
+
+    /// Nobody is aboard any more: the server is anybody's.
+    fn give_back(&mut self) {
+        debug_assert!(self.riders.is_empty(), "the scheduler knows who is aboard");
+        let Some(mut conn) = self.server.take() else { return };
+        self.leave();
+        conn.last_client = None;
+        self.pool.give_back(&self.worker, Lease { slot: self.slot, conn });
+    }
+
+    fn leave(&mut self) {
+        self.inflow.clear(&self.worker);
+        self.pool.share.bells.with(|bells| bells.remove(&self.slot));
+    }
+
+    /// The server is gone. Everybody is told the truth.
+    fn lose(&mut self, Lost { why, last_words }: Lost) {
+        let Some(conn) = self.server.take() else { return };
+        tracing::warn!(
+            database = self.pool.database,
+            user = self.pool.user,
+            pid = conn.key.pid,
+            "server was lost in use: {why}"
+        );
+        self.leave();
+        self.tell_of_loss(last_words.as_deref());
+        self.pool.discard(&self.worker, Lease { slot: self.slot, conn });
+    }
+
+    fn tell_of_loss(&mut self, last_words: Option<&ErrorFields>) {
+        let mut is_cut = self.riders.is_mid_message();
+        for rider in self.riders.take() {
+            // Half a message of its answer may be on its way to the head.
+            let is_cut = std::mem::take(&mut is_cut) && rider.fare.is_told;
+            let last_words = last_words.map(|words| Box::new(words.clone()));
+            let Rider { fare, mailbox, .. } = rider;
+            drop(mailbox.deliver(Outcome::Lost { fare, last_words, is_cut }));
+        }
+    }
+}
+
+fn newcomers(scheduler: &mut Scheduler<Postgres>, slot: SlotRef) -> Newcomers {
+    std::iter::from_fn(|| scheduler.take_up(slot)).collect()
+}
+
+/// What is to be done next. That somebody got aboard here is no news.
+fn next_but_boarding(
+    scheduler: &mut Scheduler<Postgres>,
+    own: SlotRef,
+) -> Option<Action<Postgres>> {
+    loop {
+        match scheduler.next_action() {
+            Some(Action::Board { slot, .. }) if slot == own => {}
+            action => return action,
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// A task that is dropped in the middle, by a panic or at shutdown, must not leave anybody waiting.
+    fn drop(&mut self) {
+        self.lose(Lost::because("its task ended"));
+    }
+}

@@ -1,0 +1,155 @@
+//! Servers that several clients share, each with one statement at a time.
+//!
+//! A client that has to wait offers its request, if it [may share](crate::session::fare) a server and is
+//! known to be [short](profiles). The scheduler decides who gets aboard of what; a [driver] has the server,
+//! sends what comes aboard, and gives each client its answer. To a client it is a wait in the queue that
+//! ends with an answer.
+//!
+//! # Invariants
+//!
+//! - Nothing of a client's stays on a shared server but what is under way.
+//! - Whoever is aboard is answered, or told that it was lost, or missed and sent back to the queue: once.
+//! - What was not sent, or was hit by a cancel request that was meant for another, is missed; what might have
+//!   run on a server that was lost is never sent again.
+
+mod driver;
+pub mod profiles;
+mod riders;
+
+use self::driver::Driver;
+use self::profiles::Profiles;
+use super::mailbox::Mailbox;
+use super::{Lease, Pool};
+use crate::base::ids::ClientId;
+use crate::base::shared::Shared;
+use crate::config::Multiplex;
+use crate::net::worker::Worker;
+use crate::scheduler::{ShareLimits, SlotRef};
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+/// What a pool shares, and how.
+#[derive(Debug)]
+pub struct Share {
+    is_on: AtomicBool,
+    rules: ArcSwap<Multiplex>,
+    bells: Shared<HashMap<SlotRef, Arc<Bell>>>,
+    pub profiles: Profiles,
+    /// Makes fingerprints.
+    pub hasher: RandomState,
+}
+
+/// What the scheduler has to know of it.
+pub(super) fn limits(rules: &Multiplex) -> Option<ShareLimits> {
+    let limits = ShareLimits { ahead: rules.max_service_time, depth: rules.depth };
+    rules.is_on.then_some(limits)
+}
+
+impl Share {
+    pub(super) fn new(rules: Multiplex) -> Self {
+        Self {
+            is_on: AtomicBool::new(rules.is_on),
+            rules: ArcSwap::from_pointee(rules),
+            bells: Shared::default(),
+            profiles: Profiles::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Others hold from now on.
+    pub(super) fn take_up(&self, rules: Multiplex) {
+        self.is_on.store(rules.is_on, Ordering::Relaxed);
+        self.rules.store(Arc::new(rules));
+    }
+
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    pub fn rules(&self) -> Arc<Multiplex> {
+        self.rules.load_full()
+    }
+
+    /// That of the driver of this server, if it has one, or will.
+    fn bell(&self, slot: SlotRef) -> Arc<Bell> {
+        self.bells.with(|bells| Arc::clone(bells.entry(slot).or_default()))
+    }
+
+    /// Somebody got aboard.
+    pub(super) fn boarded(&self, slot: SlotRef) {
+        // Without a driver there is nobody to tell: it looks when it begins.
+        let bell = self.bells.with(|bells| bells.get(&slot).map(Arc::clone));
+        if let Some(bell) = bell {
+            bell.ring(|news| news.is_boarded = true);
+        }
+    }
+
+    /// A client wants to have cancelled what it has on a shared server.
+    pub fn cancel(&self, slot: SlotRef, client: ClientId) {
+        let bell = self.bells.with(|bells| bells.get(&slot).map(Arc::clone));
+        if let Some(bell) = bell {
+            bell.ring(|news| news.canceled.push(client));
+        }
+    }
+}
+
+/// Wakes a driver.
+#[derive(Debug, Default)]
+struct Bell(Shared<News>);
+
+#[derive(Debug, Default)]
+struct News {
+    waker: Option<Waker>,
+    is_boarded: bool,
+    canceled: Vec<ClientId>,
+    /// A cancel request of the driver's is over.
+    is_cancel_over: bool,
+}
+
+impl Bell {
+    fn ring(&self, tell: impl FnOnce(&mut News)) {
+        let waker = self.0.with(|news| {
+            tell(news);
+            news.waker.take()
+        });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What there is to hear. `waker` is woken by the next.
+    fn hear(&self, waker: &Waker) -> News {
+        self.0.with(|news| News { waker: None, ..std::mem::replace(news, News::waiting(waker)) })
+    }
+}
+
+impl News {
+    fn waiting(waker: &Waker) -> Self {
+        Self { waker: Some(waker.clone()), ..Self::default() }
+    }
+}
+
+/// Where the client is to be found that is at the head when a server begins to be shared, and how long it
+/// waited. `None`: it has gone meanwhile.
+pub type FirstHead = Option<(Arc<Mailbox>, Duration)>;
+
+impl Pool {
+    /// A server was lent to be shared: drives it.
+    pub fn drive(
+        self: &Arc<Self>,
+        worker: &Rc<Worker>,
+        lease: Lease,
+        client: ClientId,
+        head: FirstHead,
+    ) {
+        let driver = Driver::new(self, worker, lease);
+        self.host.tasks.spawn_local(driver.drive(client, head));
+    }
+}

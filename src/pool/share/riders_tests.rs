@@ -1,0 +1,186 @@
+//! Whatever comes from a shared server, and however it is cut, each rider gets its own.
+
+use super::{Came, Lost, Rider, Riders};
+use crate::base::ids::ClientId;
+use crate::session::ledger::{Ledger, Origin, Request};
+use crate::wire::encode;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// What a server answers.
+#[derive(Clone, Debug)]
+enum Answer {
+    Error(&'static str),
+    /// Rows of these lengths.
+    Rows(Vec<usize>),
+}
+
+impl Answer {
+    fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Error(code) => {
+                let fields = format!("SERROR\0C{code}\0Mit failed\0\0");
+                encode::message(&mut out, b'E', |out| out.extend(fields.as_bytes()));
+            }
+            Self::Rows(lengths) => {
+                encode::message(&mut out, b'T', |out| out.extend([0, 0]));
+                for length in lengths {
+                    encode::message(&mut out, b'D', |out| out.extend(vec![b'x'; *length]));
+                }
+                encode::message(&mut out, b'N', |out| out.extend(b"SNOTICE\0\0"));
+                encode::message(&mut out, b'C', |out| out.extend(b"SELECT 1\0"));
+            }
+        }
+        encode::ready(&mut out, b'I');
+        out
+    }
+}
+
+/// Riders with a simple query each, under way.
+fn riders(count: usize) -> (Riders, Ledger) {
+    let (mut riders, mut ledger) = (Riders::default(), Ledger::default());
+    for number in 0..count {
+        ledger.sent(Request::Query, Origin::Client);
+        riders.push(Rider::new(ClientId(number as u64), Arc::default(), Box::default()));
+    }
+    (riders, ledger)
+}
+
+/// Gives the riders what comes, `cuts` at a time, as a buffer would: what was not looked at stays.
+fn share_out(
+    (riders, ledger): &mut (Riders, Ledger),
+    bytes: &[u8],
+    cuts: &[usize],
+) -> Result<Came, (Came, Lost)> {
+    let (mut came, mut unseen) = (Came::default(), Vec::new());
+    let mut cuts = cuts.iter().copied().cycle();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (here, behind) = rest.split_at(cuts.next().expect("endless").clamp(1, rest.len()));
+        unseen.extend_from_slice(here);
+        rest = behind;
+        if let Err(lost) = riders.share_out(&unseen, ledger, &mut came) {
+            return Err((came, lost));
+        }
+        unseen.drain(..came.len);
+    }
+    Ok(came)
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let rows = prop::collection::vec(0_usize..3_000, 0..5).prop_map(Answer::Rows);
+    let error = prop::sample::select(vec!["22012", "57014"]).prop_map(Answer::Error);
+    prop_oneof![4 => rows, 1 => error]
+}
+
+proptest! {
+    /// Wherever a read ends, each has its own answer, byte for byte.
+    #[test]
+    fn each_has_its_own_answer(
+        answers in prop::collection::vec(answer(), 1..8),
+        cuts in prop::collection::vec(1_usize..900, 1..9),
+    ) {
+        let mut all = riders(answers.len());
+        let bytes: Vec<u8> = answers.iter().flat_map(Answer::bytes).collect();
+        let came = share_out(&mut all, &bytes, &cuts).expect("it is well");
+        let got: Vec<_> =
+            came.answered.iter().map(|rider| (rider.client.0, &rider.fare.answer)).collect();
+        let wanted: Vec<_> = answers.iter().map(Answer::bytes).collect();
+        let wanted: Vec<_> = wanted.iter().enumerate().map(|(at, it)| (at as u64, it)).collect();
+        prop_assert_eq!(got, wanted);
+        prop_assert!(all.0.is_empty() && all.1.is_settled());
+    }
+
+    /// A server that ends in the middle: the head has all that came for it, to the byte, and it is known
+    /// whether that ends with half a message.
+    #[test]
+    fn what_has_come_is_the_heads(
+        answers in prop::collection::vec(answer(), 1..5),
+        cuts in prop::collection::vec(1_usize..900, 1..9),
+        end in 0_usize..10_000,
+    ) {
+        let mut all = riders(answers.len());
+        let bytes: Vec<u8> = answers.iter().flat_map(Answer::bytes).collect();
+        let came = share_out(&mut all, &bytes[..end.min(bytes.len() - 1)], &cuts).expect("so far");
+        let told: usize = came.answered.iter().map(|rider| rider.fare.answer.len()).sum();
+        let head = all.0.head().expect("not all are answered");
+        let answer = answers[came.answered.len()].bytes();
+        prop_assert!(answer.starts_with(&head.fare.answer));
+        prop_assert!(told + head.fare.answer.len() <= end);
+        let mut edges = vec![0];
+        while let Some(head) = answer.get(*edges.last().unwrap()..).filter(|rest| rest.len() > 4) {
+            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+            edges.push(edges.last().unwrap() + 1 + length);
+        }
+        let is_whole = edges.contains(&head.fare.answer.len());
+        prop_assert_eq!(all.0.is_mid_message(), !is_whole);
+    }
+
+    /// Nothing that a server sends makes it panic.
+    #[test]
+    fn anything_may_come(bytes: Vec<u8>, cuts in prop::collection::vec(1_usize..9, 1..9)) {
+        drop(share_out(&mut riders(3), &bytes, &cuts));
+    }
+}
+
+fn lost(bytes: &[u8]) -> (Came, Lost) {
+    share_out(&mut riders(2), bytes, &[5_000]).expect_err("it is of no use any more")
+}
+
+#[test]
+fn a_server_that_says_more_than_it_was_asked_is_lost() {
+    let answers = [Answer::Rows(vec![3]).bytes(), Answer::Error("22012").bytes()].concat();
+    let (came, lost) = lost(&[&answers[..], b"Z\0\0\0\x05I"].concat());
+    assert_eq!(came.answered.len(), 2, "those who were answered are");
+    assert_eq!(lost.why, "it sent a reply that nobody asked for");
+}
+
+#[test]
+fn a_server_that_begins_a_transaction_is_lost() {
+    let (came, lost) = lost(b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T");
+    assert!(came.answered.is_empty());
+    assert_eq!(lost.why, "a statement that was taken to be a read began a transaction");
+}
+
+#[test]
+fn the_last_words_of_a_server_are_kept() {
+    let mut bytes = Answer::Rows(vec![3]).bytes();
+    let fields = b"SFATAL\0C57P01\0Mterminating\0\0";
+    encode::message(&mut bytes, b'E', |out| out.extend(fields));
+    let (came, lost) = lost(&bytes);
+    assert_eq!(came.answered.len(), 1);
+    assert_eq!(lost.last_words.expect("it said why").code, "57P01");
+}
+
+#[test]
+fn only_who_may_be_hit_by_anothers_cancel_is() {
+    let canceled = Answer::Error("57014");
+    let hit = |exposed: bool, own: bool, told: bool| {
+        let mut all = riders(1);
+        let head = all.0.head().unwrap();
+        (head.is_exposed, head.is_canceled, head.fare.is_told) = (exposed, own, told);
+        let came = share_out(&mut all, &canceled.bytes(), &[5_000]).unwrap();
+        came.answered[0].is_hit
+    };
+    assert!(hit(true, false, false));
+    assert!(!hit(false, false, false), "Postgres has its own reasons: statement_timeout");
+    assert!(!hit(true, true, false));
+    assert!(!hit(true, false, true));
+}
+
+#[test]
+fn notifications_are_nobodys() {
+    let mut bytes = Answer::Rows(vec![3]).bytes();
+    let whole = bytes.clone();
+    let mut news = Vec::new();
+    encode::message(&mut news, b'A', |out| out.extend(b"\0\0\0\x01channel\0payload\0"));
+    bytes.splice(0..0, news.clone());
+    let ready = bytes.len() - 6;
+    bytes.splice(ready..ready, news);
+    for cut in [1, 7, 5_000] {
+        let came = share_out(&mut riders(1), &bytes, &[cut]).unwrap();
+        assert_eq!(came.answered[0].fare.answer, whole);
+        assert!(came.is_notified);
+    }
+}
