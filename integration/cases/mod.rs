@@ -22,6 +22,7 @@ mod listen_order;
 mod logins;
 mod lost_servers;
 mod model;
+mod multiplex;
 mod operating;
 mod overload;
 mod overload_seen;

@@ -33,6 +33,16 @@ const QUERIES_DEFAULT: u64 = 100_000;
 
 #[test]
 fn no_client_ever_gets_anothers_answer() {
+    check(Settings::new());
+}
+
+#[test]
+fn no_client_that_shares_a_server_gets_anothers_answer() {
+    let limit = Duration::from_secs(10);
+    check(Settings::new().set("multiplex", "auto").set("multiplex_max_service_time", limit));
+}
+
+fn check(settings: Settings) {
     let queries = std::env::var("PGWEIR_CROSSTALK_QUERIES").ok();
     let queries = queries.map_or(QUERIES_DEFAULT, |text| text.parse().expect("a number"));
     // Slow machines check two hundred answers a second.
@@ -42,7 +52,7 @@ fn no_client_ever_gets_anothers_answer() {
         let mut postgres = Postgres::start().await;
         let calm = Arc::new(AtomicBool::new(false));
         let behind = cutting_relay(&postgres.address(), &seed, (1_000_001, 2), &calm).await;
-        let settings = Settings::new().pool_size(POOL_SIZE).set("max_client_conn", 1000);
+        let settings = settings.pool_size(POOL_SIZE).set("max_client_conn", 1000);
         let proxy = Proxy::start(&settings, &behind.address).await;
         let before = cutting_relay(&proxy.address, &seed, (1_000_002, 4), &calm).await;
         let tally = Arc::new(Tally::new(queries));

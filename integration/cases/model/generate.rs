@@ -28,6 +28,8 @@ pub(super) enum Part {
     Named,
     /// SQL that uses the same names: `PREPARE`, `EXECUTE`, `DEALLOCATE`.
     Prepare,
+    /// Mostly reads, each a transaction by itself.
+    Reads,
     /// `DISCARD ALL`, and settings that Postgres reports.
     Settings,
     /// The unnamed statement is used in later batches, too.
@@ -116,6 +118,9 @@ impl Actor {
     }
 
     fn act(&mut self, random: &mut StdRng) {
+        if self.profile.has(Part::Reads) && !self.in_transaction && !one_in(random, 12) {
+            return self.read(random);
+        }
         match random.random_range(0..100) {
             0..25 => self.run_anew(random),
             25..40 => {
@@ -135,6 +140,44 @@ impl Actor {
             }
             _ => self.say_anything(random),
         }
+    }
+
+    /// What drivers do that can share a server; or nearly.
+    fn read(&mut self, random: &mut StdRng) {
+        let name = self.name(random);
+        let mut text = texts::reading(self.client, random);
+        if text.types.is_empty() && one_in(random, 2) {
+            self.say(Message::Query(text.sql));
+            self.statements.remove("");
+            return;
+        }
+        match self.statements.get(name) {
+            Some(known) if !name.is_empty() && !known.is_control() => text = known.clone(),
+            _ => {
+                self.say(Message::CloseStatement(name.to_owned()));
+                if one_in(random, 2) {
+                    self.say(Message::Sync);
+                }
+                let (sql, types) = (text.sql.clone(), text.types.to_vec());
+                self.say(Message::Parse { name: name.to_owned(), sql, types });
+                if !name.is_empty() {
+                    self.say(Message::Sync);
+                }
+                self.statements.insert(name, text.clone());
+            }
+        }
+        let mut values: Vec<_> = text.types.iter().map(|oid| texts::value(*oid, random)).collect();
+        if one_in(random, 30) {
+            values.push(Some("1".to_owned()));
+        }
+        let (portal, is_binary) = (String::new(), one_in(random, 4));
+        let statement = name.to_owned();
+        self.say(Message::Bind { portal: portal.clone(), statement, values, is_binary });
+        if one_in(random, 2) {
+            self.say(Message::DescribePortal(portal.clone()));
+        }
+        self.say(Message::Execute { portal, rows_max: 0 });
+        self.say(Message::Sync);
     }
 
     fn name(&self, random: &mut StdRng) -> &'static str {

@@ -20,6 +20,7 @@ mod texts;
 use std::time::Duration;
 
 use crate::harness::Address;
+use crate::harness::console::{Console, with_console};
 use crate::harness::login::Login;
 use crate::harness::postgres::Postgres;
 use crate::harness::process::show;
@@ -52,6 +53,8 @@ struct Trial {
     has_shortcuts: bool,
     /// Statements follow their clients, who keep their server for them otherwise.
     follow: bool,
+    /// Clients share servers.
+    share: bool,
 }
 
 const EVERYTHING: Profile = Profile {
@@ -63,6 +66,12 @@ const EVERYTHING: Profile = Profile {
 /// What follows a client from server to server.
 const SHARED: Profile =
     Profile { parts: &[Part::Named, Part::Settings, Part::UnnamedLater], ..EVERYTHING };
+
+/// The same, and mostly what can be done on a server that others use at the same time.
+const READS: Profile = Profile {
+    parts: &[Part::Named, Part::Reads, Part::Settings, Part::UnnamedLater],
+    ..EVERYTHING
+};
 
 fn steps() -> usize {
     let wanted = std::env::var("PGWEIR_MODEL_STEPS").ok();
@@ -109,10 +118,20 @@ fn settings(trial: Trial) -> Settings {
     if !trial.follow {
         settings = settings.set("max_prepared_statements", 0);
     }
+    if trial.share {
+        settings = sharing(settings);
+    }
     if trial.has_shortcuts {
         return settings.set("defer_begin", true).set("answer_pings", "select");
     }
     settings
+}
+
+/// Whatever reads may share: these machines are slow.
+fn sharing(settings: Settings) -> Settings {
+    with_console(settings)
+        .set("multiplex", "auto")
+        .set("multiplex_max_service_time", Duration::from_secs(10))
 }
 
 /// Plays scripts until as many messages were sent as are wanted, or one fails.
@@ -145,6 +164,13 @@ async fn check(trial: Trial) {
         played += trial.profile.messages;
     }
     show(&format!("{played} messages in {:?}", watch.elapsed()));
+    if trial.share {
+        let login = Login::to(&proxy.address).database("pgweir");
+        let pool = Console::log_in(&login).await.row("SHOW POOLS", "app").await;
+        let shared: usize = pool.expect("the pool")["shared_count"].parse().expect("a number");
+        show(&format!("{shared} were answered by servers that others shared"));
+        assert!(shared > played / 50, "hardly anything was shared");
+    }
     assert_eq!(senseless, 0, "Postgres itself did not answer");
 }
 
@@ -185,7 +211,14 @@ const PINNED: Profile =
 #[test]
 fn clients_with_servers_for_all_are_answered_as_by_postgres() {
     let pace = Pace::LockStep { holders_max: 4 };
-    check_trial(Trial { profile: PINNED, servers: 4, pace, has_shortcuts: false, follow: false });
+    check_trial(Trial {
+        profile: PINNED,
+        servers: 4,
+        pace,
+        has_shortcuts: false,
+        follow: false,
+        share: false,
+    });
 }
 
 #[test]
@@ -197,6 +230,7 @@ fn clients_that_wait_for_each_other_are_answered_as_by_postgres() {
         pace: Pace::Free,
         has_shortcuts: false,
         follow: false,
+        share: false,
     });
 }
 
@@ -209,6 +243,7 @@ fn shortcuts_are_answered_as_by_postgres() {
         pace: Pace::Free,
         has_shortcuts: true,
         follow: false,
+        share: false,
     });
 }
 
@@ -222,6 +257,7 @@ fn the_unnamed_statement_is_there_until_it_is_replaced() {
         pace: Pace::LockStep { holders_max: 1 },
         has_shortcuts: false,
         follow: true,
+        share: false,
     });
 }
 
@@ -233,6 +269,7 @@ fn clients_that_take_turns_at_one_server_are_answered_as_by_postgres() {
         pace: Pace::LockStep { holders_max: 1 },
         has_shortcuts: false,
         follow: true,
+        share: false,
     });
 }
 
@@ -245,6 +282,7 @@ fn clients_that_take_turns_at_three_servers_are_answered_as_by_postgres() {
         pace: Pace::LockStep { holders_max: 3 },
         has_shortcuts: false,
         follow: true,
+        share: false,
     });
 }
 
@@ -252,14 +290,28 @@ fn clients_that_take_turns_at_three_servers_are_answered_as_by_postgres() {
 fn clients_that_share_few_servers_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, messages: 2 * ROUND, ..SHARED };
     let (pace, has_shortcuts) = (Pace::Free, true);
-    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true });
+    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: false });
 }
 
 #[test]
 fn clients_that_do_everything_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, messages: 2 * ROUND, ..EVERYTHING };
     let (pace, has_shortcuts) = (Pace::Free, false);
-    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true });
+    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: false });
+}
+
+#[test]
+fn clients_that_are_on_one_server_at_once_are_answered_as_by_postgres() {
+    let profile = Profile { clients: 8, messages: 2 * ROUND, ..READS };
+    let (pace, has_shortcuts) = (Pace::Free, false);
+    check_trial(Trial { profile, servers: 1, pace, has_shortcuts, follow: true, share: true });
+}
+
+#[test]
+fn clients_that_are_on_few_servers_at_once_are_answered_as_by_postgres() {
+    let profile = Profile { clients: 16, messages: 4 * ROUND, ..READS };
+    let (pace, has_shortcuts) = (Pace::Free, true);
+    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: true });
 }
 
 /// The test of the test.

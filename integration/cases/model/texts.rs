@@ -137,6 +137,11 @@ fn text_of(&(sql, types): &(&str, &'static [u32]), client: usize) -> Text {
     Text { sql: own(sql, client), types }
 }
 
+/// A text that reads, mostly without an error.
+pub(super) fn reading(client: usize, random: &mut StdRng) -> Text {
+    text_of(READING.choose(random).expect("there are some"), client)
+}
+
 /// A text for `Parse`.
 pub(super) fn extended(
     client: usize,
