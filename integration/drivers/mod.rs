@@ -5,6 +5,7 @@ mod defaults;
 mod page;
 mod programs;
 mod rust;
+mod timeline;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
