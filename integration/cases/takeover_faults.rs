@@ -46,6 +46,11 @@ pub(super) async fn say(peer: &mut UnixStream, says: &[&str]) {
 pub(super) const HELLO: &str = r#"{"Hello":{"form":7,"version":"0","pid":1}}"#;
 pub(super) const READY: &str = r#""Ready""#;
 
+/// Clients move from here on, and the next process hears what it is told.
+async fn hands_over(old: &Process) {
+    eventually("it hands over", async || old.log().contains("handing over").then_some(())).await;
+}
+
 pub(super) async fn runs(rig: &Rig) {
     eventually("it runs", async || rig.proxy.process().log().contains("listening").then_some(()))
         .await;
@@ -118,7 +123,10 @@ fn the_old_one_goes_on_if_the_next_one_hangs() {
         for client in &mut clients {
             assert_eq!(client.answer().await, ["C(INSERT 0 1)", "Z(I)"]);
         }
-        assert!(rig.proxy.process().log().contains("this one goes on"));
+        eventually("it says so", async || {
+            rig.proxy.process().log().contains("this one goes on").then_some(())
+        })
+        .await;
         next.signal_family(Signal::CONT);
         eventually("it finds out", async || {
             next.log().contains("the process before goes on").then_some(())
@@ -217,15 +225,61 @@ fn who_stops_the_next_process_stops_the_old_one_as_well() {
     run(async {
         let mut rig = Rig::start_default().await;
         let (mut kept, mut other) = (rig.client().await, rig.client().await);
-        kept.ask(Batch::new().parse("kept", "select 1").sync()).await;
+        kept.query("prepare kept as select 1").await;
         let old = rig.proxy.replace();
-        runs(&rig).await;
+        // By then it hears signals, which it does not yet when it says that it listens.
+        hands_over(&old).await;
         assert_eq!(other.value("select 1").await, "1");
         rig.proxy.process().signal(Signal::INT);
         assert!(eventually("it has ended", async || rig.proxy.ended()).await.success());
-        let told = shown(&kept.wire.until_closed().await);
-        assert_eq!(told, ["E(FATAL 57P01)"]);
+        for client in [&mut kept, &mut other] {
+            let told = shown(&client.wire.until_closed().await);
+            assert_eq!(told, ["E(FATAL 57P01)"]);
+        }
         end_of(old).await;
+    });
+}
+
+/// Those who are left in the old one may have to come through it, and a service manager ends whatever is left
+/// when the main process does.
+#[test]
+fn who_is_stopped_ends_after_the_old_one() {
+    run(async {
+        let mut rig = Rig::start_default().await;
+        let mut kept = rig.client().await;
+        kept.query("begin").await;
+        let mut old = rig.proxy.replace();
+        hands_over(&old).await;
+        rig.proxy.process().signal(Signal::INT);
+        throughout(Duration::from_millis(500), "both are there", async || {
+            rig.proxy.ended().is_none() && old.ended().is_none()
+        })
+        .await;
+        assert_eq!(kept.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        assert_eq!(shown(&kept.wire.until_closed().await), ["E(FATAL 57P01)"]);
+        end_of(old).await;
+        assert!(eventually("it has ended", async || rig.proxy.ended()).await.success());
+    });
+}
+
+/// Asked once more, neither waits for a transaction.
+#[test]
+fn who_stops_the_next_process_twice_stops_both_at_once() {
+    run(async {
+        let mut rig = Rig::start_default().await;
+        let mut kept = rig.client().await;
+        kept.query("begin").await;
+        let old = rig.proxy.replace();
+        hands_over(&old).await;
+        rig.proxy.process().signal(Signal::INT);
+        eventually("it stops", async || {
+            rig.proxy.process().log().contains("stopping").then_some(())
+        })
+        .await;
+        rig.proxy.process().signal(Signal::INT);
+        assert_eq!(shown(&kept.wire.until_closed().await), ["E(FATAL 57P01)"]);
+        end_of(old).await;
+        assert!(eventually("it has ended", async || rig.proxy.ended()).await.success());
     });
 }
 
@@ -269,7 +323,7 @@ fn a_next_process_that_fails_late_leaves_the_sockets_where_they_are() {
         let mut failed = rig.proxy.put_back(old);
         let status = eventually("it has failed", async || failed.ended()).await;
         assert!(!status.success());
-        assert!(failed.log().contains("pidfile"), "{}", failed.log());
+        eventually("it says why", async || failed.log().contains("pidfile").then_some(())).await;
         let mut client = Client::connect(&rig.proxy.unix).await;
         assert_eq!(client.value("select 1").await, "1");
         // And one that does not fail can still ask.

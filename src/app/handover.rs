@@ -6,7 +6,7 @@ use super::accept::Accepting;
 use super::takeover::{ANSWER_MAX, settle_in};
 use super::worker::{Seat, Shared};
 use super::{TICK, settle};
-use crate::client::login::Heritage;
+use crate::client::login::{Frontend, Heritage};
 use crate::control::shutdown::{How, Patience, see_out};
 use crate::control::stops::{Stops, stopped_otherwise};
 use crate::control::takeover::{Bequest, CancelRequest, FORM, Offer, Parcel, ToNew, ToOld, listed};
@@ -16,6 +16,7 @@ use crate::net::worker::{Worker, within};
 use std::collections::VecDeque;
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,7 +121,8 @@ impl Handover<'_> {
                         stops = told;
                     }
                     Some(ToOld::End { at_once }) => {
-                        self.see_out(if at_once { How::Now } else { How::WaitForServers }).await;
+                        let how = if at_once { How::Now } else { How::WaitForServers };
+                        self.see_out(&mut others, how).await;
                         break;
                     }
                     Some(ToOld::Hello { .. } | ToOld::Ready) | None => {
@@ -140,15 +142,16 @@ impl Handover<'_> {
                 }
                 _ = look.tick() => {
                     // The clients have gone there, and so do the servers.
-                    if !self.bequeath(&others.passage).await || others.are_late(main.wake()) {
+                    if others.are_late(main.wake()) || !self.bequeath(&others.passage).await {
                         return self.take_back(others).await;
                     }
                     if main.now() >= moves_until {
+                        self.see_out(&mut others, How::WaitForServers).await;
                         break;
                     }
                 }
                 how = shared.shutdown.asked(None) => {
-                    self.see_out(how).await;
+                    self.see_out(&mut others, how).await;
                     break;
                 }
             }
@@ -157,22 +160,16 @@ impl Handover<'_> {
         Handed::Over
     }
 
-    /// Sees out who cannot move, and says that nobody is left.
+    /// Says that nobody is left.
     async fn finish(&self, mut others: Others) {
-        let frontend = &self.shared.frontend;
-        if frontend.registry.clients() > 0 {
-            self.see_out(How::WaitForServers).await;
-        }
-        // Who moved while the others were told to leave.
+        // Who moved when the last ones were told to leave.
         while let Ok(parcel) = others.parcels.try_recv() {
             if others.send(self.main.wake(), parcel).await.is_err() {
                 break;
             }
         }
-        // Those who are left in the process before end with this one, which nobody can reach then.
-        frontend.roster.end_before(false);
         // What the last ones had.
-        settle(self.main, frontend).await;
+        settle(self.main, &self.shared.frontend).await;
         self.bequeath(&others.passage).await;
         // Fails when the other one has gone by now: it needs no word then.
         drop(send(&others.passage, &ToNew::Done, &[], &[]).await);
@@ -223,12 +220,30 @@ impl Handover<'_> {
         true
     }
 
-    async fn see_out(&self, how: How) {
-        let frontend = &self.shared.frontend;
-        let config = frontend.registry.config();
-        let patience = Patience::of(&config.process);
+    /// Sees out who is left, here and before. Those who are on their way get there: they are told there.
+    async fn see_out(&self, others: &mut Others, how: How) {
+        let Frontend { registry, roster, .. } = &*self.shared.frontend;
+        let shutdown = &self.shared.shutdown;
+        roster.end_before(how == How::Now);
+        let patience = Patience::of(&registry.config().process);
         let clock = || self.main.wake();
-        see_out(&frontend.roster, &self.shared.shutdown, how, patience, clock).await;
+        let mut ending = pin!(see_out(roster, shutdown, how, patience, clock));
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut ending => return,
+                Some(request) = others.requests.recv() => match request {
+                    ToOld::Taken => others.is_taken(),
+                    ToOld::Cancel(request) => self.cancel(request),
+                    ToOld::End { at_once: true } => shutdown.ask(How::Now),
+                    _ => {}
+                },
+                Some(parcel) = others.parcels.recv() => {
+                    // Fails when the other one has gone, and with it whoever was to be told there.
+                    drop(others.send(self.main.wake(), parcel).await);
+                }
+            }
+        }
     }
 
     /// Goes on, with those whom the other one has not taken.
