@@ -43,8 +43,10 @@ pub(super) async fn say(peer: &mut UnixStream, says: &[&str]) {
     }
 }
 
-pub(super) const HELLO: &str = r#"{"Hello":{"form":7,"version":"0","pid":1}}"#;
+pub(super) const HELLO: &str = r#"{"Hello":{"form":8,"version":"0","pid":1}}"#;
 pub(super) const READY: &str = r#""Ready""#;
+/// It takes nobody, and says that it would.
+const HERE: &str = r#""Here""#;
 
 /// Clients move from here on, and the next process hears what it is told.
 async fn hands_over(old: &Process) {
@@ -83,7 +85,7 @@ fn who_was_sent_and_not_taken_stays_with_the_old_one() {
         for _ in 0..400 {
             clients.push(rig.client().await);
         }
-        let peer = pretender(&rig, &[HELLO, READY]).await;
+        let peer = pretender(&rig, &[HELLO, READY, HERE]).await;
         eventually("it hands over", async || {
             rig.proxy.process().log().contains("handing over").then_some(())
         })
@@ -173,6 +175,25 @@ async fn hung(rig: &mut Rig, moved: &mut Client) -> Process {
     next
 }
 
+/// It has files to make and to remove first, and a disk may take its time. Too long, and it is given up.
+#[test]
+fn clients_are_served_until_the_next_one_waits_for_them() {
+    run(async {
+        let rig = Rig::start_default().await;
+        let mut client = rig.client().await;
+        let _peer = pretender(&rig, &[HELLO, READY]).await;
+        hands_over(rig.proxy.process()).await;
+        for _ in 0..3 {
+            assert_eq!(client.value("select 1").await, "1");
+        }
+        let goes_on = || rig.proxy.process().log().contains("this one goes on");
+        assert!(!goes_on(), "it had to be given up");
+        eventually("it is given up", async || goes_on().then_some(())).await;
+        assert_eq!(client.value("select 2").await, "2");
+        assert_eq!(rig.client().await.value("select 3").await, "3");
+    });
+}
+
 #[test]
 fn a_next_process_that_does_not_read_does_not_keep_it_from_ending() {
     run(async {
@@ -181,7 +202,7 @@ fn a_next_process_that_does_not_read_does_not_keep_it_from_ending() {
         for _ in 0..400 {
             clients.push(rig.client().await);
         }
-        let _peer = pretender(&rig, &[HELLO, READY]).await;
+        let _peer = pretender(&rig, &[HELLO, READY, HERE]).await;
         eventually("it hands over", async || {
             rig.proxy.process().log().contains("handing over").then_some(())
         })

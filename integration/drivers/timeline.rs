@@ -79,7 +79,8 @@ impl Timeline {
         let meanwhile = |at: Duration| slowest.began <= at && at <= slowest.ended;
         let ends = self.transactions.iter().map(|it| it.ended).filter(|at| meanwhile(*at));
         let ends: Vec<_> = std::iter::once(slowest.began).chain(ends).collect();
-        let gap = ends.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default();
+        let gap =
+            ends.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default();
         let count = ends.len() - 1;
         writeln!(account, "{} took half as long or longer:", slow.len()).expect("a string");
         for it in slow.iter().take(8) {

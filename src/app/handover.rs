@@ -16,11 +16,10 @@ use crate::net::worker::{Worker, within};
 use std::collections::VecDeque;
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 /// How long the new process may take from the offer until it could accept.
@@ -100,10 +99,8 @@ impl Handover<'_> {
         let registry = &shared.frontend.registry;
         tracing::info!(clients = registry.clients(), "handing over");
         accepting.send_replace(Accepting::Paused);
-        let (removal, parcels) = unbounded_channel();
-        roster.move_all(removal);
-        self.set_draining(true);
-        let mut others = Others::new(passage, fate, parcels);
+        roster.give_way();
+        let mut others = Others::new(main.wake(), passage, fate);
         let mut stops = Stops::of(registry, roster);
         if send(&others.passage, &ToNew::Go(stops.clone()), &[], &[]).await.is_err() {
             return self.take_back(others).await;
@@ -114,6 +111,7 @@ impl Handover<'_> {
             tokio::select! {
                 biased;
                 request = others.requests.recv() => match request {
+                    Some(ToOld::Here) => self.move_all(&mut others),
                     Some(ToOld::Taken) => others.is_taken(),
                     Some(ToOld::Cancel(request)) => self.cancel(request),
                     Some(ToOld::Stopped(told)) => {
@@ -142,7 +140,7 @@ impl Handover<'_> {
                 }
                 _ = look.tick() => {
                     // The clients have gone there, and so do the servers.
-                    if others.are_late(main.wake()) || !self.bequeath(&others.passage).await {
+                    if others.are_late(main.wake()) || !self.bequeath(&others).await {
                         return self.take_back(others).await;
                     }
                     if main.now() >= moves_until {
@@ -170,7 +168,7 @@ impl Handover<'_> {
         }
         // What the last ones had.
         settle(self.main, &self.shared.frontend).await;
-        self.bequeath(&others.passage).await;
+        self.bequeath(&others).await;
         // Fails when the other one has gone by now: it needs no word then.
         drop(send(&others.passage, &ToNew::Done, &[], &[]).await);
     }
@@ -192,8 +190,19 @@ impl Handover<'_> {
         registry.clients() > 0 || connections > registry.consoles() || frontend.roster.has_before()
     }
 
+    /// The other one waits for them: whoever has no server goes there now.
+    fn move_all(&self, others: &mut Others) {
+        if let Some(way) = others.way.take() {
+            self.shared.frontend.roster.move_all(way);
+            self.set_draining(true);
+        }
+    }
+
     /// Gives what nobody uses here to the other process. `false`: it does not take it.
-    async fn bequeath(&self, passage: &Passage) -> bool {
+    async fn bequeath(&self, others: &Others) -> bool {
+        if others.way.is_some() {
+            return true;
+        }
         for host in self.shared.frontend.registry.hosts() {
             for (pool, mut server) in host.take_idle_servers(self.main) {
                 let now = self.main.now();
@@ -211,7 +220,7 @@ impl Handover<'_> {
                 };
                 let Ok(socket) = server.stream().duplicate() else { continue };
                 let bequest = ToNew::Server(bequest);
-                if let Err(error) = send(passage, &bequest, &[], &[socket.as_fd()]).await {
+                if let Err(error) = send(&others.passage, &bequest, &[], &[socket.as_fd()]).await {
                     tracing::warn!("a server could not be handed over: {error}");
                     return false;
                 }
@@ -227,7 +236,8 @@ impl Handover<'_> {
         roster.end_before(how == How::Now);
         let patience = Patience::of(&registry.config().process);
         let clock = || self.main.wake();
-        let mut ending = pin!(see_out(roster, shutdown, how, patience, clock));
+        // Boxed: most processes end without it.
+        let mut ending = Box::pin(see_out(roster, shutdown, how, patience, clock));
         loop {
             tokio::select! {
                 biased;
@@ -270,6 +280,10 @@ impl Handover<'_> {
 /// Those who move, and the process they go to.
 struct Others {
     passage: Rc<Passage>,
+    /// When it was told to go on.
+    since: Instant,
+    /// Where they are to go once it is there.
+    way: Option<UnboundedSender<Parcel>>,
     /// What the other process asks for.
     requests: UnboundedReceiver<ToOld>,
     /// Who is to be sent.
@@ -281,19 +295,23 @@ struct Others {
 }
 
 impl Others {
-    fn new(passage: Passage, fate: PipeWriter, parcels: UnboundedReceiver<Parcel>) -> Self {
+    fn new(now: Instant, passage: Passage, fate: PipeWriter) -> Self {
         let passage = Rc::new(passage);
         let requests = requests(&passage);
-        Self { passage, requests, parcels, sent: VecDeque::new(), fate }
+        let (way, parcels) = unbounded_channel();
+        let (way, sent) = (Some(way), VecDeque::new());
+        Self { passage, since: now, way, requests, parcels, sent, fate }
     }
 
     fn are_on_their_way(&self) -> bool {
-        !self.parcels.is_empty() || !self.sent.is_empty()
+        self.way.is_some() || !self.parcels.is_empty() || !self.sent.is_empty()
     }
 
     /// Whether the other process has taken too long.
     fn are_late(&self, now: Instant) -> bool {
-        self.sent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > READ_MAX)
+        let first = self.sent.front().map(|(at, _)| *at);
+        let since = first.or_else(|| self.way.as_ref().map(|_| self.since));
+        since.is_some_and(|at| now.saturating_duration_since(at) > READ_MAX)
     }
 
     /// The first that was sent is served there: here its socket is closed.

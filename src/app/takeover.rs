@@ -113,6 +113,8 @@ impl Predecessor {
     /// Takes the clients in until the last one has come. It is known when this returns that they come.
     pub(super) fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
         let (sender, to_say) = unbounded_channel();
+        // Its receiver is below.
+        drop(sender.send(ToOld::Here));
         shared.frontend.roster.ask_before(Some(sender));
         shared.frontend.registry.hosts().for_each(|host| host.heirlooms.open());
         let (arrivals, arrived) = unbounded_channel();

@@ -2,6 +2,7 @@
 
 use super::roster::{Order, Roster};
 use super::takeover::{CancelRequest, Parcel, ToOld};
+use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::UnboundedSender;
 
 impl Roster {
@@ -11,13 +12,18 @@ impl Roster {
         self.call_all(Order::Move);
     }
 
-    /// Whether another process takes over: what holds is for that to say.
-    pub fn is_moving(&self) -> bool {
-        *self.standing.borrow() == Some(Order::Move)
+    /// Another process takes over: what holds is for that to say.
+    pub fn give_way(&self) {
+        self.gives_way.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_giving_way(&self) -> bool {
+        self.gives_way.load(Ordering::Relaxed)
     }
 
     /// Nobody is to move any more. Those who rested before go on resting.
     pub fn stay_all(&self) {
+        self.gives_way.store(false, Ordering::Relaxed);
         self.expect(None);
         for client in self.clients() {
             client.take_back(Order::Move);

@@ -277,6 +277,7 @@ pub struct Roster {
     pub(super) suspended: watch::Sender<bool>,
     /// What those who come in from now on are told besides.
     pub(super) standing: watch::Sender<Option<Order>>,
+    pub(super) gives_way: AtomicBool,
     /// Where those go who move to another process.
     pub(super) removal: Shared<Option<UnboundedSender<Parcel>>>,
     /// The process that was here before, while it has clients: it gets the cancel requests that are for

@@ -6,6 +6,7 @@
 //!    |  --------- Offer, listeners ------>  |  it builds everything; it may still fail
 //!    |  <-------- Ready ------------------  |  it could accept
 //!    |  --------- Go -------------------->  |  it does, and the old one does not any more
+//!    |  <-------- Here ------------------  |  what is found by name is its own: it waits for clients
 //!    |  --------- Client, its socket ---->  |  each at its transaction boundary
 //!    |  <-------- Taken -----------------  |  before it is served there
 //!    |  <-------- Cancel -----------------  |  for somebody who has not moved yet
@@ -16,7 +17,8 @@
 //!
 //! Until `Go` the old one serves as if nothing had happened, and a new one that fails, or is ready too late,
 //! changes nothing: neither accepts while the other does, and files that are found by name are the old
-//! one's. Who cannot move (a client that keeps its server) stays with the old process until it leaves.
+//! one's. Clients go on in the old one until the new one is `Here`: it has files to make and to remove, for which
+//! a busy disk may take its time. Who cannot move (a client that keeps its server) stays with the old process until it leaves.
 //!
 //! A client is the old one's until it is taken, and then the new one's: it is served once, whatever
 //! becomes of either. The old one gives up if the new one ends, or does not take what it is sent. Then it
@@ -36,7 +38,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 7;
+pub const FORM: u32 = 8;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -50,6 +52,8 @@ pub enum ToOld {
         pid: u32,
     },
     Ready,
+    /// Clients may come.
+    Here,
     /// The client that came first of those not told of so far is here, and will be served.
     Taken,
     Cancel(CancelRequest),
@@ -196,9 +200,10 @@ mod tests {
     /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
     /// the other one would misunderstand.
     const SAID: (u32, &str) = (
-        7,
+        8,
         r#"{"Hello":{"form":1,"version":"v","pid":2}}
 "Ready"
+"Here"
 "Taken"
 {"Cancel":{"pid":3,"secret":[4]}}
 {"Stopped":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}
@@ -220,6 +225,7 @@ mod tests {
         let to_old = [
             hello,
             ToOld::Ready,
+            ToOld::Here,
             ToOld::Taken,
             cancel,
             ToOld::Stopped(Stops::default()),
