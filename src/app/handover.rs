@@ -193,8 +193,9 @@ impl Handover<'_> {
     /// The other one waits for them: whoever has no server goes there now.
     fn move_all(&self, others: &mut Others) {
         if let Some(way) = others.way.take() {
-            self.shared.frontend.roster.move_all(way);
+            // First: those who wait leave the queue, and have not lost patience.
             self.set_draining(true);
+            self.shared.frontend.roster.move_all(way);
         }
     }
 
