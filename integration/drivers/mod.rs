@@ -121,6 +121,22 @@ fn python_script(name: &str) -> Command {
     command
 }
 
+/// A program with JDBC.
+fn java(name: &str) -> Command {
+    let driver = "/usr/share/java/postgresql.jar";
+    assert!(Path::new(driver).exists(), "no {driver} (Debian: libpostgresql-jdbc-java)");
+    let mut command = Command::new("java");
+    // Compiled as it starts; and small, because many tests run at once.
+    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.args(["-cp", driver]).arg(script(name));
+    command
+}
+
+#[test]
+fn jdbc_works_with_the_console() {
+    check_script(|| java("java/Console.java"));
+}
+
 #[test]
 fn psycopg_works_with_its_pool() {
     check_script(|| python_script("python/psycopg_pool_workload.py"));
