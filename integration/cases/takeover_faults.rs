@@ -49,7 +49,7 @@ pub(super) const READY: &str = r#""Ready""#;
 const HERE: &str = r#""Here""#;
 
 /// Clients move from here on, and the next process hears what it is told.
-async fn hands_over(old: &Process) {
+pub(super) async fn hands_over(old: &Process) {
     eventually("it hands over", async || old.log().contains("handing over").then_some(())).await;
 }
 

@@ -21,7 +21,7 @@ use crate::harness::wire::Wire;
 fn offer() -> String {
     let zeros = ["0"; 32].join(",");
     let halts = r#"{"is_paused":false,"paused":[],"disabled":[]}"#;
-    let rest = format!(r#""stops":{{"halts":{halts},"is_suspended":false}},"set":[]"#);
+    let rest = format!(r#""stops":{{"halts":{halts},"suspended":null}},"set":[]"#);
     format!(
         r#"{{"Offer":{{"is_activated":false,"next_client":1,"salt_key":[{zeros}],"client_keys":[],{rest}}}}}"#
     )

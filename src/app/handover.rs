@@ -3,12 +3,13 @@
 //! [`crate::control::takeover`] has the messages and their order, [`super::takeover`] the other side.
 
 use super::accept::Accepting;
-use super::takeover::{ANSWER_MAX, settle_in};
+use super::takeover::{ANSWER_MAX, settle_in, tell_of_rest};
 use super::worker::{Seat, Shared};
 use super::{TICK, settle};
 use crate::client::login::{Frontend, Heritage};
 use crate::control::shutdown::{How, Patience, see_out};
 use crate::control::stops::{Stops, stopped_otherwise};
+use crate::control::suspend::Other;
 use crate::control::takeover::{Bequest, CancelRequest, FORM, Offer, Parcel, ToNew, ToOld, listed};
 use crate::net::passing::{Passage, Passed};
 use crate::net::stream::Stream;
@@ -101,6 +102,8 @@ impl Handover<'_> {
         accepting.send_replace(Accepting::Paused);
         roster.give_way();
         let mut others = Others::new(main.wake(), passage, fate);
+        let (say, mut news) = unbounded_channel();
+        tell_of_rest(main, shared, (Other::Next, say.clone(), ToNew::Rests));
         let mut stops = Stops::of(registry, roster);
         if send(&others.passage, &ToNew::Go(stops.clone()), &[], &[]).await.is_err() {
             return self.take_back(others).await;
@@ -123,6 +126,7 @@ impl Handover<'_> {
                         self.see_out(&mut others, how).await;
                         break;
                     }
+                    Some(ToOld::Rests(number)) => roster.rests_elsewhere(Other::Next, number),
                     Some(ToOld::Hello { .. } | ToOld::Ready) | None => {
                         return self.take_back(others).await;
                     }
@@ -133,8 +137,12 @@ impl Handover<'_> {
                     }
                 }
                 is = stopped_otherwise(&stops, registry, roster) => {
-                    let news = ToNew::Stopped { was: std::mem::replace(&mut stops, is.clone()), is };
-                    if send(&others.passage, &news, &[], &[]).await.is_err() {
+                    let was = std::mem::replace(&mut stops, is.clone());
+                    // Said below, in order with the rest.
+                    drop(say.send(ToNew::Stopped { was, is }));
+                }
+                Some(message) = news.recv() => {
+                    if send(&others.passage, &message, &[], &[]).await.is_err() {
                         return self.take_back(others).await;
                     }
                 }

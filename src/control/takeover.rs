@@ -12,6 +12,7 @@
 //!    |  <-------- Cancel -----------------  |  for somebody who has not moved yet
 //!    |  <-------- End -------------------  |  it was told to end itself, with somebody left in the old one
 //!    |  <-------- Stopped -------------->   |  an operator has stopped something, or lets it go on
+//!    |  <-------- Rests ---------------->   |  all of its clients rest, as an operator wants them to
 //!    |  --------- Done ------------------>  |  nobody is left
 //! ```
 //!
@@ -59,6 +60,8 @@ pub enum ToOld {
     Cancel(CancelRequest),
     /// An operator has said so at the new one: it holds here as well.
     Stopped(Stops),
+    /// Nobody there is to be waited for any more, for the `SUSPEND` with this number.
+    Rests(u64),
     /// The new one ends, as it was told: whoever is left is to be seen out, at once or when they can.
     End {
         at_once: bool,
@@ -90,6 +93,8 @@ pub enum ToNew {
         was: Stops,
         is: Stops,
     },
+    /// The same as at the new one.
+    Rests(u64),
     /// The socket is with it; the body is what the client has sent and prepared.
     Client(Moved),
     /// A server that nobody uses in the old process any more, and its socket.
@@ -206,12 +211,14 @@ mod tests {
 "Here"
 "Taken"
 {"Cancel":{"pid":3,"secret":[4]}}
-{"Stopped":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}
+{"Stopped":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null}}
+{"Rests":9}
 {"End":{"at_once":true}}
 {"Refused":{"why":"w"}}
-{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"stops":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false},"set":[]}}
-{"Go":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}
-{"Stopped":{"was":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false},"is":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}}
+{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"stops":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null},"set":[]}}
+{"Go":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null}}
+{"Stopped":{"was":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null},"is":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null}}}
+{"Rests":9}
 {"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"initial":[["n=","w"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"channels":["c"],"prepared":6}}
 {"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"has_statements":true,"params":[],"age":{"secs":3,"nanos":0}}}
 "Done"
@@ -229,6 +236,7 @@ mod tests {
             ToOld::Taken,
             cancel,
             ToOld::Stopped(Stops::default()),
+            ToOld::Rests(9),
             ToOld::End { at_once: true },
         ];
         let moved = Moved {
@@ -265,6 +273,7 @@ mod tests {
             ToNew::Offer(offer),
             ToNew::Go(Stops::default()),
             ToNew::Stopped { was: Stops::default(), is: Stops::default() },
+            ToNew::Rests(9),
             ToNew::Client(moved),
             ToNew::Server(bequest),
             ToNew::Done,
