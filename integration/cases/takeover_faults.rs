@@ -283,6 +283,37 @@ fn who_is_stopped_ends_after_the_old_one() {
     });
 }
 
+#[test]
+fn who_stops_the_third_process_stops_all_three() {
+    run(async {
+        let mut rig = Rig::start(with_console(Settings::new())).await;
+        let (mut first, mut second) = (rig.client().await, rig.client().await);
+        first.query("begin").await;
+        let mut old = vec![rig.proxy.replace()];
+        hands_over(&old[0]).await;
+        // In the second by then, or soon.
+        eventually("it has moved", async || {
+            let clients = Console::open(&rig).await.rows("SHOW CLIENTS").await;
+            let clients = clients.iter().filter(|client| client["database"] == "app");
+            (clients.count() == 1).then_some(())
+        })
+        .await;
+        second.query("begin").await;
+        old.push(rig.proxy.replace());
+        hands_over(&old[1]).await;
+        rig.proxy.process().signal(Signal::INT);
+        for client in [&mut second, &mut first] {
+            assert!(rig.proxy.ended().is_none(), "somebody is left");
+            assert_eq!(client.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+            assert_eq!(shown(&client.wire.until_closed().await), ["E(FATAL 57P01)"]);
+        }
+        for old in old {
+            end_of(old).await;
+        }
+        assert!(eventually("it has ended", async || rig.proxy.ended()).await.success());
+    });
+}
+
 /// Asked once more, neither waits for a transaction.
 #[test]
 fn who_stops_the_next_process_twice_stops_both_at_once() {
