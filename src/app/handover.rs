@@ -14,6 +14,7 @@ use crate::control::takeover::{Bequest, CancelRequest, FORM, Offer, Parcel, ToNe
 use crate::net::passing::{Passage, Passed};
 use crate::net::stream::Stream;
 use crate::net::worker::{Worker, within};
+use crate::pool::welcome::APPLICATION_NAME;
 use std::collections::VecDeque;
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +30,10 @@ const READY_MAX: Duration = Duration::from_mins(1);
 /// How long the new process may take to read what it is sent, and to take a client. It has nothing else
 /// to do; and the client waits meanwhile.
 const READ_MAX: Duration = Duration::from_secs(5);
+
+/// When it is told first who is left here, and how often at least: most have moved by the first.
+const TELL_FIRST: Duration = Duration::from_secs(1);
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// The process that runs, when another takes over.
 pub(super) struct Handover<'a> {
@@ -147,8 +152,7 @@ impl Handover<'_> {
                     }
                 }
                 _ = look.tick() => {
-                    // The clients have gone there, and so do the servers.
-                    if others.are_late(main.wake()) || !self.bequeath(&others).await {
+                    if !self.look(&mut others).await {
                         return self.take_back(others).await;
                     }
                     if main.now() >= moves_until {
@@ -164,6 +168,44 @@ impl Handover<'_> {
         }
         self.finish(others).await;
         Handed::Over
+    }
+
+    /// Sees to what is to be done now and then. `false`: the other one is late, or does not take what it is given.
+    async fn look(&self, others: &mut Others) -> bool {
+        let now = self.main.wake();
+        // The clients have gone there, and so do the servers.
+        if others.are_late(now) || !self.bequeath(others).await {
+            return false;
+        }
+        if others.way.is_none() && others.tell.is_due(now) {
+            self.tell_who_is_left();
+        }
+        true
+    }
+
+    /// What keeps this process, for whoever wonders why it does not end.
+    fn tell_who_is_left(&self) {
+        let clients = self.shared.frontend.roster.clients();
+        let Some(first) = clients.iter().min_by_key(|client| client.requested_at()) else { return };
+        let (settings, pool) = (first.settings(), first.pool());
+        let why = if first.replication().is_some() {
+            "it replicates"
+        } else if first.keeps_idle() {
+            "it keeps its server"
+        } else if first.idle_in_transaction_since().is_some() {
+            "it is idle in a transaction"
+        } else {
+            "it is busy"
+        };
+        tracing::info!(
+            left = clients.len(),
+            client = first.id.0,
+            database = pool.database,
+            user = first.user,
+            application_name = settings.value(APPLICATION_NAME).unwrap_or_default(),
+            why,
+            "waiting for clients that cannot move so far, such as this one"
+        );
     }
 
     /// Says that nobody is left.
@@ -291,6 +333,8 @@ struct Others {
     passage: Rc<Passage>,
     /// When it was told to go on.
     since: Instant,
+    /// When it is told who is left.
+    tell: Telling,
     /// Where they are to go once it is there.
     way: Option<UnboundedSender<Parcel>>,
     /// What the other process asks for.
@@ -308,8 +352,8 @@ impl Others {
         let passage = Rc::new(passage);
         let requests = requests(&passage);
         let (way, parcels) = unbounded_channel();
-        let (way, sent) = (Some(way), VecDeque::new());
-        Self { passage, since: now, way, requests, parcels, sent, fate }
+        let (way, sent, tell) = (Some(way), VecDeque::new(), Telling::from(now));
+        Self { passage, since: now, tell, way, requests, parcels, sent, fate }
     }
 
     fn are_on_their_way(&self) -> bool {
@@ -354,6 +398,27 @@ impl Others {
         drop(self.fate.write(b"!"));
         let unsent = self.sent.into_iter().map(|(_, parcel)| parcel).collect();
         Returning { unsent, parcels: self.parcels }
+    }
+}
+
+/// When something is told that goes on: soon, and then ever more seldom.
+struct Telling {
+    next: Instant,
+    after: Duration,
+}
+
+impl Telling {
+    fn from(now: Instant) -> Self {
+        Self { next: now + TELL_FIRST, after: TELL_FIRST }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next;
+        if is_due {
+            self.after = (self.after * 2).min(TELL_EVERY);
+            self.next = now + self.after;
+        }
+        is_due
     }
 }
 
