@@ -11,7 +11,8 @@ use crate::harness::settings::Settings;
 use crate::harness::time::{Watch, run, throughout};
 use crate::harness::wire::{Client, Wire, cancel};
 
-const ASLEEP: &str = "query like 'select pg_sleep%' and state = 'active'";
+/// The query is sent word of before it is planned: cancelled then, it describes no rows.
+const ASLEEP: &str = "wait_event = 'PgSleep'";
 
 async fn rig() -> Rig {
     Rig::start(Settings::new().pool_size(1)).await

@@ -65,7 +65,7 @@ fn a_cancel_is_taken_when_clients_are_at_their_limit() {
         let rig = Rig::start(Settings::new().set("max_client_conn", 1)).await;
         let mut client = first_client(&rig).await;
         client.send(Batch::new().query("select pg_sleep(30)")).await;
-        rig.postgres.wait_for_servers("query like '%pg_sleep%' and state = 'active'", 1).await;
+        rig.postgres.wait_for_servers("wait_event = 'PgSleep'", 1).await;
         client.cancel().await;
         assert_eq!(client.answer().await, ["T(pg_sleep)", "E(ERROR 57014)", "Z(I)"]);
     });

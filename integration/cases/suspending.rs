@@ -1,9 +1,12 @@
 //! SUSPEND: everybody rests, wherever they are, until RESUME.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::takeover::end_of;
+use super::takeover_faults::hands_over;
 use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
@@ -121,5 +124,72 @@ fn who_does_not_take_what_was_read_is_ended_after_suspend_timeout() {
         assert_eq!(watcher.query("SHOW STATE").await[1..4], STATE);
         watcher.query("RESUME").await;
         assert_eq!(open.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+    });
+}
+
+/// Gives the order, which is not answered before somebody has taken what was read for them.
+async fn suspend_waits_for(stuck: &mut Client, console: &mut Client) {
+    console.send(Batch::new().query("SUSPEND")).await;
+    let mut answer = pin!(console.answer());
+    let early = within(Duration::from_millis(300), &mut answer).await;
+    assert!(early.is_none(), "it waits: {early:?}");
+    let answer = loop {
+        tokio::select! {
+            answer = &mut answer => break answer,
+            frame = stuck.wire.try_frame() => assert!(frame.is_ok(), "it is not ended"),
+        }
+    };
+    assert_eq!(answer, ["C(SUSPEND)", "Z(I)"]);
+}
+
+/// An order at either console is for the clients of both.
+#[test]
+fn while_another_process_takes_over_a_suspend_waits_for_those_of_both() {
+    run(async {
+        let settings = with_console(Settings::new().set("suspend_timeout", Duration::from_mins(1)));
+        let mut rig = Rig::start(settings).await;
+        let (mut kept, mut in_old) = (rig.client().await, stuck(&rig).await);
+        kept.query("begin").await;
+        let mut at_old = console(&rig).await;
+        let old = rig.proxy.replace();
+        hands_over(&old).await;
+        eventually("newcomers are in the next one", async || {
+            let clients = Console::open(&rig).await.rows("SHOW CLIENTS").await;
+            clients.iter().all(|client| client["database"] != "app").then_some(())
+        })
+        .await;
+        let mut at_new = console(&rig).await;
+        suspend_waits_for(&mut in_old, &mut at_new).await;
+        assert_eq!(at_new.query("RESUME").await, ["C(RESUME)", "Z(I)"]);
+        drop(in_old);
+        rig.postgres.wait_for_servers("wait_event = 'ClientWrite'", 0).await;
+        let mut in_new = stuck(&rig).await;
+        suspend_waits_for(&mut in_new, &mut at_old).await;
+        drop(in_new);
+        assert_eq!(at_new.query("RESUME").await, ["C(RESUME)", "Z(I)"]);
+        assert_eq!(kept.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        end_of(old).await;
+        // Nobody is left to be waited for but its own.
+        assert_eq!(at_new.query("SUSPEND").await, ["C(SUSPEND)", "Z(I)"]);
+    });
+}
+
+/// Who does not take it is ended there, too.
+#[test]
+fn in_the_process_before_suspend_timeout_holds_as_well() {
+    run(async {
+        let settings = Settings::new().set("suspend_timeout", Duration::from_millis(100));
+        let mut rig = Rig::start(with_console(settings)).await;
+        let mut in_old = stuck(&rig).await;
+        let old = rig.proxy.replace();
+        hands_over(&old).await;
+        eventually("the order is given to the next one", async || {
+            let mut console = console(&rig).await;
+            let answer = console.query("SUSPEND").await;
+            rig.proxy.process().log().contains("console: SUSPEND").then_some(answer)
+        })
+        .await;
+        end_of(old).await;
+        in_old.wire.until_closed().await;
     });
 }

@@ -150,6 +150,12 @@ fn who_keeps_its_server_stays_until_it_leaves() {
         let again = Batch::new().bind("kept", &["old"]).execute().sync();
         assert_eq!(pinned.ask(again).await[1], "D(of old)");
         assert!(old.ended().is_none());
+        eventually("it says who keeps it", async || {
+            let told = "left=1 client=1 database=\"app\" user=\"app\"";
+            let log = old.log();
+            (log.contains(told) && log.contains("why=\"it keeps its server\"")).then_some(())
+        })
+        .await;
         drop(pinned);
         end_of(old).await;
     });

@@ -43,8 +43,15 @@ pub(super) async fn say(peer: &mut UnixStream, says: &[&str]) {
     }
 }
 
-pub(super) const HELLO: &str = r#"{"Hello":{"form":7,"version":"0","pid":1}}"#;
+pub(super) const HELLO: &str = r#"{"Hello":{"form":8,"version":"0","pid":1}}"#;
 pub(super) const READY: &str = r#""Ready""#;
+/// It takes nobody, and says that it would.
+const HERE: &str = r#""Here""#;
+
+/// Clients move from here on, and the next process hears what it is told.
+pub(super) async fn hands_over(old: &Process) {
+    eventually("it hands over", async || old.log().contains("handing over").then_some(())).await;
+}
 
 pub(super) async fn runs(rig: &Rig) {
     eventually("it runs", async || rig.proxy.process().log().contains("listening").then_some(()))
@@ -78,7 +85,7 @@ fn who_was_sent_and_not_taken_stays_with_the_old_one() {
         for _ in 0..400 {
             clients.push(rig.client().await);
         }
-        let peer = pretender(&rig, &[HELLO, READY]).await;
+        let peer = pretender(&rig, &[HELLO, READY, HERE]).await;
         eventually("it hands over", async || {
             rig.proxy.process().log().contains("handing over").then_some(())
         })
@@ -118,7 +125,10 @@ fn the_old_one_goes_on_if_the_next_one_hangs() {
         for client in &mut clients {
             assert_eq!(client.answer().await, ["C(INSERT 0 1)", "Z(I)"]);
         }
-        assert!(rig.proxy.process().log().contains("this one goes on"));
+        eventually("it says so", async || {
+            rig.proxy.process().log().contains("this one goes on").then_some(())
+        })
+        .await;
         next.signal_family(Signal::CONT);
         eventually("it finds out", async || {
             next.log().contains("the process before goes on").then_some(())
@@ -165,6 +175,25 @@ async fn hung(rig: &mut Rig, moved: &mut Client) -> Process {
     next
 }
 
+/// It has files to make and to remove first, and a disk may take its time. Too long, and it is given up.
+#[test]
+fn clients_are_served_until_the_next_one_waits_for_them() {
+    run(async {
+        let rig = Rig::start_default().await;
+        let mut client = rig.client().await;
+        let _peer = pretender(&rig, &[HELLO, READY]).await;
+        hands_over(rig.proxy.process()).await;
+        for _ in 0..3 {
+            assert_eq!(client.value("select 1").await, "1");
+        }
+        let goes_on = || rig.proxy.process().log().contains("this one goes on");
+        assert!(!goes_on(), "it had to be given up");
+        eventually("it is given up", async || goes_on().then_some(())).await;
+        assert_eq!(client.value("select 2").await, "2");
+        assert_eq!(rig.client().await.value("select 3").await, "3");
+    });
+}
+
 #[test]
 fn a_next_process_that_does_not_read_does_not_keep_it_from_ending() {
     run(async {
@@ -173,7 +202,7 @@ fn a_next_process_that_does_not_read_does_not_keep_it_from_ending() {
         for _ in 0..400 {
             clients.push(rig.client().await);
         }
-        let _peer = pretender(&rig, &[HELLO, READY]).await;
+        let _peer = pretender(&rig, &[HELLO, READY, HERE]).await;
         eventually("it hands over", async || {
             rig.proxy.process().log().contains("handing over").then_some(())
         })
@@ -217,15 +246,92 @@ fn who_stops_the_next_process_stops_the_old_one_as_well() {
     run(async {
         let mut rig = Rig::start_default().await;
         let (mut kept, mut other) = (rig.client().await, rig.client().await);
-        kept.ask(Batch::new().parse("kept", "select 1").sync()).await;
+        kept.query("prepare kept as select 1").await;
         let old = rig.proxy.replace();
-        runs(&rig).await;
+        // By then it hears signals, which it does not yet when it says that it listens.
+        hands_over(&old).await;
         assert_eq!(other.value("select 1").await, "1");
         rig.proxy.process().signal(Signal::INT);
         assert!(eventually("it has ended", async || rig.proxy.ended()).await.success());
-        let told = shown(&kept.wire.until_closed().await);
-        assert_eq!(told, ["E(FATAL 57P01)"]);
+        for client in [&mut kept, &mut other] {
+            let told = shown(&client.wire.until_closed().await);
+            assert_eq!(told, ["E(FATAL 57P01)"]);
+        }
         end_of(old).await;
+    });
+}
+
+/// Those who are left in the old one may have to come through it, and a service manager ends whatever is left
+/// when the main process does.
+#[test]
+fn who_is_stopped_ends_after_the_old_one() {
+    run(async {
+        let mut rig = Rig::start_default().await;
+        let mut kept = rig.client().await;
+        kept.query("begin").await;
+        let mut old = rig.proxy.replace();
+        hands_over(&old).await;
+        rig.proxy.process().signal(Signal::INT);
+        throughout(Duration::from_millis(500), "both are there", async || {
+            rig.proxy.ended().is_none() && old.ended().is_none()
+        })
+        .await;
+        assert_eq!(kept.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        assert_eq!(shown(&kept.wire.until_closed().await), ["E(FATAL 57P01)"]);
+        end_of(old).await;
+        assert!(eventually("it has ended", async || rig.proxy.ended()).await.success());
+    });
+}
+
+#[test]
+fn who_stops_the_third_process_stops_all_three() {
+    run(async {
+        let mut rig = Rig::start(with_console(Settings::new())).await;
+        let (mut first, mut second) = (rig.client().await, rig.client().await);
+        first.query("begin").await;
+        let mut old = vec![rig.proxy.replace()];
+        hands_over(&old[0]).await;
+        // In the second by then, or soon.
+        eventually("it has moved", async || {
+            let clients = Console::open(&rig).await.rows("SHOW CLIENTS").await;
+            let clients = clients.iter().filter(|client| client["database"] == "app");
+            (clients.count() == 1).then_some(())
+        })
+        .await;
+        second.query("begin").await;
+        old.push(rig.proxy.replace());
+        hands_over(&old[1]).await;
+        rig.proxy.process().signal(Signal::INT);
+        for client in [&mut second, &mut first] {
+            assert!(rig.proxy.ended().is_none(), "somebody is left");
+            assert_eq!(client.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+            assert_eq!(shown(&client.wire.until_closed().await), ["E(FATAL 57P01)"]);
+        }
+        for old in old {
+            end_of(old).await;
+        }
+        assert!(eventually("it has ended", async || rig.proxy.ended()).await.success());
+    });
+}
+
+/// Asked once more, neither waits for a transaction.
+#[test]
+fn who_stops_the_next_process_twice_stops_both_at_once() {
+    run(async {
+        let mut rig = Rig::start_default().await;
+        let mut kept = rig.client().await;
+        kept.query("begin").await;
+        let old = rig.proxy.replace();
+        hands_over(&old).await;
+        rig.proxy.process().signal(Signal::INT);
+        eventually("it stops", async || {
+            rig.proxy.process().log().contains("stopping").then_some(())
+        })
+        .await;
+        rig.proxy.process().signal(Signal::INT);
+        assert_eq!(shown(&kept.wire.until_closed().await), ["E(FATAL 57P01)"]);
+        end_of(old).await;
+        assert!(eventually("it has ended", async || rig.proxy.ended()).await.success());
     });
 }
 
@@ -269,7 +375,7 @@ fn a_next_process_that_fails_late_leaves_the_sockets_where_they_are() {
         let mut failed = rig.proxy.put_back(old);
         let status = eventually("it has failed", async || failed.ended()).await;
         assert!(!status.success());
-        assert!(failed.log().contains("pidfile"), "{}", failed.log());
+        eventually("it says why", async || failed.log().contains("pidfile").then_some(())).await;
         let mut client = Client::connect(&rig.proxy.unix).await;
         assert_eq!(client.value("select 1").await, "1");
         // And one that does not fail can still ask.

@@ -21,7 +21,7 @@ use crate::harness::wire::Wire;
 fn offer() -> String {
     let zeros = ["0"; 32].join(",");
     let halts = r#"{"is_paused":false,"paused":[],"disabled":[]}"#;
-    let rest = format!(r#""stops":{{"halts":{halts},"is_suspended":false}},"set":[]"#);
+    let rest = format!(r#""stops":{{"halts":{halts},"suspended":null}},"set":[]"#);
     format!(
         r#"{{"Offer":{{"is_activated":false,"next_client":1,"salt_key":[{zeros}],"client_keys":[],{rest}}}}}"#
     )
@@ -83,8 +83,11 @@ fn a_next_process_accepts_nobody_before_it_is_told_to() {
         drop(next);
 
         let status = eventually("it has ended", async || rig.proxy.ended()).await;
-        let log = rig.proxy.process().log();
-        assert!(!status.success() && log.contains("did not wait"), "{log}");
+        assert!(!status.success());
+        eventually("it has said why", async || {
+            rig.proxy.process().log().contains("did not wait").then_some(())
+        })
+        .await;
         // What is found by name is the old one's.
         assert_eq!(std::fs::read_to_string(&pid_file).expect("it is there"), "1\n");
         UnixStream::connect(&path).await.expect("it is there");

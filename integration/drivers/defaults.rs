@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{LIMIT, environment, install, node_modules, output_of, pgbench, python_script, script};
+use super::{
+    LIMIT, environment, install, java, node_modules, output_of, pgbench, python_script, script,
+};
 use crate::harness::postgres::binary;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
@@ -61,15 +63,7 @@ fn node_postgres_works_as_it_comes() {
 
 #[test]
 fn jdbc_works_as_it_comes() {
-    check(|| {
-        let driver = "/usr/share/java/postgresql.jar";
-        assert!(Path::new(driver).exists(), "no {driver} (Debian: libpostgresql-jdbc-java)");
-        let mut command = Command::new("java");
-        // Compiled as it starts; and small, because many tests run at once.
-        command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-        command.args(["-cp", driver]).arg(script("java/Defaults.java"));
-        command
-    });
+    check(|| java("java/Defaults.java"));
 }
 
 /// Built like any program that uses it, in a package of its own.

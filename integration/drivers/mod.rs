@@ -5,6 +5,7 @@ mod defaults;
 mod page;
 mod programs;
 mod rust;
+mod timeline;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,22 @@ fn python_script(name: &str) -> Command {
     let mut command = Command::new(python());
     command.arg(script(name));
     command
+}
+
+/// A program with JDBC.
+fn java(name: &str) -> Command {
+    let driver = "/usr/share/java/postgresql.jar";
+    assert!(Path::new(driver).exists(), "no {driver} (Debian: libpostgresql-jdbc-java)");
+    let mut command = Command::new("java");
+    // Compiled as it starts; and small, because many tests run at once.
+    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.args(["-cp", driver]).arg(script(name));
+    command
+}
+
+#[test]
+fn jdbc_works_with_the_console() {
+    check_script(|| java("java/Console.java"));
 }
 
 #[test]

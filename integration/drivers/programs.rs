@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::spawn;
 
+use super::timeline::Timeline;
 use super::{LIMIT, environment, output_of, rig};
 use crate::harness::Address;
 use crate::harness::frames::{Batch, Frame};
@@ -94,17 +95,6 @@ fn pgbench_runs_in_every_mode() {
     });
 }
 
-/// The longest that a transaction took, by pgbench's own log.
-fn slowest(directory: &Path) -> Duration {
-    let mut slowest = Duration::ZERO;
-    for entry in std::fs::read_dir(directory).expect("the directory is there").flatten() {
-        let text = std::fs::read_to_string(entry.path()).expect("a log is text");
-        let micros = text.lines().filter_map(|line| line.split(' ').nth(2)?.parse().ok());
-        slowest = micros.map(Duration::from_micros).fold(slowest, Ord::max);
-    }
-    slowest
-}
-
 /// How many clients the pool of the proxy has that serves now.
 async fn clients_in(rig: &Rig) -> u32 {
     let mut console = Login::to(rig.address()).database("pgweir").connect().await;
@@ -124,34 +114,55 @@ fn number(row: &Frame, column: &str) -> u32 {
     String::from_utf8_lossy(&text).parse().expect("a number")
 }
 
-/// Runs pgbench while one process after the other takes over; answers how long the slowest
-/// transaction took.
-async fn take_over_under_load(rig: &mut Rig, protocol: &str, clients: u32, times: u32) -> Duration {
-    let logs = tempfile::tempdir().expect("a directory");
-    let mut command = Command::new(binary("pgbench"));
-    command.args(["--select-only", "--no-vacuum", "--jobs=2", "--log"]);
-    command.arg(format!("--time={}", 2 + times)).arg(format!("--client={clients}"));
-    command.arg(format!("--protocol={protocol}"));
-    command.arg(format!("--log-prefix={}/log", logs.path().display()));
-    environment(&mut command, rig.address());
-    let load = spawn(output_of(command));
+/// What pgbench does meanwhile.
+#[derive(Clone, Copy)]
+struct Load {
+    protocol: &'static str,
+    clients: u32,
+    seconds: u32,
+    /// Transactions a second. `None`: as many as it can. Then it takes every core, and the slowest of all
+    /// is one whose backend of Postgres the kernel did not run.
+    rate: Option<u32>,
+}
+
+impl Load {
+    fn command(&self, rig: &Rig, logs: &Path) -> Command {
+        let mut command = Command::new(binary("pgbench"));
+        command.args(["--select-only", "--no-vacuum", "--jobs=2", "--log"]);
+        command.arg(format!("--client={}", self.clients));
+        command.arg(format!("--protocol={}", self.protocol));
+        command.arg(format!("--time={}", self.seconds));
+        command.args(self.rate.map(|rate| format!("--rate={rate}")));
+        command.arg(format!("--log-prefix={}/log", logs.display()));
+        environment(&mut command, rig.address());
+        command
+    }
+}
+
+/// Runs pgbench while one process after the other takes over; answers with what it did.
+async fn take_over_under(load: Load, rig: &mut Rig, times: u32) -> Timeline {
+    let (logs, protocol) = (tempfile::tempdir().expect("a directory"), load.protocol);
+    let running = spawn(output_of(load.command(rig, logs.path())));
+    let mut proxies = Vec::new();
     for time in 0..times {
         // All of them are in before the next one comes.
-        let are_in = async || (clients_in(rig).await >= clients).then_some(());
+        let are_in = async || (clients_in(rig).await >= load.clients).then_some(());
         eventually("the clients are in", are_in).await;
         let mut old = rig.proxy.replace();
         eventually("the old process has ended", async || old.ended()).await;
         let came = old.log().matches("client logged in").count();
         assert!(time == 0 || came == 0, "{protocol}: {came} clients connected again");
+        proxies.push(old.log());
     }
-    let said = load.await.expect("pgbench does not panic");
+    let said = running.await.expect("pgbench does not panic");
     assert!(said.contains("number of failed transactions: 0 "), "{protocol}: {said}");
     assert!(!said.contains("aborted"), "{protocol}: {said}");
-    slowest(logs.path())
+    proxies.push(rig.proxy.process().log());
+    Timeline::read(logs.path(), &proxies)
 }
 
 /// No transaction fails, and nobody connects again. `PGWEIR_TAKEOVERS=10` makes it ten in a row, with
-/// 200 clients.
+/// 200 clients, beside as much time without any.
 #[test]
 #[expect(clippy::print_stdout, reason = "what was measured")]
 fn pgbench_does_not_notice_that_another_process_takes_over() {
@@ -165,9 +176,19 @@ fn pgbench_does_not_notice_that_another_process_takes_over() {
         environment(&mut initialise, rig.address());
         output_of(initialise).await;
         for protocol in ["simple", "extended"] {
-            let slowest = take_over_under_load(&mut rig, protocol, clients, times).await;
-            println!("{protocol}: {clients} clients, {times} takeovers, slowest {slowest:?}");
-            assert!(slowest < Duration::from_secs(2), "{protocol}: {slowest:?}");
+            for (rate, most) in [(Some(5 * clients), 1), (None, 2)] {
+                let load = Load { protocol, clients, seconds: 1 + times, rate };
+                let pace = rate.map_or("flat out".to_owned(), |rate| format!("{rate}/s"));
+                if wanted.is_some() {
+                    let slowest = take_over_under(load, &mut rig, 0).await.slowest().took();
+                    println!("{protocol}, {pace}, {clients} clients, no takeover: {slowest:?}");
+                }
+                let timeline = take_over_under(load, &mut rig, times).await;
+                let (slowest, account) = (timeline.slowest().took(), timeline.account());
+                println!("{protocol}, {pace}, {clients} clients, {times} takeovers: {slowest:?}");
+                println!("{account}");
+                assert!(slowest < Duration::from_secs(most), "{protocol}, {pace}: {account}");
+            }
         }
     });
 }

@@ -3,31 +3,30 @@
 //! [`crate::control::takeover`] has the messages and their order, [`super::takeover`] the other side.
 
 use super::accept::Accepting;
-use super::takeover::{ANSWER_MAX, settle_in};
+use super::others::{Others, send};
+use super::takeover::{ANSWER_MAX, tell_of_rest};
 use super::worker::{Seat, Shared};
 use super::{TICK, settle};
-use crate::client::login::Heritage;
+use crate::client::login::{Frontend, Heritage};
 use crate::control::shutdown::{How, Patience, see_out};
 use crate::control::stops::{Stops, stopped_otherwise};
-use crate::control::takeover::{Bequest, CancelRequest, FORM, Offer, Parcel, ToNew, ToOld, listed};
+use crate::control::suspend::Other;
+use crate::control::takeover::{Bequest, CancelRequest, FORM, Offer, ToNew, ToOld, listed};
 use crate::net::passing::{Passage, Passed};
 use crate::net::stream::Stream;
 use crate::net::worker::{Worker, within};
-use std::collections::VecDeque;
-use std::io::{self, PipeWriter, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::pool::welcome::APPLICATION_NAME;
+use std::io::{self, PipeWriter};
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use std::time::Duration;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 
 /// How long the new process may take from the offer until it could accept.
 const READY_MAX: Duration = Duration::from_mins(1);
-
-/// How long the new process may take to read what it is sent, and to take a client. It has nothing else
-/// to do; and the client waits meanwhile.
-const READ_MAX: Duration = Duration::from_secs(5);
 
 /// The process that runs, when another takes over.
 pub(super) struct Handover<'a> {
@@ -99,10 +98,10 @@ impl Handover<'_> {
         let registry = &shared.frontend.registry;
         tracing::info!(clients = registry.clients(), "handing over");
         accepting.send_replace(Accepting::Paused);
-        let (removal, parcels) = unbounded_channel();
-        roster.move_all(removal);
-        self.set_draining(true);
-        let mut others = Others::new(passage, fate, parcels);
+        roster.give_way();
+        let mut others = Others::new(main.wake(), passage, fate);
+        let (say, mut news) = unbounded_channel();
+        tell_of_rest(main, shared, (Other::Next, say.clone(), ToNew::Rests));
         let mut stops = Stops::of(registry, roster);
         if send(&others.passage, &ToNew::Go(stops.clone()), &[], &[]).await.is_err() {
             return self.take_back(others).await;
@@ -113,6 +112,7 @@ impl Handover<'_> {
             tokio::select! {
                 biased;
                 request = others.requests.recv() => match request {
+                    Some(ToOld::Here) => self.move_all(&mut others),
                     Some(ToOld::Taken) => others.is_taken(),
                     Some(ToOld::Cancel(request)) => self.cancel(request),
                     Some(ToOld::Stopped(told)) => {
@@ -120,9 +120,11 @@ impl Handover<'_> {
                         stops = told;
                     }
                     Some(ToOld::End { at_once }) => {
-                        self.see_out(if at_once { How::Now } else { How::WaitForServers }).await;
+                        let how = if at_once { How::Now } else { How::WaitForServers };
+                        self.see_out(&mut others, how).await;
                         break;
                     }
+                    Some(ToOld::Rests(number)) => roster.rests_elsewhere(Other::Next, number),
                     Some(ToOld::Hello { .. } | ToOld::Ready) | None => {
                         return self.take_back(others).await;
                     }
@@ -133,22 +135,26 @@ impl Handover<'_> {
                     }
                 }
                 is = stopped_otherwise(&stops, registry, roster) => {
-                    let news = ToNew::Stopped { was: std::mem::replace(&mut stops, is.clone()), is };
-                    if send(&others.passage, &news, &[], &[]).await.is_err() {
+                    let was = std::mem::replace(&mut stops, is.clone());
+                    // Said below, in order with the rest.
+                    drop(say.send(ToNew::Stopped { was, is }));
+                }
+                Some(message) = news.recv() => {
+                    if send(&others.passage, &message, &[], &[]).await.is_err() {
                         return self.take_back(others).await;
                     }
                 }
                 _ = look.tick() => {
-                    // The clients have gone there, and so do the servers.
-                    if !self.bequeath(&others.passage).await || others.are_late(main.wake()) {
+                    if !self.look(&mut others).await {
                         return self.take_back(others).await;
                     }
                     if main.now() >= moves_until {
+                        self.see_out(&mut others, How::WaitForServers).await;
                         break;
                     }
                 }
                 how = shared.shutdown.asked(None) => {
-                    self.see_out(how).await;
+                    self.see_out(&mut others, how).await;
                     break;
                 }
             }
@@ -157,23 +163,55 @@ impl Handover<'_> {
         Handed::Over
     }
 
-    /// Sees out who cannot move, and says that nobody is left.
-    async fn finish(&self, mut others: Others) {
-        let frontend = &self.shared.frontend;
-        if frontend.registry.clients() > 0 {
-            self.see_out(How::WaitForServers).await;
+    /// Sees to what is to be done now and then. `false`: the other one is late, or does not take what it is given.
+    async fn look(&self, others: &mut Others) -> bool {
+        let now = self.main.wake();
+        // The clients have gone there, and so do the servers.
+        if others.are_late(now) || !self.bequeath(others).await {
+            return false;
         }
-        // Who moved while the others were told to leave.
+        if others.way.is_none() && others.tell.is_due(now) {
+            self.tell_who_is_left();
+        }
+        true
+    }
+
+    /// What keeps this process, for whoever wonders why it does not end.
+    fn tell_who_is_left(&self) {
+        let clients = self.shared.frontend.roster.clients();
+        let Some(first) = clients.iter().min_by_key(|client| client.requested_at()) else { return };
+        let (settings, pool) = (first.settings(), first.pool());
+        let why = if first.replication().is_some() {
+            "it replicates"
+        } else if first.keeps_idle() {
+            "it keeps its server"
+        } else if first.idle_in_transaction_since().is_some() {
+            "it is idle in a transaction"
+        } else {
+            "it is busy"
+        };
+        tracing::info!(
+            left = clients.len(),
+            client = first.id.0,
+            database = pool.database,
+            user = first.user,
+            application_name = settings.value(APPLICATION_NAME).unwrap_or_default(),
+            why,
+            "waiting for clients that cannot move so far, such as this one"
+        );
+    }
+
+    /// Says that nobody is left.
+    async fn finish(&self, mut others: Others) {
+        // Who moved when the last ones were told to leave.
         while let Ok(parcel) = others.parcels.try_recv() {
             if others.send(self.main.wake(), parcel).await.is_err() {
                 break;
             }
         }
-        // Those who are left in the process before end with this one, which nobody can reach then.
-        frontend.roster.end_before(false);
         // What the last ones had.
-        settle(self.main, frontend).await;
-        self.bequeath(&others.passage).await;
+        settle(self.main, &self.shared.frontend).await;
+        self.bequeath(&others).await;
         // Fails when the other one has gone by now: it needs no word then.
         drop(send(&others.passage, &ToNew::Done, &[], &[]).await);
     }
@@ -195,8 +233,20 @@ impl Handover<'_> {
         registry.clients() > 0 || connections > registry.consoles() || frontend.roster.has_before()
     }
 
+    /// The other one waits for them: whoever has no server goes there now.
+    fn move_all(&self, others: &mut Others) {
+        if let Some(way) = others.way.take() {
+            // First: those who wait leave the queue, and have not lost patience.
+            self.set_draining(true);
+            self.shared.frontend.roster.move_all(way);
+        }
+    }
+
     /// Gives what nobody uses here to the other process. `false`: it does not take it.
-    async fn bequeath(&self, passage: &Passage) -> bool {
+    async fn bequeath(&self, others: &Others) -> bool {
+        if others.way.is_some() {
+            return true;
+        }
         for host in self.shared.frontend.registry.hosts() {
             for (pool, mut server) in host.take_idle_servers(self.main) {
                 let now = self.main.now();
@@ -214,7 +264,7 @@ impl Handover<'_> {
                 };
                 let Ok(socket) = server.stream().duplicate() else { continue };
                 let bequest = ToNew::Server(bequest);
-                if let Err(error) = send(passage, &bequest, &[], &[socket.as_fd()]).await {
+                if let Err(error) = send(&others.passage, &bequest, &[], &[socket.as_fd()]).await {
                     tracing::warn!("a server could not be handed over: {error}");
                     return false;
                 }
@@ -223,12 +273,30 @@ impl Handover<'_> {
         true
     }
 
-    async fn see_out(&self, how: How) {
-        let frontend = &self.shared.frontend;
-        let config = frontend.registry.config();
-        let patience = Patience::of(&config.process);
+    /// Sees out who is left, here and before. Those who are on their way get there: they are told there.
+    async fn see_out(&self, others: &mut Others, how: How) {
+        let Frontend { registry, roster, .. } = &*self.shared.frontend;
+        let shutdown = &self.shared.shutdown;
+        roster.end_before(how == How::Now);
+        let patience = Patience::of(&registry.config().process);
         let clock = || self.main.wake();
-        see_out(&frontend.roster, &self.shared.shutdown, how, patience, clock).await;
+        let mut ending = pin!(see_out(roster, shutdown, how, patience, clock));
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut ending => return,
+                Some(request) = others.requests.recv() => match request {
+                    ToOld::Taken => others.is_taken(),
+                    ToOld::Cancel(request) => self.cancel(request),
+                    ToOld::End { at_once: true } => shutdown.ask(How::Now),
+                    _ => {}
+                },
+                Some(parcel) = others.parcels.recv() => {
+                    // Fails when the other one has gone, and with it whoever was to be told there.
+                    drop(others.send(self.main.wake(), parcel).await);
+                }
+            }
+        }
     }
 
     /// Goes on, with those whom the other one has not taken.
@@ -250,112 +318,4 @@ impl Handover<'_> {
         let hosts = self.shared.frontend.registry.hosts();
         hosts.for_each(|host| host.set_draining(self.main, is_draining));
     }
-}
-
-/// Those who move, and the process they go to.
-struct Others {
-    passage: Rc<Passage>,
-    /// What the other process asks for.
-    requests: UnboundedReceiver<ToOld>,
-    /// Who is to be sent.
-    parcels: UnboundedReceiver<Parcel>,
-    /// Who was sent, when, and may not have arrived: in order.
-    sent: VecDeque<(Instant, Parcel)>,
-    /// Where it is said that this process goes on; closed, that it is gone.
-    fate: PipeWriter,
-}
-
-impl Others {
-    fn new(passage: Passage, fate: PipeWriter, parcels: UnboundedReceiver<Parcel>) -> Self {
-        let passage = Rc::new(passage);
-        let requests = requests(&passage);
-        Self { passage, requests, parcels, sent: VecDeque::new(), fate }
-    }
-
-    fn are_on_their_way(&self) -> bool {
-        !self.parcels.is_empty() || !self.sent.is_empty()
-    }
-
-    /// Whether the other process has taken too long.
-    fn are_late(&self, now: Instant) -> bool {
-        self.sent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > READ_MAX)
-    }
-
-    /// The first that was sent is served there: here its socket is closed.
-    fn is_taken(&mut self) {
-        self.sent.pop_front();
-    }
-
-    /// Sends a client, and keeps it until it is taken.
-    async fn send(&mut self, now: Instant, parcel: Parcel) -> io::Result<()> {
-        let Parcel { moved, sent, socket } = parcel;
-        let message = ToNew::Client(moved);
-        let result = send(&self.passage, &message, &sent, &[socket.as_fd()]).await;
-        let ToNew::Client(moved) = message else { unreachable!("it was made above") };
-        if let Err(error) = &result {
-            tracing::warn!(client = moved.id, "a client could not be handed over: {error}");
-        }
-        self.sent.push_back((now, Parcel { moved, sent, socket }));
-        result
-    }
-
-    /// Says that this process goes on, and with whom: nobody else is taken there from here on.
-    async fn give_up(mut self) -> Returning {
-        // Fails when the other one has gone.
-        drop(self.passage.stop_receiving());
-        while let Some(request) = self.requests.recv().await {
-            if matches!(request, ToOld::Taken) {
-                self.is_taken();
-            }
-        }
-        // The same. Before the connection is closed: whoever finds it closed looks here.
-        drop(self.fate.write(b"!"));
-        let unsent = self.sent.into_iter().map(|(_, parcel)| parcel).collect();
-        Returning { unsent, parcels: self.parcels }
-    }
-}
-
-/// Those who were to move, and stay.
-struct Returning {
-    unsent: Vec<Parcel>,
-    parcels: UnboundedReceiver<Parcel>,
-}
-
-impl Returning {
-    /// Serves them here.
-    async fn bring_back(mut self, seats: Arc<[Seat]>) {
-        let bring = |parcel: Parcel| {
-            let settings = Arc::new(parcel.moved.settings());
-            settle_in(&seats, parcel, settings);
-        };
-        self.unsent.into_iter().for_each(bring);
-        while let Some(parcel) = self.parcels.recv().await {
-            bring(parcel);
-        }
-    }
-}
-
-/// Sends, but does not wait for ever for the other process to read.
-async fn send(
-    passage: &Passage,
-    message: &ToNew,
-    body: &[u8],
-    files: &[BorrowedFd<'_>],
-) -> io::Result<()> {
-    let sent = within(Some(READ_MAX), passage.send(message, body, files)).await;
-    sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-/// What the other one asks for. It ends when that one does.
-fn requests(passage: &Rc<Passage>) -> UnboundedReceiver<ToOld> {
-    let (sender, receiver) = unbounded_channel();
-    let passage = Rc::clone(passage);
-    tokio::task::spawn_local(async move {
-        while let Ok(Some(Passed { head: request, .. })) = passage.receive().await {
-            if sender.send(request).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
 }

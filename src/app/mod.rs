@@ -10,6 +10,7 @@ pub mod descriptors;
 mod handover;
 pub mod log;
 mod metronome;
+mod others;
 mod pid_file;
 mod signals;
 mod succession;
@@ -362,7 +363,8 @@ impl Proxy {
         if let Some(serving) = self.serving_http.take() {
             serving.abort();
         }
-        let handed = handover.hand_over(passage, fate).await;
+        // Boxed: most of a process' life nobody takes over.
+        let handed = Box::pin(handover.hand_over(passage, fate)).await;
         if handed == Handed::Back {
             self.succession = Succession::open(&shared.frontend.registry.config());
             self.serve_http();

@@ -7,6 +7,7 @@ use super::worker::{Seat, Shared};
 use crate::client::login::Frontend;
 use crate::config::Config;
 use crate::control::stops::{Stops, stopped_otherwise};
+use crate::control::suspend::Other;
 use crate::control::takeover::{Bequest, FORM, Offer, Parcel, ToNew, ToOld, settings_of};
 use crate::net::listen::Inherited;
 use crate::net::passing::{Passage, Passed};
@@ -113,7 +114,10 @@ impl Predecessor {
     /// Takes the clients in until the last one has come. It is known when this returns that they come.
     pub(super) fn take_over(self, main: Rc<Worker>, shared: Arc<Shared>, seats: Arc<[Seat]>) {
         let (sender, to_say) = unbounded_channel();
-        shared.frontend.roster.ask_before(Some(sender));
+        // Its receiver is below.
+        drop(sender.send(ToOld::Here));
+        shared.frontend.roster.ask_before(Some(sender.clone()));
+        tell_of_rest(&main, &shared, (Other::Before, sender, ToOld::Rests));
         shared.frontend.registry.hosts().for_each(|host| host.heirlooms.open());
         let (arrivals, arrived) = unbounded_channel();
         let reception = Reception {
@@ -155,6 +159,9 @@ impl Predecessor {
                 }
                 Ok(Some(Passed { head: ToNew::Stopped { was, is }, .. })) => {
                     drop(arrivals.send(Arrived::Stopped { was, is }));
+                }
+                Ok(Some(Passed { head: ToNew::Rests(number), .. })) => {
+                    shared.frontend.roster.rests_elsewhere(Other::Before, number);
                 }
                 Ok(Some(Passed { head: ToNew::Done, .. })) => break,
                 Ok(Some(_)) => {}
@@ -283,6 +290,19 @@ impl Fate {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Says when all rest here, while there is somebody to say it to.
+pub(super) fn tell_of_rest<M: 'static>(
+    main: &Rc<Worker>,
+    shared: &Arc<Shared>,
+    to: (Other, UnboundedSender<M>, fn(u64) -> M),
+) {
+    let (main, frontend) = (Rc::clone(main), Arc::clone(&shared.frontend));
+    tokio::task::spawn_local(async move {
+        let limit = || frontend.registry.config().process.suspend_timeout;
+        frontend.roster.tell_of_rest(to, limit, &main).await;
+    });
 }
 
 /// The same settings are kept once.

@@ -1,7 +1,9 @@
 //! Everybody's way to the process that takes over, and to the one that was here before.
 
 use super::roster::{Order, Roster};
+use super::suspend::Other;
 use super::takeover::{CancelRequest, Parcel, ToOld};
+use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::UnboundedSender;
 
 impl Roster {
@@ -11,13 +13,20 @@ impl Roster {
         self.call_all(Order::Move);
     }
 
-    /// Whether another process takes over: what holds is for that to say.
-    pub fn is_moving(&self) -> bool {
-        *self.standing.borrow() == Some(Order::Move)
+    /// Another process takes over: what holds is for that to say.
+    pub fn give_way(&self) {
+        self.set_other(Other::Next, true);
+        self.gives_way.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_giving_way(&self) -> bool {
+        self.gives_way.load(Ordering::Relaxed)
     }
 
     /// Nobody is to move any more. Those who rested before go on resting.
     pub fn stay_all(&self) {
+        self.gives_way.store(false, Ordering::Relaxed);
+        self.set_other(Other::Next, false);
         self.expect(None);
         for client in self.clients() {
             client.take_back(Order::Move);
@@ -29,6 +38,7 @@ impl Roster {
 
     /// There is a process that was here before, or with `None` not any more.
     pub fn ask_before(&self, before: Option<UnboundedSender<ToOld>>) {
+        self.set_other(Other::Before, before.is_some());
         self.before.with(|known| *known = before);
     }
 

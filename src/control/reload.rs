@@ -196,7 +196,7 @@ impl Reloader {
         let why = describe(&change);
         let made = match self.prepare(change).await {
             // It has read them before, or will be asked itself.
-            Ok(_) if self.roster.is_moving() => Err(Refused::because(MOVING)),
+            Ok(_) if self.roster.is_giving_way() => Err(Refused::because(MOVING)),
             Ok((source, overlay, loaded)) => {
                 (self.source, self.overlay) = (source, overlay);
                 let made = self.apply(worker, loaded);

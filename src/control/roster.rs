@@ -7,6 +7,7 @@
 pub use super::cancel_key::Key;
 
 use super::operator::Operator;
+use super::suspend::Elsewhere;
 use crate::base::ids::{ClassId, ClientId};
 use crate::base::shared::Shared;
 use crate::control::takeover::{Parcel, ToOld};
@@ -275,8 +276,12 @@ pub struct Roster {
     known: DashMap<u32, (Key, Who)>,
     /// Those who are in rest, and those who come in.
     pub(super) suspended: watch::Sender<bool>,
+    /// The number of the last `SUSPEND`, and what other processes have said of it.
+    pub(super) suspension: AtomicU64,
+    pub(super) elsewhere: Shared<Elsewhere>,
     /// What those who come in from now on are told besides.
     pub(super) standing: watch::Sender<Option<Order>>,
+    pub(super) gives_way: AtomicBool,
     /// Where those go who move to another process.
     pub(super) removal: Shared<Option<UnboundedSender<Parcel>>>,
     /// The process that was here before, while it has clients: it gets the cancel requests that are for

@@ -80,7 +80,9 @@ impl Shutdown {
     }
 }
 
-/// Sees everybody out, and answers how many had to be cut off.
+/// Sees everybody out, and answers how many had to be cut off. Those who are on their way here from a process
+/// before are seen out as they come: this ends when that one has ended, which is told to (`end_before`) by
+/// whoever calls this.
 pub async fn see_out(
     roster: &Roster,
     shutdown: &Shutdown,
@@ -96,7 +98,7 @@ pub async fn see_out(
     let all = roster.clients().len();
     while how != How::Now {
         let clients = roster.clients();
-        if clients.is_empty() {
+        if clients.is_empty() && !roster.has_before() {
             return 0;
         }
         let now = clock();
@@ -119,9 +121,11 @@ pub async fn see_out(
         };
     }
     let cut_off = roster.clients().len();
+    roster.end_before(true);
     roster.call_all(Order::Quit(EndReason::Shutdown));
     let last_words_until = clock() + LAST_WORDS_MAX;
-    while !roster.clients().is_empty() && clock() < last_words_until {
+    let is_anybody_left = || !roster.clients().is_empty() || roster.has_before();
+    while is_anybody_left() && clock() < last_words_until {
         tokio::time::sleep(LOOK).await;
     }
     cut_off

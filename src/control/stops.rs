@@ -15,26 +15,27 @@ use std::rc::Rc;
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Stops {
     halts: Said,
-    is_suspended: bool,
+    /// By which `SUSPEND`, for they are numbered: whoever says that all rest says for which.
+    suspended: Option<u64>,
 }
 
 impl Stops {
     /// What is stopped now.
     pub fn of(registry: &Registry, roster: &Roster) -> Self {
-        Self { halts: registry.halts.said(), is_suspended: roster.is_suspended() }
+        Self { halts: registry.halts.said(), suspended: roster.suspension() }
     }
 
     /// Before there is any pool or client: goes on where another process was.
     pub fn inherit(&self, registry: &Registry, roster: &Roster) {
         registry.halts.inherit(&self.halts);
-        roster.set_suspended(self.is_suspended);
+        roster.follow(self.suspended);
     }
 
     /// Stops what is stopped in the other process, and nothing else.
     pub fn follow(&self, worker: &Rc<Worker>, registry: &Registry, roster: &Roster) {
         worker.wake();
         registry.follow(worker, &self.halts);
-        roster.set_suspended(self.is_suspended);
+        roster.follow(self.suspended);
     }
 }
 

@@ -6,17 +6,20 @@
 //!    |  --------- Offer, listeners ------>  |  it builds everything; it may still fail
 //!    |  <-------- Ready ------------------  |  it could accept
 //!    |  --------- Go -------------------->  |  it does, and the old one does not any more
+//!    |  <-------- Here ------------------  |  what is found by name is its own: it waits for clients
 //!    |  --------- Client, its socket ---->  |  each at its transaction boundary
 //!    |  <-------- Taken -----------------  |  before it is served there
 //!    |  <-------- Cancel -----------------  |  for somebody who has not moved yet
 //!    |  <-------- End -------------------  |  it was told to end itself, with somebody left in the old one
 //!    |  <-------- Stopped -------------->   |  an operator has stopped something, or lets it go on
+//!    |  <-------- Rests ---------------->   |  all of its clients rest, as an operator wants them to
 //!    |  --------- Done ------------------>  |  nobody is left
 //! ```
 //!
 //! Until `Go` the old one serves as if nothing had happened, and a new one that fails, or is ready too late,
 //! changes nothing: neither accepts while the other does, and files that are found by name are the old
-//! one's. Who cannot move (a client that keeps its server) stays with the old process until it leaves.
+//! one's. Clients go on in the old one until the new one is `Here`: it has files to make and to remove, for which
+//! a busy disk may take its time. Who cannot move (a client that keeps its server) stays with the old process until it leaves.
 //!
 //! A client is the old one's until it is taken, and then the new one's: it is served once, whatever
 //! becomes of either. The old one gives up if the new one ends, or does not take what it is sent. Then it
@@ -36,7 +39,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The form of these messages. Processes with different ones do not take over from each other.
-pub const FORM: u32 = 7;
+pub const FORM: u32 = 8;
 
 /// Ids that the old process may still give to logins under way: the new one begins behind them.
 pub const IDS_APART: u64 = 1 << 20;
@@ -50,11 +53,15 @@ pub enum ToOld {
         pid: u32,
     },
     Ready,
+    /// Clients may come.
+    Here,
     /// The client that came first of those not told of so far is here, and will be served.
     Taken,
     Cancel(CancelRequest),
     /// An operator has said so at the new one: it holds here as well.
     Stopped(Stops),
+    /// Nobody there is to be waited for any more, for the `SUSPEND` with this number.
+    Rests(u64),
     /// The new one ends, as it was told: whoever is left is to be seen out, at once or when they can.
     End {
         at_once: bool,
@@ -86,6 +93,8 @@ pub enum ToNew {
         was: Stops,
         is: Stops,
     },
+    /// The same as at the new one.
+    Rests(u64),
     /// The socket is with it; the body is what the client has sent and prepared.
     Client(Moved),
     /// A server that nobody uses in the old process any more, and its socket.
@@ -196,17 +205,20 @@ mod tests {
     /// What is said in this form, to the byte. If this changes, [`FORM`] must be raised: a process with
     /// the other one would misunderstand.
     const SAID: (u32, &str) = (
-        7,
+        8,
         r#"{"Hello":{"form":1,"version":"v","pid":2}}
 "Ready"
+"Here"
 "Taken"
 {"Cancel":{"pid":3,"secret":[4]}}
-{"Stopped":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}
+{"Stopped":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null}}
+{"Rests":9}
 {"End":{"at_once":true}}
 {"Refused":{"why":"w"}}
-{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"stops":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false},"set":[]}}
-{"Go":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}
-{"Stopped":{"was":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false},"is":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"is_suspended":false}}}
+{"Offer":{"is_activated":false,"next_client":0,"salt_key":[0...],"client_keys":[["u",[1...]]],"stops":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null},"set":[]}}
+{"Go":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null}}
+{"Stopped":{"was":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null},"is":{"halts":{"is_paused":false,"paused":[],"disabled":[]},"suspended":null}}}
+{"Rests":9}
 {"Client":{"id":1,"secret":[2],"database":"d","user":"u","class":"c","address":"127.0.0.1:3","settings":[["n","v"]],"initial":[["n=","w"]],"age":{"secs":4,"nanos":0},"is_skipping":true,"to_swallow":5,"channels":["c"],"prepared":6}}
 {"Server":{"host":"h","lineage":"l","database":"d","is_unix":true,"pid":1,"secret":[2],"applied":[],"has_statements":true,"params":[],"age":{"secs":3,"nanos":0}}}
 "Done"
@@ -220,9 +232,11 @@ mod tests {
         let to_old = [
             hello,
             ToOld::Ready,
+            ToOld::Here,
             ToOld::Taken,
             cancel,
             ToOld::Stopped(Stops::default()),
+            ToOld::Rests(9),
             ToOld::End { at_once: true },
         ];
         let moved = Moved {
@@ -259,6 +273,7 @@ mod tests {
             ToNew::Offer(offer),
             ToNew::Go(Stops::default()),
             ToNew::Stopped { was: Stops::default(), is: Stops::default() },
+            ToNew::Rests(9),
             ToNew::Client(moved),
             ToNew::Server(bequest),
             ToNew::Done,

@@ -122,7 +122,12 @@ impl<S: Site> Scheduler<S> {
         let delay = now.saturating_duration_since(waiter.since);
         let class = self.classes.of_mut(member.class);
         class.counters.abandoned += 1;
-        class.patience.gave_up(delay);
+        if self.is_draining {
+            // It was told to: by another process that takes over, and it may come back from there.
+            class.patience.was_there(delay);
+        } else {
+            class.patience.gave_up(delay);
+        }
         self.left(now, member);
         let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);
         self.of_mut(pool).abandoned.add(moment);

@@ -101,7 +101,7 @@ fn clients_follow_a_host_that_moves() {
         assert_eq!(busy.value("show port").await, before, "a transaction ends where it began");
         // Cancel requests go where the query runs.
         busy.send(Batch::new().query("select pg_sleep(60)")).await;
-        rig.postgres.wait_for_servers("query like 'select pg_sleep%'", 1).await;
+        rig.postgres.wait_for_servers("wait_event = 'PgSleep'", 1).await;
         busy.cancel().await;
         assert_eq!(busy.answer().await, ["T(pg_sleep)", "E(ERROR 57014)", "Z(E)"]);
         busy.query("rollback").await;
@@ -199,7 +199,7 @@ fn clients_follow_their_database_to_another_host_and_another_login() {
             assert_ne!(client.value("show port").await, before);
         }
         busy.send(Batch::new().query("select pg_sleep(60)")).await;
-        other.wait_for_servers("query like 'select pg_sleep%'", 1).await;
+        other.wait_for_servers("wait_event = 'PgSleep'", 1).await;
         busy.cancel().await;
         assert_eq!(busy.answer().await, ["T(pg_sleep)", "E(ERROR 57014)", "Z(I)"]);
         rig.postgres.wait_for_servers("true", 0).await;

@@ -52,6 +52,22 @@ fn a_pool_that_sheds_tells_what_it_has_learned_and_what_it_allows() {
     assert_eq!((strain.limit, strain.refused, strain.abandoned), (None, 0, 0), "it is over");
 }
 
+/// They move to a process that takes over, and may all come back if that fails.
+#[test]
+fn who_leaves_a_process_that_ends_has_not_lost_patience() {
+    let learned = |is_draining| {
+        let mut play = play(Shed::Auto, &[]);
+        let there = ms(0)..ms(20_000);
+        play.add(Crowd { patience: Some(ms(500)), there, ..Crowd::new(300, ten_ms) });
+        play.scheduler.set_draining(play.now, is_draining);
+        play.run_until(10_000);
+        assert!(play.class(COMMON).counters.abandoned > 0);
+        play.class(COMMON).patience
+    };
+    assert!(learned(false).is_some());
+    assert_eq!(learned(true), None);
+}
+
 #[test]
 fn the_limit_that_is_told_is_of_a_class_that_is_being_shed() {
     let classes = [of_priority(Priority::Critical), of_priority(Priority::Sheddable)];
