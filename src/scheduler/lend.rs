@@ -272,12 +272,13 @@ impl<S: Site> Scheduler<S> {
 
     fn grant(&mut self, now: Instant, next: u32, index: u32) {
         let waited = self.call(now, next);
-        let Request { client, handle: to, member, ride, .. } = self.queue.take(next).request;
+        let Request { client, handle: to, member, ride, worker, .. } =
+            self.queue.take(next).request;
         let lease = self.lend(now, index, client, member, waited);
         let shared = ride.filter(|ride| self.is_worth_sharing(lease.slot.pool, *ride));
         self.actions.push_back(match shared {
             Some(ride) => {
-                self.shared.begin(lease.slot.pool, index, ride);
+                self.shared.begin(lease.slot.pool, index, ride, worker);
                 Action::Drive { to, client, lease, waited }
             }
             None => Action::Grant { to, lease, waited },

@@ -15,7 +15,7 @@ use super::queue::Waiter;
 use super::shared::{Newcomer, Next, Rider};
 use super::slots::Hold;
 use super::terms::{Action, Request, Ride, ShareLimits, Site, SlotRef};
-use crate::base::ids::{ClassId, ClientId, PoolId};
+use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
 
 impl<S: Site> Scheduler<S> {
@@ -109,14 +109,15 @@ impl<S: Site> Scheduler<S> {
         }
         while let Some(turn) = self.next_turn_of(now, pool, true) {
             let waiter = self.next_in(turn.line);
-            let Waiter { request: Request { member, ride, .. }, .. } = self.queue.at(waiter);
-            let (member, ride) = (*member, *ride);
+            let Waiter { request, .. } = self.queue.at(waiter);
+            let &Request { member, ride, worker, .. } = request;
             if self.source_allowance(now, member.class, member.source) == 0 {
                 self.queue.put_aside(member);
                 continue;
             }
-            let room =
-                ride.and_then(|ride| Some((ride, self.least_ahead(now, pool, ride, limits)?)));
+            let room = ride.and_then(|ride| {
+                Some((ride, self.least_ahead(now, pool, (ride, worker), limits)?))
+            });
             let Some((ride, index)) = room else { return };
             self.of_mut(pool).passed_over = turn.passed_over;
             self.get_aboard(now, waiter, index, ride.expected);
@@ -138,12 +139,14 @@ impl<S: Site> Scheduler<S> {
         shared.any(|shared| shared.followers() + 1 < depth)
     }
 
-    /// The server to get aboard of: the one with the least expected work ahead.
+    /// The server to get aboard of: the one with the least expected work ahead; or one of the own worker, if
+    /// no more than another statement like this is ahead there. To wake somebody on another worker takes
+    /// a system call.
     fn least_ahead(
         &self,
         now: Instant,
         pool: PoolId,
-        ride: Ride,
+        (ride, worker): (Ride, WorkerId),
         limits: ShareLimits,
     ) -> Option<u32> {
         let depth = self.depth(pool, limits);
@@ -156,8 +159,9 @@ impl<S: Site> Scheduler<S> {
                 && self.slots.at(index).cancels == 0
                 && self.unwanted(now, self.slots.slot_ref(index)).is_none();
             let ahead = self.work_ahead(now, index)?;
+            let nearly = if shared.worker == worker { Duration::ZERO } else { ride.expected };
             (has_room && ahead.saturating_add(ride.expected) <= limits.ahead)
-                .then_some((ahead, index))
+                .then_some((ahead.saturating_add(nearly), index))
         });
         ahead.min().map(|(_, index)| index)
     }

@@ -11,7 +11,7 @@
 //! - `followers` and `behind` are the number of them, and what they are expected to take.
 
 use super::terms::{Member, Ride};
-use crate::base::ids::{ClientId, PoolId};
+use crate::base::ids::{ClientId, PoolId, WorkerId};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub struct Newcomer<H> {
 #[derive(Debug)]
 pub(super) struct Aboard<H> {
     pub(super) settings: u64,
+    /// Where its driver is: with its first head.
+    pub(super) worker: WorkerId,
     /// How long the head was expected to take.
     pub(super) head: Duration,
     /// How long its followers are expected to take.
@@ -120,9 +122,10 @@ impl<H> Shared<H> {
     }
 
     /// A slot that is leased is shared from now on; its client is the head.
-    pub(super) fn begin(&mut self, pool: PoolId, slot: u32, head: Ride) {
+    pub(super) fn begin(&mut self, pool: PoolId, slot: u32, head: Ride, worker: WorkerId) {
         let vacant = || Aboard {
             settings: 0,
+            worker: WorkerId(0),
             head: Duration::ZERO,
             behind: Duration::ZERO,
             is_stalled: false,
@@ -138,6 +141,7 @@ impl<H> Shared<H> {
         assert!(of.place.is_none(), "shared twice");
         of.place = Some(of_pool.slots.len());
         (of.settings, of.head, of.is_stalled) = (head.settings, head.expected, false);
+        of.worker = worker;
         of_pool.slots.push(slot);
         of_pool.rides.shared += 1;
         self.shared += 1;
