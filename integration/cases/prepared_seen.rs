@@ -4,7 +4,7 @@ use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
-use crate::harness::time::run;
+use crate::harness::time::{eventually, run};
 
 const CLIENTS: usize = 200;
 
@@ -57,9 +57,12 @@ fn a_server_on_loan_shows_what_it_has() {
             if begins {
                 assert_eq!(client.query("begin").await, ["C(BEGIN)", "Z(T)"]);
             }
-            let servers = console.rows("SHOW SERVERS").await;
-            assert_eq!(servers[0]["state"], state);
-            assert_eq!(servers[0]["prepared_statements"], "2", "while it is {state}");
+            // The answer comes a moment before the server goes back.
+            let server = eventually("the state of the server", async || {
+                let server = console.rows("SHOW SERVERS").await.swap_remove(0);
+                (server["state"] == state).then_some(server)
+            });
+            assert_eq!(server.await["prepared_statements"], "2", "while it is {state}");
         }
     });
 }
