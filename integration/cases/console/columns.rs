@@ -107,3 +107,9 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ),
     ("MEM", "name:text size:int4 used:int4 free:int4 memtotal:int4"),
 ];
+
+/// Ours, behind those.
+pub(super) const OWN: &[(&str, &str)] = &[
+    ("POOLS", "sv_shared:int4 cl_riding:int4 shared_count:int8 stall_count:int8"),
+    ("SERVERS", "riders:int4"),
+];
