@@ -42,11 +42,20 @@ pub(crate) struct Contestant {
     pub(crate) is_scraped: bool,
     /// Clients ask it in the simple protocol, whatever the others are asked in.
     pub(crate) is_asked_simply: bool,
+    /// Its clients share servers.
+    pub(crate) is_sharing: bool,
 }
 
 impl Contestant {
     pub(crate) const fn new(proxy: Proxy) -> Self {
-        Self { proxy, workers: 1, stored: Stored::Plain, is_scraped: false, is_asked_simply: false }
+        Self {
+            proxy,
+            workers: 1,
+            stored: Stored::Plain,
+            is_scraped: false,
+            is_asked_simply: false,
+            is_sharing: false,
+        }
     }
 
     pub(crate) const fn workers(self, workers: u16) -> Self {
@@ -59,6 +68,10 @@ impl Contestant {
 
     pub(crate) const fn asked_simply(self) -> Self {
         Self { is_asked_simply: true, ..self }
+    }
+
+    pub(crate) const fn sharing(self) -> Self {
+        Self { is_sharing: true, ..self }
     }
 
     pub(crate) const fn stored(self, stored: Stored) -> Self {
@@ -79,6 +92,9 @@ impl fmt::Display for Contestant {
         }
         if self.is_scraped {
             out.write_str(", scraped")?;
+        }
+        if self.is_sharing {
+            out.write_str(", sharing")?;
         }
         if self.is_asked_simply {
             out.write_str(", simple")?;
@@ -131,7 +147,8 @@ impl Running {
             Stored::ScramSecret => stage.scram_secret(),
         };
         let http = if contestant.is_scraped { Some(free_port()?) } else { None };
-        let settings = Settings { port, http, setup, password, workers: contestant.workers };
+        let Contestant { workers, is_sharing, .. } = contestant;
+        let settings = Settings { port, http, setup, password, workers, is_sharing };
         let (name, command) = match contestant.proxy {
             Proxy::PgBouncer => ("pgbouncer", settings.pgbouncer(stage)?),
             Proxy::Pgweir => ("pgweir", settings.pgweir(stage, &stage.programs.pgweir)?),

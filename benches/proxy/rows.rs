@@ -59,9 +59,15 @@ impl Row {
             Work::Scrapes { pools, .. } => pools,
             _ => 0,
         };
-        Setup { more_pools, ..Setup::of_costs(self.auth) }
+        let costs = Setup::of_costs(self.auth);
+        let is_shared = self.contestants.iter().any(|contestant| contestant.is_sharing);
+        let pool_size = if is_shared { SHARED_POOL } else { costs.pool_size };
+        Setup { more_pools, pool_size, ..costs }
     }
 }
+
+/// A pool that most have to wait for.
+const SHARED_POOL: u32 = 4;
 
 pub(crate) const PGWEIR: Contestant = Contestant::new(Proxy::Pgweir);
 pub(crate) const PGWEIR_BEFORE: Contestant = Contestant::new(Proxy::PgweirBefore);
@@ -69,6 +75,8 @@ pub(crate) const PGBOUNCER: Contestant = Contestant::new(Proxy::PgBouncer);
 pub(crate) const RELAY: Contestant = Contestant::new(Proxy::Relay);
 const SCRAPED: Contestant = PGWEIR.scraped();
 const PGWEIR_SIMPLE: Contestant = PGWEIR.asked_simply();
+const SHARING: Contestant = PGWEIR.sharing();
+const SHARING_BY_TWO: Contestant = PGWEIR.sharing().workers(2);
 const TWO_WORKERS: Contestant = PGWEIR.workers(2);
 const PGWEIR_SECRET: Contestant = PGWEIR.stored(Stored::ScramSecret);
 const PGBOUNCER_SECRET: Contestant = PGBOUNCER.stored(Stored::ScramSecret);
@@ -82,6 +90,10 @@ const fn bar(whose: Contestant, at_most: f64, of: Contestant) -> Bar {
 const SMALL_QUERY: &[Bar] = &[bar(PGWEIR, 1.05, PGBOUNCER), bar(PGWEIR, 1.20, RELAY)];
 /// Debian's PgBouncer has no statements that follow their clients: what simple queries cost is the measure.
 const PREPARED_QUERY: &[Bar] = &[bar(PGWEIR, 1.10, PGWEIR_SIMPLE)];
+const WHO_SHARES: &[Contestant] = &[SHARING, SHARING_BY_TWO, PGWEIR, PGBOUNCER];
+const SHARED_QUERY: &[Bar] = &[bar(SHARING, 0.50, PGBOUNCER)];
+/// Without Debian's PgBouncer, which has no statements that follow their clients.
+const SHARED_PREPARED: &[Bar] = &[bar(SHARING, 0.50, PGWEIR)];
 const LARGE_RESULT: &[Bar] = &[bar(PGWEIR, 0.60, PGBOUNCER)];
 
 const fn queries(script: Script, protocol: &'static str, clients: u16) -> Work {
@@ -119,6 +131,36 @@ pub(crate) const ROWS: &[Row] = &[
         contestants: &[PGWEIR, PGWEIR_SIMPLE, RELAY],
         yardstick: PGBOUNCER,
         bars: PREPARED_QUERY,
+    },
+    Row {
+        name: "multiplex",
+        title: "-S simple, 64 clients, pool of 4",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "simple", 64),
+        contestants: WHO_SHARES,
+        yardstick: PGBOUNCER,
+        bars: SHARED_QUERY,
+    },
+    Row {
+        name: "multiplex-extended",
+        title: "-S extended, 64 clients, pool of 4",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "extended", 64),
+        contestants: WHO_SHARES,
+        yardstick: PGBOUNCER,
+        bars: SHARED_QUERY,
+    },
+    Row {
+        name: "multiplex-prepared",
+        title: "-S prepared, 64 clients, pool of 4",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "prepared", 64),
+        contestants: &[SHARING, SHARING_BY_TWO, PGWEIR],
+        yardstick: PGBOUNCER,
+        bars: SHARED_PREPARED,
     },
     Row {
         name: "big-row",

@@ -40,6 +40,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) setup: &'a Setup,
     pub(crate) password: &'a str,
     pub(crate) workers: u16,
+    pub(crate) is_sharing: bool,
 }
 
 impl Settings<'_> {
@@ -102,6 +103,7 @@ pool_mode = "transaction"
 default_pool_size = {pool_size}
 max_client_conn = {CLIENTS_MAX}
 workers = {workers}
+multiplex = "{multiplex}"
 
 [hosts.main]
 host = "127.0.0.1"
@@ -114,6 +116,7 @@ server_user = "{server_user}"
             auth = setup.auth.name(),
             pool_size = setup.pool_size,
             workers = self.workers,
+            multiplex = if self.is_sharing { "auto" } else { "off" },
             postgres = stage.postgres_port(),
             server_user = if setup.is_shared { TRUSTED_USER } else { "" },
             http = self.http.map_or_else(String::new, |port| format!("127.0.0.1:{port}")),
