@@ -103,8 +103,15 @@ impl Driver {
         }
     }
 
-    /// Puts the first head on, and gives the server its settings.
+    /// Puts the first head on, gives the server its settings, and takes up who has come since.
     async fn begin(&mut self, client: ClientId, head: FirstHead) -> Result<(), Over> {
+        let server = self.server.as_mut().expect("it has just come");
+        if !server.adopt(&self.worker).is_ok_and(|unasked| !unasked || server.read_unasked()) {
+            if let Some((mailbox, _)) = head {
+                drop(mailbox.deliver(Outcome::Missed));
+            }
+            return Err(Lost::because("it was lost while idle").into());
+        }
         let fare = head.and_then(|(mailbox, waited)| {
             let mut fare = mailbox.get_aboard()?;
             (fare.waited, fare.aboard) = (waited, Some(self.since));
@@ -112,9 +119,9 @@ impl Driver {
         });
         let Some((mailbox, fare)) = fare else {
             let newcomers = self.miss(client)?;
-            return self.put_all_on(newcomers);
+            self.put_all_on(newcomers)?;
+            return self.take_up();
         };
-        let server = self.server.as_mut().expect("it has just come");
         if !fare.suits(&server.applied) {
             let settings = Arc::clone(fare.settings());
             let applied = server.apply(&settings, |_, _| {});
@@ -127,7 +134,8 @@ impl Driver {
             }
         }
         let newcomers = self.put_on(Rider::new(client, mailbox, fare))?;
-        self.put_all_on(newcomers)
+        self.put_all_on(newcomers)?;
+        self.take_up()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
@@ -141,7 +149,9 @@ impl Driver {
         if news.is_cancel_over {
             self.is_canceling = false;
         }
-        self.take_up()?;
+        if news.is_boarded {
+            self.take_up()?;
+        }
         for client in news.canceled {
             let rider = self.riders.iter_mut().find(|rider| rider.client == client);
             if let Some(rider) = rider {

@@ -84,7 +84,7 @@ impl Share {
 
     /// Somebody got aboard.
     pub(super) fn boarded(&self, slot: SlotRef) {
-        // Without a driver there is nobody to tell: it looks when it begins.
+        // Without a driver there is nobody to tell: it looks when it has begun.
         let bell = self.bells.with(|bells| bells.get(&slot).map(Arc::clone));
         if let Some(bell) = bell {
             bell.ring(|news| news.is_boarded = true);
