@@ -30,6 +30,30 @@ fn a_setting_of_the_dsn_is_there_whatever_others_reset() {
 }
 
 #[test]
+fn what_is_pipelined_behind_a_reset_finds_what_its_client_came_with() {
+    run(async {
+        let rig = rig().await;
+        let login = Login::to(rig.address()).with("options", "-c work_mem=7MB");
+        let mut one = login.connect().await;
+        for (begin, end) in [("select 1", "select 1"), ("begin", "commit")] {
+            for undo in ["reset work_mem", "reset all"] {
+                let simple = Batch::new().query(undo).query("show work_mem");
+                let extended = Batch::new().statement(undo, &[]).statement("show work_mem", &[]);
+                for batch in [simple, extended] {
+                    one.query(begin).await;
+                    one.query("set work_mem = '9MB'").await;
+                    one.send(batch).await;
+                    let answers = [one.answer().await, one.answer().await];
+                    let found = answers[1].contains(&"D(7MB)".to_owned());
+                    assert!(found, "{begin}; {undo}: {answers:?}");
+                    one.query(end).await;
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn what_a_client_sets_meets_nobody_else() {
     run(async {
         let rig = rig().await;

@@ -36,6 +36,8 @@ pub struct Text {
     pub(super) prepares: bool,
     /// It executes one.
     pub(super) executes: bool,
+    /// It resets settings.
+    pub(super) resets: bool,
     /// It may change, if only until the transaction ends, how other texts are read.
     pub(super) sets: bool,
 }
@@ -54,7 +56,7 @@ impl Text {
     #[cold]
     pub fn read_beginning(sql: &[u8], functions: &[Box<str>]) -> Arc<Self> {
         let mut text = Self::read_on(sql, functions).unwrap_or_default();
-        (text.is_cut, text.executes, text.sets) = (true, true, true);
+        (text.is_cut, text.executes, text.resets, text.sets) = (true, true, true, true);
         text.hidden.add(Hidden::anything());
         Arc::new(text)
     }
@@ -70,6 +72,7 @@ impl Text {
                 || matches!(kind, Kind::CreateTemp | Kind::DeclareHold | Kind::Load);
             text.sets |= hidden.settings || sets(kind, statement);
             text.hidden.add(hidden);
+            text.resets |= matches!(kind, Kind::DiscardAll | Kind::Reset(_) | Kind::ResetAll);
             text.prepares |= matches!(kind, Kind::Prepare(_));
             text.executes |= matches!(kind, Kind::Do | Kind::Execute(_))
                 || kind == Kind::Other && prepared_use(statement).is_some();
