@@ -53,6 +53,30 @@ fn what_is_pipelined_behind_a_reset_finds_what_its_client_came_with() {
     });
 }
 
+/// Which statement a name stands for may be known to the server alone. What it sets is the client's all the same.
+#[test]
+fn what_a_statement_sets_that_was_not_replaced_meets_nobody_else() {
+    run(async {
+        let settings = Settings::new().pool_size(1).set("max_prepared_statements", 0);
+        let rig = Rig::start(settings).await;
+        let mut other = rig.client().await;
+        for name in ["n", ""] {
+            let mut one = rig.client().await;
+            let prepares = Batch::new().parse(name, "set app.x = 'a'").sync();
+            // The name is taken; or it is behind an error.
+            let before =
+                if name.is_empty() { Batch::new().bind("missing", &[]) } else { Batch::new() };
+            let in_vain = before.parse(name, "select 1").sync();
+            let runs = Batch::new().bind(name, &[]).execute().sync();
+            one.send(Batch([prepares.0, in_vain.0, runs.0].concat())).await;
+            let answers = [one.answer().await, one.answer().await, one.answer().await];
+            assert_eq!(answers[2], ["2", "C(SET)", "Z(I)"], "{answers:?}");
+            drop(one);
+            assert_eq!(other.value("select current_setting('app.x', true)").await, "");
+        }
+    });
+}
+
 #[test]
 fn what_a_client_sets_meets_nobody_else() {
     run(async {

@@ -67,7 +67,8 @@ impl Text {
         let mut steps: Vec<Box<[u8]>> = Vec::new();
         let mut matters = false;
         for (kind, statement) in statements(sql).take(STATEMENTS_MAX) {
-            let hidden = Hidden::of(kind, statement, functions);
+            let mut hidden = Hidden::of(kind, statement, functions);
+            hidden.names.extend(unlisted(kind));
             text.keeps |= hidden.locks && !hidden.settings
                 || matches!(kind, Kind::CreateTemp | Kind::DeclareHold | Kind::Load);
             text.sets |= hidden.settings || sets(kind, statement);
@@ -120,6 +121,13 @@ impl Text {
         let steps: usize = self.steps.iter().map(|step| step.len() + size_of::<Box<[u8]>>()).sum();
         size_of::<Self>() + steps
     }
+}
+
+/// The setting that a statement sets, if Postgres does not list it: should it not be known any more which
+/// text has run, it has to be asked for by its name.
+fn unlisted(kind: Kind<'_>) -> Option<Box<str>> {
+    let (Kind::Reset(name) | Kind::Set { name, .. }) = kind else { return None };
+    variable(name).filter(|name| name.contains('.')).map(String::into_boxed_str)
 }
 
 /// Whether a statement changes how texts behind it are read. Postgres itself reads a prepared one again when
