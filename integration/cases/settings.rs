@@ -53,6 +53,22 @@ fn what_is_pipelined_behind_a_reset_finds_what_its_client_came_with() {
     });
 }
 
+#[test]
+fn a_comment_behind_a_value_hides_no_other_setting() {
+    run(async {
+        let rig = rig().await;
+        rig.postgres.sql("create role red; grant red to app").await;
+        let (mut one, mut other) = (rig.client().await, rig.client().await);
+        one.query("set app.x = 'a' -- why").await;
+        one.query("set work_mem = '7MB'--").await;
+        one.query("set role red").await;
+        assert_eq!(other.value("show role").await, "none");
+        for (name, value) in [("role", "red"), ("app.x", "a"), ("work_mem", "7MB")] {
+            assert_eq!(one.value(&format!("show {name}")).await, value);
+        }
+    });
+}
+
 /// Which statement a name stands for may be known to the server alone. What it sets is the client's all the same.
 #[test]
 fn what_a_statement_sets_that_was_not_replaced_meets_nobody_else() {

@@ -91,6 +91,7 @@ fn who_is_not_sure_asks() {
         ("set a = 1", vec!["SET", "SET"]),
         // The text does not say what it does.
         ("select set_config('a', 'b', $1)", vec!["SELECT 1"]),
+        ("alter table t add c text default set_config('a', 'b', false)", vec!["ALTER TABLE"]),
         ("set a = E'x'", vec!["SET"]),
         ("set session authorization bob", vec!["SET"]),
     ] {
