@@ -23,6 +23,11 @@ const WAITERS: [u64; 3] = [1, 100, 2000];
 const CLASSES: [usize; 3] = [1, 4, 50];
 const WORKER: WorkerId = WorkerId(1);
 const HOLD: Duration = Duration::from_secs(10);
+const POOLS: u8 = 100;
+/// What passes from one decision to the next, where nobody is to wait for long.
+const MOMENT: Duration = Duration::from_nanos(1);
+/// The same where everybody of 2,000 waits for 200 ms.
+const A_WHILE: Duration = Duration::from_micros(100);
 
 /// Numbers for everything.
 struct Numbers;
@@ -42,6 +47,8 @@ struct Host {
     /// One in each class.
     members: Vec<Member>,
     next_client: u64,
+    /// How much time passes with each decision.
+    step: Duration,
 }
 
 impl Host {
@@ -82,7 +89,7 @@ impl Host {
             shed: Shed::Auto,
         };
         let scheduler = Scheduler::new(now, limits, 1);
-        Self { scheduler, now, members: Vec::new(), next_client: 0 }
+        Self { scheduler, now, members: Vec::new(), next_client: 0, step: MOMENT }
     }
 
     fn add_pool(&mut self, database: &str) -> PoolId {
@@ -243,6 +250,28 @@ fn many_pools_wait(criterion: &mut Criterion) {
     }
 }
 
+/// A class of its own in each of a hundred pools: with as many servers as each may have, and with one each,
+/// which is all that the host allows. Who comes is served within moments, or after so long that pools are
+/// compared, which have a place too many and which lack one.
+fn many_full_pools_wait(criterion: &mut Criterion) {
+    let full = ("with all they may have", None, u32::from(POOLS) * SERVERS);
+    let alike = ("with a server each", Some(POOLS.into()), POOLS.into());
+    for (with, max_connections, servers) in [full, alike] {
+        for (step, so_long) in [(MOMENT, ""), (A_WHILE, " for 200 ms")] {
+            let mut host = Host::empty(max_connections);
+            host.step = step;
+            for at in 0..POOLS {
+                let pool = host.add_pool(&format!("app{at}"));
+                let class = host.add_class(ClassLimits::default());
+                host.join(pool, class, None);
+            }
+            let leases: Vec<_> = (0..servers).map(|_| host.first_lease()).collect();
+            let name = format!("a class in each of {POOLS} pools {with}, 2000 wait{so_long}");
+            relay(criterion, &name, &mut host, (leases, 2000));
+        }
+    }
+}
+
 /// As many always wait: who is served asks again, and the servers come back by turns.
 fn relay(
     criterion: &mut Criterion,
@@ -256,8 +285,8 @@ fn relay(
     }
     criterion.bench_function(name, |bencher| {
         bencher.iter(|| {
-            // Whoever has waited for long would be refused, and deadlines would pass.
-            host.now += Duration::from_nanos(1);
+            // Not as much as this takes: deadlines would pass.
+            host.now += host.step;
             let slot = slots.pop_front().expect("there are several servers");
             host.give_back(Lease { slot, conn: 0 });
             let (served, lease) = host.granted();
@@ -267,5 +296,12 @@ fn relay(
     });
 }
 
-criterion_group!(benches, nobody_waits, many_wait, many_addresses_wait, many_pools_wait);
+criterion_group!(
+    benches,
+    nobody_waits,
+    many_wait,
+    many_addresses_wait,
+    many_pools_wait,
+    many_full_pools_wait
+);
 criterion_main!(benches);

@@ -16,6 +16,7 @@ mod http;
 mod http_peers;
 mod limits;
 mod listen;
+mod listen_latency;
 mod listen_odd;
 mod listen_operated;
 mod listen_order;

@@ -193,6 +193,25 @@ fn sql_and_protocol_share_the_names() {
     });
 }
 
+#[test]
+fn what_was_to_be_dropped_and_was_not_can_be_dropped_later() {
+    run(async {
+        let rig = one_server().await;
+        let mut direct = Login::to(&rig.postgres.address()).connect().await;
+        let mut client = rig.client().await;
+        for client in [&mut direct, &mut client] {
+            let prepares = Batch::new().parse("n", "select 1").parse("drop", "deallocate n").sync();
+            assert_eq!(client.ask(prepares).await, ["1", "1", "Z(I)"]);
+            let skipped = Batch::new().bind("missing", &[]).bind("drop", &[]).execute().sync();
+            let drops = skipped.query("begin").bind("drop", &[]).execute().sync();
+            client.send(drops).await;
+            assert_eq!(client.answer().await, ["E(ERROR 26000)", "Z(I)"]);
+            assert_eq!(client.answer().await, ["C(BEGIN)", "Z(T)"]);
+            assert_eq!(client.answer().await, ["2", "C(DEALLOCATE)", "Z(T)"]);
+        }
+    });
+}
+
 /// Also of a client that has prepared nothing before, on a server that had the statement for others.
 #[test]
 fn statements_sent_behind_one_that_drops_all_are_there() {

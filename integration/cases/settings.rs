@@ -30,6 +30,70 @@ fn a_setting_of_the_dsn_is_there_whatever_others_reset() {
 }
 
 #[test]
+fn what_is_pipelined_behind_a_reset_finds_what_its_client_came_with() {
+    run(async {
+        let rig = rig().await;
+        let login = Login::to(rig.address()).with("options", "-c work_mem=7MB");
+        let mut one = login.connect().await;
+        for (begin, end) in [("select 1", "select 1"), ("begin", "commit")] {
+            for undo in ["reset work_mem", "reset all"] {
+                let simple = Batch::new().query(undo).query("show work_mem");
+                let extended = Batch::new().statement(undo, &[]).statement("show work_mem", &[]);
+                for batch in [simple, extended] {
+                    one.query(begin).await;
+                    one.query("set work_mem = '9MB'").await;
+                    one.send(batch).await;
+                    let answers = [one.answer().await, one.answer().await];
+                    let found = answers[1].contains(&"D(7MB)".to_owned());
+                    assert!(found, "{begin}; {undo}: {answers:?}");
+                    one.query(end).await;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_comment_behind_a_value_hides_no_other_setting() {
+    run(async {
+        let rig = rig().await;
+        rig.postgres.sql("create role red; grant red to app").await;
+        let (mut one, mut other) = (rig.client().await, rig.client().await);
+        one.query("set app.x = 'a' -- why").await;
+        one.query("set work_mem = '7MB'--").await;
+        one.query("set role red").await;
+        assert_eq!(other.value("show role").await, "none");
+        for (name, value) in [("role", "red"), ("app.x", "a"), ("work_mem", "7MB")] {
+            assert_eq!(one.value(&format!("show {name}")).await, value);
+        }
+    });
+}
+
+/// Which statement a name stands for may be known to the server alone. What it sets is the client's all the same.
+#[test]
+fn what_a_statement_sets_that_was_not_replaced_meets_nobody_else() {
+    run(async {
+        let settings = Settings::new().pool_size(1).set("max_prepared_statements", 0);
+        let rig = Rig::start(settings).await;
+        let mut other = rig.client().await;
+        for name in ["n", ""] {
+            let mut one = rig.client().await;
+            let prepares = Batch::new().parse(name, "set app.x = 'a'").sync();
+            // The name is taken; or it is behind an error.
+            let before =
+                if name.is_empty() { Batch::new().bind("missing", &[]) } else { Batch::new() };
+            let in_vain = before.parse(name, "select 1").sync();
+            let runs = Batch::new().bind(name, &[]).execute().sync();
+            one.send(Batch([prepares.0, in_vain.0, runs.0].concat())).await;
+            let answers = [one.answer().await, one.answer().await, one.answer().await];
+            assert_eq!(answers[2], ["2", "C(SET)", "Z(I)"], "{answers:?}");
+            drop(one);
+            assert_eq!(other.value("select current_setting('app.x', true)").await, "");
+        }
+    });
+}
+
+#[test]
 fn what_a_client_sets_meets_nobody_else() {
     run(async {
         let rig = rig().await;

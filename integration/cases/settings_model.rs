@@ -166,7 +166,7 @@ fn step(random: &mut StdRng) -> Step {
     let is_simple = matches!(how, How::Simple | How::Pipelined);
     let count = if is_simple && one_in(random, 3) { random.random_range(2..5) } else { 1 };
     let mut statements: Vec<_> = (0..count).map(|_| statement(random)).collect();
-    if (count > 1 || matches!(how, How::Pipelined)) && has_own(client) {
+    if count > 1 && has_own(client) {
         // What it came with is set again behind the whole text: see the decision record.
         statements.retain(|sql| !sql.contains("reset") && !sql.contains("default"));
     }

@@ -91,7 +91,9 @@ impl Client {
 
     #[inline]
     fn look_at(&mut self, head: Head) -> Result<Look, End> {
-        if self.listening.is_some() && !self.may_follow(head.tag) {
+        if self.listening.is_some() && !self.may_follow(head.tag)
+            || self.script.is_resetting() && self.waits_for_reset(head.tag)
+        {
             return Ok(Look::Wait);
         }
         let lease = self.lease.as_mut().expect("requests are looked at during a lease");
@@ -139,6 +141,20 @@ impl Client {
             tag => return Err(unexpected(tag)),
         }
         Ok(Look::Forward)
+    }
+
+    /// A `RESET` goes to what the server had at first, and what the client came with is set again when the
+    /// server is ready. What is pipelined behind it must not see what is there in between.
+    #[cold]
+    fn waits_for_reset(&self, tag: u8) -> bool {
+        let lease = self.lease.as_ref().expect("requests are looked at during a lease");
+        let ledger = &lease.conn.ledger;
+        let is_request =
+            !matches!(tag, tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL | tags::TERMINATE);
+        is_request
+            && !self.about.initial.is_empty()
+            && ledger.awaits_ready()
+            && !ledger.is_copying_in()
     }
 
     /// A simple query: what it does to names, to the transaction and to the session.

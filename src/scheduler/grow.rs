@@ -4,6 +4,7 @@
 use super::Scheduler;
 use super::caps::{GroupId, Groups};
 use super::terms::{Action, CloseReason, ConnectFailure, FailureScope, Lease, Site, SlotRef};
+use super::turn::FirstReady;
 use crate::base::ids::{PoolId, WorkerId};
 use crate::config::classes::Priority;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ const LIFETIME_JITTER: f64 = 0.1;
 
 /// Which pool is next to get a connection: the least is.
 type Rank = (bool, Priority, u32, u64);
+
+/// Which pool is next to get the place of another's server: the least is.
+type Urgency = (bool, Priority, u64, PoolId);
 
 /// The servers to close for another: at most one per shared cap.
 pub(super) type Victims = [Option<u32>; 3];
@@ -219,7 +223,31 @@ impl<S: Site> Scheduler<S> {
     /// waiters of another see no lease end. So places move, one at a time, to a pool whose waiters
     /// have a higher priority, or that has fewer than its share of them, by the weight of those who
     /// wait; and a pool without any takes turns by arrival, where there are more pools than places.
-    pub(super) fn starving(&self, now: Instant, busy: PoolId) -> Option<PoolId> {
+    #[inline]
+    pub(super) fn starving(&mut self, now: Instant, busy: PoolId) -> Option<PoolId> {
+        let own = self.may_be_closed_for_others(now, busy)?;
+        self.most_urgent(now, busy, own)
+    }
+
+    fn most_urgent(&mut self, now: Instant, busy: PoolId, own: FirstReady) -> Option<PoolId> {
+        let mut first = None;
+        let mut at = 0;
+        while let Some(pool) = self.queue.overdue(now, STARVED_AFTER, at) {
+            at += 1;
+            let urgency = self.urgency(now, pool, busy, own);
+            first = [first, urgency].into_iter().flatten().min();
+        }
+        debug_assert_eq!(
+            first,
+            self.queue.hungry().iter().filter_map(|pool| self.urgency(now, *pool, busy, own)).min(),
+            "not all who wait for long are known"
+        );
+        first.map(|(.., pool)| pool)
+    }
+
+    /// Who wait for this pool, if it may lose a server that works to another at all.
+    #[inline]
+    fn may_be_closed_for_others(&self, now: Instant, busy: PoolId) -> Option<FirstReady> {
         // Never trade a server that works for one that may not be had.
         let is_safe = !self.host.is_troubled() && !self.of(busy).login.is_troubled();
         if !is_safe || !self.may_connect(now) {
@@ -233,26 +261,36 @@ impl<S: Site> Scheduler<S> {
         if self.queue.hungry().iter().all(|pool| *pool == busy) {
             return None;
         }
-        let own = self.first_ready(now, busy)?;
+        self.first_ready(now, busy)
+    }
+
+    /// How urgently a pool needs the place of a server of `busy`, for which `own` wait: the least goes
+    /// first. `None`: not at all.
+    fn urgency(
+        &self,
+        now: Instant,
+        pool: PoolId,
+        busy: PoolId,
+        own: FirstReady,
+    ) -> Option<Urgency> {
+        if pool == busy {
+            return None;
+        }
+        let first = self.first_ready(now, pool)?;
+        let open = self.slots.counts(pool).open();
         let has = f64::from(self.slots.counts(busy).open());
-        let starved = self.queue.hungry().iter().copied().filter_map(|pool| {
-            let first = self.first_ready(now, pool)?;
-            let open = self.slots.counts(pool).open();
-            let would_be_fair = (f64::from(open) + 1.0) * own.weight <= (has - 1.0) * first.weight;
-            let is_turn = open == 0 && first.arrival < own.arrival;
-            // What is reserved comes first, and is taken from nobody.
-            let is_better = (!first.is_owed, first.priority) < (!own.is_owed, own.priority);
-            let is_fair = (would_be_fair || is_turn) && !own.is_owed;
-            let is_due = now.saturating_duration_since(first.since) >= STARVED_AFTER
-                && (is_better || is_fair);
-            let is_starved = is_due
-                && pool != busy
-                && self.unprovided(now, pool).is_some()
-                && !self.of(pool).login.is_troubled()
-                && self.is_blocked_by(pool, busy);
-            is_starved.then_some((!first.is_owed, first.priority, first.arrival, pool))
-        });
-        starved.min().map(|(.., pool)| pool)
+        let would_be_fair = (f64::from(open) + 1.0) * own.weight <= (has - 1.0) * first.weight;
+        let is_turn = open == 0 && first.arrival < own.arrival;
+        // What is reserved comes first, and is taken from nobody.
+        let is_better = (!first.is_owed, first.priority) < (!own.is_owed, own.priority);
+        let is_fair = (would_be_fair || is_turn) && !own.is_owed;
+        let is_due =
+            now.saturating_duration_since(first.since) >= STARVED_AFTER && (is_better || is_fair);
+        let is_starved = is_due
+            && self.unprovided(now, pool).is_some()
+            && !self.of(pool).login.is_troubled()
+            && self.is_blocked_by(pool, busy);
+        is_starved.then_some((!first.is_owed, first.priority, first.arrival, pool))
     }
 
     /// Whether closing one server of `other` is what `pool` needs to open one.

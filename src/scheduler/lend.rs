@@ -131,8 +131,11 @@ impl<S: Site> Scheduler<S> {
         self.left(now, member);
         let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);
         self.of_mut(pool).abandoned.add(moment);
-        // It may have been its turn, and it could not ride.
-        self.board(now, pool);
+        if !self.shared.slots(pool).is_empty() {
+            // It may have been its turn, and it could not ride. Time may have let somebody go on meanwhile
+            // who can have an idle one.
+            self.serve(now, pool);
+        }
         if self.slots.counts(pool).idle > 0 {
             // Those were due for a check and kept for this waiter: another pool may need the place.
             self.grow(now);

@@ -45,7 +45,7 @@
 //! is not served at all. [`grow`]: opening servers, and closing some for others. [`upkeep`]: what time and
 //! new limits bring about; [`pause`] and [`renew`]: and what operators do. [`look`], [`strain`] and
 //! [`census`]: what others may see of it, and the state of a pool. Below these: [`slots`], [`shared`] and [`caps`]; [`queue`] with the
-//! [`flow`] of each line, what it had of [late](recent), and the [`fronts`] of each class; [`class`] with
+//! [`flow`] of each line, what it had of [late](recent), the [`fronts`] of each class, and who is [`overdue`]; [`class`] with
 //! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod apart;
@@ -64,6 +64,7 @@ mod lend;
 mod list;
 pub mod logins;
 mod look;
+mod overdue;
 mod parties;
 mod patience;
 mod pause;

@@ -12,6 +12,7 @@ mod look;
 use super::flow::Flow;
 use super::fronts::Fronts;
 use super::list::{Linked, Links, List};
+use super::overdue::Overdue;
 use super::parties::Parties;
 use super::terms::{Member, Request, Ticket};
 use crate::base::ids::{ClassId, PoolId};
@@ -84,6 +85,7 @@ pub(super) struct Queue<H> {
     pub(super) parties: Parties,
     hungry: Vec<PoolId>,
     pub(super) fronts: Fronts,
+    overdue: Overdue,
     next_arrival: u64,
     next_front: u64,
     /// Nobody's deadline is before this one. It may be early: who leaves does not move it.
@@ -102,6 +104,7 @@ impl<H> Queue<H> {
             parties: Parties::default(),
             hungry: Vec::new(),
             fronts: Fronts::default(),
+            overdue: Overdue::default(),
             next_arrival: FIRST_ARRIVAL,
             next_front: FIRST_ARRIVAL - 1,
             next_deadline: None,
@@ -111,6 +114,7 @@ impl<H> Queue<H> {
     }
 
     pub(super) fn add_pool(&mut self) {
+        self.overdue.add_pool();
         self.pools.push(Pool {
             lines: Vec::new(),
             peopled: 0,
@@ -192,9 +196,10 @@ impl<H> Queue<H> {
     fn stand_in_line(&mut self, now: Instant, index: u32) {
         let waiter = self.places[index as usize].waiter.as_mut().expect("somebody waits there");
         waiter.stands_aside = false;
-        let (arrival, member) = (waiter.arrival, waiter.request.member);
+        let (arrival, since, member) = (waiter.arrival, waiter.since, waiter.request.member);
         self.parties.of_mut(member).in_line += 1;
         let line = &mut self.lines[member.line as usize];
+        self.overdue.came(line.pool, since);
         if line.list.len() == 0 {
             line.flow.pace.begin(now);
             let pool = &mut self.pools[line.pool.0 as usize];

@@ -133,6 +133,13 @@ impl Script {
         self.0.as_ref().is_some_and(|pages| pages.has_set)
     }
 
+    /// Whether a text under way resets settings.
+    #[inline]
+    pub fn is_resetting(&self) -> bool {
+        let mut under_way = self.0.iter().flat_map(|pages| &pages.under_way);
+        under_way.any(|under_way| under_way.text.resets)
+    }
+
     /// Whether an `Execute` may run something of interest.
     #[inline]
     pub fn has_portals(&self) -> bool {

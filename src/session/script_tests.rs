@@ -91,6 +91,7 @@ fn who_is_not_sure_asks() {
         ("set a = 1", vec!["SET", "SET"]),
         // The text does not say what it does.
         ("select set_config('a', 'b', $1)", vec!["SELECT 1"]),
+        ("alter table t add c text default set_config('a', 'b', false)", vec!["ALTER TABLE"]),
         ("set a = E'x'", vec!["SET"]),
         ("set session authorization bob", vec!["SET"]),
     ] {
@@ -114,6 +115,27 @@ fn who_does_nothing_to_its_session_has_no_memory_here() {
     run(&mut script, "set a = 1", &["SET"], 'I');
     script.lease_ended();
     assert!(script.0.is_none());
+}
+
+/// A `Parse` of a name that is taken fails, and one behind an error is skipped: what was there is run.
+#[test]
+fn whatever_statement_is_run_its_settings_are_asked_for() {
+    for name in [b"n".as_slice(), b""] {
+        let mut script = Script::default();
+        script.parse_sent(name, text("set app.x = 1"));
+        script.parse_sent(name, text("select 1"));
+        script.failed();
+        script.skipped(0, name.is_empty());
+        script.ready(true);
+        script.bind_sent(b"", name);
+        let text = script.text_of(b"").expect("it may do something");
+        assert!(!text.is_followed());
+        script.sent(&text);
+        script.completed(b"SET", false);
+        script.ready(true);
+        let asks = script.asks().expect("nobody knows what was set");
+        assert!(asks.settings && asks.names == ["app.x".into()], "{asks:?}");
+    }
 }
 
 #[test]

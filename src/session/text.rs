@@ -36,6 +36,8 @@ pub struct Text {
     pub(super) prepares: bool,
     /// It executes one.
     pub(super) executes: bool,
+    /// It resets settings.
+    pub(super) resets: bool,
     /// It may change, if only until the transaction ends, how other texts are read.
     pub(super) sets: bool,
 }
@@ -54,7 +56,7 @@ impl Text {
     #[cold]
     pub fn read_beginning(sql: &[u8], functions: &[Box<str>]) -> Arc<Self> {
         let mut text = Self::read_on(sql, functions).unwrap_or_default();
-        (text.is_cut, text.executes, text.sets) = (true, true, true);
+        (text.is_cut, text.executes, text.resets, text.sets) = (true, true, true, true);
         text.hidden.add(Hidden::anything());
         Arc::new(text)
     }
@@ -65,11 +67,13 @@ impl Text {
         let mut steps: Vec<Box<[u8]>> = Vec::new();
         let mut matters = false;
         for (kind, statement) in statements(sql).take(STATEMENTS_MAX) {
-            let hidden = Hidden::of(kind, statement, functions);
+            let mut hidden = Hidden::of(kind, statement, functions);
+            hidden.names.extend(unlisted(kind));
             text.keeps |= hidden.locks && !hidden.settings
                 || matches!(kind, Kind::CreateTemp | Kind::DeclareHold | Kind::Load);
             text.sets |= hidden.settings || sets(kind, statement);
             text.hidden.add(hidden);
+            text.resets |= matches!(kind, Kind::DiscardAll | Kind::Reset(_) | Kind::ResetAll);
             text.prepares |= matches!(kind, Kind::Prepare(_));
             text.executes |= matches!(kind, Kind::Do | Kind::Execute(_))
                 || kind == Kind::Other && prepared_use(statement).is_some();
@@ -117,6 +121,13 @@ impl Text {
         let steps: usize = self.steps.iter().map(|step| step.len() + size_of::<Box<[u8]>>()).sum();
         size_of::<Self>() + steps
     }
+}
+
+/// The setting that a statement sets, if Postgres does not list it: should it not be known any more which
+/// text has run, it has to be asked for by its name.
+fn unlisted(kind: Kind<'_>) -> Option<Box<str>> {
+    let (Kind::Reset(name) | Kind::Set { name, .. }) = kind else { return None };
+    variable(name).filter(|name| name.contains('.')).map(String::into_boxed_str)
 }
 
 /// Whether a statement changes how texts behind it are read. Postgres itself reads a prepared one again when

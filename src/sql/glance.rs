@@ -95,10 +95,12 @@ impl Opening {
         let Some(first) = sql.first_chunk::<4>() else { return Self::Unknown };
         match letters(*first) {
             SELE | WITH => Self::Makes,
-            COPY | DELE | FETC | INSE | MERG | UPDA | VALU => Self::Calls,
+            // A default or a conversion may call anything, for each row.
+            ALTE | COPY | DELE | FETC | INSE | MERG | UPDA | VALU => Self::Calls,
             // Whatever begins like this: `COMMIT` as well as `COMMENT`.
-            ALTE | ANAL | BEGI | CLOS | COMM | DROP | GRAN | LOCK | NOTI | SHOW | STAR | TRUN
-            | VACU => Self::Quiet,
+            ANAL | BEGI | CLOS | COMM | DROP | GRAN | LOCK | NOTI | SHOW | STAR | TRUN | VACU => {
+                Self::Quiet
+            }
             // And nothing behind it, such as `TO`.
             ROLL if sql.len() <= b"rollback\0".len() => Self::Quiet,
             _ => Self::Unknown,

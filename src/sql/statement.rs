@@ -405,7 +405,8 @@ pub fn variable(name: &[u8]) -> Option<String> {
 /// words and numbers, in ASCII.
 pub fn plain_value(value: &[u8]) -> Option<&str> {
     let is_plain = |token: &[u8]| match token {
-        [b'\'' | b'"', .., b'\'' | b'"'] => token.len() > 1 && !token.contains(&b'\\'),
+        // Postgres refuses a string that is not closed.
+        [quote @ (b'\'' | b'"'), .., last] => last == quote && !token.contains(&b'\\'),
         [b',' | b'.' | b'-' | b'+'] => true,
         [first, rest @ ..] => {
             // Behind an `E` a string has escapes.
@@ -413,9 +414,22 @@ pub fn plain_value(value: &[u8]) -> Option<&str> {
         }
         [] => false,
     };
-    let from_current = is(Tokens(value).next()?, "from");
-    let is_plain = value.is_ascii() && !from_current && Tokens(value).all(is_plain);
-    is_plain.then(|| str::from_utf8(value).ok())?
+    if !value.is_ascii() || is(Tokens(value).next()?, "from") {
+        return None;
+    }
+    let mut tokens = Tokens(value);
+    let mut end = 0;
+    while let Some(token) = tokens.next() {
+        if !is_plain(token) {
+            return None;
+        }
+        end = value.len() - tokens.0.len();
+    }
+    // A comment at its end would hide what is written behind it.
+    if end < value.len() {
+        return None;
+    }
+    str::from_utf8(value).ok()
 }
 
 #[cfg(test)]

@@ -130,7 +130,20 @@ fn a_value_is_plain_if_it_means_the_same_everywhere() {
     for plain in ["'8MB'", "on", "1.5", "-1", "a, \"B\", 'it''s'", "1e5"] {
         assert_eq!(plain_value(plain.as_bytes()), Some(plain));
     }
-    for other in ["E'a'", r"'a\b'", "$1", "'é'", "from current", "U&'a'", "$$a$$", "'open", ""] {
+    for other in [
+        "E'a'",
+        r"'a\b'",
+        "$1",
+        "'é'",
+        "from current",
+        "U&'a'",
+        "$$a$$",
+        "'open",
+        "'open\"",
+        "",
+        "1 --",
+        "1 /**/",
+    ] {
         assert_eq!(plain_value(other.as_bytes()), None, "{other}");
     }
 }

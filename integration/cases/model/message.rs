@@ -196,6 +196,11 @@ impl Script {
         clients
     }
 
+    /// What one client says.
+    pub(super) fn of(&self, client: usize) -> Self {
+        Self(self.0.iter().filter(|step| step.client == client).cloned().collect())
+    }
+
     /// The steps of one client, with their numbers in the script.
     pub(super) fn steps_of(&self, client: usize) -> impl Iterator<Item = (usize, &Message)> {
         let steps = self.0.iter().enumerate().filter(move |(_, step)| step.client == client);

@@ -6,7 +6,8 @@
 //! knows at each `ReadyForQuery`.
 //!
 //! `PGWEIR_SEED` repeats a run, `PGWEIR_MODEL_STEPS` says how many messages are sent in each of the
-//! tests. A script that fails is made short before it is shown.
+//! tests, `PGWEIR_MODEL_ROUND` plays one round again and again, for what does not fail each time. A script that
+//! fails is made short before it is shown.
 
 mod faulty;
 mod generate;
@@ -78,6 +79,11 @@ fn steps() -> usize {
     wanted.map_or(STEPS_DEFAULT, |text| text.parse().expect("a number"))
 }
 
+fn the_round() -> Option<u64> {
+    let wanted = std::env::var("PGWEIR_MODEL_ROUND").ok();
+    wanted.map(|text| text.parse().expect("a number"))
+}
+
 async fn postgres() -> Postgres {
     let postgres = Postgres::start().await;
     postgres.sql("alter database second owner to app").await;
@@ -145,6 +151,7 @@ async fn check(trial: Trial) {
         if played >= steps() {
             break;
         }
+        let round = the_round().unwrap_or(round);
         let script = generate::script(trial.profile, &mut seed.actor(round));
         lay_out(&postgres, &script.clients()).await;
         // The proxy has seen nothing of it, and may take what others have prepared for what is there.
@@ -158,6 +165,7 @@ async fn check(trial: Trial) {
             Outcome::Different(found) => {
                 let told = found.told_of(&script);
                 show(&format!("round {round} failed after {played} messages: {told}"));
+                show(&format!("what its client said:{}", script.of(found.client)));
                 fail(trial, &postgres, script, &found.kind).await;
             }
         }

@@ -29,7 +29,7 @@ pub(super) struct Sides {
 /// Where a client's two sessions part.
 #[derive(Debug)]
 pub(super) struct Difference {
-    client: usize,
+    pub(super) client: usize,
     step: Option<usize>,
     expected: String,
     got: String,

@@ -42,6 +42,36 @@ impl<H> Queue<H> {
         longest
     }
 
+    /// Of the pools in which somebody has been in line for so long, the one at this place.
+    pub(in crate::scheduler) fn overdue(
+        &mut self,
+        now: Instant,
+        so_long: Duration,
+        at: usize,
+    ) -> Option<PoolId> {
+        let since = now.checked_sub(so_long)?;
+        self.overdue.ripen(since);
+        loop {
+            let pool = self.overdue.get(at)?;
+            let mut lines = self.hungry_lines(pool).iter();
+            // Mostly who is in front came first.
+            if lines.any(|line| self.first_came(*line).is_some_and(|came| came <= since)) {
+                return Some(pool);
+            }
+            let is_hungry = !self.hungry_lines(pool).is_empty();
+            let oldest = is_hungry.then(|| now.checked_sub(self.longest_wait(now, pool)));
+            let oldest = oldest.flatten();
+            if oldest.is_some_and(|oldest| oldest <= since) {
+                return Some(pool);
+            }
+            self.overdue.note_anew(at, oldest);
+        }
+    }
+
+    fn first_came(&self, line: u32) -> Option<Instant> {
+        self.ends(line).map(|(first, _)| self.at(first).since)
+    }
+
     /// Adds to each of these classes how long its waiters have waited, in no order.
     pub(in crate::scheduler) fn waits(
         &self,

@@ -39,6 +39,7 @@ use crate::config::overload::Shed;
 use crate::scheduler::HostLimits;
 use crate::scheduler::PoolLimits;
 use crate::scheduler::PoolSpec;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 #[expect(clippy::disallowed_methods, reason = "where a test's clock starts does not matter")]
@@ -51,6 +52,15 @@ pub(in crate::scheduler) fn epoch() -> Instant {
 
 pub(in crate::scheduler) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// The seeds of random runs: from 1 to this. `PGWEIR_SEEDS` says to which number instead, or from which as
+/// well, as `500..600`.
+fn seeds(usual: u64) -> RangeInclusive<u64> {
+    let wanted = std::env::var("PGWEIR_SEEDS").unwrap_or_else(|_| usual.to_string());
+    let (first, last) = wanted.split_once("..").unwrap_or(("1", &wanted));
+    let number = |text: &str| text.parse().expect("a seed is a number");
+    number(first)..=number(last)
 }
 
 fn host(max_connections: Option<u32>) -> HostLimits {

@@ -109,7 +109,10 @@ impl Model {
         let pool = server.slot.pool;
         let limits = self.share_limits(pool)?;
         let share = server.share.as_ref().filter(|share| share.settings == ride.settings)?;
-        let all = self.waiting(pool) + self.following(pool) as usize;
+        // Before who has just come was in line, others may have got aboard.
+        let has_come = self.line(pool).iter().any(|waiter| self.newcomer == Some(waiter.client));
+        let uncounted = usize::from(sure == Sure::Certainly && has_come);
+        let all = self.waiting(pool) - uncounted + self.following(pool) as usize;
         let spread = all.div_ceil(self.live(pool) as usize);
         let depth = (limits.depth as usize).min(1 + spread);
         if share.followers.len() + 1 >= depth || !self.takes_on(now, server, sure) {

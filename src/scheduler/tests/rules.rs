@@ -202,7 +202,10 @@ impl Model {
         let shared = || groups.iter().filter(|(group, _)| self.in_group(from, *group));
         let was_full = shared().any(|(group, max)| self.open_in(*group) + 1 == *max);
         assert!(was_full, "evicted for nothing");
-        if !self.is_clear(now, pool) || !self.is_clear(now, from) {
+        // A tick takes out all whose time is up, and then says so one by one.
+        let is_late = |waiter: &Waiter| waiter.deadline.is_some_and(|deadline| deadline <= now);
+        let is_told = !self.line(from).iter().any(is_late);
+        if !is_told || !self.is_clear(now, pool) || !self.is_clear(now, from) {
             return;
         }
         if let Some(own) = self.hungry(now, from) {

@@ -2,8 +2,9 @@
 
 use super::play::{Crowd, Event as Happens, Phase, Play};
 use super::world::{Event, World};
-use super::{A, B, COMMON, Random, host, in_flight, ms, sized, spec, weighing, within};
+use super::{A, B, COMMON, Random, host, in_flight, ms, rated, sized, spec, weighing, within};
 use crate::base::ids::{ClassId, ClientId, WorkerId};
+use crate::config::classes::Excess;
 use crate::scheduler::{CloseReason, Lease, Next, PoolLimits, Ride, ShareLimits, SlotRef};
 use std::time::Duration;
 
@@ -101,6 +102,29 @@ fn who_waits_gets_aboard_and_is_answered_in_turn() {
     assert_eq!(world.scheduler.counts(A).idle, 1);
     let rides = world.scheduler.rides(A);
     assert_eq!((rides.boarded, &rides.depths[..4]), (4, &[1, 1, 2, 0][..]));
+}
+
+/// Time has let it go on, and nobody was told when somebody else leaves.
+#[test]
+fn who_may_go_on_by_now_has_an_idle_server_and_does_not_ride() {
+    let mut world =
+        world(PoolLimits { share: Some(ShareLimits { ahead: ms(100), depth: 4 }), ..sized(2) });
+    (3..=4).for_each(|client| ask(&mut world, client, 0));
+    world.give_back(1);
+    world.give_back(2);
+    assert_eq!(world.take_events(), [driven(3, 1), boarded(4)]);
+    let slow = world.add_class(within(rated(100.0, 1, Excess::Delay)));
+    let ask = |world: &mut World, client| {
+        world.rides.insert(ClientId(client), Ride { expected: ms(1), settings: 0 });
+        world.ask_in(A, client, slow, 1);
+    };
+    ask(&mut world, 5);
+    world.give_back(5);
+    (6..=7).for_each(|client| ask(&mut world, client));
+    world.take_events();
+    world.pass(ms(5));
+    world.leave(7);
+    assert_eq!(world.take_events(), [Event::Granted(ClientId(6), 2)]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Pages {
         if text.executes {
             self.asks.add(self.by_sql.clone());
         }
-        self.has_few_names();
+        has_few_names(&mut self.asks);
         if text.prepares {
             self.prepared_by_sql(text);
         }
@@ -39,24 +39,14 @@ impl Pages {
 
     pub(super) fn prepared_by_sql(&mut self, text: &Text) {
         self.by_sql.add(text.hidden.clone());
-        if self.by_sql.names.len() > NAMES_MAX {
-            self.by_sql.names.truncate(NAMES_MAX);
-            self.by_sql.others = true;
-        }
-    }
-
-    pub(super) fn has_few_names(&mut self) {
-        if self.asks.names.len() > NAMES_MAX {
-            self.asks.names.truncate(NAMES_MAX);
-            self.asks.others = true;
-        }
+        has_few_names(&mut self.by_sql);
     }
 
     pub(super) fn parse_sent(&mut self, name: &[u8], text: Option<Arc<Text>>) {
         if name.is_empty() {
             if let Some(text) = &text {
                 self.unnamed.add(text.hidden.clone());
-                self.unnamed.names.truncate(NAMES_MAX);
+                has_few_names(&mut self.unnamed);
             }
         } else if let Some(before) = self.statements.get_mut(name) {
             // If it is there still, this `Parse` fails. Its tag will tell what it is.
@@ -158,7 +148,7 @@ impl Pages {
     pub(super) fn knows(&mut self, name: &str) {
         if name.contains('.') && !self.asks.names.iter().any(|known| &**known == name) {
             self.asks.names.push(name.into());
-            self.has_few_names();
+            has_few_names(&mut self.asks);
         }
     }
 
@@ -225,5 +215,13 @@ impl Pages {
         // Whatever else has a name was on the one server.
         self.statements.retain(|name, _| name.is_empty());
         self.inquiry = Inquiry::default();
+    }
+}
+
+/// Beyond so many, nobody knows them.
+fn has_few_names(hidden: &mut Hidden) {
+    if hidden.names.len() > NAMES_MAX {
+        hidden.names.truncate(NAMES_MAX);
+        hidden.others = true;
     }
 }

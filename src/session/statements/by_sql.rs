@@ -78,7 +78,7 @@ impl Statements {
         }
         let statement = held?;
         let (slip, what) = if is_dropped {
-            (Slip::Empty(name), What::Empty { is_query })
+            (Slip::Empty(name.clone()), What::Empty { name, is_query })
         } else {
             self.names.insert(name.clone(), None);
             self.locals += 1;

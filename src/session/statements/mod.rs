@@ -202,6 +202,7 @@ enum What {
     },
     /// The proxy takes a name of the client's for a statement that is to be dropped, perhaps by a query.
     Empty {
+        name: Box<[u8]>,
         is_query: bool,
     },
     /// The proxy prepares what is of no use but to fail.

@@ -179,7 +179,7 @@ impl Statements {
         let is_named = matches!(first, Some((Request::ParseNamed, _)));
         if is_named && let Some(Pending { what, .. }) = self.pending.front() {
             match what {
-                What::Empty { is_query } | What::Own { is_query, .. } => {
+                What::Empty { is_query, .. } | What::Own { is_query, .. } => {
                     failure.is_swallowed = *is_query;
                 }
                 What::Refuse(refusal) => failure.refusal = Some(*refusal),
@@ -289,11 +289,14 @@ impl Statements {
                 What::Close { before: None, .. }
                 | What::DescribeUnnamed { .. }
                 | What::Duplicate { .. }
-                | What::Empty { .. }
                 | What::Hollow { .. }
                 | What::HollowUnnamed
                 | What::Occupy
                 | What::Refuse(_) => {}
+                What::Empty { name, .. } => {
+                    // Who drops it later must be given one again.
+                    self.dropping.take_if(|dropping| *dropping == name);
+                }
             }
         }
     }
