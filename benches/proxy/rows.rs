@@ -62,7 +62,7 @@ impl Row {
         let costs = Setup::of_costs(self.auth);
         let is_shared = self.contestants.iter().any(|contestant| contestant.is_sharing);
         let pool_size = if is_shared { SHARED_POOL } else { costs.pool_size };
-        Setup { more_pools, pool_size, ..costs }
+        Setup { pool_size, more_pools, ..costs }
     }
 }
 

@@ -38,7 +38,7 @@ fn two_hundred_clients_share_what_they_prepare() {
             assert!(is_used == (number("uses") >= CLIENTS / 2), "{row:#?}");
         }
         drop(clients);
-        crate::harness::time::eventually("nobody has them but servers", async || {
+        eventually("nobody has them but servers", async || {
             let rows = console.rows("SHOW PREPARED_STATEMENTS").await;
             rows.iter().all(|row| row["names"] == "0").then_some(())
         })
