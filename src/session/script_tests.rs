@@ -138,6 +138,23 @@ fn whatever_statement_is_run_its_settings_are_asked_for() {
     }
 }
 
+/// It was bound before it was known that what would have replaced it was skipped.
+#[test]
+fn what_was_bound_too_early_is_asked_for_as_well() {
+    let mut script = Script::default();
+    script.parse_sent(b"", text("set app.x = 1"));
+    script.ready(true);
+    script.parse_sent(b"", text("select 1"));
+    script.bind_sent(b"", b"");
+    assert!(script.text_of(b"").is_none(), "what is bound does nothing, as far as is known");
+    script.failed();
+    script.skipped(0, true);
+    script.ready(true);
+    script.completed(b"SET", false);
+    let asks = script.asks().expect("nobody knows what was set");
+    assert!(asks.settings && asks.names == ["app.x".into()], "{asks:?}");
+}
+
 #[test]
 fn statements_are_followed_through_their_portals() {
     let mut script = Script::default();

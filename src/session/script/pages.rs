@@ -18,8 +18,14 @@ const PREPARED_MAX: usize = 256;
 const NAMES_MAX: usize = 64;
 
 impl Pages {
+    /// Something has run of which nobody knows what it was: perhaps any statement that was there.
     pub(super) fn is_unsure(&mut self) {
         self.asks.settings = true;
+        for known in [&self.unnamed, &self.by_sql] {
+            let known = Hidden { names: known.names.clone(), ..Hidden::default() };
+            self.asks.add(known);
+        }
+        has_few_names(&mut self.asks);
     }
 
     pub(super) fn sent(&mut self, text: &Arc<Text>) {
