@@ -88,7 +88,11 @@ enum Timers {
     None,
 }
 
-fn runtime(timers: Timers) -> Result<LocalRuntime, AppError> {
+/// `before_wait` is called before the thread waits for news.
+fn runtime(
+    timers: Timers,
+    before_wait: impl Fn() + Send + Sync + 'static,
+) -> Result<LocalRuntime, AppError> {
     let mut builder = Builder::new_current_thread();
     if timers == Timers::Some {
         builder.enable_time();
@@ -97,6 +101,7 @@ fn runtime(timers: Timers) -> Result<LocalRuntime, AppError> {
         .enable_io()
         // Threads for what blocks, which is the arithmetic of logins: queries go first.
         .on_thread_start(give_way)
+        .on_thread_park(before_wait)
         .build_local(LocalOptions::default())
         .map_err(AppError::Runtime)
 }
@@ -128,7 +133,7 @@ pub struct Start {
 /// When it cannot start: it listens on all addresses, or not at all.
 pub fn run(start: Start) -> Result<(), AppError> {
     descriptors::raise(&start.config);
-    let runtime = runtime(Timers::Some)?;
+    let runtime = runtime(Timers::Some, || {})?;
     runtime.block_on(Proxy::run(start))?;
     // Tasks that are still there end with the process: dropped one by one, each would try to save
     // its server for clients that cannot come any more.
@@ -177,7 +182,7 @@ impl Proxy {
         let tasks = TaskTracker::new();
         let registry = Arc::new(Registry::new(read_clock(), &config, &tasks));
         let cells = Arc::clone(registry.worker(WorkerId::MAIN));
-        let main = Rc::new(Worker::counted(WorkerId::MAIN, cells));
+        let main = Rc::new(Worker::counted(WorkerId::MAIN, cells, Arc::default()));
         let frontend = Arc::new(match offer {
             Some(offer) => going_on(registry, offer),
             None => Frontend::new(registry, &Heritage::default()),

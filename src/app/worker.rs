@@ -7,6 +7,7 @@ use crate::base::ids::WorkerId;
 use crate::client::login::{self, Frontend};
 use crate::control::shutdown::Shutdown;
 use crate::control::takeover::Moved;
+use crate::net::courtesy::Courtesy;
 use crate::net::listen::Listener;
 use crate::net::stream::{Detached, Peer};
 use crate::net::worker::Worker;
@@ -113,9 +114,11 @@ impl Workplace {
         accepting: Vec<Listener>,
     ) -> Result<(), AppError> {
         let id = self.id;
-        let work = move || match runtime(Timers::None) {
+        let courtesy = Arc::<Courtesy>::default();
+        let given = Arc::clone(&courtesy);
+        let work = move || match runtime(Timers::None, move || given.give_way()) {
             Ok(runtime) => runtime.block_on(async {
-                let worker = Rc::new(Worker::counted(self.id, self.cells));
+                let worker = Rc::new(Worker::counted(self.id, self.cells, courtesy));
                 for listener in accepting {
                     let accepting = reception.clone().accept(listener, Rc::clone(&worker));
                     tokio::task::spawn_local(accepting);

@@ -1,5 +1,6 @@
 //! Sockets, buffers, and the clock. What a thread's tasks share is a [`worker::Worker`].
 
+pub mod courtesy;
 pub mod deadline;
 pub mod dial;
 pub mod flow;

@@ -1,5 +1,6 @@
 //! What the tasks of one thread share: its clock, its buffers, its deadlines.
 
+use super::courtesy::Courtesy;
 use crate::base::expiry::Wheel;
 use crate::base::ids::WorkerId;
 use crate::stats::worker::WorkerCells;
@@ -48,6 +49,7 @@ const WATCH_MAX: Duration = Duration::from_secs(1);
 pub struct Worker {
     pub id: WorkerId,
     pub cells: Arc<WorkerCells>,
+    pub courtesy: Arc<Courtesy>,
     now: Cell<Instant>,
     wheel: RefCell<Wheel>,
     spare: RefCell<Vec<Buffer>>,
@@ -61,15 +63,16 @@ pub fn read_clock() -> Instant {
 
 impl Worker {
     pub fn new(id: WorkerId) -> Self {
-        Self::counted(id, Arc::default())
+        Self::counted(id, Arc::default(), Arc::default())
     }
 
-    /// A worker whose numbers others look at.
-    pub fn counted(id: WorkerId, cells: Arc<WorkerCells>) -> Self {
+    /// A worker whose numbers others look at, and which gives way before it waits.
+    pub fn counted(id: WorkerId, cells: Arc<WorkerCells>, courtesy: Arc<Courtesy>) -> Self {
         let now = read_clock();
         Self {
             id,
             cells,
+            courtesy,
             now: Cell::new(now),
             wheel: RefCell::new(Wheel::new(now)),
             spare: RefCell::new(Vec::with_capacity(SPARE_MAX)),
@@ -103,10 +106,11 @@ impl Worker {
     }
 
     /// Tells others how busy this thread has been. The runtime measures it in any case, between two
-    /// waits for the kernel.
+    /// waits for the kernel; others may have had some of that.
     pub fn count_busy(&self) {
         let metrics = tokio::runtime::Handle::current().metrics();
-        self.cells.set_busy(metrics.worker_total_busy_duration(0));
+        let busy = metrics.worker_total_busy_duration(0);
+        self.cells.set_busy(busy.saturating_sub(self.courtesy.given()));
     }
 
     #[inline]

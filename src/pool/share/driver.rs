@@ -72,6 +72,7 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(pool: &Arc<Pool>, worker: &Rc<Worker>, lease: Lease) -> Self {
         let Lease { slot, conn } = lease;
+        worker.courtesy.drive_begins();
         Self {
             bell: pool.share.bell(slot),
             pool: Arc::clone(pool),
@@ -464,6 +465,7 @@ fn next_but_boarding(
 impl Drop for Driver {
     /// A task that is dropped in the middle, by a panic or at shutdown, must not leave anybody waiting.
     fn drop(&mut self) {
+        self.worker.courtesy.drive_ends();
         self.lose(Lost::because("its task ended"));
     }
 }
