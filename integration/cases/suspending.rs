@@ -22,11 +22,21 @@ async fn console(rig: &Rig) -> Client {
 /// Much more than sockets hold: whoever does not read keeps some of it in the proxy.
 const MUCH: &str = "select repeat('x', 1000) from generate_series(1, 100000)";
 
-/// Somebody who has asked for much and takes nothing.
+/// Somebody who has asked for much and takes nothing. Postgres waits now and then while the sockets fill,
+/// too: they are full when nothing has come for a while.
 async fn stuck(rig: &Rig) -> Client {
     let mut stuck = rig.client().await;
     stuck.send(Batch::new().query(MUCH)).await;
-    rig.postgres.wait_for_servers("wait_event = 'ClientWrite'", 1).await;
+    let mut views = Console::open(rig).await;
+    let (mut came, mut seen) = (String::new(), 0);
+    eventually("nothing comes any more", async || {
+        let waits = rig.postgres.servers("wait_event = 'ClientWrite'").await == 1;
+        let so_far = views.row("SHOW STATS", "app").await?.remove("total_sent")?;
+        seen = if waits && so_far == came { seen + 1 } else { 0 };
+        came = so_far;
+        (seen == 20).then_some(())
+    })
+    .await;
     stuck
 }
 
