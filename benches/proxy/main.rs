@@ -73,9 +73,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     match &arguments.other {
         None => costs(arguments),
-        Some(Other::Overload(OverloadArguments { names, how })) => {
+        Some(Other::Overload(overload)) => {
+            let OverloadArguments { names, how, .. } = overload;
             let (stage, machine, progress) = prepare(Plan::new(how.quick, None), names, how)?;
-            overload::run(&stage, &machine, &progress, names, how)
+            overload::run(&stage, &machine, &progress, overload)
         }
     }
 }

@@ -42,6 +42,9 @@ pub(crate) struct OverloadArguments {
     /// What to measure (all of it if nothing is named)
     #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(overload::names()))]
     pub(crate) names: Vec<String>,
+    /// Let clients of pgweir share servers, those who sleep as well
+    #[arg(long, conflicts_with = "write")]
+    pub(crate) sharing: bool,
     #[command(flatten)]
     pub(crate) how: How,
 }

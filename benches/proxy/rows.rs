@@ -34,6 +34,8 @@ pub(crate) enum Work {
 pub(crate) enum Script {
     /// `-S`: one row by primary key.
     SelectOnly,
+    /// Transactions that write.
+    TpcB,
     Sql(&'static str),
 }
 
@@ -75,7 +77,7 @@ pub(crate) const PGBOUNCER: Contestant = Contestant::new(Proxy::PgBouncer);
 pub(crate) const RELAY: Contestant = Contestant::new(Proxy::Relay);
 const SCRAPED: Contestant = PGWEIR.scraped();
 const PGWEIR_SIMPLE: Contestant = PGWEIR.asked_simply();
-const SHARING: Contestant = PGWEIR.sharing();
+pub(crate) const SHARING: Contestant = PGWEIR.sharing();
 const SHARING_BY_TWO: Contestant = PGWEIR.sharing().workers(2);
 const TWO_WORKERS: Contestant = PGWEIR.workers(2);
 const PGWEIR_SECRET: Contestant = PGWEIR.stored(Stored::ScramSecret);
@@ -94,6 +96,8 @@ const WHO_SHARES: &[Contestant] = &[SHARING, SHARING_BY_TWO, PGWEIR, PGBOUNCER];
 const SHARED_QUERY: &[Bar] = &[bar(SHARING, 0.50, PGBOUNCER)];
 /// Without Debian's PgBouncer, which has no statements that follow their clients.
 const SHARED_PREPARED: &[Bar] = &[bar(SHARING, 0.50, PGWEIR)];
+/// Who may not share, or need not, pays nothing for it.
+const NOTHING_SHARED: &[Bar] = &[bar(SHARING, 1.02, PGWEIR)];
 const LARGE_RESULT: &[Bar] = &[bar(PGWEIR, 0.60, PGBOUNCER)];
 
 const fn queries(script: Script, protocol: &'static str, clients: u16) -> Work {
@@ -161,6 +165,26 @@ pub(crate) const ROWS: &[Row] = &[
         contestants: &[SHARING, SHARING_BY_TWO, PGWEIR],
         yardstick: PGBOUNCER,
         bars: SHARED_PREPARED,
+    },
+    Row {
+        name: "multiplex-tpcb",
+        title: "TPC-B, 64 clients, pool of 4",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::TpcB, "simple", 64),
+        contestants: &[SHARING, PGWEIR],
+        yardstick: PGBOUNCER,
+        bars: NOTHING_SHARED,
+    },
+    Row {
+        name: "multiplex-idle",
+        title: "-S simple, 4 clients, pool of 4",
+        unit: Unit::MicrosecondsOfCpu,
+        auth: Auth::Trust,
+        work: queries(Script::SelectOnly, "simple", 4),
+        contestants: &[SHARING, PGWEIR],
+        yardstick: PGBOUNCER,
+        bars: NOTHING_SHARED,
     },
     Row {
         name: "big-row",

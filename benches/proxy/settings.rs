@@ -13,6 +13,11 @@ use crate::stage::Stage;
 /// Above what any row connects, and room for those who reconnect before they are missed.
 const CLIENTS_MAX: u32 = 6000;
 
+/// What the overload bench asks for counts as a short read.
+const SHARING: &str = r#"multiplex = "auto"
+multiplex_functions = ["pg_sleep"]
+multiplex_max_service_time = "50ms""#;
+
 /// What depends on what is measured. The same for every proxy, or they are not comparable.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
@@ -103,7 +108,7 @@ pool_mode = "transaction"
 default_pool_size = {pool_size}
 max_client_conn = {CLIENTS_MAX}
 workers = {workers}
-multiplex = "{multiplex}"
+{multiplex}
 
 [hosts.main]
 host = "127.0.0.1"
@@ -116,7 +121,7 @@ server_user = "{server_user}"
             auth = setup.auth.name(),
             pool_size = setup.pool_size,
             workers = self.workers,
-            multiplex = if self.is_sharing { "auto" } else { "off" },
+            multiplex = if self.is_sharing { SHARING } else { "multiplex = \"off\"" },
             postgres = stage.postgres_port(),
             server_user = if setup.is_shared { TRUSTED_USER } else { "" },
             http = self.http.map_or_else(String::new, |port| format!("127.0.0.1:{port}")),

@@ -101,6 +101,7 @@ fn pgbench(stage: &Stage, running: &Running, load: &Load) -> Result<Report> {
         Script::SelectOnly => {
             pgbench.arg("-S");
         }
+        Script::TpcB => {}
         Script::Sql(sql) => {
             let file = stage.directory().join("script.sql");
             fs::write(&file, sql)?;

@@ -37,6 +37,10 @@ pub(crate) enum Work {
     Mixed(Duration, Duration),
     /// The client begins a transaction, does nothing for so long, and commits.
     Idle(Duration),
+    /// A read that takes next to nothing.
+    Read,
+    /// Nineteen of twenty are such reads, one is as long as that.
+    Reads(Duration),
 }
 
 /// One client of a crowd.
@@ -113,7 +117,9 @@ impl Work {
             Self::Mixed(short, long) => {
                 Self::Steady(if random.random_ratio(9, 10) { short } else { long })
             }
-            Self::Steady(_) | Self::Idle(_) => self,
+            Self::Reads(long) if random.random_ratio(1, 20) => Self::Steady(long),
+            Self::Reads(_) => Self::Read,
+            Self::Steady(_) | Self::Idle(_) | Self::Read => self,
         }
     }
 
@@ -122,6 +128,8 @@ impl Work {
         match self {
             Self::Steady(time) | Self::Idle(time) => time,
             Self::Mixed(short, long) => (short * 9 + long) / 10,
+            Self::Read => Duration::ZERO,
+            Self::Reads(long) => long / 20,
         }
     }
 
@@ -130,6 +138,7 @@ impl Work {
             Self::Steady(time) | Self::Mixed(time, _) => {
                 session.ask(&format!("select pg_sleep({})", time.as_secs_f64())).await
             }
+            Self::Read | Self::Reads(_) => session.ask("select 1 + 1").await,
             Self::Idle(time) => {
                 if session.ask("begin").await? == Reply::Refused {
                     return Ok(Reply::Refused);

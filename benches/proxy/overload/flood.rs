@@ -9,12 +9,15 @@ use super::load::{Freeze, Load};
 use super::tally::{Ending, Log};
 use super::{Bench, FOREVER, pool_of};
 use crate::Result;
+use crate::contestants::Running;
 use crate::postgres::APP_USER;
+use crate::rows::SHARING;
 
 const POOL_SIZE: u32 = 4;
 const PATIENCE: Duration = Duration::from_millis(500);
 const SHORT: Work = Work::Steady(Duration::from_millis(10));
-const MIX: Work = Work::Mixed(Duration::from_millis(1), Duration::from_millis(200));
+const LONG: Duration = Duration::from_millis(200);
+const MIX: Work = Work::Mixed(Duration::from_millis(1), LONG);
 /// The part of what is possible that is as good as all of it.
 const FULL: f64 = 0.95;
 /// The part of PgBouncer's reconnects that pgweir may cause.
@@ -59,6 +62,35 @@ pub(super) fn mixed(bench: &Bench<'_>) -> Result<Vec<Line>> {
     ];
     lines.extend(price(&logs, &within, 300));
     Ok(lines)
+}
+
+/// Short reads, which share servers if they may, beside a few that take long. Without limit of patience: who
+/// shares a server is to wait no longer than who does not.
+pub(super) fn sprinkled(bench: &Bench<'_>) -> Result<Vec<Line>> {
+    let within = counted(bench);
+    let crowds = [Crowd { patience: FOREVER, ..crowd(64, Work::Reads(LONG)) }];
+    let load = Load { crowds: &crowds, length: within.end, freeze: None };
+    let measure = |running: &Running| Ok(Log::merged(load.run(running.port())?));
+    let off = bench.both(&pool_of(POOL_SIZE), measure)?;
+    let on = Pair { pgweir: bench.one(SHARING, &pool_of(POOL_SIZE), measure)?, pgbouncer: None };
+    let figures = [("p50 of the reads", 50), ("p99 of the reads", 99)];
+    let lines = figures.into_iter().zip(["p50, sharing", "p99, sharing"]).flat_map(
+        |((figure, percent), sharing)| {
+            let of = |log: &Log| log.short_ms(percent, &within);
+            let bar = off.map(of).pgweir.map(|off| Bar::at_most(1.1 * off));
+            [
+                Line::new(figure, Unit::Milliseconds, off.map(of)),
+                Line::new(sharing, Unit::Milliseconds, on.map(of)).bar(bar),
+            ]
+        },
+    );
+    let per_second = |log: &Log| log.per_second(Ending::Answered, &within);
+    Ok(lines
+        .chain([
+            Line::new("answers", Unit::PerSecond, off.map(per_second)),
+            Line::new("answers, sharing", Unit::PerSecond, on.map(per_second)),
+        ])
+        .collect())
 }
 
 /// Ten times as many clients, for five seconds.

@@ -24,10 +24,10 @@ use crate::contest;
 use crate::contestants::{Auth, Contestant, Running};
 use crate::interrupt;
 use crate::machine::Machine;
-use crate::plan::How;
+use crate::plan::OverloadArguments;
 use crate::progress::Progress;
 use crate::report;
-use crate::rows::{COST, PGBOUNCER, PGWEIR, PGWEIR_BEFORE};
+use crate::rows::{COST, PGBOUNCER, PGWEIR, PGWEIR_BEFORE, SHARING};
 use crate::settings::Setup;
 use crate::stage::Stage;
 use crate::stats::Spread;
@@ -64,6 +64,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario("hog", "5 ms beside transactions idle for 100 ms", shares::hog),
     scenario("quota-delay", "50 a second and 100 at once, delayed", quota::delayed),
     scenario("quota-reject", "50 a second and 100 at once, rejected", quota::rejected),
+    scenario("sharing", "reads, 5 % of 200 ms, 64 clients, pool of 4", flood::sprinkled),
     scenario("cost", "-S simple, 16 clients, no contention", cost),
 ];
 
@@ -76,14 +77,20 @@ pub(crate) fn run(
     stage: &Stage,
     machine: &Machine,
     progress: &Progress,
-    names: &[String],
-    how: &How,
+    arguments: &OverloadArguments,
 ) -> Result<bool> {
+    let OverloadArguments { names, sharing, how } = arguments;
     let mut lines = Vec::new();
     let mut notes = Vec::new();
     let is_chosen = |one: &Scenario| names.is_empty() || names.iter().any(|name| name == one.name);
     for scenario in SCENARIOS.iter().filter(|one| is_chosen(one)) {
-        let bench = Bench { stage, progress, name: scenario.name, notes: RefCell::default() };
+        let bench = Bench {
+            stage,
+            progress,
+            name: scenario.name,
+            is_sharing: *sharing,
+            notes: RefCell::default(),
+        };
         let found = (scenario.measure)(&bench)?;
         for line in &found {
             progress.line(&format!("{}: {}", scenario.name, line.summary()));
@@ -95,7 +102,12 @@ pub(crate) fn run(
         "{}; load before the run {:.2}{}.",
         machine.facts.join(", "),
         machine.load,
-        if how.quick { "; quick" } else { "" }
+        match (how.quick, sharing) {
+            (true, true) => "; quick; sharing",
+            (true, false) => "; quick",
+            (false, true) => "; sharing",
+            (false, false) => "",
+        }
     );
     line::print(&method, &lines, &notes);
     if let Some(document) = &how.write {
@@ -109,6 +121,8 @@ struct Bench<'a> {
     stage: &'a Stage,
     progress: &'a Progress,
     name: &'static str,
+    /// Clients of pgweir share servers.
+    is_sharing: bool,
     /// Who was not measured, and why.
     notes: RefCell<Vec<String>>,
 }
@@ -128,7 +142,7 @@ impl Bench<'_> {
     /// its figures are missing, and a note says why.
     fn both<T>(&self, setup: &Setup, measure: impl Fn(&Running) -> Result<T>) -> Result<Pair<T>> {
         Ok(Pair {
-            pgweir: self.one(PGWEIR, setup, &measure)?,
+            pgweir: self.one(if self.is_sharing { SHARING } else { PGWEIR }, setup, &measure)?,
             pgbouncer: self.one(PGBOUNCER, setup, &measure)?,
         })
     }

@@ -64,11 +64,15 @@ impl Log {
 
     /// Of those that were answered, in milliseconds; infinite if nobody was.
     pub(crate) fn p99_ms(&self, within: &Range<Duration>) -> f64 {
-        let mut times: Vec<Duration> =
-            self.ended(Ending::Answered, within).map(|one| one.took).collect();
-        times.sort_unstable();
-        let rank = (times.len() * 99).div_ceil(100);
-        rank.checked_sub(1).map_or(f64::INFINITY, |index| times[index].as_secs_f64() * 1e3)
+        let answered = self.ended(Ending::Answered, within);
+        percentile_ms(99, answered.map(|one| one.took).collect())
+    }
+
+    /// The same of those that keep a server for next to nothing.
+    pub(crate) fn short_ms(&self, percent: usize, within: &Range<Duration>) -> f64 {
+        let answered = self.ended(Ending::Answered, within);
+        let short = answered.filter(|one| one.held.is_zero());
+        percentile_ms(percent, short.map(|one| one.took).collect())
     }
 
     /// Seconds from `span.start` until the first whole second of at least `wanted` answers a
@@ -87,6 +91,12 @@ impl Log {
     fn ended(&self, ending: Ending, within: &Range<Duration>) -> impl Iterator<Item = &Request> {
         self.requests.iter().filter(move |one| one.ending == ending && within.contains(&one.at))
     }
+}
+
+fn percentile_ms(percent: usize, mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    let rank = (times.len() * percent).div_ceil(100);
+    rank.checked_sub(1).map_or(f64::INFINITY, |index| times[index].as_secs_f64() * 1e3)
 }
 
 fn length(span: &Range<Duration>) -> f64 {
