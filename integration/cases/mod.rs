@@ -3,6 +3,7 @@
 mod auth;
 mod cancel;
 mod classes;
+mod connect_query;
 mod console;
 mod console_many;
 mod console_tools;

@@ -18,6 +18,15 @@ use std::time::Duration;
 
 const CLIENTS: usize = 4;
 
+/// What all servers begin with, where a `connect_query` is; a direct connection has it from its DSN.
+const BELOW: [(&str, &str); 5] = [
+    ("search_path", "below"),
+    ("TimeZone", "Europe/Rome"),
+    ("app.one", "below"),
+    ("statement_timeout", "3600002"),
+    ("work_mem", "5MB"),
+];
+
 /// How much is tried; `PGWEIR_STEPS` is more of it.
 const STEPS: usize = 1_500;
 
@@ -156,7 +165,7 @@ fn statement(random: &mut StdRng) -> String {
     }
 }
 
-fn step(random: &mut StdRng) -> Step {
+fn step(random: &mut StdRng, has_below: bool) -> Step {
     let client = random.random_range(0..CLIENTS);
     if one_in(random, 30) {
         let how = if one_in(random, 2) { How::Simple } else { How::Unnamed };
@@ -166,7 +175,7 @@ fn step(random: &mut StdRng) -> Step {
     let is_simple = matches!(how, How::Simple | How::Pipelined);
     let count = if is_simple && one_in(random, 3) { random.random_range(2..5) } else { 1 };
     let mut statements: Vec<_> = (0..count).map(|_| statement(random)).collect();
-    if count > 1 && has_own(client) {
+    if count > 1 && (has_below || has_own(client)) {
         // What it came with is set again behind the whole text: see the decision record.
         statements.retain(|sql| !sql.contains("reset") && !sql.contains("default"));
     }
@@ -211,23 +220,31 @@ impl Pair {
 }
 
 /// Runs a script from the beginning. Answers what differs first.
-async fn differs(servers: u32, script: &[Step]) -> Option<String> {
-    let rig = Rig::start(Settings::new().pool_size(servers)).await;
+async fn differs((servers, has_below): (u32, bool), script: &[Step]) -> Option<String> {
+    let mut settings = Settings::new().pool_size(servers);
+    if has_below {
+        let sets = BELOW.map(|(name, value)| format!("set {name} to '{value}'"));
+        settings = settings.database("app", "connect_query", sets.join(";").as_str());
+    }
+    let rig = Rig::start(settings).await;
     rig.postgres.sql("create role red; create role \"Green\"; grant red, \"Green\" to app").await;
     let mut pairs = Vec::new();
     for client in 0..CLIENTS {
         let name = format!("client{client}");
-        let login = |address| {
-            let login = Login::to(address);
-            let options = "-c work_mem=9MB -c app.one=dsn";
+        let login = |address, below: &[(&str, &str)]| {
+            let mut options = below.iter().fold(String::new(), |options, (name, value)| {
+                format!("{options} -c {name}={value}")
+            });
+            let mut login = Login::to(address);
             if has_own(client) {
-                login.with("application_name", &name).with("options", options)
-            } else {
-                login
+                login = login.with("application_name", &name);
+                options.push_str(" -c work_mem=9MB -c app.one=dsn");
             }
+            if options.is_empty() { login } else { login.with("options", &options) }
         };
-        let through = login(rig.address()).connect().await;
-        let direct = login(&rig.postgres.address()).connect().await;
+        let through = login(rig.address(), &[]).connect().await;
+        let below: &[_] = if has_below { &BELOW } else { &[] };
+        let direct = login(&rig.postgres.address(), below).connect().await;
         pairs.push(Pair { through, direct, status: b'I' });
     }
     for step in script {
@@ -249,7 +266,7 @@ async fn differs(servers: u32, script: &[Step]) -> Option<String> {
 }
 
 /// Leaves out of a script what it fails without.
-async fn shrunk(servers: u32, mut script: Vec<Step>) -> Vec<Step> {
+async fn shrunk(rig: (u32, bool), mut script: Vec<Step>) -> Vec<Step> {
     let mut part = script.len() / 2;
     let mut tries = 0;
     while part > 0 && tries < SHRINKS_MAX {
@@ -258,7 +275,7 @@ async fn shrunk(servers: u32, mut script: Vec<Step>) -> Vec<Step> {
             let mut shorter = script.clone();
             shorter.drain(at..(at + part).min(script.len()));
             tries += 1;
-            if differs(servers, &shorter).await.is_some() {
+            if differs(rig, &shorter).await.is_some() {
                 script = shorter;
             } else {
                 at += part;
@@ -269,14 +286,16 @@ async fn shrunk(servers: u32, mut script: Vec<Step>) -> Vec<Step> {
     script
 }
 
-fn compare(servers: u32) {
+fn compare(servers: u32, has_below: bool) {
     run_within(Duration::from_mins(5), async move {
         let mut random = Seed::of_run().actor(u64::from(servers));
         let steps = std::env::var("PGWEIR_STEPS").ok().and_then(|steps| steps.parse().ok());
-        let script: Vec<_> = (0..steps.unwrap_or(STEPS)).map(|_| step(&mut random)).collect();
-        let Some(difference) = differs(servers, &script).await else { return };
+        let script: Vec<_> =
+            (0..steps.unwrap_or(STEPS)).map(|_| step(&mut random, has_below)).collect();
+        let rig = (servers, has_below);
+        let Some(difference) = differs(rig, &script).await else { return };
         show(&difference);
-        for step in shrunk(servers, script).await {
+        for step in shrunk(rig, script).await {
             show(&format!("{step:?}"));
         }
         panic!("{difference}");
@@ -285,15 +304,20 @@ fn compare(servers: u32) {
 
 #[test]
 fn settings_over_one_server_are_as_direct() {
-    compare(1);
+    compare(1, false);
 }
 
 #[test]
 fn settings_over_two_servers_are_as_direct() {
-    compare(2);
+    compare(2, false);
 }
 
 #[test]
 fn settings_over_three_servers_are_as_direct() {
-    compare(3);
+    compare(3, false);
+}
+
+#[test]
+fn settings_over_a_connect_query_are_as_direct() {
+    compare(2, true);
 }

@@ -225,6 +225,7 @@ fn write_toml(text: &mut String, section: &Section) {
             Value::List(texts) => format!("{texts:?}"),
             Value::Number(number) => number.to_string(),
             Value::Real(number) => number.to_string(),
+            Value::Text(text) if text.contains('\'') => format!("'''{text}'''"),
             Value::Text(text) => format!("'{text}'"),
             Value::Time(time) => format!("\"{}ms\"", time.as_millis()),
         };

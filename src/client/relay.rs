@@ -12,7 +12,6 @@ use crate::end::{End, EndReason};
 use crate::session::ledger::{Origin, Request, Status};
 use crate::session::settings::same;
 use crate::wire::encode;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -30,13 +29,12 @@ impl Client {
         let server = &mut lease.conn;
         self.preparing = 0;
         server.is_to_be_reset = self.terms.resets_always;
-        if !same(&server.applied, &self.settings) {
-            if let Some(sql) = server.applied.change_to(&self.settings) {
-                server.ledger.sent(Request::Query, Origin::Proxy);
-                self.up.slip_in(|out| encode::query(out, &sql));
-                self.preparing = 1;
-            }
-            server.applied = Arc::clone(&self.settings);
+        if !same(&server.applied, &self.settings)
+            && let Some(sql) = server.take_on(&self.settings)
+        {
+            server.ledger.sent(Request::Query, Origin::Proxy);
+            self.up.slip_in(|out| encode::query(out, &sql));
+            self.preparing = 1;
         }
         if let Some(begun) = &self.begun {
             server.ledger.sent(Request::Query, Origin::Proxy);

@@ -152,7 +152,7 @@ impl Client {
         let is_request =
             !matches!(tag, tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL | tags::TERMINATE);
         is_request
-            && !self.about.initial.is_empty()
+            && !(self.about.initial.is_empty() && lease.conn.base.settings().is_empty())
             && ledger.awaits_ready()
             && !ledger.is_copying_in()
     }

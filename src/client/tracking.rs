@@ -29,7 +29,9 @@ impl Client {
             return;
         }
         if status == Status::Open
-            && let Some(again) = self.script.take_resets(&self.about.initial)
+            && let Some(lease) = &self.lease
+            && let Some(again) =
+                self.script.take_resets(&self.about.initial, lease.conn.base.settings())
         {
             self.set_again(&again);
         }
@@ -45,10 +47,11 @@ impl Client {
         }
     }
 
-    /// In its transaction the client has reset what it came with: for it, that is no change.
+    /// In its transaction the client has reset what it came with, or what every server begins with: for it,
+    /// that is no change.
     #[cold]
     fn set_again(&mut self, settings: &Settings) {
-        let change = Settings::default().change_to(settings);
+        let change = Settings::default().change_to(settings, &Settings::default());
         if let Some(sql) = change {
             // It may be rolled back alone.
             self.script.is_unsure();
@@ -70,19 +73,25 @@ impl Client {
             return self.script.is_unsure();
         }
         let mut settings = Settings::clone(&self.settings);
-        let mut applied = Settings::clone(&self.server().applied);
+        let server = self.server();
+        let base = server.base.settings().clone();
+        let mut applied = Settings::clone(&server.applied);
         let mut resets = false;
         for (at, change) in changes.iter().enumerate() {
             match change {
                 Change::DiscardAll => {
-                    (settings, applied) =
-                        (Settings::clone(&self.about.initial), Settings::default());
+                    settings = Settings::clone(&self.about.initial);
+                    applied = Settings::default();
+                    for (name, _) in base.iter() {
+                        applied.lacks(name);
+                    }
                     resets = true;
                 }
                 Change::ResetAll => {
                     settings.reset_all();
                     settings.fill_from(&self.about.initial);
                     applied.reset_all();
+                    applied.lacks_all(&base);
                     resets = true;
                 }
                 // What was reported last came of what is behind it.
@@ -90,6 +99,9 @@ impl Client {
                 Change::Reset(name) => {
                     settings.take_from(&self.about.initial, name);
                     applied.remove(name);
+                    if base.value(name).is_some() {
+                        applied.lacks(name);
+                    }
                     resets = true;
                 }
                 // The server has said so itself.
@@ -115,11 +127,9 @@ impl Client {
         let applied = if *settings == applied { Arc::clone(&settings) } else { Arc::new(applied) };
         self.here.set_settings(&settings);
         self.settings = settings;
-        // A reset goes to what a server has before its `connect_query`.
-        let may_differ = resets && self.pool.setup().connect_query.is_some();
         let server = self.server();
-        server.applied = applied;
-        server.traces.add_if(may_differ, Trace::Setting);
+        server.traces.add_if(resets && server.base.is_hidden(), Trace::Setting);
+        server.has(applied);
     }
 
     /// Whether texts are refused for what they would leave on their server.
@@ -176,7 +186,7 @@ impl Client {
         }
         let Self { script, settings, about, lease, up, .. } = self;
         let server = &mut lease.as_mut().expect("a session is followed during a lease").conn;
-        let known = [&**settings, &about.initial, &server.applied];
+        let known = [&**settings, &about.initial, &server.applied, server.base.settings()];
         let names = known.iter().flat_map(|settings| settings.iter().map(|(name, _)| name));
         let sql = script.inquire(names.filter(|name| name.contains('.')));
         server.ledger.sent(Request::Query, Origin::Proxy);
@@ -190,9 +200,7 @@ impl Client {
     pub(super) fn restore(&mut self) {
         let settings = Arc::clone(&self.settings);
         let server = self.server();
-        let change = server.applied.change_to(&settings);
-        server.applied = settings;
-        if let Some(sql) = change {
+        if let Some(sql) = server.take_on(&settings) {
             server.ledger.sent(Request::Query, Origin::Proxy);
             self.up.slip_in(|out| encode::query(out, &sql));
             self.preparing += 1;
@@ -204,12 +212,13 @@ impl Client {
         let Some(Found { settings, kept, asked }) = self.script.answered() else { return };
         self.pins.found(kept, &asked);
         self.about.listens_itself |= kept.listens;
-        if let Some(mut applied) = settings {
-            let base = self.pool.catalog.base_value("session_authorization");
-            if applied.value("session_authorization") == base.as_deref() {
+        if let Some(shown) = settings {
+            let (mut settings, mut applied) = shown.split_from(self.server().base.settings());
+            let own = self.pool.catalog.base_value("session_authorization");
+            if settings.value("session_authorization") == own.as_deref() {
+                settings.remove("session_authorization");
                 applied.remove("session_authorization");
             }
-            let mut settings = applied.clone();
             settings.fill_from(&self.about.initial);
             self.now_has(settings, applied, true);
         }

@@ -11,7 +11,7 @@ use crate::pool::mailbox::{Mailbox, Outcome};
 use crate::pool::welcome::{Look, Trial, Verdict, Welcome};
 use crate::pool::{Lease, Pool, Refusal, Terms};
 use crate::scheduler::{Member, WaitCause};
-use crate::server::exchange::Inbox;
+use crate::server::exchange::{Inbox, News};
 use crate::server::upkeep::UpkeepError;
 use crate::session::settings::Settings;
 use std::rc::Rc;
@@ -112,10 +112,16 @@ async fn ask_server(
     let server = &mut borrowed.lease.as_mut().expect("it was just lent").conn;
     server.is_to_be_reset = terms.resets_always;
     let mut changes = Vec::new();
-    let wanted = Arc::new(settings.clone());
-    let applied = server
-        .apply(&wanted, |name, value| changes.push((name.to_owned(), value.to_owned())))
-        .await;
+    let mut seen = |news: News<'_>| {
+        if let News::Parameter(name, value) = news {
+            changes.push((name.to_owned(), value.to_owned()));
+        }
+    };
+    // What it has already it would not report.
+    let mut applied = server.apply(&Arc::default(), &mut seen).await;
+    if applied.is_ok() {
+        applied = server.apply(&Arc::new(settings.clone()), seen).await;
+    }
     worker.wake();
     let lease = borrowed.lease.take().expect("it was not given back so far");
     let error = match applied {

@@ -1,7 +1,6 @@
-//! Does what the scheduler says: opens servers, closes them, checks them, hands them over; and
+//! Does what the scheduler says: has servers opened, closes them, checks them, hands them over; and
 //! cleans those that a client left in the middle of something. All of it beside the clients.
 
-use super::failures::failure_of;
 use super::mailbox::Outcome;
 use super::words::waits_for;
 use super::{Host, Lease, Pool, Postgres, Setup};
@@ -11,9 +10,8 @@ use crate::net::worker::Worker;
 use crate::scheduler::{Action, CloseReason, Condition, Scheduler, SlotRef, State, Strain};
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
-use crate::server::connect::{ConnectError, Connected, connect};
 use crate::server::exchange::Inbox;
-use crate::server::upkeep::{Reset, UpkeepError, discards_all};
+use crate::server::upkeep::{Beginning, Reset, discards_all};
 use crate::session::ledger::Status;
 use crate::session::traces::{Trace, Traces};
 use crate::wire::encode;
@@ -23,7 +21,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 /// The longest a server may take to be cleaned or checked. Longer, and a new one is had sooner.
-const UPKEEP_MAX: Duration = Duration::from_secs(5);
+pub(super) const UPKEEP_MAX: Duration = Duration::from_secs(5);
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -276,92 +274,6 @@ impl Host {
 }
 
 impl Pool {
-    /// Opens a server and brings it to the scheduler.
-    async fn open(self: Arc<Self>, worker: Rc<Worker>, slot: SlotRef) {
-        let guard = SlotGuard::new(&self, &worker, slot);
-        let setup = self.setup();
-        let connected = match self.inherit(&setup, &worker).await {
-            Some(inherited) => Ok(inherited),
-            None => self.connect(&setup, &worker).await,
-        };
-        let now = worker.wake();
-        let slot = guard.disarm();
-        let action = match connected {
-            Ok(Connected { server, params }) => {
-                self.stats.of(worker.id).opened.add(1);
-                self.catalog.learn_base(params);
-                tracing::debug!(
-                    database = self.database,
-                    user = self.user,
-                    pid = server.key.pid,
-                    "server connected"
-                );
-                let key = server.key.clone();
-                let lease = Lease { slot, conn: Box::new(server) };
-                self.host.scheduler.with(|scheduler| {
-                    scheduler.connected(now, lease, key, worker.id);
-                    scheduler.next_action()
-                })
-            }
-            Err(error) => {
-                self.stats.of(worker.id).open_failed.add(1);
-                let (host, server) = (&self.host.name, setup.target.place.address.to_string());
-                tracing::warn!(database = self.database, user = self.user, host, server, "{error}");
-                let failure = failure_of(error);
-                self.host.scheduler.with(|scheduler| {
-                    scheduler.connect_failed(now, slot, failure);
-                    scheduler.next_action()
-                })
-            }
-        };
-        self.host.act(&worker, action);
-    }
-
-    /// A server that another process has given up, without what that has prepared on it.
-    async fn inherit(&self, setup: &Setup, worker: &Worker) -> Option<Connected> {
-        let mut inherited = self.host.heirlooms.next(&setup.lineage(), worker).await?;
-        if !inherited.server.has_strange_statements {
-            return Some(inherited);
-        }
-        let dropped = worker.within(Some(UPKEEP_MAX), inherited.server.deallocate_all()).await;
-        dropped.ok()?.ok()?;
-        self.run_connect_query(setup, inherited, worker).await.ok()
-    }
-
-    async fn connect(&self, setup: &Setup, worker: &Worker) -> Result<Connected, ConnectError> {
-        let limit = self.host.setup().server_connect_timeout;
-        let connected = worker.within(limit, connect(&setup.target, worker)).await;
-        let connected = connected.unwrap_or_else(|_| {
-            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
-            Err(ConnectError::Unreachable(error))
-        })?;
-        self.run_connect_query(setup, connected, worker).await
-    }
-
-    /// Its errors are logged and the server is used all the same; one that it breaks is not.
-    async fn run_connect_query(
-        &self,
-        setup: &Setup,
-        mut connected: Connected,
-        worker: &Worker,
-    ) -> Result<Connected, ConnectError> {
-        let Some(sql) = &setup.connect_query else { return Ok(connected) };
-        let server = &mut connected.server;
-        match worker.within(Some(UPKEEP_MAX), server.run(sql)).await {
-            Ok(Ok(())) if server.ledger.is_settled() => Ok(connected),
-            Ok(Err(UpkeepError::Refused(fields))) if server.ledger.is_settled() => {
-                tracing::warn!(
-                    database = self.database,
-                    user = self.user,
-                    "connect_query: {}",
-                    fields.message
-                );
-                Ok(connected)
-            }
-            _ => Err(ConnectError::ConnectQuery),
-        }
-    }
-
     /// Asks an idle server whether it still works.
     async fn check(self: Arc<Self>, worker: Rc<Worker>, lease: Lease) {
         let Lease { slot, mut conn } = lease;
@@ -446,11 +358,12 @@ impl Pool {
         }
         if is_fit {
             let setup = self.setup();
-            let (traces, resets) = resets(&setup, &conn);
+            let (traces, reset, again) = resets(&setup, &conn);
             let removed = &self.stats.of(worker.id).traces;
             traces.iter().for_each(|it| removed[it as usize].add(1));
             conn.is_to_be_reset = false;
-            let cleaned = worker.within(Some(UPKEEP_MAX), conn.clean(left, traces, &resets)).await;
+            let cleaned = conn.clean(left, traces, (reset, again));
+            let cleaned = worker.within(Some(UPKEEP_MAX), cleaned).await;
             let failure = match cleaned {
                 Ok(cleaned) => cleaned.err().map(|error| error.to_string()),
                 Err(_) => Some(format!("it took longer than {} s", UPKEEP_MAX.as_secs())),
@@ -471,20 +384,25 @@ impl Pool {
 
 /// What cleans this server. A client's traces go whatever the configuration says. What is still to be
 /// answered may leave some that nobody will see.
-fn resets<'a>(setup: &'a Setup, server: &Server) -> (Traces, Vec<Reset<'a>>) {
+fn resets<'a>(
+    setup: &'a Setup,
+    server: &Server,
+) -> (Traces, Option<Reset<'a>>, Option<Beginning<'a>>) {
     let mut traces = server.traces;
     traces.add_if(!server.ledger.is_quiet(), Trace::Unknown);
     let is_open = server.ledger.status() != Status::Idle;
     let is_wanted = is_open || traces.has(Trace::Unknown) || server.is_to_be_reset;
     let own = setup.settings.server_reset_query.as_deref().filter(|_| is_wanted);
+    let again = setup.beginning().filter(|_| !traces.is_empty() || own.is_some());
     match own {
         Some(sql) if discards_all(sql) => traces = Traces::default(),
-        // What another one does to the settings on the server, nobody knows.
-        Some(_) => traces.add_if(!server.applied.is_empty(), Trace::Setting),
-        None => {}
+        // What another one does to the settings on the server, nobody knows; `connect_query` may write
+        // over them.
+        _ if own.is_some() || again.is_some() => {
+            traces.add_if(!server.applied.is_empty(), Trace::Setting);
+        }
+        _ => {}
     }
-    let again = setup.connect_query.as_deref().filter(|_| !traces.is_empty() || own.is_some());
-    let named = |name| move |sql| Reset { name, sql };
-    let resets = own.map(named("server_reset_query")).into_iter();
-    (traces, resets.chain(again.map(named("connect_query"))).collect())
+    let reset = own.map(|sql| Reset { name: "server_reset_query", sql });
+    (traces, reset, again)
 }

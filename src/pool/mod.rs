@@ -23,6 +23,7 @@ pub mod keeper;
 pub mod logins;
 pub mod mailbox;
 pub mod membership;
+mod opening;
 pub mod process;
 pub mod registry;
 mod reload;

@@ -16,6 +16,15 @@ use std::sync::Arc;
 /// query still sends are skipped piece by piece.
 const WHOLE_MAX: u32 = 1 << 20;
 
+/// What an answer has that may be of interest.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'a> {
+    /// A parameter is reported: its name and its value.
+    Parameter(&'a str, &'a str),
+    /// The body of a `DataRow`.
+    Row(&'a [u8]),
+}
+
 /// A conversation with a server broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
@@ -116,7 +125,7 @@ fn is_harmless(tag: u8) -> bool {
 impl Server {
     /// Reads until nothing is owed, dropping all answers. Returns the first error among them.
     ///
-    /// `seen` is told of each parameter the server reports.
+    /// `seen` is told of each parameter the server reports, and of each row that is not too long.
     ///
     /// # Errors
     ///
@@ -124,7 +133,7 @@ impl Server {
     pub async fn drain(
         &mut self,
         inbox: &mut Inbox,
-        mut seen: impl FnMut(&str, &str),
+        mut seen: impl FnMut(News<'_>),
     ) -> Result<Option<ErrorFields>, ExchangeError> {
         let mut first_error = None;
         while !self.ledger.is_quiet() || !inbox.is_empty() {
@@ -155,13 +164,13 @@ impl Server {
         &mut self,
         tag: u8,
         body: &[u8],
-        seen: &mut impl FnMut(&str, &str),
+        seen: &mut impl FnMut(News<'_>),
     ) -> Result<Option<ErrorFields>, ExchangeError> {
         match tag {
             from_server::NOTICE | from_server::NOTIFICATION => {}
             from_server::PARAMETER_STATUS => {
                 if let Some((name, value)) = parameter(body) {
-                    seen(name, value);
+                    seen(News::Parameter(name, value));
                 }
             }
             from_server::READY => {
@@ -175,7 +184,12 @@ impl Server {
                 }
                 return Ok(Some(fields));
             }
-            _ => drop(self.ledger.replied(tag)?),
+            _ => {
+                self.ledger.replied(tag)?;
+                if tag == from_server::DATA_ROW {
+                    seen(News::Row(body));
+                }
+            }
         }
         Ok(None)
     }

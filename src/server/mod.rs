@@ -12,10 +12,11 @@ use crate::base::ids::{ClientId, WorkerId};
 use crate::config::{HostAddress, Sockets};
 use crate::net::stream::{Ends, Stream};
 use crate::net::worker::Worker;
+use crate::session::base::Base;
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
 use crate::session::statements::{Count, Prepared};
-use crate::session::traces::Traces;
+use crate::session::traces::{Trace, Traces};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,6 +48,8 @@ pub struct Server {
     /// The worker whose runtime knows the socket.
     home: WorkerId,
     pub ledger: Ledger,
+    /// What it has below what clients set.
+    pub base: Base,
     /// What clients have set on it.
     pub applied: Arc<Settings>,
     /// What a client has left there that does not show in `applied`: it goes before anybody else gets it.
@@ -72,6 +75,7 @@ impl Server {
             stream: Some(stream),
             home,
             ledger: Ledger::default(),
+            base: Base::default(),
             applied: Arc::default(),
             traces: Traces::default(),
             last_client: None,
@@ -91,6 +95,22 @@ impl Server {
     #[inline]
     pub fn home(&self) -> WorkerId {
         self.home
+    }
+
+    /// The query that gives it the settings a client wants, if it takes one. From now on it is taken to have
+    /// them.
+    #[cold]
+    pub fn take_on(&mut self, wanted: &Arc<Settings>) -> Option<String> {
+        let sql = self.applied.change_to(wanted, self.base.settings());
+        self.has(Arc::clone(wanted));
+        sql
+    }
+
+    /// It has these settings of clients. Where nobody knows what is below them, it has to be made anew
+    /// before others get it.
+    pub fn has(&mut self, applied: Arc<Settings>) {
+        self.traces.add_if(self.base.is_hidden_below(&applied), Trace::Setting);
+        self.applied = applied;
     }
 
     /// Makes the socket known to this worker's runtime: two system calls, if it was another's.

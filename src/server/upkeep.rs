@@ -1,8 +1,9 @@
 //! Making a server fit for the next client, and asking an idle one whether it still works.
 
 use super::Server;
-use super::exchange::{ExchangeError, Inbox};
+use super::exchange::{ExchangeError, Inbox, News};
 use crate::end::ErrorFields;
+use crate::session::base::Asking;
 use crate::session::ledger::{Origin, Request, Status};
 use crate::session::settings::Settings;
 use crate::session::traces::{Trace, Traces};
@@ -41,6 +42,13 @@ pub enum UpkeepError {
     StillOpen,
 }
 
+/// What a server is given before any client: `connect_query`, and whom it is logged in as.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning<'a> {
+    pub sql: &'a str,
+    pub user: &'a str,
+}
+
 /// A statement that makes a server fit for the next client, and what people call it.
 #[derive(Clone, Copy, Debug)]
 pub struct Reset<'a> {
@@ -55,13 +63,13 @@ impl Server {
     ///
     /// When the server refuses one, or is lost.
     pub async fn run(&mut self, sql: &str) -> Result<(), UpkeepError> {
-        self.run_and_watch(sql, |_, _| {}).await
+        self.run_and_watch(sql, |_| {}).await
     }
 
     async fn run_and_watch(
         &mut self,
         sql: &str,
-        seen: impl FnMut(&str, &str),
+        seen: impl FnMut(News<'_>),
     ) -> Result<(), UpkeepError> {
         let mut message = Vec::with_capacity(sql.len() + 6);
         encode::query(&mut message, sql);
@@ -75,7 +83,7 @@ impl Server {
 
     /// Ends what a client left behind: waits for answers that are owed (`left` is what has come of
     /// them), rolls back an open transaction or a batch without its `Sync`, takes away what it has left
-    /// (`traces`), and runs the statements that reset it.
+    /// (`traces`), and runs the statements that reset it, and those that it began with (`again`).
     ///
     /// The caller bounds the time, and sends a cancel request first if a query may be running.
     ///
@@ -86,7 +94,7 @@ impl Server {
         &mut self,
         mut left: Inbox,
         traces: Traces,
-        resets: &[Reset<'_>],
+        (reset, again): (Option<Reset<'_>>, Option<Beginning<'_>>),
     ) -> Result<(), UpkeepError> {
         let mut endings = Vec::new();
         if self.ledger.is_copying_in() {
@@ -106,7 +114,7 @@ impl Server {
             self.stream().send(&endings).await.map_err(ExchangeError::Io)?;
         }
         // An error among the answers is the client's, and the client is gone.
-        self.drain(&mut left, |_, _| {}).await?;
+        self.drain(&mut left, |_| {}).await?;
         if self.ledger.status() != Status::Idle {
             self.run("ROLLBACK").await?;
         }
@@ -114,7 +122,7 @@ impl Server {
             self.run_reset(Reset { name: "what a client left", sql: &sql }).await?;
             self.forget(traces);
         }
-        for &Reset { name, sql } in resets {
+        if let Some(Reset { name, sql }) = reset {
             self.run_reset(Reset { name, sql }).await?;
             if discards_all(sql) {
                 self.forget(everything());
@@ -122,7 +130,51 @@ impl Server {
                 self.deallocate_all().await?;
             }
         }
+        if let Some(beginning) = again {
+            let begun = self.begin_anew(beginning, |_| {}).await;
+            begun.map_err(|error| UpkeepError::Reset {
+                name: "connect_query",
+                error: Box::new(error),
+            })?;
+        }
         if self.ledger.is_settled() { Ok(()) } else { Err(UpkeepError::StillOpen) }
+    }
+
+    /// Runs what it begins with, where no client has set anything, and asks what it has of that. `seen` is
+    /// told what it reports.
+    ///
+    /// # Errors
+    ///
+    /// When it refuses that, where it is asked all the same, or is lost.
+    pub async fn begin_anew(
+        &mut self,
+        Beginning { sql, user }: Beginning<'_>,
+        seen: impl FnMut(News<'_>),
+    ) -> Result<(), UpkeepError> {
+        let run = self.run_and_watch(sql, seen).await;
+        let is_answered = matches!(run, Ok(()) | Err(UpkeepError::Refused(_)));
+        if !is_answered || !self.ledger.is_settled() {
+            return run;
+        }
+        let (mut asking, question) = Asking::behind(sql);
+        let row = |news: News<'_>| {
+            if let News::Row(body) = news {
+                asking.row(body);
+            }
+        };
+        self.base = match self.run_and_watch(&question, row).await {
+            Ok(()) => asking.answered(user),
+            Err(UpkeepError::Refused(fields)) => {
+                tracing::warn!(
+                    pid = self.key.pid,
+                    "cannot ask what connect_query has set: {}",
+                    fields.message
+                );
+                asking.failed()
+            }
+            Err(error) => return Err(error),
+        };
+        run
     }
 
     async fn run_reset(&mut self, Reset { name, sql }: Reset<'_>) -> Result<(), UpkeepError> {
@@ -150,12 +202,12 @@ impl Server {
     pub async fn apply(
         &mut self,
         wanted: &Arc<Settings>,
-        seen: impl FnMut(&str, &str),
+        seen: impl FnMut(News<'_>),
     ) -> Result<(), UpkeepError> {
-        if let Some(sql) = self.applied.change_to(wanted) {
+        if let Some(sql) = self.applied.change_to(wanted, self.base.settings()) {
             self.run_and_watch(&sql, seen).await?;
         }
-        self.applied = Arc::clone(wanted);
+        self.has(Arc::clone(wanted));
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What one client has asked for and is owed. No sockets.
 
+pub mod base;
 pub mod fare;
 pub mod inquiry;
 pub mod ledger;

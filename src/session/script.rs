@@ -239,11 +239,12 @@ impl Script {
         self.pages().is_unsure();
     }
 
-    /// Which of these settings were reset in the open transaction, since it was asked last.
+    /// Which of these settings were reset in the open transaction, since it was asked last: those that its
+    /// client came with, and those that its server has below them.
     #[inline]
-    pub fn take_resets(&mut self, initial: &Settings) -> Option<Settings> {
+    pub fn take_resets(&mut self, initial: &Settings, base: &Settings) -> Option<Settings> {
         let pages = self.0.as_mut()?;
-        (pages.resets_all || !pages.resets.is_empty()).then(|| pages.take_resets(initial))
+        (pages.resets_all || !pages.resets.is_empty()).then(|| pages.take_resets(initial, base))
     }
 
     /// A statement is done that may have ended something of what keeps the server: ask again.

@@ -102,6 +102,37 @@ impl Settings {
         self.0.retain(|(name, _)| is_identity(name));
     }
 
+    /// A `RESET` went past what there was below these settings, and that is missing now.
+    pub fn lacks(&mut self, name: &str) {
+        self.put(name, Value::Shown(Box::default()));
+    }
+
+    /// The same of `RESET ALL`.
+    pub fn lacks_all(&mut self, base: &Self) {
+        for (name, _) in base.0.iter().filter(|(name, _)| !is_identity(name)) {
+            self.lacks(name);
+        }
+    }
+
+    /// Leaves out who somebody is.
+    pub fn drop_identity(&mut self) {
+        self.0.retain(|(name, _)| !is_identity(name));
+    }
+
+    /// A server that has `base` below what clients set shows `self`: what of it clients have set, and what
+    /// is missing below.
+    pub fn split_from(self, base: &Self) -> (Self, Self) {
+        let is_own = |name: &str, value: &Value| base.value(name) != Some(value.text());
+        let missing = base.iter().filter(|(name, _)| self.value(name).is_none());
+        let missing: Vec<_> = missing.map(|(name, _)| name.to_owned()).collect();
+        let own = Self(self.0.into_iter().filter(|(name, value)| is_own(name, value)).collect());
+        let mut applied = own.clone();
+        for name in missing {
+            applied.lacks(&name);
+        }
+        (own, applied)
+    }
+
     fn place(&self, name: &str) -> Result<usize, usize> {
         fn folded(text: &str) -> impl Iterator<Item = u8> {
             text.bytes().map(|byte| byte.to_ascii_lowercase())
@@ -167,23 +198,32 @@ impl Settings {
     }
 
     /// The statements that turn a server with `self` into one with `wanted`, or `None` when there
-    /// is nothing to do. One simple query: all of it happens, or nothing.
-    pub fn change_to(&self, wanted: &Self) -> Option<String> {
+    /// is nothing to do. One simple query: all of it happens, or nothing. `base`: what the server has below
+    /// what clients set, and must have again where they want nothing else.
+    pub fn change_to(&self, wanted: &Self, base: &Self) -> Option<String> {
         let mut change = Change::default();
         let differs = |name: &str| self.found(name) != wanted.found(name);
-        for name in IDENTITY.iter().filter(|name| self.found(name).is_some() && differs(name)) {
+        // Another user has no role so far.
+        let is_other = |name: &str| differs(name) || differs(IDENTITY[0]);
+        let is_set = |name: &str| self.found(name).or_else(|| base.found(name)).is_some();
+        for name in IDENTITY.iter().filter(|name| is_set(name) && is_other(name)) {
             change.reset(name);
         }
         let gone = self.0.iter().filter(|(name, _)| wanted.found(name).is_none());
-        for (name, _) in gone.filter(|(name, _)| !is_identity(name)) {
+        let gone = gone.filter(|(name, _)| !is_identity(name));
+        let (back, gone): (Vec<_>, Vec<_>) = gone.partition(|(name, _)| base.found(name).is_some());
+        for (name, _) in gone {
             change.reset(name);
+        }
+        for (name, _) in back {
+            base.found(name).iter().for_each(|value| change.set(name, value));
         }
         let new = wanted.0.iter().filter(|(name, _)| differs(name));
         for (name, value) in new.filter(|(name, _)| !is_identity(name)) {
             change.set(name, value);
         }
-        for name in IDENTITY.iter().filter(|name| differs(name)) {
-            if let Some(value) = wanted.found(name) {
+        for name in IDENTITY.iter().filter(|name| is_other(name)) {
+            if let Some(value) = wanted.found(name).or_else(|| base.found(name)) {
                 change.set(name, value);
             }
         }
@@ -293,21 +333,64 @@ mod tests {
         settings
     }
 
+    fn none() -> Settings {
+        Settings::default()
+    }
+
+    #[test]
+    fn what_is_undone_is_as_it_was_below() {
+        let base = settings(&[("role", "red"), ("search_path", "a, b"), ("app.x", "1")]);
+        let mut server = settings(&[("search_path", "c"), ("work_mem", "8MB")]);
+        assert_eq!(
+            server.change_to(&none(), &base).unwrap(),
+            r#"RESET "work_mem";SELECT pg_catalog.set_config('search_path','a, b',false)"#
+        );
+        // What others set may need rights that the role below takes away.
+        server.write("role", "green");
+        assert_eq!(
+            server
+                .change_to(&settings(&[("search_path", "c"), ("work_mem", "9MB")]), &base)
+                .unwrap(),
+            "RESET \"role\";SELECT pg_catalog.set_config('work_mem','9MB',false),\
+             pg_catalog.set_config('role','red',false)"
+        );
+        let mut other = none();
+        other.write("session_authorization", "bob");
+        assert_eq!(
+            none().change_to(&other, &settings(&[("role", "red")])).unwrap(),
+            "RESET \"role\";SET \"session_authorization\" TO bob;\
+             SELECT pg_catalog.set_config('role','red',false)"
+        );
+        assert_eq!(none().change_to(&none(), &base), None);
+    }
+
+    #[test]
+    fn what_a_server_shows_is_its_clients_or_what_was_below() {
+        let base = settings(&[("search_path", "a"), ("work_mem", "4096"), ("app.x", "1")]);
+        let shown = settings(&[("search_path", "a"), ("work_mem", "8192"), ("TimeZone", "UTC")]);
+        let (own, applied) = shown.split_from(&base);
+        assert_eq!(own, settings(&[("TimeZone", "UTC"), ("work_mem", "8192")]));
+        assert_eq!(
+            applied.change_to(&own, &base).unwrap(),
+            "SELECT pg_catalog.set_config('app.x','1',false)"
+        );
+    }
+
     #[test]
     fn only_what_differs_is_sent() {
         let server = settings(&[("TimeZone", "UTC"), ("work_mem", "4MB"), ("a.b", "1")]);
         let client = settings(&[("timezone", "UTC"), ("work_mem", "8MB"), ("search_path", "a, b")]);
         assert_eq!(
-            server.change_to(&client).unwrap(),
+            server.change_to(&client, &none()).unwrap(),
             r#"RESET "a"."b";SELECT pg_catalog.set_config('search_path','a, b',false),pg_catalog.set_config('work_mem','8MB',false)"#
         );
-        assert_eq!(server.change_to(&server), None);
+        assert_eq!(server.change_to(&server, &none()), None);
     }
 
     #[test]
     fn a_value_cannot_break_out_of_its_quotes() {
         let client = settings(&[("application_name", r"o'x\'); DROP TABLE t; --")]);
-        let sql = Settings::default().change_to(&client).unwrap();
+        let sql = none().change_to(&client, &none()).unwrap();
         assert_eq!(
             sql,
             r"SELECT pg_catalog.set_config('application_name', E'o''x\\''); DROP TABLE t; --',false)"
@@ -318,7 +401,7 @@ mod tests {
     #[test]
     fn what_is_sent_is_ascii_whatever_the_value() {
         let client = settings(&[("search_path", "école, 🐘")]);
-        let sql = Settings::default().change_to(&client).unwrap();
+        let sql = none().change_to(&client, &none()).unwrap();
         assert_eq!(
             sql,
             r"SELECT pg_catalog.set_config('search_path', E'\U000000e9cole, \U0001f418',false)"
@@ -344,7 +427,7 @@ mod tests {
         client.write("work_mem", "'1MB'");
         client.set("search_path", "a, b");
         assert_eq!(
-            server.change_to(&client).unwrap(),
+            server.change_to(&client, &none()).unwrap(),
             "RESET \"role\";RESET \"app\".\"x\";SELECT pg_catalog.set_config('search_path','a, b',\
              false);SET \"work_mem\" TO '1MB';SET \"role\" TO alice"
         );

@@ -1,7 +1,7 @@
 //! What a statement does to the session through functions that it calls, and where its text shows
 //! that it does something but not what.
 
-use super::statement::{Kind, variable};
+use super::statement::{Kind, statements, variable};
 use super::tokens::{Tokens, is};
 
 /// How deep strings within strings are read: `DO $$ … execute 'select set_config(…)' … $$`.
@@ -188,6 +188,19 @@ impl Hidden {
             _ => self.others = true,
         }
     }
+}
+
+/// Whether a text calls anything but `set_config`: then it may set what it does not name.
+pub fn is_opaque(sql: &[u8]) -> bool {
+    statements(sql).any(|(kind, statement)| {
+        let mut before: &[u8] = b"";
+        let mut calls = |token| {
+            let calls = token == b"(" && !is(unquoted(before), "set_config");
+            before = token;
+            calls
+        };
+        matches!(kind, Kind::Do | Kind::Execute(_)) || Tokens(statement).any(&mut calls)
+    })
 }
 
 /// Whether a function takes advisory locks of the session, or releases them. `None`: neither.

@@ -62,7 +62,8 @@ pub(super) const DATABASE: &[Opt] = &[
         TEXT,
         "\"\"",
         "SQL that is run on each new server, where its errors are logged, no more; and again after \
-         each reset, where an error closes the server. `\"\"` is none.",
+         each reset, where an error closes the server. What it sets holds for every client that sets \
+         nothing else, and a client's `RESET` goes back to it. `\"\"` is none.",
     ),
     QUERY_WAIT_TIMEOUT,
     QUERY_TIMEOUT.ours(),

@@ -177,10 +177,13 @@ async fn open<'a>(
     let setup = pool.setup();
     let limit = pool.host.setup().server_connect_timeout;
     let connected = worker.within(limit, connect(&setup.target, worker)).await;
-    let Connected { mut server, params } = connected.unwrap_or_else(|_| {
+    let connected = connected.unwrap_or_else(|_| {
         let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
         Err(ConnectError::Unreachable(error))
     })?;
+    // Clients are told in the encoding that their servers speak.
+    let begun = pool.run_connect_query(&setup, connected, worker).await?;
+    let Connected { mut server, params } = begun;
     let prepared = worker.within(Some(BATCH_TIME_MAX), server.run(setup_of(&params))).await;
     match prepared {
         Ok(Ok(())) => {}

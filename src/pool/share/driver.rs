@@ -125,7 +125,7 @@ impl Driver {
         };
         if !fare.suits(&server.applied) {
             let settings = Arc::clone(fare.settings());
-            let applied = server.apply(&settings, |_, _| {});
+            let applied = server.apply(&settings, |_| {});
             let is_fit = matches!(self.worker.within(Some(FIT_MAX), applied).await, Ok(Ok(())));
             self.since = self.worker.wake();
             if !is_fit {

@@ -174,14 +174,17 @@ impl Pages {
         }
     }
 
-    pub(super) fn take_resets(&mut self, initial: &Settings) -> Settings {
-        if std::mem::take(&mut self.resets_all) {
-            self.resets.clear();
-            return initial.clone();
-        }
+    pub(super) fn take_resets(&mut self, initial: &Settings, base: &Settings) -> Settings {
+        let mut known = initial.clone();
+        known.fill_from(base);
         let mut settings = Settings::default();
+        if std::mem::take(&mut self.resets_all) {
+            settings.clone_from(&known);
+            // A role is not reset with all others.
+            settings.drop_identity();
+        }
         for name in self.resets.drain(..) {
-            settings.take_from(initial, &name);
+            settings.take_from(&known, &name);
         }
         settings
     }
