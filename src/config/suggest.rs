@@ -141,7 +141,6 @@ pub(super) const ABSENT: &[(&str, &str)] = &[
     ("dns_zone_check_period", NOT_YET),
     ("job_name", LOG),
     ("load_balance_hosts", NOT_YET),
-    ("log_stats", "Statistics are at `http_addr` and on the console. Remove it."),
     ("logfile", LOG),
     ("peer_id", "One process uses all cores, so it needs no peers. Remove it."),
     ("pkt_buf", TUNING),
@@ -156,7 +155,6 @@ pub(super) const ABSENT: &[(&str, &str)] = &[
     ("server_tls_sslmode", NOT_YET),
     ("service_name", LOG),
     ("so_reuseport", "One process uses all cores: set `workers`. Remove it."),
-    ("stats_period", NOT_YET),
     ("syslog", LOG),
     ("syslog_facility", LOG),
     ("syslog_ident", LOG),
@@ -171,11 +169,18 @@ pub(super) const ABSENT: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::{nearest, unknown_key, unknown_section};
-    use crate::config::options::Section;
+    use super::{ABSENT, nearest, unknown_key, unknown_section};
+    use crate::config::options::{self, Section};
 
     fn action(section: Section, name: &str) -> String {
         unknown_key(section, name).action
+    }
+
+    #[test]
+    fn what_is_told_to_be_absent_is_no_option() {
+        for (name, _) in ABSENT {
+            assert!(options::find(Section::Proxy, name).is_none(), "{name}");
+        }
     }
 
     #[test]
