@@ -169,7 +169,7 @@ fn stats_line(lately: &Rates) -> String {
         per_second(done.xacts),
         per_second(done.queries),
         per_second(done.parses),
-        per_second(done.parses),
+        per_second(done.server_parses()),
         per_second(done.binds),
         per_second(done.logins),
         per_second(done.received),

@@ -179,6 +179,11 @@ impl PoolCells {
 }
 
 impl PoolTotals {
+    /// Statements that servers were given.
+    pub fn server_parses(&self) -> u64 {
+        self.parses.saturating_sub(self.parses_saved) + self.parses_added
+    }
+
     /// What came since they were `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {

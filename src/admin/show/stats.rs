@@ -97,8 +97,7 @@ fn numbers(totals: &PoolTotals) -> [u64; 12] {
         totals.query_time,
         totals.wait_time,
         totals.parses,
-        // Each statement that a client prepares is prepared on its server.
-        totals.parses,
+        totals.server_parses(),
         totals.binds,
         totals.logins,
     ]
