@@ -260,7 +260,6 @@ fn row_12_a_notification_reaches_an_idle_listener_in_transaction_mode() {
 }
 
 #[test]
-#[ignore = "needs listeners that keep no server"]
 fn row_12_a_listener_keeps_no_server_in_transaction_mode() {
     run(async {
         let rig = rig(1).await;
