@@ -159,6 +159,52 @@ fn what_a_sequence_gave_is_found_by_who_got_it_alone() {
     });
 }
 
+/// Whether the library is in the process that serves this client.
+async fn is_loaded(client: &mut Client) -> bool {
+    let listed = "select count(*) from pg_settings where name like 'auto_explain.%'";
+    client.value(listed).await != "0"
+}
+
+#[test]
+fn a_library_keeps_its_server_and_goes_with_it() {
+    run(async {
+        let port = Port::take();
+        let settings = http::settings(&port).pool_size(1);
+        let rig = Rig::start(settings.set("query_wait_timeout", Duration::from_secs(1))).await;
+        rig.postgres.sql("alter role app superuser").await;
+        let (mut one, mut other) = (rig.client().await, rig.client().await);
+        one.query("load 'auto_explain'").await;
+        assert!(is_kept(&mut other).await);
+        assert!(is_loaded(&mut one).await);
+        let pins = "pgweir_pool_pins_total{database=\"app\",user=\"app\",cause=\"library\"}";
+        assert!((metric(&port, pins).await - 1.0).abs() < 0.1);
+        drop(one);
+        assert!(!is_loaded(&mut other).await);
+    });
+}
+
+#[test]
+fn a_library_meets_nobody_wherever_its_client_went() {
+    run(async {
+        for mode in ["transaction", "session"] {
+            let rig = Rig::start(Settings::new().pool_size(1).pool_mode(mode)).await;
+            rig.postgres.sql("alter role app superuser").await;
+            for (before, is_answered) in [("begin", true), ("begin", false), ("select 1", false)] {
+                let mut one = rig.client().await;
+                one.query(before).await;
+                one.send(Batch::new().query("select 1").query("load 'auto_explain'")).await;
+                if is_answered {
+                    assert_eq!(one.answer().await.last().map(String::as_str), Some("Z(T)"));
+                    assert_eq!(one.answer().await, ["C(LOAD)", "Z(T)"]);
+                }
+                drop(one);
+                let mut other = rig.client().await;
+                assert!(!is_loaded(&mut other).await, "{mode}, {before}, {is_answered}");
+            }
+        }
+    });
+}
+
 #[test]
 fn what_would_keep_a_server_is_refused_where_it_stands() {
     run(async {

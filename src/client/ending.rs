@@ -2,8 +2,8 @@
 
 use super::Client;
 use super::aborted::Aborted;
-use crate::config::PoolMode;
 use crate::config::overload::ErrorCompat;
+use crate::config::{PoolMode, SessionState};
 use crate::end::{End, EndReason, Phase};
 use crate::pool::words::{counted, shed_because, waits_for, whose};
 use crate::pool::{Lease, Refusal};
@@ -193,7 +193,9 @@ impl Client {
         // What the client has prepared or listens to would meet the next one.
         lease.conn.traces.add_all(self.traces());
         lease.conn.last_client = Some(self.here.id);
-        if self.pins.kept().library {
+        let minds = self.terms.sessions.state != SessionState::Ignore
+            || self.terms.pool_mode == PoolMode::Session;
+        if self.pins.kept().library || minds && self.script.may_have_loaded() {
             // Nothing takes it out of the process again.
             return self.pool.abort(&self.worker, lease);
         }

@@ -52,6 +52,7 @@ impl Change {
 pub struct Script(Option<Box<Pages>>);
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 struct Pages {
     under_way: VecDeque<UnderWay>,
     /// By the names that the client has given them, those that do not [follow it](super::statements):
@@ -67,6 +68,8 @@ struct Pages {
     /// What was done in the transaction so far.
     log: Vec<Entry>,
     committed: Vec<Change>,
+    /// Something that loads a library was sent. It may have failed.
+    is_loading: bool,
     /// Settings that were reset since somebody asked, and all of them.
     resets: Vec<String>,
     resets_all: bool,
@@ -131,6 +134,11 @@ impl Script {
     #[inline]
     pub fn has_set(&self) -> bool {
         self.0.as_ref().is_some_and(|pages| pages.has_set)
+    }
+
+    /// Whether a library may have been loaded, in whatever transaction: a rollback does not unload it.
+    pub fn may_have_loaded(&self) -> bool {
+        self.0.as_ref().is_some_and(|pages| pages.is_loading || pages.asks.loads)
     }
 
     /// Whether a text under way resets settings.

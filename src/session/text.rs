@@ -32,6 +32,8 @@ pub struct Text {
     pub(super) keeps: bool,
     /// Only its beginning was read.
     pub(super) is_cut: bool,
+    /// It loads a library, which nothing unloads.
+    pub(super) loads: bool,
     /// It prepares a statement by SQL: what is hidden in that one is in `hidden`.
     pub(super) prepares: bool,
     /// It executes one.
@@ -71,6 +73,7 @@ impl Text {
             hidden.names.extend(unlisted(kind));
             text.keeps |= hidden.locks && !hidden.settings
                 || matches!(kind, Kind::CreateTemp | Kind::DeclareHold | Kind::Load);
+            text.loads |= kind == Kind::Load;
             text.sets |= hidden.settings || sets(kind, statement);
             text.hidden.add(hidden);
             text.resets |= matches!(kind, Kind::DiscardAll | Kind::Reset(_) | Kind::ResetAll);

@@ -41,6 +41,7 @@ impl Pages {
         if text.is_followed() {
             self.under_way.push_back(UnderWay { text: Arc::clone(text), done: 0 });
         }
+        self.is_loading |= text.loads;
     }
 
     pub(super) fn prepared_by_sql(&mut self, text: &Text) {
@@ -219,6 +220,7 @@ impl Pages {
         self.committed.clear();
         self.has_failed = false;
         self.has_set = false;
+        self.is_loading = false;
         self.asks = Hidden::default();
         self.by_sql = Hidden::default();
         // Whatever else has a name was on the one server.
