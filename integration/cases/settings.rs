@@ -93,6 +93,28 @@ fn what_a_statement_sets_that_was_not_replaced_meets_nobody_else() {
     });
 }
 
+/// Postgres knows a portal by 63 bytes of its name, and has as many as somebody binds.
+#[test]
+fn what_is_set_through_any_portal_meets_nobody_else() {
+    run(async {
+        let rig = rig().await;
+        let mut other = rig.client().await;
+        let long = "p".repeat(63);
+        for (last, runs) in [(0, format!("{long}y")), (300, "p300".to_owned())] {
+            let mut one = rig.client().await;
+            let mut batch = Batch::new().parse("n", "set app.x = 'a'");
+            batch = batch.bind_to(&format!("{long}x"), "n", &[]);
+            for n in 1..=last {
+                batch = batch.bind_to(&format!("p{n}"), "n", &[]);
+            }
+            let answer = one.ask(batch.execute_rows(&runs, 0).sync()).await;
+            assert!(answer.contains(&"C(SET)".to_owned()), "{runs}: {answer:?}");
+            assert_eq!(other.value("select current_setting('app.x', true)").await, "", "{runs}");
+            assert_eq!(one.value("show app.x").await, "a", "{runs}");
+        }
+    });
+}
+
 #[test]
 fn what_a_client_sets_meets_nobody_else() {
     run(async {

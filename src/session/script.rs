@@ -17,6 +17,7 @@ mod pages;
 
 use super::inquiry::{Found, Inquiry, Kept};
 use super::settings::Settings;
+use super::statements::cut;
 use super::text::Text;
 use super::traces::{Trace, Traces};
 use crate::sql::hidden::Hidden;
@@ -59,17 +60,19 @@ struct Pages {
     /// the unnamed one, which has no name, and those on the one server that it keeps.
     statements: HashMap<Box<[u8]>, Arc<Text>>,
     portals: HashMap<Box<[u8]>, Arc<Text>>,
+    /// What any portal may have done, on this server.
+    bound: Hidden,
     /// What any unnamed statement may have done.
     unnamed: Hidden,
     /// What any statement may do that SQL can execute by its name.
     by_sql: Hidden,
     /// Something that may set something was sent in this transaction.
     has_set: bool,
+    /// Something that loads a library was sent. It may have failed.
+    is_loading: bool,
     /// What was done in the transaction so far.
     log: Vec<Entry>,
     committed: Vec<Change>,
-    /// Something that loads a library was sent. It may have failed.
-    is_loading: bool,
     /// Settings that were reset since somebody asked, and all of them.
     resets: Vec<String>,
     resets_all: bool,
@@ -115,14 +118,14 @@ impl Script {
     pub fn bind_sent(&mut self, portal: &[u8], statement: &[u8]) {
         if let Some(pages) = &mut self.0 {
             let text = pages.statements.get(statement).cloned();
-            pages.bound(portal, text);
+            pages.bound(cut(portal), text);
         }
     }
 
     /// `Bind` was sent of a statement with this text.
     #[inline]
     pub fn bound(&mut self, portal: &[u8], text: &Arc<Text>) {
-        self.pages().bound(portal, Some(Arc::clone(text)));
+        self.pages().bound(cut(portal), Some(Arc::clone(text)));
     }
 
     /// From now on SQL can execute a statement with this text.
@@ -157,7 +160,7 @@ impl Script {
     /// What an `Execute` of this portal would run, if that may do something to the session.
     #[inline]
     pub fn text_of(&self, portal: &[u8]) -> Option<Arc<Text>> {
-        self.0.as_ref().and_then(|pages| pages.portals.get(portal).cloned())
+        self.0.as_ref().and_then(|pages| pages.portals.get(cut(portal)).cloned())
     }
 
     /// `Close` of a statement was sent.

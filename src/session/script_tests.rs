@@ -156,6 +156,28 @@ fn what_was_bound_too_early_is_asked_for_as_well() {
 }
 
 #[test]
+fn portals_are_known_by_as_much_of_their_names_as_counts() {
+    let mut script = Script::default();
+    let long = [b'p'; 63];
+    script.bound(&[&long[..], b"x"].concat(), &text("set app.x = 1").unwrap());
+    let text = script.text_of(&[&long[..], b"y"].concat());
+    assert!(text.is_some_and(|text| text.is_followed()));
+}
+
+#[test]
+fn portals_are_bounded_and_what_is_beyond_is_asked_for() {
+    let mut script = Script::default();
+    for n in 0..10_000 {
+        script.bound(format!("p{n}").as_bytes(), &text("set app.x = 1").unwrap());
+    }
+    assert!(script.0.as_ref().is_some_and(|pages| pages.portals.len() <= 256));
+    assert!(script.text_of(b"p9999").is_none());
+    script.completed(b"SET", false);
+    let asks = script.asks().expect("nobody knows what was set");
+    assert!(asks.settings && asks.names == ["app.x".into()], "{asks:?}");
+}
+
+#[test]
 fn statements_are_followed_through_their_portals() {
     let mut script = Script::default();
     script.parse_sent(b"", text("set a = 1"));

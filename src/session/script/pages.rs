@@ -14,6 +14,9 @@ const LOG_MAX: usize = 1_000;
 /// Statements that only the server knows, and whose texts do something to the session.
 const PREPARED_MAX: usize = 256;
 
+/// Portals of one transaction that may do something to the session: drivers have one, or one for each cursor.
+const PORTALS_MAX: usize = 256;
+
 /// Names of settings that only the client knows. More, and nobody can ask for all of them.
 const NAMES_MAX: usize = 64;
 
@@ -21,7 +24,7 @@ impl Pages {
     /// Something has run of which nobody knows what it was: perhaps any statement that was there.
     pub(super) fn is_unsure(&mut self) {
         self.asks.settings = true;
-        for known in [&self.unnamed, &self.by_sql] {
+        for known in [&self.unnamed, &self.by_sql, &self.bound] {
             let known = Hidden { names: known.names.clone(), ..Hidden::default() };
             self.asks.add(known);
         }
@@ -38,10 +41,10 @@ impl Pages {
             self.prepared_by_sql(text);
         }
         self.has_set |= text.sets;
+        self.is_loading |= text.loads;
         if text.is_followed() {
             self.under_way.push_back(UnderWay { text: Arc::clone(text), done: 0 });
         }
-        self.is_loading |= text.loads;
     }
 
     pub(super) fn prepared_by_sql(&mut self, text: &Text) {
@@ -83,9 +86,21 @@ impl Pages {
     }
 
     pub(super) fn bound(&mut self, portal: &[u8], text: Option<Arc<Text>>) {
-        match text {
-            Some(text) => drop(self.portals.insert(portal.into(), text)),
-            None => drop(self.portals.remove(portal)),
+        let Some(text) = text else {
+            self.portals.remove(portal);
+            return;
+        };
+        // Should it not be known what has run, it may have been this.
+        self.bound.add(Hidden { names: text.hidden.names.clone(), ..Hidden::default() });
+        has_few_names(&mut self.bound);
+        if self.portals.len() < PORTALS_MAX || self.portals.contains_key(portal) {
+            self.portals.insert(portal.into(), text);
+        } else {
+            // An `Execute` of it is not followed: what its tag does not tell, and whether it loads something,
+            // is to be asked for anyway.
+            self.asks.add(text.hidden.clone());
+            self.is_loading |= text.loads;
+            has_few_names(&mut self.asks);
         }
     }
 
@@ -223,6 +238,7 @@ impl Pages {
         self.is_loading = false;
         self.asks = Hidden::default();
         self.by_sql = Hidden::default();
+        self.bound = Hidden::default();
         // Whatever else has a name was on the one server.
         self.statements.retain(|name, _| name.is_empty());
         self.inquiry = Inquiry::default();
