@@ -366,6 +366,32 @@ fn too_many_statements_are_refused_in_the_middle_of_a_batch() {
     });
 }
 
+/// Where they are on the one server that their client keeps, the client's names are held all the same.
+#[test]
+fn too_many_names_are_refused_where_a_client_keeps_its_server_as_well() {
+    run(async {
+        let settings = || Settings::new().pool_size(1).set("max_client_prepared_statements", 2);
+        for settings in
+            [settings().pool_mode("session"), settings().set("max_prepared_statements", 0)]
+        {
+            let rig = Rig::start(settings).await;
+            let mut client = rig.client().await;
+            for name in ["a", "b"] {
+                assert_eq!(
+                    client.ask(Batch::new().parse(name, "select 1").sync()).await,
+                    ["1", "Z(I)"]
+                );
+            }
+            let third = || Batch::new().parse("c", "select 3").sync();
+            assert_eq!(client.ask(third()).await, ["E(ERROR 53400)", "Z(I)"]);
+            assert_eq!(client.ask(bound("a")).await, row("1"));
+            assert_eq!(client.ask(bound("c")).await, ["E(ERROR 26000)", "Z(I)"]);
+            assert_eq!(client.query("deallocate a").await, ["C(DEALLOCATE)", "Z(I)"]);
+            assert_eq!(client.ask(third()).await, ["1", "Z(I)"]);
+        }
+    });
+}
+
 #[test]
 fn a_long_statement_and_long_values_pass() {
     run(async {

@@ -339,6 +339,9 @@ impl Sending<'_, '_> {
             }
             None => {}
         }
+        if self.statements.names.len() >= self.now.limits.of_client as usize {
+            return self.refuse(Refusal::TooMany, Route::Refuse);
+        }
         // Whoever keeps its server for a name may have others there that only the server knows.
         let Some(body) = body.filter(|_| !self.is_kept()) else {
             // What it says will not be known when it is bound.
@@ -352,9 +355,6 @@ impl Sending<'_, '_> {
             self.pend(What::Local { name: name.into() });
             return Route::AsIs;
         };
-        if self.statements.names.len() >= self.now.limits.of_client as usize {
-            return self.refuse(Refusal::TooMany, Route::Refuse);
-        }
         let context = self.statements.interner.context(self.now.settings, self.now.pool);
         match self.statements.interner.intern(body, context) {
             Ok(statement) => self.parse_new(name, statement),
