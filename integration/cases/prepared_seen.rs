@@ -37,6 +37,10 @@ fn two_hundred_clients_share_what_they_prepare() {
             let is_used = row["text"].starts_with("select 'b'");
             assert!(is_used == (number("uses") >= CLIENTS / 2), "{row:#?}");
         }
+        let row = console.row("SHOW STATS", "app").await.expect("the database");
+        let number = |column: &str| row[column].parse::<usize>().expect("a number");
+        assert_eq!(number("total_client_parse_count"), 3 * CLIENTS);
+        assert!((3..CLIENTS).contains(&number("total_server_parse_count")), "{row:#?}");
         drop(clients);
         eventually("nobody has them but servers", async || {
             let rows = console.rows("SHOW PREPARED_STATEMENTS").await;
