@@ -312,6 +312,34 @@ fn portals_are_read_in_parts_and_errors_skip_to_the_sync() {
     });
 }
 
+/// Whoever may only look could have made the proxy hold hundreds of lists of all clients.
+#[test]
+fn what_waits_in_portals_is_bounded() {
+    run(async {
+        let rig = Rig::start(settings()).await;
+        let mut console = login(&rig, "monitor").connect().await;
+        console.query("BEGIN").await;
+        let mut waiting = 0;
+        let refused = loop {
+            let name = format!("p{waiting}");
+            let batch = Batch::new().parse("", "SHOW CONFIG").bind_to(&name, "", &[]);
+            let answer = console.ask(batch.execute_rows(&name, 1).sync()).await;
+            if !answer.contains(&"s".to_owned()) {
+                break answer;
+            }
+            waiting += 1;
+            assert!(waiting < 200, "all of them wait");
+        };
+        assert!(waiting > 1, "{refused:?}");
+        assert_eq!(refused[2], "E(ERROR 08P01)", "{refused:?}");
+        // What waits is taken, and makes room; what does not wait needs none.
+        let all = console.ask(Batch::new().execute_rows("p0", 0).sync()).await;
+        assert_eq!(all[all.len() - 2], "C(SHOW)");
+        let again = Batch::new().statement("SHOW CONFIG", &[]);
+        assert!(console.ask(again).await.contains(&"C(SHOW)".to_owned()));
+    });
+}
+
 #[test]
 fn a_driver_reads_binary_results() {
     run(async {

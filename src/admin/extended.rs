@@ -6,12 +6,15 @@ use super::table::Row;
 use crate::end::{End, EndReason};
 use crate::wire::encode;
 use crate::wire::frame::split_text;
-use crate::wire::rows::{self, Column, Formats};
+use crate::wire::rows::{self, Cell, Column, Formats};
 use crate::wire::tags::{from_client, from_server};
 use std::collections::HashMap;
 
 /// Statements and portals at once, of each: drivers keep a few, or a cache of about a hundred.
 const KEPT_MAX: usize = 256;
+/// Bytes of rows that wait in portals of one session, but for those of a single one: the longest answer may be
+/// taken bit by bit.
+const WAITING_MAX: usize = 1 << 20;
 /// The longest name; Postgres cuts its own names to 63.
 const NAME_MAX: usize = 256;
 
@@ -41,15 +44,42 @@ pub(super) struct Work {
     pub(super) rows: std::vec::IntoIter<Row>,
     /// What is told of the rows when all are sent.
     pub(super) said: Option<String>,
+    /// How much the rows took, once some of them had to wait.
+    pub(super) waiting: Option<usize>,
 }
 
 impl Work {
     pub(super) fn new(command: Command, rows: Vec<Row>) -> Self {
-        Self { command, rows: rows.into_iter(), said: None }
+        Self { command, rows: rows.into_iter(), said: None, waiting: None }
+    }
+
+    /// How much memory its rows take. Counted once: what is left of them is no more.
+    fn size(&mut self) -> usize {
+        let rows = self.rows.as_slice();
+        *self.waiting.get_or_insert_with(|| rows.iter().map(size_of_row).sum())
     }
 }
 
+/// How much memory a row takes, more or less.
+fn size_of_row(row: &Row) -> usize {
+    let cells = row.iter().map(|cell| match cell {
+        Cell::Text(text) => size_of::<Cell>() + text.len(),
+        Cell::Null | Cell::Number(_) => size_of::<Cell>(),
+    });
+    size_of::<Row>() + cells.sum::<usize>()
+}
+
 impl Extended {
+    /// Whether the rest of an answer may wait beside those that do.
+    fn may_wait(&self, size: usize) -> bool {
+        let waiting = |portal: &Portal| match &portal.state {
+            State::Open(work) => work.waiting,
+            State::New | State::Done => None,
+        };
+        let others: usize = self.portals.values().filter_map(waiting).sum();
+        others == 0 || others + size <= WAITING_MAX
+    }
+
     /// The transaction is over: portals end with it.
     pub(super) fn end_portals(&mut self) {
         self.portals.clear();
@@ -141,11 +171,18 @@ impl Session<'_> {
             _ => usize::MAX,
         };
         let mut portal = self.extended.portals.remove(name).ok_or_else(|| no_portal(name))?;
-        let work = match portal.state {
+        let mut work = match portal.state {
             State::New => self.begin(&portal.command).await?,
             State::Open(work) => work,
             State::Done => Work::new(portal.command.clone(), vec![]),
         };
+        if work.rows.len() > most {
+            let size = work.size();
+            if !self.extended.may_wait(size) {
+                let message = format!("more than {WAITING_MAX} bytes of rows wait in portals");
+                return Err(End::protocol(message));
+            }
+        }
         let left = self.work_off(work, &portal.formats, most);
         portal.state = left.map_or(State::Done, State::Open);
         self.extended.portals.insert(name.into(), portal);
