@@ -22,6 +22,8 @@ pub(super) struct Profile {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
+    /// Each statement is a transaction by itself: none is begun. For statement mode.
+    Alone,
     /// Tables that change beneath prepared statements.
     Altering,
     /// Statements by name.

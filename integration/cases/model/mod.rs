@@ -127,6 +127,9 @@ fn settings(trial: Trial) -> Settings {
     if trial.share {
         settings = sharing(settings);
     }
+    if trial.profile.has(Part::Alone) {
+        settings = settings.pool_mode("statement");
+    }
     if trial.has_shortcuts {
         return settings.set("defer_begin", true).set("answer_pings", "select");
     }
@@ -298,6 +301,14 @@ fn clients_that_take_turns_at_three_servers_are_answered_as_by_postgres() {
 fn clients_that_share_few_servers_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, messages: 2 * ROUND, ..SHARED };
     let (pace, has_shortcuts) = (Pace::Free, true);
+    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: false });
+}
+
+#[test]
+fn clients_in_statement_mode_are_answered_as_by_postgres() {
+    let parts = &[Part::Alone, Part::Named, Part::Settings, Part::UnnamedLater];
+    let profile = Profile { parts, clients: 8, messages: 2 * ROUND };
+    let (pace, has_shortcuts) = (Pace::Free, false);
     check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: false });
 }
 

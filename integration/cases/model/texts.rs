@@ -172,7 +172,7 @@ pub(super) fn simple(
             let plain = READING.iter().filter(|(_, types)| types.is_empty()).collect::<Vec<_>>();
             own(plain.choose(random).expect("some take no values").0, client)
         }
-        30..40 => own(SCRIPTS.choose(random).expect("there are some"), client),
+        30..40 => own(choose(SCRIPTS, profile, random), client),
         40..48 if profile.has(Part::Prepare) => {
             own(EXECUTES.choose(random).expect("there are some"), client)
         }
@@ -189,10 +189,21 @@ fn plain(client: usize, profile: Profile, is_open: bool, random: &mut StdRng) ->
         2..4 => FAILING,
         4 if profile.has(Part::Prepare) => PREPARES,
         // Few are of use without a transaction.
-        _ if is_open || one_in(random, 4) => TRANSACTIONS,
+        _ if is_open || one_in(random, 4) || profile.has(Part::Alone) => TRANSACTIONS,
         _ => &TRANSACTIONS[..1],
     };
-    own(texts.choose(random).expect("there are some"), client)
+    own(choose(texts, profile, random), client)
+}
+
+/// One of these that leaves no transaction open where none may be.
+fn choose(texts: &[&'static str], profile: Profile, random: &mut StdRng) -> &'static str {
+    let begins = |sql: &str| sql.starts_with("begin") || sql.starts_with("start");
+    loop {
+        let text = texts.choose(random).expect("there are some");
+        if !profile.has(Part::Alone) || !begins(text) || text.ends_with("commit") {
+            return text;
+        }
+    }
 }
 
 /// A value for a parameter of this type, mostly one that fits.
