@@ -28,7 +28,7 @@ const BELOW: [(&str, &str); 5] = [
 ];
 
 /// How much is tried; `PGWEIR_STEPS` is more of it.
-const STEPS: usize = 1_500;
+const STEPS: usize = 10_000;
 
 /// Tries to make a script that fails shorter.
 const SHRINKS_MAX: usize = 60;
