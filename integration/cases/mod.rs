@@ -5,6 +5,7 @@ mod cancel;
 mod classes;
 mod connect_query;
 mod console;
+mod console_frames;
 mod console_many;
 mod console_tools;
 mod console_views;
