@@ -28,7 +28,7 @@ impl Report {
         Self {
             lines: outcomes.iter().flat_map(table::lines).collect(),
             verdicts: outcomes.iter().flat_map(table::verdicts).collect(),
-            notes: table::notes(outcomes),
+            notes: outcomes.iter().flat_map(table::besides).chain(table::notes(outcomes)).collect(),
             method,
         }
     }

@@ -112,6 +112,20 @@ pub(crate) fn notes(outcomes: &[Outcome]) -> Vec<String> {
     notes.into_iter().map(|(note, rows)| format!("{note}: {}", rows.join(", "))).collect()
 }
 
+/// What others noticed of what was measured, by the medians of the rounds.
+pub(crate) fn besides(outcome: &Outcome) -> Vec<String> {
+    let told = |entry: &Entry| {
+        let besides = || entry.samples.iter().filter_map(|sample| sample.beside);
+        let without = Spread::of(besides().map(|beside| beside.without))?;
+        let with = Spread::of(besides().map(|beside| beside.with))?;
+        Some(format!(
+            "{}, {}: queries beside it take {without} ms at p99 without, {with} ms with one after the other",
+            outcome.row.title, entry.contestant
+        ))
+    };
+    outcome.entries.iter().filter_map(told).collect()
+}
+
 fn quantity(unit: Unit, value: f64) -> String {
     match unit {
         Unit::BytesPerClient => thousands(value),

@@ -1,6 +1,7 @@
 //! One measurement: makes a contestant work, and says what each piece of work cost it.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,12 +36,22 @@ pub(crate) struct Sample {
     pub(crate) ticks: Option<Ticks>,
     /// Transactions or logins a second, where it says something about the proxy.
     pub(crate) rate: Option<f64>,
+    /// What somebody else noticed of it.
+    pub(crate) beside: Option<Beside>,
+}
+
+/// How long queries take, one after the other, at the 99th percentile in milliseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Beside {
+    pub(crate) without: f64,
+    /// While what is measured is done again and again.
+    pub(crate) with: f64,
 }
 
 impl Sample {
     fn of_cpu(spent: &Spent, pieces: f64, rate: Option<f64>) -> Self {
         let cost = spent.nanoseconds as f64 / 1000.0 / pieces;
-        Self { cost, ticks: Some(spent.ticks), rate }
+        Self { cost, ticks: Some(spent.ticks), rate, beside: None }
     }
 }
 
@@ -60,7 +71,9 @@ pub(crate) fn warm_up(stage: &Stage, row: &Row, running: &Running) -> Result<()>
 pub(crate) fn measure(stage: &Stage, row: &Row, running: &Running) -> Result<Sample> {
     match row.work {
         Work::IdleClients => idle_clients(running, stage.plan.idle_clients),
-        Work::Scrapes { what, clients, pools } => scrapes(running, what, clients, pools),
+        Work::Scrapes { what, clients, pools } => {
+            scrapes(running, what, (clients, pools), stage.plan.run)
+        }
         Work::Logins => {
             let count = match row.auth {
                 Auth::ScramSha256 => stage.plan.logins_scram,
@@ -159,11 +172,16 @@ fn idle_clients(running: &Running, count: u32) -> Result<Sample> {
     let after = settled_memory(running.id())?;
     drop((first, clients));
     let cost = (after as f64 - before as f64) / f64::from(count);
-    Ok(Sample { cost, ticks: None, rate: None })
+    Ok(Sample { cost, ticks: None, rate: None, beside: None })
 }
 
-/// The slowest of some scrapes.
-fn scrapes(running: &Running, what: Answer, clients: u32, pools: u16) -> Result<Sample> {
+/// The slowest of some scrapes, and what a client notices of them.
+fn scrapes(
+    running: &Running,
+    what: Answer,
+    (clients, pools): (u32, u16),
+    time: Duration,
+) -> Result<Sample> {
     let names: Vec<_> = (0..pools).map(pool_name).collect();
     let join = |database| -> Result<_> {
         interrupt::check()?;
@@ -175,8 +193,46 @@ fn scrapes(running: &Running, what: Answer, clients: u32, pools: u16) -> Result<
     let clients = all.map(|database| join(database)).collect::<Result<Vec<_>>>()?;
     let times = (0..SCRAPES).map(|_| running.scraper()?.ask(what));
     let slowest = times.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or_default();
+    let beside = Some(queries_beside(running, what, time)?);
     drop(clients);
-    Ok(Sample { cost: slowest.as_secs_f64() * 1e3, ticks: None, rate: None })
+    Ok(Sample { cost: slowest.as_secs_f64() * 1e3, ticks: None, rate: None, beside })
+}
+
+/// One client's queries, for so long without scrapes, but for the one a second, and for so long with one
+/// after the other.
+fn queries_beside(running: &Running, what: Answer, time: Duration) -> Result<Beside> {
+    let mut connection = Connection::open(running.login())?;
+    let scraper = running.scraper()?;
+    let without = slow_query(&mut connection, time)?;
+    let is_over = AtomicBool::new(false);
+    let with = thread::scope(|scope| {
+        let scraping = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                scraper.ask(what).map_err(|error| error.to_string())?;
+            }
+            Ok::<_, String>(())
+        });
+        let with = slow_query(&mut connection, time);
+        is_over.store(true, Ordering::Relaxed);
+        scraping.join().map_err(|_| "the scraper panicked")??;
+        with
+    })?;
+    connection.close()?;
+    Ok(Beside { without, with })
+}
+
+/// How long one of a hundred takes, or longer.
+fn slow_query(connection: &mut Connection, time: Duration) -> Result<f64> {
+    interrupt::check()?;
+    let (started, mut took) = (Instant::now(), Vec::new());
+    while started.elapsed() < time {
+        let asked = Instant::now();
+        connection.query("select 1")?;
+        took.push(asked.elapsed());
+    }
+    took.sort_unstable();
+    let slow = took.get(took.len() * 99 / 100).ok_or("no query was answered")?;
+    Ok(slow.as_secs_f64() * 1e3)
 }
 
 /// Resident memory once two looks in a row agree, or after a while in any case.

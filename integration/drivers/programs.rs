@@ -179,14 +179,18 @@ fn pgbench_does_not_notice_that_another_process_takes_over() {
             for (rate, most) in [(Some(5 * clients), 1), (None, 2)] {
                 let load = Load { protocol, clients, seconds: 1 + times, rate };
                 let pace = rate.map_or("flat out".to_owned(), |rate| format!("{rate}/s"));
+                let mut without = None;
                 if wanted.is_some() {
-                    let slowest = take_over_under(load, &mut rig, 0).await.slowest().took();
-                    println!("{protocol}, {pace}, {clients} clients, no takeover: {slowest:?}");
+                    without = Some(take_over_under(load, &mut rig, 0).await.slowest().took());
                 }
                 let timeline = take_over_under(load, &mut rig, times).await;
                 let (slowest, account) = (timeline.slowest().took(), timeline.account());
-                println!("{protocol}, {pace}, {clients} clients, {times} takeovers: {slowest:?}");
-                println!("{account}");
+                print!("{protocol}, {pace}, {clients} clients, {times} takeovers: {slowest:?}");
+                if let Some(without) = without {
+                    let more = slowest.saturating_sub(without);
+                    print!("; without any, before: {without:?}; so {more:?} more");
+                }
+                println!("\n{account}");
                 assert!(slowest < Duration::from_secs(most), "{protocol}, {pace}: {account}");
             }
         }
