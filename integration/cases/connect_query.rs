@@ -1,5 +1,6 @@
 //! What `connect_query` has set is below what clients set: they find it, whatever others have set before.
 
+use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
@@ -67,9 +68,9 @@ fn a_reset_within_a_transaction_goes_to_what_all_have() {
             one.query("set search_path to c").await;
             one.query(reset).await;
             let expected = match reset {
-                "reset search_path" => "app_rw|a, b|all",
                 "reset role" => "app_ro|c|all",
                 "reset app.x" => "app_rw|c|all",
+                // It resets no role.
                 _ => "app_rw|a, b|all",
             };
             assert_eq!(found(&mut one).await, expected, "after {reset}");
@@ -105,6 +106,41 @@ fn a_client_is_told_what_another_has_set_as_well() {
         let mut other = Login::to(rig.address()).with("TimeZone", "Europe/Rome").connect().await;
         assert_eq!(other.parameters["TimeZone"], "Europe/Rome");
         assert_eq!(other.value("show timezone").await, "Europe/Rome");
+    });
+}
+
+/// Sets a time zone and resets it: what the client is told then, and what it finds.
+async fn told_after(client: &mut Client, begin: &str, reset: &str) -> (Option<String>, String) {
+    client.query(begin).await;
+    client.query("set timezone to 'UTC'").await;
+    let frames = client.ask_frames(Batch::new().query(reset)).await;
+    let told = frames.iter().rfind(|it| it.tag == b'S' && it.body.starts_with(b"TimeZone\0"));
+    let told = told.map(|frame| String::from_utf8_lossy(&frame.body[9..]).replace('\0', ""));
+    let found = client.value("show timezone").await;
+    client.query("rollback").await;
+    (told, found)
+}
+
+/// The server tells what the login had; the client finds something else.
+#[test]
+fn who_resets_is_told_what_it_finds_then() {
+    run(async {
+        let rig = rig("set timezone to 'Asia/Tokyo'").await;
+        let with_own = Login::to(rig.address()).with("timezone", "europe/rome");
+        let (mut one, mut other) = (rig.client().await, with_own.connect().await);
+        for (client, zone) in [(&mut one, "Asia/Tokyo"), (&mut other, "Europe/Rome")] {
+            let expected = (Some(zone.to_owned()), zone.to_owned());
+            for reset in ["reset timezone", "RESET ALL", "set TimeZone to default"] {
+                for begin in ["select 1", "begin"] {
+                    assert_eq!(
+                        told_after(client, begin, reset).await,
+                        expected,
+                        "{begin}; {reset}"
+                    );
+                }
+            }
+            assert_eq!(told_after(client, "select 1", "discard all").await, expected);
+        }
     });
 }
 

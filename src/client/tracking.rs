@@ -53,6 +53,7 @@ impl Client {
     fn set_again(&mut self, settings: &Settings) {
         let change = Settings::default().change_to(settings, &Settings::default());
         if let Some(sql) = change {
+            self.tell_again(|name| settings.value(name).is_some());
             // It may be rolled back alone.
             self.script.is_unsure();
             self.server().ledger.sent(Request::Query, Origin::Proxy);
@@ -119,6 +120,33 @@ impl Client {
             self.pins.keeps_settings();
         }
         self.now_has(settings, applied, resets);
+        if resets {
+            self.tell_again(|name| {
+                changes.iter().enumerate().any(|(at, change)| match change {
+                    Change::DiscardAll | Change::ResetAll => true,
+                    Change::Reset(reset) => {
+                        reset.eq_ignore_ascii_case(name) && !is_set_again(name, &changes[at + 1..])
+                    }
+                    _ => false,
+                })
+            });
+        }
+    }
+
+    /// The client has reset some of what it came with, or of what every server begins with. It was told what
+    /// the login had, and is told now what it will find.
+    #[cold]
+    fn tell_again(&mut self, is_reset: impl Fn(&str) -> bool) {
+        let Self { lease, about, pool, down, .. } = self;
+        let server = &lease.as_ref().expect("a session is followed during a lease").conn;
+        let known = [&*about.initial, server.base.settings()];
+        let names = known.iter().flat_map(|settings| settings.iter().map(|(name, _)| name));
+        let told = names
+            .filter(|name| is_reset(name))
+            .filter_map(|name| pool.catalog.told(&about.initial, name));
+        for (name, value) in told {
+            down.slip_in(|out| encode::parameter_status(out, &name, &value));
+        }
     }
 
     /// The client has these settings, and its server those.

@@ -6,8 +6,10 @@
 
 use crate::base::shared::Shared;
 use crate::end::ErrorFields;
+use crate::server::exchange::parameter;
 use crate::session::settings::Settings;
 use crate::wire::encode;
+use crate::wire::frame::{HEAD_LEN, Head, MESSAGE_MAX};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use tokio::sync::watch;
@@ -98,6 +100,30 @@ impl Catalog {
             let mut base = kept.base.iter().flatten();
             let own = base.find(|(name, _)| name == "client_encoding");
             own.is_some_and(|(_, own)| plain(own) == plain(encoding))
+        })
+    }
+
+    /// What a client that came with these settings was told of one parameter: its name as Postgres writes
+    /// it, and its value.
+    pub fn told(&self, initial: &Settings, name: &str) -> Option<(String, String)> {
+        let is_it = |(known, _): &(&str, &str)| known.eq_ignore_ascii_case(name);
+        self.0.with(|kept| {
+            let mut base = kept.base.iter().flatten().map(|(name, value)| (&**name, &**value));
+            let (name, own) = base.find(is_it)?;
+            let told = match initial.value(name) {
+                None => own.to_owned(),
+                // Whatever is one there is shown as it is.
+                Some(value) if name == APPLICATION_NAME => value.to_owned(),
+                Some(_) => {
+                    let mut asked = initial.clone();
+                    let welcome = kept.welcomes.get(initial).or_else(|| {
+                        asked.remove(APPLICATION_NAME);
+                        kept.welcomes.get(&asked)
+                    });
+                    welcome?.value(name)?
+                }
+            };
+            Some((name.to_owned(), told))
         })
     }
 
@@ -221,6 +247,22 @@ impl Welcome {
             }
             settings
         })
+    }
+
+    /// What is told of a parameter.
+    fn value(&self, name: &str) -> Option<String> {
+        let mut rest = &*self.bytes;
+        while let Ok(Some(head)) = Head::parse(rest, MESSAGE_MAX)
+            && let Some((message, behind)) = rest.split_at_checked(head.total)
+        {
+            if let Some((found, value)) = parameter(&message[HEAD_LEN..])
+                && found == name
+            {
+                return Some(value.to_owned());
+            }
+            rest = behind;
+        }
+        None
     }
 
     fn is_used(&self) -> bool {
