@@ -83,6 +83,7 @@ async fn deliver(worker: Rc<Worker>, pool: Arc<Pool>, slot: SlotRef, key: Backen
             database = pool.database,
             user = pool.user,
             pid = key.pid,
+            server = %key.place.address,
             "cancel request could not be delivered: {error}"
         );
     }

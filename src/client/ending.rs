@@ -113,6 +113,7 @@ impl Client {
             database = self.pool.database,
             user = self.pool.user,
             pid = lease.conn.key.pid,
+            server = %lease.conn.key.place.address,
             "server was lost in use: {why}"
         );
         self.pool.discard(&self.worker, lease);

@@ -10,7 +10,7 @@ use super::{About, Client, Times};
 use crate::auth::scram::{Iterations, Mock};
 use crate::base::ids::ClientId;
 use crate::config::classes::Who;
-use crate::control::roster::{Here, Key, Presence, Roster, pid_of};
+use crate::control::roster::{Here, Key, Presence, Replication, Roster, pid_of};
 use crate::control::takeover::IDS_APART;
 use crate::end::{End, EndReason, ErrorFields, Phase};
 use crate::net::deadline::Deadline;
@@ -101,13 +101,15 @@ impl Frontend {
         let admitted = worker.within(limit, login).await;
         let end = match admitted {
             Ok(Ok(Entry::Client(admitted))) => {
-                self.log_login(&admitted);
+                self.log_login(&admitted.here, None);
                 return Arrival::Client(Self::client(worker, stream, admitted));
             }
             Ok(Ok(Entry::Console(login))) => {
                 return Arrival::Console(Box::new(login.over(stream, peer)));
             }
             Ok(Ok(Entry::Replicating(admitted))) => {
+                let replicates = claimed.and_then(|claimed| claimed.replicates);
+                self.log_login(&admitted.here, replicates);
                 return Arrival::Replicating(Box::new(admitted.over(stream)));
             }
             Ok(Ok(Entry::Nobody)) => return Arrival::Over,
@@ -119,12 +121,12 @@ impl Frontend {
         Arrival::Over
     }
 
-    fn log_login(&self, admitted: &Admitted) {
+    fn log_login(&self, here: &Here, replicates: Option<Replication>) {
         if self.registry.config().process.log_connections {
-            let here = &admitted.here;
             tracing::info!(
                 client = here.id.0, database = here.pool().database, user = here.user,
-                address = %here.peer, "client logged in"
+                address = %here.peer, replication = replicates.map(Replication::label),
+                "client logged in"
             );
         }
     }
@@ -140,8 +142,9 @@ impl Frontend {
             let fields = end.fields(Phase::Login);
             let database = claimed.map(|it| it.database.as_str());
             let user = claimed.map(|it| it.user.as_str());
+            let replication = claimed.and_then(|it| it.replicates).map(Replication::label);
             tracing::warn!(
-                database, user, address = %peer, reason = end.reason.account().label, code = fields.code,
+                database, user, address = %peer, replication, reason = end.reason.account().label, code = fields.code,
                 "login refused: {}", fields.message
             );
         }
@@ -173,7 +176,7 @@ impl Frontend {
             }
         };
         let replication = replication::asked(&wanted.params)?;
-        *claimed = Some(Claimed::by(&wanted));
+        *claimed = Some(Claimed::by(&wanted, replication));
         let mut exchange = Exchange::new(stream, buffer, &wanted);
         if is_console(&wanted.database) {
             return self.log_in_to_console(exchange, wanted).await.map(Entry::Console);
@@ -401,11 +404,12 @@ impl Frontend {
 struct Claimed {
     database: String,
     user: String,
+    replicates: Option<Replication>,
 }
 
 impl Claimed {
-    fn by(wanted: &Wanted) -> Self {
-        Self { database: wanted.database.clone(), user: wanted.user.clone() }
+    fn by(wanted: &Wanted, replicates: Option<Replication>) -> Self {
+        Self { database: wanted.database.clone(), user: wanted.user.clone(), replicates }
     }
 }
 

@@ -78,7 +78,7 @@ impl Drop for Held {
 
 /// A client that may replicate, while its stream is lent to the login.
 pub(super) struct Admitted {
-    here: Here,
+    pub(super) here: Here,
     passes: [Pass; 3],
     place: Place,
     held: Held,
@@ -265,7 +265,9 @@ impl Replicating {
             client = here.id.0,
             database = held.pool.database,
             user = here.user,
+            address = %here.peer,
             reason = end.reason.account().label,
+            age_s = worker.wake().saturating_duration_since(here.connected_at).as_secs(),
             "replication ended"
         );
     }

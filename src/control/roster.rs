@@ -63,6 +63,16 @@ pub enum Replication {
     Physical,
 }
 
+impl Replication {
+    /// As it is asked for.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Logical => "database",
+            Self::Physical => "yes",
+        }
+    }
+}
+
 /// A client, as others see it.
 pub struct Presence {
     pub id: ClientId,

@@ -145,6 +145,8 @@ impl Host {
                 database = pool.database,
                 user = pool.user,
                 pid = server.key.pid,
+                server = %server.key.place.address,
+                age_s = worker.now().saturating_duration_since(server.connected_at).as_secs(),
                 why = why.label(),
                 "server closed"
             );
@@ -374,6 +376,7 @@ impl Pool {
                     database = self.database,
                     user = self.user,
                     pid = conn.key.pid,
+                    server = %conn.key.place.address,
                     "server could not be made fit for the next client: {why}"
                 );
             }

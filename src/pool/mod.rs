@@ -349,6 +349,7 @@ impl Pool {
             database = self.database,
             user = self.user,
             pid = lease.conn.key.pid,
+            server = %lease.conn.key.place.address,
             "server was lost while idle"
         );
         let Lease { slot, conn } = lease;

@@ -31,6 +31,7 @@ impl Pool {
                     database = self.database,
                     user = self.user,
                     pid = server.key.pid,
+                    server = %server.key.place.address,
                     "server connected"
                 );
                 let key = server.key.clone();

@@ -69,6 +69,9 @@ struct Line {
     database: String,
     user: String,
     address: String,
+    /// Of a server.
+    place: String,
+    replication: String,
     reason: String,
     age: Option<u64>,
     rest: String,
@@ -90,6 +93,8 @@ impl Visit for Line {
             "database" => value.clone_into(&mut self.database),
             "user" => value.clone_into(&mut self.user),
             "reason" | "why" => value.clone_into(&mut self.reason),
+            "replication" => value.clone_into(&mut self.replication),
+            "server" => value.clone_into(&mut self.place),
             _ => self.record_debug(field, &value),
         }
     }
@@ -98,6 +103,7 @@ impl Visit for Line {
         let text = match field.name() {
             "message" => &mut self.message,
             "address" => &mut self.address,
+            "server" => &mut self.place,
             "reason" | "why" => &mut self.reason,
             name => {
                 write!(self.rest, " {name}=").expect("a String takes everything");
@@ -110,20 +116,25 @@ impl Visit for Line {
 
 /// `C-0x1f: app/web@10.0.0.7:51234 `, of a client or of a server.
 impl Line {
+    fn is_of_server(&self) -> bool {
+        self.client.is_none() && self.server.is_some() && !self.database.is_empty()
+    }
+
     fn prefix(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, id) = match (self.client, self.server) {
-            (Some(client), _) => ('C', client),
-            (None, Some(server)) if !self.database.is_empty() => ('S', server),
+        let (kind, id, address) = match (self.client, self.server) {
+            (Some(client), _) => ('C', client, self.address.as_str()),
+            (None, Some(server)) if self.is_of_server() => ('S', server, self.place.as_str()),
             // Somebody who was not let in, and has no number.
-            (None, None) if !self.address.is_empty() => ('C', 0),
+            (None, None) if !self.address.is_empty() => ('C', 0, self.address.as_str()),
             _ => return Ok(()),
         };
         let database = if self.database.is_empty() { "(nodb)" } else { &self.database };
         let user = if self.user.is_empty() { "(nouser)" } else { &self.user };
         write!(f, "{kind}-{id:#x}: {database}/{user}")?;
-        // Of a server PgBouncer has the address; it is the host's, and in no event of ours.
-        if !self.address.is_empty() {
-            write!(f, "@{}", self.address)?;
+        match address.rsplit_once(".s.PGSQL.") {
+            Some((_, port)) => write!(f, "@unix:{port}")?,
+            None if address.is_empty() => {}
+            None => write!(f, "@{address}")?,
         }
         f.write_char(' ')
     }
@@ -133,8 +144,9 @@ impl Line {
     }
 
     fn attempt(&self) -> String {
-        let Self { database, user, .. } = self;
-        format!("login attempt: db={database} user={user} tls=no replication=no")
+        let Self { database, user, replication, .. } = self;
+        let replication = if replication.is_empty() { "no" } else { replication };
+        format!("login attempt: db={database} user={user} tls=no replication={replication}")
     }
 
     /// The lines that PgBouncer writes before the last one: of a login that is refused.
@@ -180,7 +192,9 @@ impl fmt::Display for Line {
         let (event, detail) = self.message.split_once(": ").unwrap_or((&self.message, ""));
         match event {
             "client logged in" => f.write_str(&self.attempt()),
-            "client closed" if detail.is_empty() => f.write_str(&self.closing(words(&self.reason))),
+            "client closed" | "replication ended" if detail.is_empty() => {
+                f.write_str(&self.closing(words(&self.reason)))
+            }
             "client closed" => f.write_str(&self.closing(detail)),
             "server closed" => f.write_str(&self.closing(&self.reason.to_lowercase())),
             "login refused" => write!(f, "pooler error: {}", self.refusal(detail)),
@@ -192,6 +206,9 @@ impl fmt::Display for Line {
                 }
                 if let Some(pid) = self.server.filter(|_| self.database.is_empty()) {
                     write!(f, " pid={pid}")?;
+                }
+                if !self.is_of_server() && !self.place.is_empty() {
+                    write!(f, " server={}", self.place)?;
                 }
                 f.write_str(&self.rest)
             }
@@ -275,7 +292,25 @@ mod tests {
                 database = "no", user, address = %address, reason = "database_unknown",
                 "login refused: database \"no\" does not exist"
             );
-            tracing::info!(database, user, pid = 12_u32, why = ?Some(1), "server closed");
+            tracing::info!(
+                client = 32_u64, database, user, address = %address, replication = Some("database"),
+                "client logged in"
+            );
+            tracing::info!(
+                client = 32_u64,
+                database,
+                user,
+                reason,
+                age_s = 3_u64,
+                "replication ended"
+            );
+            let (server, unix) = ("[::1]:5432", "/run/postgresql/.s.PGSQL.5433");
+            tracing::info!(
+                database, user, pid = 12_u32, server = %server, why = ?Some(1), age_s = 9_u64,
+                "server closed"
+            );
+            tracing::warn!(database, user, pid = 13_u32, server = %unix, "server was lost in use: it");
+            tracing::warn!(database, user, server, "cannot connect to the server: no");
             tracing::info!(pid = 12_u32, "the next process starts");
             tracing::debug!(count = 3, "something else");
         });
@@ -299,7 +334,12 @@ mod tests {
                 "[339] LOG C-0x0: no/web@10.0.0.7:51234 login failed: db=no user=web",
                 "[339] LOG C-0x0: no/web@10.0.0.7:51234 closing because: no such database: no (age=0s)",
                 "[339] WARNING C-0x0: no/web@10.0.0.7:51234 pooler error: no such database: no",
-                "[339] LOG S-0xc: app/web closing because: some(1) (age=0s)",
+                "[339] LOG C-0x20: app/web@10.0.0.7:51234 login attempt: db=app user=web tls=no \
+                 replication=database",
+                "[339] LOG C-0x20: app/web closing because: client close request (age=3s)",
+                "[339] LOG S-0xc: app/web@[::1]:5432 closing because: some(1) (age=9s)",
+                "[339] WARNING S-0xd: app/web@unix:5433 server was lost in use: it",
+                "[339] WARNING cannot connect to the server: no server=[::1]:5432",
                 "[339] LOG the next process starts pid=12",
                 "[339] DEBUG something else count=3",
             ]

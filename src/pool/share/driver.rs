@@ -426,6 +426,7 @@ impl Driver {
             database = self.pool.database,
             user = self.pool.user,
             pid = conn.key.pid,
+            server = %conn.key.place.address,
             "server was lost in use: {why}"
         );
         self.leave();
