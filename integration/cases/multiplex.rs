@@ -2,6 +2,8 @@
 //!
 //! One server for all. A statement shares when it is known to be short: [`Shared::learn`] sees to that.
 
+mod prepared;
+
 use std::time::Duration;
 
 use crate::harness::console::{Console, with_console};

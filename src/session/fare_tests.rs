@@ -3,10 +3,11 @@
 use super::{FARE_MAX, Fare, Form, Front, Runs};
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
-use crate::session::statements::{Interner, Prepared};
+use crate::session::statements::{Interner, Moment, Prepared, Statement, To};
 use crate::wire::encode::message;
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::time::Instant;
 
 fn one(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -77,19 +78,58 @@ fn anything_else_is_not() {
     }
 }
 
-#[test]
-fn a_statement_that_the_server_has_not_is_not_sent() {
-    let batch = [bind("", "own"), execute(0), sync()].concat();
-    let front = Front::read(&batch).unwrap();
+const POOL: (&str, &str) = ("app", "app");
+
+fn send(fare: &mut Fare, prepared: &mut Prepared, ledger: &mut Ledger) -> Option<Vec<u8>> {
+    #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
+    let moment = Moment { at: Instant::now(), epoch: 0 };
+    let mut out = Vec::new();
+    let is_sent = fare.send(To { prepared, ledger, out: &mut out, pool: POOL, moment });
+    assert!(is_sent || out.is_empty() && ledger.is_empty());
+    is_sent.then_some(out)
+}
+
+fn statement(body: &[u8]) -> Arc<Statement> {
     let interner = Interner::new(1 << 20);
-    let context = interner.context(&Settings::default(), ("app", "app"));
-    let statement = interner.intern(b"select 1\0\0\0", context).unwrap();
-    let mut fare = Fare::default();
-    fare.take_up(&front, Some(&statement), &Arc::default());
-    let (mut ledger, mut out) = (Ledger::default(), Vec::new());
-    assert!(!fare.send(&mut Prepared::default(), &mut ledger, &mut out));
-    assert!(out.is_empty() && ledger.is_empty());
-    assert_eq!((fare.name(), fare.parses(), fare.len()), (Some(&b"own"[..]), None, batch.len()));
+    let context = interner.context(&Settings::default(), POOL);
+    interner.intern(body, context).unwrap()
+}
+
+fn fare_of(batch: &[u8], statement: &Arc<Statement>, settings: Settings) -> Fare {
+    let mut fare = Fare { statements_max: 1, ..Fare::default() };
+    fare.take_up(&Front::read(batch).unwrap(), Some(statement), &Arc::new(settings));
+    fare
+}
+
+#[test]
+fn a_statement_that_the_server_lacks_goes_ahead() {
+    let batch = [bind("", "own"), execute(0), sync()].concat();
+    let (mut prepared, mut ledger) = (Prepared::default(), Ledger::default());
+    for serial in 1..=2 {
+        let mut fare = fare_of(&batch, &statement(b"select 1\0\0\0"), Settings::default());
+        let name = format!("pgweir_{serial}");
+        let ahead = one(b'P', &[name.as_bytes(), b"\0select 1\0\0\0"].concat());
+        let wanted = [ahead, describe(&format!("S{name}")), bind("", &name), execute(0), sync()];
+        let out = send(&mut fare, &mut prepared, &mut ledger).expect("it is sent");
+        assert_eq!(out, wanted.concat(), "what is under way for one may fail for the other");
+        assert_eq!(fare.name(), Some(&b"own"[..]));
+        assert_eq!((fare.parses(), fare.len()), (None, batch.len()));
+    }
+    assert_eq!(ledger.len(), 10);
+}
+
+#[test]
+fn what_would_mean_another_thing_is_not_prepared() {
+    let batch = [bind("", "own"), execute(0), sync()].concat();
+    let (mut prepared, mut ledger) = (Prepared::default(), Ledger::default());
+    let mut settings = Settings::default();
+    settings.set("search_path", "elsewhere");
+    let mut fare = fare_of(&batch, &statement(b"select 1\0\0\0"), settings);
+    assert_eq!(send(&mut fare, &mut prepared, &mut ledger), None);
+    let long = [&[b' '; FARE_MAX][..], b"select 1\0\0\0"].concat();
+    let mut fare = fare_of(&batch, &statement(&long), Settings::default());
+    assert_eq!(send(&mut fare, &mut prepared, &mut ledger), None);
+    assert!(prepared.is_empty());
 }
 
 #[test]
@@ -101,9 +141,9 @@ fn what_is_sent_is_entered_in_the_ledger() {
     ] {
         let mut fare = Fare::default();
         fare.take_up(&Front::read(&batch).unwrap(), None, &Arc::default());
-        let (mut ledger, mut out) = (Ledger::default(), Vec::new());
-        assert!(fare.send(&mut Prepared::default(), &mut ledger, &mut out));
-        assert_eq!((&out, ledger.len()), (&batch, owed));
+        let mut ledger = Ledger::default();
+        let out = send(&mut fare, &mut Prepared::default(), &mut ledger);
+        assert_eq!((out, ledger.len()), (Some(batch), owed));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::pool::{Lease, Pool, Postgres};
 use crate::scheduler::{Action, Newcomer, Next, Scheduler, SlotRef};
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
+use crate::session::statements::{Moment, To};
 use crate::session::traces::Trace;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -196,15 +197,27 @@ impl Driver {
 
     /// Sends a request, if the server can do with it. Answers with who came in its place if not.
     fn put_on(&mut self, mut rider: Rider) -> Result<Newcomers, Over> {
-        let server = self.server.as_mut().expect("it is driven");
-        let is_sent = rider.fare.suits(&server.applied)
-            && rider.fare.send(&mut server.prepared, &mut server.ledger, &mut self.out);
+        let server = &mut **self.server.as_mut().expect("it is driven");
+        let (now, pool) = (self.worker.now(), &self.pool);
+        let to = To {
+            prepared: &mut server.prepared,
+            ledger: &mut server.ledger,
+            out: &mut self.out,
+            pool: (&pool.database, &pool.user),
+            moment: Moment { at: now, epoch: pool.host.schema_epoch() },
+        };
+        let is_sent = rider.fare.suits(&server.applied) && rider.fare.send(to);
+        if rider.fare.ahead().is_some() {
+            let cells = pool.stats.of(self.worker.id);
+            cells.parses_added.add(1);
+            cells.statements_evicted.add(u64::from(server.prepared.take_evicted()));
+        }
         if !is_sent {
             drop(rider.mailbox.deliver(Outcome::Missed));
             return self.miss(rider.client);
         }
         if self.riders.is_empty() {
-            self.since = self.worker.now();
+            self.since = now;
         }
         rider.is_exposed = self.is_canceling;
         self.riders.push(rider);
@@ -251,9 +264,9 @@ impl Driver {
 
     /// Gives each rider its part of what came.
     fn share_out(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
-        let server = self.server.as_mut().expect("it is driven");
-        let shared =
-            self.riders.share_out(self.inflow.unseen(), &mut server.ledger, &mut self.came);
+        let server = &mut **self.server.as_mut().expect("it is driven");
+        let of = (&mut server.ledger, &mut server.prepared);
+        let shared = self.riders.share_out(self.inflow.unseen(), of, &mut self.came);
         self.inflow.swallow(self.came.len);
         self.inflow.tidy(&self.worker);
         if std::mem::take(&mut self.came.is_plan_changed) {

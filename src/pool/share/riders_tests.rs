@@ -3,6 +3,7 @@
 use super::{Came, Lost, Rider, Riders};
 use crate::base::ids::ClientId;
 use crate::session::ledger::{Ledger, Origin, Request};
+use crate::session::statements::Prepared;
 use crate::wire::encode;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -60,7 +61,8 @@ fn share_out(
         let (here, behind) = rest.split_at(cuts.next().expect("endless").clamp(1, rest.len()));
         unseen.extend_from_slice(here);
         rest = behind;
-        if let Err(lost) = riders.share_out(&unseen, ledger, &mut came) {
+        let mut prepared = Prepared::default();
+        if let Err(lost) = riders.share_out(&unseen, (ledger, &mut prepared), &mut came) {
             return Err((came, lost));
         }
         unseen.drain(..came.len);
