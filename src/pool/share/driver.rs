@@ -3,7 +3,7 @@
 use super::riders::{Came, Lost, Rider, Riders};
 use super::{Bell, FirstHead};
 use crate::base::ids::ClientId;
-use crate::end::{EndReason, ErrorFields};
+use crate::end::EndReason;
 use crate::net::deadline::Deadline;
 use crate::net::flow::Flow;
 use crate::net::stream::Link;
@@ -54,9 +54,6 @@ pub(super) struct Driver {
     server: Option<Box<Server>>,
     bell: Arc<Bell>,
     riders: Riders,
-    /// To the server.
-    out: Vec<u8>,
-    written: usize,
     /// From the server.
     inflow: Flow,
     came: Came,
@@ -81,8 +78,6 @@ impl Driver {
             slot,
             server: Some(conn),
             riders: Riders::default(),
-            out: Vec::new(),
-            written: 0,
             inflow: Flow::default(),
             came: Came::default(),
             since: worker.now(),
@@ -199,10 +194,11 @@ impl Driver {
     fn put_on(&mut self, mut rider: Rider) -> Result<Newcomers, Over> {
         let server = &mut **self.server.as_mut().expect("it is driven");
         let (now, pool) = (self.worker.now(), &self.pool);
+        rider.begins = self.riders.out.end();
         let to = To {
             prepared: &mut server.prepared,
             ledger: &mut server.ledger,
-            out: &mut self.out,
+            out: self.riders.out.bytes(),
             pool: (&pool.database, &pool.user),
             moment: Moment { at: now, epoch: pool.host.schema_epoch() },
         };
@@ -238,15 +234,14 @@ impl Driver {
 
     /// Sends what there is. That the server takes no more shows when it is read: it may have said why.
     fn write(&mut self, cx: &mut Context<'_>) {
-        while self.written < self.out.len() {
-            let server = self.server.as_mut().expect("it is driven");
-            match server.stream().poll_write(cx, &self.out[self.written..]) {
+        let server = self.server.as_mut().expect("it is driven");
+        let out = &mut self.riders.out;
+        while !out.rest().is_empty() {
+            match server.stream().poll_write(cx, out.rest()) {
                 Poll::Pending | Poll::Ready(Err(_) | Ok(0)) => return,
-                Poll::Ready(Ok(n)) => self.written += n,
+                Poll::Ready(Ok(n)) => out.wrote(n),
             }
         }
-        self.out.clear();
-        self.written = 0;
     }
 
     /// Reads the server. Answers whether there is something new.
@@ -432,7 +427,8 @@ impl Driver {
         self.pool.share.bells.with(|bells| bells.remove(&self.slot));
     }
 
-    /// The server is gone. Everybody is told the truth.
+    /// The server is gone. Everybody is told the truth, but those of whose requests nothing was sent: they are
+    /// sent back to the queue. All of them when they are not aboard any more, as whoever is answered.
     fn lose(&mut self, Lost { why, last_words }: Lost) {
         let Some(conn) = self.server.take() else { return };
         tracing::warn!(
@@ -442,16 +438,24 @@ impl Driver {
             "server was lost in use: {why}"
         );
         self.leave();
-        self.tell_of_loss(last_words.as_deref());
-        self.pool.discard(&self.worker, Lease { slot: self.slot, conn });
-    }
-
-    fn tell_of_loss(&mut self, last_words: Option<&ErrorFields>) {
         let mut is_cut = self.riders.is_mid_message();
-        for rider in self.riders.take() {
+        let (sent, unsent) = self.riders.part();
+        let (now, slot) = (self.worker.now(), self.slot);
+        self.pool.host.scheduler.with(|scheduler| {
+            // Nobody else gets aboard in their place.
+            scheduler.stalled(slot);
+            for rider in &unsent {
+                let _next = scheduler.missed(now, slot, rider.client);
+            }
+        });
+        self.pool.discard(&self.worker, Lease { slot, conn });
+        for rider in unsent {
+            drop(rider.mailbox.deliver(Outcome::Missed));
+        }
+        for rider in sent {
             // Half a message of its answer may be on its way to the head.
             let is_cut = std::mem::take(&mut is_cut) && rider.fare.is_told;
-            let last_words = last_words.map(|words| Box::new(words.clone()));
+            let last_words = last_words.clone();
             let Rider { fare, mailbox, .. } = rider;
             drop(mailbox.deliver(Outcome::Lost { fare, last_words, is_cut }));
         }

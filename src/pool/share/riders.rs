@@ -1,5 +1,6 @@
 //! Who is aboard a shared server, and whose each of its bytes is. No sockets.
 
+use super::outbox::{Mark, Outbox};
 use crate::base::ids::ClientId;
 use crate::end::ErrorFields;
 use crate::pool::mailbox::Mailbox;
@@ -33,6 +34,8 @@ pub(super) struct Rider {
     pub(super) client: ClientId,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) fare: Box<Fare>,
+    /// Where its request begins.
+    pub(super) begins: Mark,
     /// The client wants it to be cancelled when it is at the head; or nobody wants its answer.
     pub(super) is_to_be_canceled: bool,
     /// That was done.
@@ -52,6 +55,7 @@ impl Rider {
             client,
             mailbox,
             fare,
+            begins: Mark::default(),
             is_to_be_canceled: false,
             is_canceled: false,
             is_gone: false,
@@ -96,6 +100,8 @@ pub(super) struct Came {
 #[derive(Debug, Default)]
 pub(super) struct Riders {
     riders: VecDeque<Rider>,
+    /// To the server.
+    pub(super) out: Outbox,
     /// Bytes still to come of a message of the head's that needs no look, or of nobody's.
     to_come: usize,
     is_swallowing: bool,
@@ -118,8 +124,12 @@ impl Riders {
         self.riders.is_empty()
     }
 
-    pub(super) fn take(&mut self) -> VecDeque<Rider> {
-        std::mem::take(&mut self.riders)
+    /// The server is lost: those whose request it may have read, the head first, and those of whose it has
+    /// got nothing.
+    pub(super) fn part(&mut self) -> (VecDeque<Rider>, VecDeque<Rider>) {
+        let begun = self.riders.partition_point(|rider| self.out.has_begun(rider.begins));
+        let unsent = self.riders.split_off(begun);
+        (std::mem::take(&mut self.riders), unsent)
     }
 
     /// Whether half a message of the head's answer is here.
@@ -299,11 +309,11 @@ impl Riders {
 /// asked.
 fn looked_into(head: Head, is_ours: bool) -> Result<usize, Lost> {
     match head.tag {
-        tags::READY | tags::ERROR | tags::PARAMETER_STATUS if head.total > LOOK_MAX => {
-            Err(TOO_LONG)
-        }
+        tags::READY | tags::PARAMETER_STATUS if head.total > LOOK_MAX => Err(TOO_LONG),
         tags::PARAMETER_DESCRIPTION if is_ours && head.total > LOOK_MAX => Err(TOO_LONG),
-        tags::READY | tags::ERROR | tags::PARAMETER_STATUS => Ok(head.total),
+        tags::READY | tags::PARAMETER_STATUS => Ok(head.total),
+        // What it says may be as long as what a client has brought or made. What it is comes first.
+        tags::ERROR => Ok(head.total.min(LOOK_MAX)),
         tags::PARAMETER_DESCRIPTION if is_ours => Ok(head.total),
         // As in a lease, no more is read of what is longer.
         tags::ROW_DESCRIPTION if is_ours => Ok(head.total.min(READ_MAX)),
