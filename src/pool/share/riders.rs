@@ -331,5 +331,8 @@ fn replied(ledger: &mut Ledger, tag: u8) -> Result<Option<Request>, Lost> {
 #[path = "ahead_tests.rs"]
 mod ahead_tests;
 #[cfg(test)]
+#[path = "cuts_tests.rs"]
+mod cuts_tests;
+#[cfg(test)]
 #[path = "riders_tests.rs"]
 mod tests;
