@@ -8,7 +8,7 @@ use crate::net::deadline::Deadline;
 use crate::net::flow::Flow;
 use crate::net::stream::Link;
 use crate::net::worker::Worker;
-use crate::pool::mailbox::{Delivered, Mailbox, Outcome};
+use crate::pool::mailbox::{Delivered, Mailbox, Outcome, Ridden};
 use crate::pool::{Lease, Pool, Postgres};
 use crate::scheduler::{Action, Newcomer, Next, Scheduler, SlotRef};
 use crate::server::Server;
@@ -292,8 +292,8 @@ impl Driver {
             self.since = now;
             let fare = &mut rider.fare;
             self.pool.share.profiles.learn_shared(fare.profile, took, fare.answer.len());
-            let outcome =
-                if rider.is_hit { Outcome::Missed } else { Outcome::Answered(rider.fare) };
+            let answered = |fare| Outcome::Ridden(Ridden::Answered(fare));
+            let outcome = if rider.is_hit { Outcome::Missed } else { answered(rider.fare) };
             // A client that has gone meanwhile does not mind.
             drop(rider.mailbox.deliver(outcome));
         }
@@ -359,7 +359,8 @@ impl Driver {
         {
             let ends_at = self.since + limit;
             if ends_at <= now {
-                drop(head.mailbox.deliver(Outcome::Ended(EndReason::QueryTimeout)));
+                let ended = Ridden::Ended(EndReason::QueryTimeout);
+                drop(head.mailbox.deliver(Outcome::Ridden(ended)));
                 (head.is_gone, head.is_to_be_canceled) = (true, true);
             }
             due = due.min(ends_at);
@@ -457,7 +458,8 @@ impl Driver {
             let is_cut = std::mem::take(&mut is_cut) && rider.fare.is_told;
             let last_words = last_words.clone();
             let Rider { fare, mailbox, .. } = rider;
-            drop(mailbox.deliver(Outcome::Lost { fare, last_words, is_cut }));
+            let lost = Ridden::Lost { fare, last_words, is_cut };
+            drop(mailbox.deliver(Outcome::Ridden(lost)));
         }
     }
 }
