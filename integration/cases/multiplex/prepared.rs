@@ -8,6 +8,7 @@ use crate::harness::wire::Client;
 /// One server that keeps one statement, and clients that have each prepared one of their own.
 async fn forgetful(count: usize, text: impl Fn(usize) -> String) -> (Shared, Vec<Client>) {
     let mut shared = Shared::start(settings().set("max_prepared_statements", 1)).await;
+    shared.rig.postgres.sql(&wide()).await;
     let mut clients = shared.clients(count).await;
     for (n, client) in clients.iter_mut().enumerate() {
         let prepare = Batch::new().parse("own", &text(n)).describe_statement("own").sync();
@@ -15,6 +16,13 @@ async fn forgetful(count: usize, text: impl Fn(usize) -> String) -> (Shared, Vec
         shared.learn(client, || bound("7")).await;
     }
     (shared, clients)
+}
+
+/// A table of which no description is read to its end: it has 67 KB.
+fn wide() -> String {
+    let column = |n| format!("column_{n}_{} int", "x".repeat(44));
+    let columns: Vec<_> = (100..1_000).map(column).collect();
+    format!("create table wide ({}); grant select on wide to public", columns.join(", "))
 }
 
 fn bound(value: &str) -> Batch {
@@ -110,5 +118,24 @@ fn what_cannot_be_prepared_any_more_concerns_its_client_only() {
             assert!(answer[1].starts_with("D(7"), "{answer:?}");
         }
         assert_eq!(shared.shared().await - before, 4);
+    });
+}
+
+#[test]
+fn a_long_description_is_read_as_far_as_in_a_lease() {
+    run(async {
+        let text = |n: usize| format!("select wide.*, $1::int as n{n} from wide");
+        for (meanwhile, wanted, count) in [
+            ("", &["2", "C(SELECT 0)", "Z(I)"][..], 3),
+            ("alter table wide add y int", &["E(ERROR 0A000)", "Z(I)"], 0),
+        ] {
+            let (mut shared, mut clients) = Box::pin(forgetful(3, text)).await;
+            let before = shared.shared().await;
+            share_bound(&mut shared, &mut clients, meanwhile).await;
+            for client in &mut clients {
+                assert_eq!(client.answer().await, wanted);
+            }
+            assert_eq!(shared.shared().await - before, count);
+        }
     });
 }
