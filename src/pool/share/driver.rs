@@ -294,8 +294,10 @@ impl Driver {
             self.pool.share.profiles.learn_shared(fare.profile, took, fare.answer.len());
             let answered = |fare| Outcome::Ridden(Ridden::Answered(fare));
             let outcome = if rider.is_hit { Outcome::Missed } else { answered(rider.fare) };
-            // A client that has gone meanwhile does not mind.
-            drop(rider.mailbox.deliver(outcome));
+            // Who is gone may have been told why, and not have heard it so far.
+            if !rider.is_gone {
+                drop(rider.mailbox.deliver(outcome));
+            }
         }
         self.came.answered = answered;
         (self.is_stalled, self.is_blocked) = (false, false);
@@ -450,16 +452,18 @@ impl Driver {
             }
         });
         self.pool.discard(&self.worker, Lease { slot, conn });
-        for rider in unsent {
+        for rider in unsent.into_iter().filter(|rider| !rider.is_gone) {
             drop(rider.mailbox.deliver(Outcome::Missed));
         }
         for rider in sent {
             // Half a message of its answer may be on its way to the head.
             let is_cut = std::mem::take(&mut is_cut) && rider.fare.is_told;
             let last_words = last_words.clone();
-            let Rider { fare, mailbox, .. } = rider;
+            let Rider { fare, mailbox, is_gone, .. } = rider;
             let lost = Ridden::Lost { fare, last_words, is_cut };
-            drop(mailbox.deliver(Outcome::Ridden(lost)));
+            if !is_gone {
+                drop(mailbox.deliver(Outcome::Ridden(lost)));
+            }
         }
     }
 }
