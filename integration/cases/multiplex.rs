@@ -2,6 +2,9 @@
 //!
 //! One server for all. A statement shares when it is known to be short: [`Shared::learn`] sees to that.
 
+mod prepared;
+mod takeover;
+
 use std::time::Duration;
 
 use crate::harness::console::{Console, with_console};
@@ -61,6 +64,16 @@ impl Shared {
         eventually("it waits", async || {
             let row = console.row("SHOW POOLS", "app").await?;
             (row["cl_waiting"] == (before + 1).to_string()).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a head counts as stalled: nobody gets aboard behind it.
+    async fn is_stalled(&mut self) {
+        let console = &mut self.console;
+        eventually("it counts as stalled", async || {
+            let row = console.row("SHOW POOLS", "app").await?;
+            (row["stall_count"] == "1").then_some(())
         })
         .await;
     }
@@ -316,12 +329,7 @@ fn nobody_gets_aboard_behind_who_is_stuck() {
         let mut shared = Shared::start(settings()).await;
         let mut clients = shared.clients(3).await;
         let lock = stuck(&mut shared, &mut clients).await;
-        let console = &mut shared.console;
-        eventually("it counts as stalled", async || {
-            let row = console.row("SHOW POOLS", "app").await?;
-            (row["stall_count"] == "1").then_some(())
-        })
-        .await;
+        shared.is_stalled().await;
         let mut late = shared.rig.client().await;
         shared.queue(&mut late, number(7)).await;
         lock.batch_execute("commit").await.expect("it is over");

@@ -9,6 +9,7 @@ use tokio::spawn;
 use super::timeline::Timeline;
 use super::{LIMIT, environment, output_of, rig};
 use crate::harness::Address;
+use crate::harness::console::Console;
 use crate::harness::frames::{Batch, Frame};
 use crate::harness::login::Login;
 use crate::harness::postgres::binary;
@@ -61,6 +62,14 @@ fn psql_says_the_same_as_without_a_proxy() {
     });
 }
 
+/// Makes the tables of pgbench.
+async fn initialise(rig: &Rig) {
+    let mut initialise = Command::new(binary("pgbench"));
+    initialise.args(["--initialize", "--quiet"]);
+    environment(&mut initialise, rig.address());
+    output_of(initialise).await;
+}
+
 /// Runs pgbench and checks that it did all its transactions, and that they add up.
 pub(super) async fn pgbench(rig: &Rig, clients: u32, arguments: &[&str]) {
     let mut command = Command::new(binary("pgbench"));
@@ -81,10 +90,7 @@ pub(super) async fn pgbench(rig: &Rig, clients: u32, arguments: &[&str]) {
 fn pgbench_runs_in_every_mode() {
     run_within(LIMIT, async {
         let rig = rig().await;
-        let mut initialise = Command::new(binary("pgbench"));
-        initialise.args(["--initialize", "--quiet"]);
-        environment(&mut initialise, rig.address());
-        output_of(initialise).await;
+        initialise(&rig).await;
         pgbench(&rig, 20, &["--protocol=simple"]).await;
         pgbench(&rig, 20, &["--protocol=extended"]).await;
         // While one of its clients prepares, the thread does nothing for its others, which may have the
@@ -101,6 +107,13 @@ async fn clients_in(rig: &Rig) -> u32 {
     let frames = console.ask_frames(Batch::new().query("show pools")).await;
     let rows = frames.iter().filter(|frame| frame.tag == b'D');
     rows.map(|row| number(row, "cl_active") + number(row, "cl_waiting")).max().unwrap_or_default()
+}
+
+/// How many requests the proxy that serves now has had answered by servers that others shared.
+async fn shared_in(rig: &Rig) -> u64 {
+    let login = Login::to(rig.address()).database("pgweir");
+    let pool = Console::log_in(&login).await.row("SHOW POOLS", "app").await;
+    pool.map_or(0, |pool| pool["shared_count"].parse().expect("a number"))
 }
 
 /// A number of `SHOW POOLS`.
@@ -123,6 +136,8 @@ struct Load {
     /// Transactions a second. `None`: as many as it can. Then it takes every core, and the slowest of all
     /// is one whose backend of Postgres the kernel did not run.
     rate: Option<u32>,
+    /// Its clients share servers.
+    shares: bool,
 }
 
 impl Load {
@@ -146,7 +161,10 @@ async fn take_over_under(load: Load, rig: &mut Rig, times: u32) -> Timeline {
     let mut proxies = Vec::new();
     for time in 0..times {
         // All of them are in before the next one comes.
-        let are_in = async || (clients_in(rig).await >= load.clients).then_some(());
+        let are_in = async || {
+            let is_shared = !load.shares || shared_in(rig).await > 0;
+            (is_shared && clients_in(rig).await >= load.clients).then_some(())
+        };
         eventually("the clients are in", are_in).await;
         let mut old = rig.proxy.replace();
         eventually("the old process has ended", async || old.ended()).await;
@@ -171,13 +189,10 @@ fn pgbench_does_not_notice_that_another_process_takes_over() {
     run_within(LIMIT, async {
         let settings = Settings::new().set("default_pool_size", 20).set("admin_users", "app");
         let mut rig = Rig::start(settings).await;
-        let mut initialise = Command::new(binary("pgbench"));
-        initialise.args(["--initialize", "--quiet"]);
-        environment(&mut initialise, rig.address());
-        output_of(initialise).await;
+        initialise(&rig).await;
         for protocol in ["simple", "extended"] {
             for (rate, most) in [(Some(5 * clients), 1), (None, 2)] {
-                let load = Load { protocol, clients, seconds: 1 + times, rate };
+                let load = Load { protocol, clients, seconds: 1 + times, rate, shares: false };
                 let pace = rate.map_or("flat out".to_owned(), |rate| format!("{rate}/s"));
                 let mut without = None;
                 if wanted.is_some() {
@@ -193,6 +208,25 @@ fn pgbench_does_not_notice_that_another_process_takes_over() {
                 println!("\n{account}");
                 assert!(slowest < Duration::from_secs(most), "{protocol}, {pace}: {account}");
             }
+        }
+    });
+}
+
+/// Some are aboard whenever the next process comes.
+#[test]
+fn pgbench_does_not_notice_a_takeover_while_its_clients_share_servers() {
+    run_within(LIMIT, async {
+        let settings = Settings::new().set("default_pool_size", 4).set("admin_users", "app");
+        let settings = settings.set("multiplex", "auto");
+        let settings = settings.set("multiplex_max_service_time", Duration::from_secs(1));
+        let mut rig = Rig::start(settings).await;
+        initialise(&rig).await;
+        for protocol in ["simple", "extended", "prepared"] {
+            let load = Load { protocol, clients: 32, seconds: 4, rate: None, shares: true };
+            let timeline = take_over_under(load, &mut rig, 2).await;
+            let slowest = timeline.slowest().took();
+            assert!(slowest < Duration::from_secs(2), "{protocol}: {}", timeline.account());
+            assert!(shared_in(&rig).await > 0, "{protocol}");
         }
     });
 }

@@ -32,6 +32,7 @@ mod statements;
 mod terms;
 mod tracking;
 mod trial;
+mod waiting;
 
 use self::aborted::Aborted;
 use self::listening::Listening;

@@ -62,6 +62,7 @@ impl Client {
         };
         fare.take_up(&front, statement, &self.settings);
         (fare.profile, fare.expected) = (kind.get(), expected);
+        fare.statements_max = self.terms.prepared.of_server;
         let timeouts = &self.terms.timeouts;
         fare.limit =
             [timeouts.query_timeout, timeouts.transaction_timeout].into_iter().flatten().min();

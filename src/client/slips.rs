@@ -1,10 +1,9 @@
 //! Requests of the proxy's own that go before a client's, as bytes.
 
 use crate::net::flow::Flow;
-use crate::session::statements::{ServerName, Slip, Statements};
+use crate::session::statements::{ServerName, Slip, Statements, write_parse};
 use crate::stats::pool::PoolCells;
 use crate::wire::encode;
-use crate::wire::frame::split_text;
 
 /// An empty text, without parameters.
 const EMPTY: &[u8] = b"\0\0\0";
@@ -37,28 +36,17 @@ pub(super) fn write_slip(out: &mut Vec<u8>, slip: &Slip, statements: &Statements
             encode::parse_as(out, b"", &EMPTY[..1], types);
         }
         Slip::Own(name, statement) => {
-            write_parse(out, name, &statement.body, statement.parameters());
+            statement.write_parse(out, name);
         }
         Slip::Sync => encode::sync(out),
         Slip::Occupy => encode::parse(out, ServerName::new(0).as_bytes(), EMPTY),
         Slip::Parse(serial, statement) => {
             let name = ServerName::new(*serial);
-            write_parse(out, name.as_bytes(), &statement.body, statement.parameters());
+            statement.write_parse(out, name.as_bytes());
         }
         Slip::ParseUnnamed => {
             let body = statements.unnamed_body().unwrap_or(EMPTY);
             write_parse(out, b"", body, statements.unnamed_parameters());
         }
-    }
-}
-
-/// A text that was prepared before is prepared as Postgres itself would read it again: with the types that
-/// it found the parameters to have.
-fn write_parse(out: &mut Vec<u8>, name: &[u8], body: &[u8], types: Option<&[u8]>) {
-    match (split_text(body), types) {
-        (Some((text, _)), Some(types)) => {
-            encode::parse_as(out, name, &body[..=text.len()], types);
-        }
-        _ => encode::parse(out, name, body),
     }
 }

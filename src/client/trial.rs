@@ -7,7 +7,8 @@
 use crate::base::ids::ClientId;
 use crate::end::{End, EndReason, ErrorFields};
 use crate::net::worker::{Late, Worker};
-use crate::pool::mailbox::{Mailbox, Outcome};
+use crate::pool::mailbox::Mailbox;
+use crate::pool::waiting::Waited;
 use crate::pool::welcome::{Look, Trial, Verdict, Welcome};
 use crate::pool::{Lease, Pool, Refusal, Terms};
 use crate::scheduler::{Member, WaitCause};
@@ -164,14 +165,14 @@ async fn wait(
     let mailbox = Arc::new(Mailbox::default());
     let waiting = terms.pool.wait(worker, client, &mailbox, deadline, None);
     let mut waiting = waiting.map_err(told_at_login)?;
-    let outcome = std::future::poll_fn(|cx| waiting.poll(cx)).await;
+    let waited = std::future::poll_fn(|cx| waiting.poll(cx)).await;
     worker.wake();
-    match outcome {
-        Outcome::Granted { lease, .. } => Ok(lease),
-        Outcome::Refused(refusal) => Err(told_at_login(refusal).into()),
-        Outcome::Moved => Err(Untold::AskAgain),
-        Outcome::Canceled => Err(End::from(EndReason::CanceledInQueue).into()),
-        _ => unreachable!("it asked for a server of its own"),
+    match waited {
+        Waited::Granted { lease, .. } => Ok(lease),
+        Waited::Refused(refusal) => Err(told_at_login(refusal).into()),
+        // It has offered no request that could be answered elsewhere.
+        Waited::Moved | Waited::Ridden(_) => Err(Untold::AskAgain),
+        Waited::Canceled => Err(End::from(EndReason::CanceledInQueue).into()),
     }
 }
 

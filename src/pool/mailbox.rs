@@ -10,35 +10,40 @@ use std::time::Duration;
 /// So much of an answer waits for a client that does not read; the server that it shares waits, too, then.
 const PART_MAX: usize = 64 << 10;
 
-/// How a wait ended.
+/// What comes for a client that waits.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Its request was answered, by a server that it shared.
-    Answered(Box<Fare>),
     /// Cancelled by the client itself, through a cancel request.
     Canceled,
-    /// The session ends: its request took too long on a server that it shared.
-    Ended(EndReason),
     Granted {
         lease: Lease,
         waited: Duration,
         /// Others get aboard of it: it is to be driven.
         is_shared: bool,
     },
-    /// The server that it shared was lost.
+    /// It did not get aboard after all: it is to ask again.
+    Missed,
+    /// Its pool is another one now: it is to ask there.
+    Moved,
+    Refused(Refusal),
+    Ridden(Ridden),
+}
+
+/// What becomes of a request on a server that its client shares.
+#[derive(Debug)]
+pub enum Ridden {
+    Answered(Box<Fare>),
+    /// It took too long: the session ends.
+    Ended(EndReason),
+    /// The server was lost.
     Lost {
         fare: Box<Fare>,
         last_words: Option<Box<ErrorFields>>,
         /// Half a message has gone to the client, and the rest will not come.
         is_cut: bool,
     },
-    /// It did not get aboard after all: it is to ask again.
-    Missed,
-    /// Its pool is another one now: it is to ask there.
-    Moved,
-    /// So much of its answer has come. The wait goes on.
+    /// So much of its answer has come. More will.
     Part(Vec<u8>),
-    Refused(Refusal),
 }
 
 /// What became of a part of an answer.
@@ -88,7 +93,7 @@ impl State {
                 *self = Self::Full(outcome);
                 Ok(Some(waker))
             }
-            Self::Full(Outcome::Part(part)) => {
+            Self::Full(Outcome::Ridden(Ridden::Part(part))) => {
                 *self = Self::Full(behind(part, outcome));
                 Ok(None)
             }
@@ -102,23 +107,19 @@ impl State {
 
 /// What has come behind a part of an answer that the client has not taken.
 fn behind(mut part: Vec<u8>, outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Answered(mut fare) => {
+    let Outcome::Ridden(mut ridden) = outcome else { return outcome };
+    match &mut ridden {
+        Ridden::Answered(fare) | Ridden::Lost { fare, .. } => {
             part.append(&mut fare.answer);
             fare.answer = part;
-            Outcome::Answered(fare)
         }
-        Outcome::Part(mut more) => {
-            part.append(&mut more);
-            Outcome::Part(part)
+        Ridden::Part(more) => {
+            part.append(more);
+            *more = part;
         }
-        Outcome::Lost { mut fare, last_words, is_cut } => {
-            part.append(&mut fare.answer);
-            fare.answer = part;
-            Outcome::Lost { fare, last_words, is_cut }
-        }
-        outcome => outcome,
+        Ridden::Ended(_) => {}
     }
+    Outcome::Ridden(ridden)
 }
 
 impl Mailbox {
@@ -140,12 +141,13 @@ impl Mailbox {
     pub fn deliver_part(&self, part: &mut Vec<u8>, driver: &Waker) -> Delivered {
         let (delivered, waker) = self.0.with(|inner| match &inner.state {
             State::Closed => (Delivered::Nowhere, None),
-            State::Full(Outcome::Part(before)) if before.len() >= PART_MAX => {
+            State::Full(Outcome::Ridden(Ridden::Part(before))) if before.len() >= PART_MAX => {
                 inner.driver = Some(driver.clone());
                 (Delivered::Full, None)
             }
             State::Empty | State::Full(_) | State::Waiting(_) => {
-                let filled = inner.state.fill(Outcome::Part(std::mem::take(part)));
+                let part = Ridden::Part(std::mem::take(part));
+                let filled = inner.state.fill(Outcome::Ridden(part));
                 (Delivered::ToClient, filled.ok().flatten())
             }
         });
@@ -225,7 +227,7 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use super::{Delivered, Fare, Mailbox, Outcome, PART_MAX};
+    use super::{Delivered, Fare, Mailbox, Outcome, PART_MAX, Ridden};
     use std::task::{Context, Poll, Waker};
 
     #[test]
@@ -257,14 +259,18 @@ mod tests {
         let deliver = |bytes: &[u8]| mailbox.deliver_part(&mut bytes.to_vec(), waker);
         assert_eq!(deliver(b"ab"), Delivered::ToClient);
         assert_eq!(deliver(b"c"), Delivered::ToClient);
-        let Poll::Ready(Outcome::Part(part)) = mailbox.poll(cx) else { panic!("a part") };
+        let Poll::Ready(Outcome::Ridden(Ridden::Part(part))) = mailbox.poll(cx) else {
+            panic!("a part")
+        };
         assert_eq!(part, b"abc");
         assert_eq!(deliver(&vec![b'd'; PART_MAX]), Delivered::ToClient);
         assert_eq!(deliver(b"e"), Delivered::Full);
         let mut fare = Box::<Fare>::default();
         fare.answer = b"e".to_vec();
-        mailbox.deliver(Outcome::Answered(fare)).unwrap();
-        let Poll::Ready(Outcome::Answered(fare)) = mailbox.poll(cx) else { panic!("the rest") };
+        mailbox.deliver(Outcome::Ridden(Ridden::Answered(fare))).unwrap();
+        let Poll::Ready(Outcome::Ridden(Ridden::Answered(fare))) = mailbox.poll(cx) else {
+            panic!("the rest")
+        };
         assert_eq!((fare.answer.len(), fare.answer.last()), (PART_MAX + 1, Some(&b'e')));
         mailbox.close();
         assert_eq!(deliver(b"f"), Delivered::Nowhere);

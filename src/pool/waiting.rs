@@ -1,16 +1,30 @@
 //! A client's place in the queue.
 
-use super::mailbox::{Mailbox, Outcome};
-use super::{Pool, Refusal};
+use super::mailbox::{Mailbox, Outcome, Ridden};
+use super::{Lease, Pool, Refusal};
 use crate::base::ids::ClientId;
 use crate::net::worker::Worker;
 use crate::scheduler::{Member, Request, Ride, Ticket, WaitCause};
 use crate::session::fare::Stays;
-
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// What a wait has come to. It is over, but for a [part](Ridden::Part) of an answer.
+#[derive(Debug)]
+pub enum Waited {
+    /// By the client itself, through a cancel request.
+    Canceled,
+    Granted {
+        lease: Lease,
+        waited: Duration,
+    },
+    /// Its pool is another one now: it is to ask there.
+    Moved,
+    Refused(Refusal),
+    Ridden(Ridden),
+}
 
 /// A place in the queue. Dropped, it is left; a server that was granted meanwhile goes back.
 pub struct Waiting {
@@ -73,11 +87,11 @@ impl Pool {
 }
 
 impl Waiting {
-    /// Waits for the outcome. A server that died while it was idle is replaced from the front of
+    /// Waits for what comes of it. A server that died while it was idle is replaced from the front of
     /// the queue; and to there goes back who could not get aboard of one.
-    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Outcome> {
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Waited> {
         loop {
-            match ready!(self.mailbox.poll(cx)) {
+            let waited = match ready!(self.mailbox.poll(cx)) {
                 Outcome::Granted { lease, waited, is_shared } => {
                     match self.pool.check_arrival(&self.worker, lease) {
                         Some(lease) if is_shared => {
@@ -85,45 +99,43 @@ impl Waiting {
                             self.pool.drive(&self.worker, lease, self.client, head);
                             continue;
                         }
-                        Some(lease) => {
-                            self.is_over = true;
-                            return Poll::Ready(Outcome::Granted { lease, waited, is_shared });
-                        }
-                        None => {}
+                        Some(lease) => Some(Waited::Granted { lease, waited }),
+                        None => self.ask_again(),
                     }
                 }
                 Outcome::Missed => {
                     let stays = &self.pool.stats.of(self.worker.id).stays;
                     stays[Stays::Missed as usize].add(1);
                     self.ride = None;
+                    self.ask_again()
                 }
-                part @ Outcome::Part(_) => return Poll::Ready(part),
-                outcome => {
-                    self.is_over = true;
-                    return Poll::Ready(outcome);
-                }
-            }
-            let request = Request {
-                client: self.client,
-                member: self.member,
-                worker: self.worker.id,
-                deadline: self.deadline,
-                handle: Arc::clone(&self.mailbox),
-                again: Some(self.since),
-                ride: self.ride,
+                Outcome::Canceled => Some(Waited::Canceled),
+                Outcome::Moved => Some(Waited::Moved),
+                Outcome::Refused(refusal) => Some(Waited::Refused(refusal)),
+                Outcome::Ridden(ridden) => Some(Waited::Ridden(ridden)),
             };
-            match self.pool.enqueue(&self.worker, request) {
-                Ok(ticket) => self.ticket = ticket,
-                Err(refusal) => {
-                    self.is_over = true;
-                    return Poll::Ready(Outcome::Refused(refusal));
-                }
+            if let Some(waited) = waited {
+                self.is_over = !matches!(waited, Waited::Ridden(Ridden::Part(_)));
+                return Poll::Ready(waited);
             }
         }
     }
-}
 
-impl Waiting {
+    /// From the front of the queue. `Some`: that is refused.
+    fn ask_again(&mut self) -> Option<Waited> {
+        let request = Request {
+            client: self.client,
+            member: self.member,
+            worker: self.worker.id,
+            deadline: self.deadline,
+            handle: Arc::clone(&self.mailbox),
+            again: Some(self.since),
+            ride: self.ride,
+        };
+        let asked = self.pool.enqueue(&self.worker, request);
+        asked.map(|ticket| self.ticket = ticket).map_err(Waited::Refused).err()
+    }
+
     /// Whether a driver has its request.
     #[inline]
     pub fn is_aboard(&self) -> bool {

@@ -4,9 +4,9 @@
 //! binds the unnamed portal, may describe it, and executes it to its end. What it runs is a
 //! [read](crate::sql::read).
 
-use super::ledger::{Ledger, Origin, Request};
+use super::ledger::{Origin, Request};
 use super::settings::{Settings, same};
-use super::statements::{Prepared, ServerName, Statement};
+use super::statements::{Ahead, Prepared, ServerName, Statement, To, Told};
 use crate::sql::read::No;
 use crate::stats::pool::STAYS;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
@@ -30,7 +30,7 @@ pub enum Stays {
     Kind,
     /// It locks rows.
     Locks,
-    /// It was about to get aboard a server that was lost, or has not prepared its statement.
+    /// It was about to get aboard a server that was lost, or could not prepare its statement as it was.
     Missed,
     /// It is not one of the [forms](self) that are known, or not whole, or too long.
     Request,
@@ -197,6 +197,10 @@ pub struct Fare {
     form: Form,
     /// What `Form::Named` is about.
     statement: Option<Arc<Statement>>,
+    /// How many statements are kept on a server.
+    pub statements_max: u32,
+    /// What went ahead of it.
+    ahead: Option<Box<Ahead>>,
     settings: Arc<Settings>,
     /// Tells its settings from others'.
     settings_key: u64,
@@ -225,6 +229,7 @@ impl Fare {
         self.request.clear();
         self.request.extend_from_slice(front.bytes);
         (self.form, self.statement) = (front.form, statement.map(Arc::clone));
+        self.ahead = None;
         if !Arc::ptr_eq(&self.settings, settings) {
             self.settings = Arc::clone(settings);
             let mut hasher = DefaultHasher::new();
@@ -250,26 +255,34 @@ impl Fare {
         same(applied, &self.settings)
     }
 
-    /// Writes it for a server, and enters it in the server's ledger. `false`: the server has not prepared its
-    /// statement.
+    /// Writes it for a server, and enters it in the server's ledger; with what goes ahead, if the server has
+    /// not prepared its statement. `false`: that is not to be done here.
     #[inline]
-    pub fn send(&self, prepared: &mut Prepared, ledger: &mut Ledger, out: &mut Vec<u8>) -> bool {
+    pub fn send(&mut self, mut to: To<'_>) -> bool {
         match self.form {
             Form::Query => {
-                out.extend_from_slice(&self.request);
-                ledger.sent(Request::Query, Origin::Client);
+                to.out.extend_from_slice(&self.request);
+                to.ledger.sent(Request::Query, Origin::Client);
                 return true;
             }
             Form::Unnamed { .. } => {
-                out.extend_from_slice(&self.request);
-                ledger.sent(Request::Parse, Origin::Client);
+                to.out.extend_from_slice(&self.request);
+                to.ledger.sent(Request::Parse, Origin::Client);
             }
             Form::Named { name, .. } => {
                 let statement = self.statement.as_ref().expect("it has a name");
-                let Some(own) = prepared.name_of(statement) else { return false };
-                self.write_under(&own, name, out);
+                let own = if let Some(own) = to.prepared.name_of(statement) {
+                    own
+                } else {
+                    let limit = self.statements_max;
+                    self.ahead = Ahead::send(statement, &self.settings, limit, &mut to);
+                    let Some(ahead) = &self.ahead else { return false };
+                    ahead.name()
+                };
+                self.write_under(&own, name, to.out);
             }
         }
+        let ledger = to.ledger;
         ledger.sent(Request::Bind, Origin::Client);
         if let Form::Named { describes: true, .. } | Form::Unnamed { describes: true } = self.form {
             ledger.sent(Request::Describe, Origin::Client);
@@ -277,6 +290,27 @@ impl Fare {
         ledger.sent(Request::Execute, Origin::Client);
         ledger.sent(Request::Sync, Origin::Client);
         true
+    }
+
+    /// What has gone ahead of it and is not answered as a whole.
+    pub fn ahead(&mut self) -> Option<&mut Ahead> {
+        self.ahead.as_deref_mut()
+    }
+
+    /// One of those that went ahead was answered.
+    pub fn settled_ahead(&mut self, request: Request, prepared: &mut Prepared) -> Told {
+        let told = self.ahead.as_mut().map_or(Told::Nothing, |it| it.settled(request, prepared));
+        if request == Request::Describe {
+            self.ahead = None;
+        }
+        told
+    }
+
+    /// Postgres refused it, or what went ahead.
+    pub fn failed(&mut self, prepared: &mut Prepared) {
+        if let Some(ahead) = self.ahead.take() {
+            ahead.undo(prepared);
+        }
     }
 
     /// Writes it with another name in the place of its own, which has `len` bytes.
@@ -324,7 +358,7 @@ impl Fare {
             bytes.clear();
             bytes.shrink_to(SPARE_MAX);
         }
-        self.statement = None;
+        (self.statement, self.ahead) = (None, None);
     }
 }
 

@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::harness::Address;
+use crate::harness::console::{Console, with_console};
 use crate::harness::cutter::{Cutter, Plan, Way};
 use crate::harness::frames::Batch;
+use crate::harness::login::Login;
 use crate::harness::postgres::Postgres;
 use crate::harness::process::show;
 use crate::harness::proxy::Proxy;
@@ -28,21 +30,24 @@ use rand::Rng;
 
 const CLIENTS: u64 = 200;
 const POOL_SIZE: u32 = 8;
+/// Where servers are shared: up to eight clients are on each at once.
+const POOL_SIZE_SHARED: u32 = 3;
 /// About 20 s in a debug build.
 const QUERIES_DEFAULT: u64 = 100_000;
 
 #[test]
 fn no_client_ever_gets_anothers_answer() {
-    check(Settings::new());
+    check(Settings::new(), POOL_SIZE);
 }
 
 #[test]
 fn no_client_that_shares_a_server_gets_anothers_answer() {
     let limit = Duration::from_secs(10);
-    check(Settings::new().set("multiplex", "auto").set("multiplex_max_service_time", limit));
+    let settings = with_console(Settings::new()).set("multiplex", "auto");
+    check(settings.set("multiplex_max_service_time", limit), POOL_SIZE_SHARED);
 }
 
-fn check(settings: Settings) {
+fn check(settings: Settings, pool_size: u32) {
     let queries = std::env::var("PGWEIR_CROSSTALK_QUERIES").ok();
     let queries = queries.map_or(QUERIES_DEFAULT, |text| text.parse().expect("a number"));
     // Slow machines check two hundred answers a second.
@@ -52,7 +57,7 @@ fn check(settings: Settings) {
         let mut postgres = Postgres::start().await;
         let calm = Arc::new(AtomicBool::new(false));
         let behind = cutting_relay(&postgres.address(), &seed, (1_000_001, 2), &calm).await;
-        let settings = settings.pool_size(POOL_SIZE).set("max_client_conn", 1000);
+        let settings = settings.pool_size(pool_size).set("max_client_conn", 1000);
         let proxy = Proxy::start(&settings, &behind.address).await;
         let before = cutting_relay(&proxy.address, &seed, (1_000_002, 4), &calm).await;
         let tally = Arc::new(Tally::new(queries));
@@ -69,13 +74,16 @@ fn check(settings: Settings) {
         }
         show(&tally.summary());
         tally.assert_clean();
+        if pool_size == POOL_SIZE_SHARED {
+            assert_shared(&proxy.address, queries).await;
+        }
         drop(before);
         // The connections that are open may be cut at any byte still.
         calm.store(true, Ordering::Relaxed);
         postgres
             .sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
             .await;
-        assert_every_slot_is_usable(&proxy.address, &postgres).await;
+        assert_every_slot_is_usable(&proxy.address, &postgres, pool_size).await;
     });
 }
 
@@ -102,16 +110,25 @@ async fn cutting_relay(
     .await
 }
 
+/// A good part of the answers came from servers that others shared.
+async fn assert_shared(address: &Address, queries: u64) {
+    let login = Login::to(address).database("pgweir");
+    let pool = Console::log_in(&login).await.row("SHOW POOLS", "app").await;
+    let shared: u64 = pool.expect("the pool")["shared_count"].parse().expect("a number");
+    show(&format!("{shared} were answered by servers that others shared"));
+    assert!(shared > queries / 50, "hardly anything was shared");
+}
+
 /// With all clients gone, the pool is within its limit and every one of its slots gives a server.
-async fn assert_every_slot_is_usable(address: &Address, postgres: &Postgres) {
+async fn assert_every_slot_is_usable(address: &Address, postgres: &Postgres, pool_size: u32) {
     eventually("the servers come to rest", async || {
         let busy = postgres.servers("state <> 'idle'").await;
         let all = postgres.servers("true").await;
-        (busy == 0 && all <= POOL_SIZE as usize).then_some(())
+        (busy == 0 && all <= pool_size as usize).then_some(())
     })
     .await;
     let mut holders = Vec::new();
-    for number in 0..POOL_SIZE {
+    for number in 0..pool_size {
         let mut client = Client::connect(address).await;
         // One that was just ended may be lent before that is heard of, or read its last words.
         let answer = eventually("a server that is there", async || {
@@ -120,10 +137,10 @@ async fn assert_every_slot_is_usable(address: &Address, postgres: &Postgres) {
             (!is_lost).then_some(answer)
         })
         .await;
-        assert_eq!(answer, ["C(BEGIN)", "Z(T)"], "slot {number} of {POOL_SIZE}");
+        assert_eq!(answer, ["C(BEGIN)", "Z(T)"], "slot {number} of {pool_size}");
         holders.push(client);
     }
-    assert_eq!(postgres.servers("state = 'idle in transaction'").await, POOL_SIZE as usize);
+    assert_eq!(postgres.servers("state = 'idle in transaction'").await, pool_size as usize);
 }
 
 /// What the checker reports of a server that commits `fault` now and then.

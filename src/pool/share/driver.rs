@@ -1,18 +1,21 @@
 //! Drives a shared server: sends what comes aboard, shares out what comes back.
 
+mod ending;
+
 use super::riders::{Came, Lost, Rider, Riders};
 use super::{Bell, FirstHead};
 use crate::base::ids::ClientId;
-use crate::end::{EndReason, ErrorFields};
+use crate::end::EndReason;
 use crate::net::deadline::Deadline;
 use crate::net::flow::Flow;
 use crate::net::stream::Link;
 use crate::net::worker::Worker;
-use crate::pool::mailbox::{Delivered, Mailbox, Outcome};
+use crate::pool::mailbox::{Delivered, Mailbox, Outcome, Ridden};
 use crate::pool::{Lease, Pool, Postgres};
 use crate::scheduler::{Action, Newcomer, Next, Scheduler, SlotRef};
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
+use crate::session::statements::{Moment, To};
 use crate::session::traces::Trace;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -53,9 +56,6 @@ pub(super) struct Driver {
     server: Option<Box<Server>>,
     bell: Arc<Bell>,
     riders: Riders,
-    /// To the server.
-    out: Vec<u8>,
-    written: usize,
     /// From the server.
     inflow: Flow,
     came: Came,
@@ -80,8 +80,6 @@ impl Driver {
             slot,
             server: Some(conn),
             riders: Riders::default(),
-            out: Vec::new(),
-            written: 0,
             inflow: Flow::default(),
             came: Came::default(),
             since: worker.now(),
@@ -196,15 +194,28 @@ impl Driver {
 
     /// Sends a request, if the server can do with it. Answers with who came in its place if not.
     fn put_on(&mut self, mut rider: Rider) -> Result<Newcomers, Over> {
-        let server = self.server.as_mut().expect("it is driven");
-        let is_sent = rider.fare.suits(&server.applied)
-            && rider.fare.send(&mut server.prepared, &mut server.ledger, &mut self.out);
+        let server = &mut **self.server.as_mut().expect("it is driven");
+        let (now, pool) = (self.worker.now(), &self.pool);
+        rider.begins = self.riders.out.end();
+        let to = To {
+            prepared: &mut server.prepared,
+            ledger: &mut server.ledger,
+            out: self.riders.out.bytes(),
+            pool: (&pool.database, &pool.user),
+            moment: Moment { at: now, epoch: pool.host.schema_epoch() },
+        };
+        let is_sent = rider.fare.suits(&server.applied) && rider.fare.send(to);
+        if rider.fare.ahead().is_some() {
+            let cells = pool.stats.of(self.worker.id);
+            cells.parses_added.add(1);
+            cells.statements_evicted.add(u64::from(server.prepared.take_evicted()));
+        }
         if !is_sent {
             drop(rider.mailbox.deliver(Outcome::Missed));
             return self.miss(rider.client);
         }
         if self.riders.is_empty() {
-            self.since = self.worker.now();
+            self.since = now;
         }
         rider.is_exposed = self.is_canceling;
         self.riders.push(rider);
@@ -225,15 +236,14 @@ impl Driver {
 
     /// Sends what there is. That the server takes no more shows when it is read: it may have said why.
     fn write(&mut self, cx: &mut Context<'_>) {
-        while self.written < self.out.len() {
-            let server = self.server.as_mut().expect("it is driven");
-            match server.stream().poll_write(cx, &self.out[self.written..]) {
+        let server = self.server.as_mut().expect("it is driven");
+        let out = &mut self.riders.out;
+        while !out.rest().is_empty() {
+            match server.stream().poll_write(cx, out.rest()) {
                 Poll::Pending | Poll::Ready(Err(_) | Ok(0)) => return,
-                Poll::Ready(Ok(n)) => self.written += n,
+                Poll::Ready(Ok(n)) => out.wrote(n),
             }
         }
-        self.out.clear();
-        self.written = 0;
     }
 
     /// Reads the server. Answers whether there is something new.
@@ -251,9 +261,9 @@ impl Driver {
 
     /// Gives each rider its part of what came.
     fn share_out(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
-        let server = self.server.as_mut().expect("it is driven");
-        let shared =
-            self.riders.share_out(self.inflow.unseen(), &mut server.ledger, &mut self.came);
+        let server = &mut **self.server.as_mut().expect("it is driven");
+        let of = (&mut server.ledger, &mut server.prepared);
+        let shared = self.riders.share_out(self.inflow.unseen(), of, &mut self.came);
         self.inflow.swallow(self.came.len);
         self.inflow.tidy(&self.worker);
         if std::mem::take(&mut self.came.is_plan_changed) {
@@ -284,10 +294,12 @@ impl Driver {
             self.since = now;
             let fare = &mut rider.fare;
             self.pool.share.profiles.learn_shared(fare.profile, took, fare.answer.len());
-            let outcome =
-                if rider.is_hit { Outcome::Missed } else { Outcome::Answered(rider.fare) };
-            // A client that has gone meanwhile does not mind.
-            drop(rider.mailbox.deliver(outcome));
+            let answered = |fare| Outcome::Ridden(Ridden::Answered(fare));
+            let outcome = if rider.is_hit { Outcome::Missed } else { answered(rider.fare) };
+            // Who is gone may have been told why, and not have heard it so far.
+            if !rider.is_gone {
+                drop(rider.mailbox.deliver(outcome));
+            }
         }
         self.came.answered = answered;
         (self.is_stalled, self.is_blocked) = (false, false);
@@ -351,7 +363,8 @@ impl Driver {
         {
             let ends_at = self.since + limit;
             if ends_at <= now {
-                drop(head.mailbox.deliver(Outcome::Ended(EndReason::QueryTimeout)));
+                let ended = Ridden::Ended(EndReason::QueryTimeout);
+                drop(head.mailbox.deliver(Outcome::Ridden(ended)));
                 (head.is_gone, head.is_to_be_canceled) = (true, true);
             }
             due = due.min(ends_at);
@@ -404,46 +417,6 @@ impl Driver {
             bell.ring(|news| news.is_cancel_over = true);
         });
     }
-
-    /// Nobody is aboard any more: the server is anybody's.
-    fn give_back(&mut self) {
-        debug_assert!(self.riders.is_empty(), "the scheduler knows who is aboard");
-        let Some(mut conn) = self.server.take() else { return };
-        self.leave();
-        conn.last_client = None;
-        self.pool.give_back(&self.worker, Lease { slot: self.slot, conn });
-    }
-
-    fn leave(&mut self) {
-        self.inflow.clear(&self.worker);
-        self.pool.share.bells.with(|bells| bells.remove(&self.slot));
-    }
-
-    /// The server is gone. Everybody is told the truth.
-    fn lose(&mut self, Lost { why, last_words }: Lost) {
-        let Some(conn) = self.server.take() else { return };
-        tracing::warn!(
-            database = self.pool.database,
-            user = self.pool.user,
-            pid = conn.key.pid,
-            server = %conn.key.place.address,
-            "server was lost in use: {why}"
-        );
-        self.leave();
-        self.tell_of_loss(last_words.as_deref());
-        self.pool.discard(&self.worker, Lease { slot: self.slot, conn });
-    }
-
-    fn tell_of_loss(&mut self, last_words: Option<&ErrorFields>) {
-        let mut is_cut = self.riders.is_mid_message();
-        for rider in self.riders.take() {
-            // Half a message of its answer may be on its way to the head.
-            let is_cut = std::mem::take(&mut is_cut) && rider.fare.is_told;
-            let last_words = last_words.map(|words| Box::new(words.clone()));
-            let Rider { fare, mailbox, .. } = rider;
-            drop(mailbox.deliver(Outcome::Lost { fare, last_words, is_cut }));
-        }
-    }
 }
 
 fn newcomers(scheduler: &mut Scheduler<Postgres>, slot: SlotRef) -> Newcomers {
@@ -460,13 +433,5 @@ fn next_but_boarding(
             Some(Action::Board { slot, .. }) if slot == own => {}
             action => return action,
         }
-    }
-}
-
-impl Drop for Driver {
-    /// A task that is dropped in the middle, by a panic or at shutdown, must not leave anybody waiting.
-    fn drop(&mut self) {
-        self.worker.courtesy.drive_ends();
-        self.lose(Lost::because("its task ended"));
     }
 }

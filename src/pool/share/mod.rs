@@ -9,10 +9,11 @@
 //!
 //! - Nothing of a client's stays on a shared server but what is under way.
 //! - Whoever is aboard is answered, or told that it was lost, or missed and sent back to the queue: once.
-//! - What was not sent, or was hit by a cancel request that was meant for another, is missed; what might have
-//!   run on a server that was lost is never sent again.
+//! - What was not sent, not a byte of it, or was hit by a cancel request that was meant for another, is missed;
+//!   what might have run on a server that was lost is never sent again.
 
 mod driver;
+mod outbox;
 pub mod profiles;
 mod riders;
 

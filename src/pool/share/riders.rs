@@ -1,11 +1,13 @@
 //! Who is aboard a shared server, and whose each of its bytes is. No sockets.
 
+use super::outbox::{Mark, Outbox};
 use crate::base::ids::ClientId;
 use crate::end::ErrorFields;
 use crate::pool::mailbox::Mailbox;
 use crate::server::exchange::parameter;
 use crate::session::fare::Fare;
-use crate::session::ledger::{Ledger, Status};
+use crate::session::ledger::{Ledger, Origin, Request, Status};
+use crate::session::statements::{Prepared, READ_MAX, Told, mentioned};
 use crate::wire::error_fields;
 use crate::wire::frame::{HEAD_LEN, Head, MESSAGE_MAX, run_of};
 use crate::wire::tags::from_server as tags;
@@ -15,11 +17,15 @@ use std::sync::Arc;
 /// Errors, parameters and the like are looked into up to this length.
 const LOOK_MAX: usize = 16_384;
 
+/// What Postgres says when there is no statement of a name.
+const NO_STATEMENT: &str = "26000";
+
 /// What Postgres says of a statement that was cancelled.
 const QUERY_CANCELED: &str = "57014";
 
 const IMPOSSIBLE: &str = "it sent an impossible length";
 const UNASKED: &str = "it sent a reply that nobody asked for";
+const TOO_LONG: Lost = Lost { why: "it sent a longer message than expected", last_words: None };
 
 /// A client with its request.
 #[derive(Debug)]
@@ -28,13 +34,16 @@ pub(super) struct Rider {
     pub(super) client: ClientId,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) fare: Box<Fare>,
+    /// Where its request begins.
+    pub(super) begins: Mark,
     /// The client wants it to be cancelled when it is at the head; or nobody wants its answer.
     pub(super) is_to_be_canceled: bool,
     /// That was done.
     pub(super) is_canceled: bool,
     /// Nobody wants its answer.
     pub(super) is_gone: bool,
-    /// A cancel request hit it that was meant for another.
+    /// Its answer is not what its client asked for: a cancel request hit it that was meant for another, or its
+    /// statement is not there as it was. It goes back to the queue.
     pub(super) is_hit: bool,
     /// One may hit it yet.
     pub(super) is_exposed: bool,
@@ -46,6 +55,7 @@ impl Rider {
             client,
             mailbox,
             fare,
+            begins: Mark::default(),
             is_to_be_canceled: false,
             is_canceled: false,
             is_gone: false,
@@ -68,6 +78,9 @@ impl Lost {
     }
 }
 
+/// What is kept of a server beside those aboard.
+type Of<'a> = (&'a mut Ledger, &'a mut Prepared);
+
 /// What the bytes that came were.
 #[derive(Debug, Default)]
 pub(super) struct Came {
@@ -87,6 +100,8 @@ pub(super) struct Came {
 #[derive(Debug, Default)]
 pub(super) struct Riders {
     riders: VecDeque<Rider>,
+    /// To the server.
+    pub(super) out: Outbox,
     /// Bytes still to come of a message of the head's that needs no look, or of nobody's.
     to_come: usize,
     is_swallowing: bool,
@@ -109,8 +124,12 @@ impl Riders {
         self.riders.is_empty()
     }
 
-    pub(super) fn take(&mut self) -> VecDeque<Rider> {
-        std::mem::take(&mut self.riders)
+    /// The server is lost: those whose request it may have read, the head first, and those of whose it has
+    /// got nothing.
+    pub(super) fn part(&mut self) -> (VecDeque<Rider>, VecDeque<Rider>) {
+        let begun = self.riders.partition_point(|rider| self.out.has_begun(rider.begins));
+        let unsent = self.riders.split_off(begun);
+        (std::mem::take(&mut self.riders), unsent)
     }
 
     /// Whether half a message of the head's answer is here.
@@ -122,13 +141,13 @@ impl Riders {
     pub(super) fn share_out(
         &mut self,
         bytes: &[u8],
-        ledger: &mut Ledger,
+        of: Of<'_>,
         came: &mut Came,
     ) -> Result<(), Lost> {
         // What of the head's answer was looked at and not taken.
         let mut from = 0;
         came.len = 0;
-        let looked = self.look_at(bytes, &mut from, ledger, came);
+        let looked = self.look_at(bytes, &mut from, of, came);
         // Of a server that is lost as well: the head may have the beginning of a message.
         self.give(&bytes[from..came.len]);
         looked
@@ -139,7 +158,7 @@ impl Riders {
         &mut self,
         bytes: &[u8],
         from: &mut usize,
-        ledger: &mut Ledger,
+        (ledger, prepared): Of<'_>,
         came: &mut Came,
     ) -> Result<(), Lost> {
         loop {
@@ -149,15 +168,14 @@ impl Riders {
             let rest = &bytes[came.len..];
             let head = Head::parse(rest, MESSAGE_MAX).map_err(|_| Lost::because(IMPOSSIBLE))?;
             let Some(head) = head else { return Ok(()) };
-            if is_looked_into(head.tag) && rest.len() < head.total {
-                let is_too_long = head.total > LOOK_MAX;
-                let lost = Lost::because("it sent a longer message than expected");
-                return if is_too_long { Err(lost) } else { Ok(()) };
+            let is_ours = ledger.next_origin() == Some(Origin::Proxy);
+            if rest.len() < looked_into(head, is_ours)? {
+                return Ok(());
             }
             let body = &rest[HEAD_LEN..head.total.min(rest.len())];
             match head.tag {
                 tags::DATA_ROW => {
-                    replied(ledger, head.tag)?;
+                    let _part = replied(ledger, head.tag)?;
                     let run = run_of(head.tag, rest, MESSAGE_MAX);
                     let run = run.map_err(|_| Lost::because(IMPOSSIBLE))?;
                     (came.len, self.to_come) = (came.len + run.here, run.to_come);
@@ -171,18 +189,24 @@ impl Riders {
                     came.answered.extend(self.riders.pop_front());
                     continue;
                 }
-                tags::ERROR => self.failed(body, ledger, came)?,
+                tags::ERROR => self.failed(body, (ledger, prepared), came)?,
                 tags::NOTIFICATION => {
-                    self.give(&bytes[*from..came.len]);
-                    *from = came.len;
-                    (came.is_notified, self.is_swallowing) = (true, true);
+                    self.swallow(&bytes[*from..came.len]);
+                    came.is_notified = true;
                 }
                 tags::PARAMETER_STATUS => {
                     let reported = parameter(body);
                     came.reported.extend(reported.map(|(name, it)| (name.into(), it.into())));
                 }
-                tags::NOTICE => {}
-                tag => replied(ledger, tag)?,
+                tags::NOTICE if !is_ours => {}
+                tags::NOTICE => self.swallow(&bytes[*from..came.len]),
+                tag => {
+                    let settled = replied(ledger, tag)?;
+                    if is_ours {
+                        self.swallow(&bytes[*from..came.len]);
+                        self.is_ahead(head, body, settled, prepared, came);
+                    }
+                }
             }
             self.to_come = head.total;
         }
@@ -200,16 +224,62 @@ impl Riders {
         !self.is_mid_message()
     }
 
-    fn failed(&mut self, body: &[u8], ledger: &mut Ledger, came: &mut Came) -> Result<(), Lost> {
+    /// The next message is nobody's. `before`: what the head is given of those before it.
+    fn swallow(&mut self, before: &[u8]) {
+        self.give(before);
+        self.is_swallowing = true;
+    }
+
+    /// What went ahead of the head's request is answered.
+    fn is_ahead(
+        &mut self,
+        head: Head,
+        body: &[u8],
+        settled: Option<Request>,
+        prepared: &mut Prepared,
+        came: &mut Came,
+    ) {
+        let Some(rider) = self.riders.front_mut() else { return };
+        let fare = &mut rider.fare;
+        match (head.tag, fare.ahead()) {
+            (tags::PARAMETER_DESCRIPTION, Some(ahead)) => ahead.parameters_described(body),
+            (tags::ROW_DESCRIPTION, Some(ahead)) => {
+                ahead.columns_described(&body[..body.len().min(READ_MAX - HEAD_LEN)], head.total);
+            }
+            _ => {}
+        }
+        let told = settled.map_or(Told::Nothing, |it| fare.settled_ahead(it, prepared));
+        if told != Told::Nothing {
+            // Its client would misread the answer.
+            (rider.is_hit, came.is_plan_changed) = (true, true);
+        }
+    }
+
+    fn failed(
+        &mut self,
+        body: &[u8],
+        (ledger, prepared): Of<'_>,
+        came: &mut Came,
+    ) -> Result<(), Lost> {
         let fields = error_fields::parse(body);
         if fields.is_fatal() {
             let why = "it ended the connection";
             return Err(Lost { why, last_words: Some(Box::new(fields)) });
         }
         came.is_plan_changed |= error_fields::is_plan_changed(&fields);
-        let is_known = ledger.failed(|_, _| {}).is_some();
+        let mut first = None;
+        let is_known = ledger.failed(|request, _| _ = first.get_or_insert(request)).is_some();
         let head = self.riders.front_mut().filter(|_| is_known);
         let head = head.ok_or(Lost::because("it sent an error that nobody asked for"))?;
+        head.fare.failed(prepared);
+        if first == Some(Request::Bind)
+            && fields.code == NO_STATEMENT
+            && let Some((serial, _)) = mentioned(fields.message.as_bytes())
+        {
+            // Something dropped it behind our back.
+            prepared.lost(serial);
+            head.is_hit = true;
+        }
         head.is_hit |= fields.code == QUERY_CANCELED
             && head.is_exposed
             && !head.is_canceled
@@ -229,20 +299,40 @@ impl Riders {
     }
 
     fn give(&mut self, bytes: &[u8]) {
-        if let Some(head) = self.riders.front_mut() {
+        if let Some(head) = self.riders.front_mut().filter(|head| !head.is_hit) {
             head.fare.answer.extend_from_slice(bytes);
         }
     }
 }
 
-fn is_looked_into(tag: u8) -> bool {
-    matches!(tag, tags::READY | tags::ERROR | tags::PARAMETER_STATUS)
+/// How many bytes of a message must be here before it is looked at. `is_ours`: it answers what the proxy has
+/// asked.
+fn looked_into(head: Head, is_ours: bool) -> Result<usize, Lost> {
+    match head.tag {
+        tags::READY | tags::PARAMETER_STATUS if head.total > LOOK_MAX => Err(TOO_LONG),
+        tags::PARAMETER_DESCRIPTION if is_ours && head.total > LOOK_MAX => Err(TOO_LONG),
+        tags::READY | tags::PARAMETER_STATUS => Ok(head.total),
+        // What it says may be as long as what a client has brought or made. What it is comes first.
+        tags::ERROR => Ok(head.total.min(LOOK_MAX)),
+        tags::PARAMETER_DESCRIPTION if is_ours => Ok(head.total),
+        // As in a lease, no more is read of what is longer.
+        tags::ROW_DESCRIPTION if is_ours => Ok(head.total.min(READ_MAX)),
+        _ => Ok(0),
+    }
 }
 
-fn replied(ledger: &mut Ledger, tag: u8) -> Result<(), Lost> {
-    ledger.replied(tag).map(drop).map_err(|_| Lost::because(UNASKED))
+/// Answers what was settled.
+fn replied(ledger: &mut Ledger, tag: u8) -> Result<Option<Request>, Lost> {
+    let reply = ledger.replied(tag).map_err(|_| Lost::because(UNASKED))?;
+    Ok(reply.settled)
 }
 
+#[cfg(test)]
+#[path = "ahead_tests.rs"]
+mod ahead_tests;
+#[cfg(test)]
+#[path = "cuts_tests.rs"]
+mod cuts_tests;
 #[cfg(test)]
 #[path = "riders_tests.rs"]
 mod tests;

@@ -3,6 +3,7 @@
 use super::{Came, Lost, Rider, Riders};
 use crate::base::ids::ClientId;
 use crate::session::ledger::{Ledger, Origin, Request};
+use crate::session::statements::Prepared;
 use crate::wire::encode;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -60,7 +61,8 @@ fn share_out(
         let (here, behind) = rest.split_at(cuts.next().expect("endless").clamp(1, rest.len()));
         unseen.extend_from_slice(here);
         rest = behind;
-        if let Err(lost) = riders.share_out(&unseen, ledger, &mut came) {
+        let mut prepared = Prepared::default();
+        if let Err(lost) = riders.share_out(&unseen, (ledger, &mut prepared), &mut came) {
             return Err((came, lost));
         }
         unseen.drain(..came.len);
@@ -126,6 +128,48 @@ proptest! {
 
 fn lost(bytes: &[u8]) -> (Came, Lost) {
     share_out(&mut riders(2), bytes, &[5_000]).expect_err("it is of no use any more")
+}
+
+#[test]
+fn an_error_of_any_length_is_told_to_whom_it_concerns() {
+    let mut long = Vec::new();
+    let fields = format!("SERROR\0C22P02\0Mno number: {}\0\0", "x".repeat(100_000));
+    encode::message(&mut long, b'E', |out| out.extend(fields.as_bytes()));
+    encode::ready(&mut long, b'I');
+    let rows = Answer::Rows(vec![3]).bytes();
+    for cut in [900, 20_000, 200_000] {
+        let came = share_out(&mut riders(2), &[&long[..], &rows].concat(), &[cut]).unwrap();
+        let got: Vec<_> = came.answered.iter().map(|rider| &rider.fare.answer).collect();
+        assert_eq!(got, [&long, &rows], "{cut}");
+    }
+}
+
+/// However much was written: who is not answered is lost if anything of its request was, and missed else.
+#[test]
+fn of_a_lost_server_those_are_missed_who_were_not_sent() {
+    let request = b"Q\0\0\0\x0dselect 1\0";
+    for written in 0..=3 * request.len() {
+        for answered in 0..=written / request.len() {
+            let (mut riders, mut ledger) = (Riders::default(), Ledger::default());
+            for number in 0..3 {
+                let mut rider = Rider::new(ClientId(number), Arc::default(), Box::default());
+                rider.begins = riders.out.end();
+                riders.out.bytes().extend(request);
+                ledger.sent(Request::Query, Origin::Client);
+                riders.push(rider);
+            }
+            riders.out.wrote(written);
+            let answers = Answer::Rows(vec![3]).bytes().repeat(answered);
+            let mut all = (riders, ledger);
+            let came = share_out(&mut all, &answers, &[5_000]).expect("it is well");
+            assert_eq!(came.answered.len(), answered);
+            let (sent, unsent) = all.0.part();
+            assert_eq!(sent.len(), written.div_ceil(request.len()) - answered);
+            assert_eq!(sent.len() + unsent.len(), 3 - answered);
+            let order: Vec<_> = sent.iter().chain(&unsent).map(|rider| rider.client.0).collect();
+            assert_eq!(order, (answered as u64..3).collect::<Vec<_>>());
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::session::text::Text;
 use crate::sql::ending::may_commit;
 use crate::sql::prepared::prepared_use;
 use crate::sql::read::{Fingerprint, No};
+use crate::wire::encode;
 use crate::wire::frame::split_text;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -113,7 +114,7 @@ pub struct Context<'a> {
 
 /// A moment, as far as it matters to what Postgres said before.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub struct Moment {
     pub at: Instant,
     /// Rises when tables and the like are changed.
     pub epoch: u64,
@@ -339,6 +340,17 @@ impl Statement {
         Context { digest: self.digest, pool: (&self.pool.0, &self.pool.1) }
     }
 
+    /// Whether it means there, under these settings, what it meant where it was first seen.
+    pub(super) fn is_of(&self, settings: &Settings, pool: (&str, &str)) -> bool {
+        self.home.context(settings, pool).digest == self.digest
+    }
+
+    /// A `Parse` of it. It is read as Postgres itself would read it again: with the types that it found the
+    /// parameters to have.
+    pub fn write_parse(&self, out: &mut Vec<u8>, name: &[u8]) {
+        write_parse(out, name, &self.body, self.parameters());
+    }
+
     /// The same, under other settings.
     ///
     /// # Errors
@@ -381,6 +393,17 @@ impl Statement {
     /// Whether Postgres would describe it so now, as far as can be known.
     pub(super) fn is_confirmed(&self, now: Moment) -> bool {
         self.confirmed.with(|at| at.is_some_and(|at| now.is_soon_after(&at)))
+    }
+}
+
+/// A `Parse` of a text that was prepared before, with the types that its parameters were found to have, if
+/// they are known.
+pub fn write_parse(out: &mut Vec<u8>, name: &[u8], body: &[u8], types: Option<&[u8]>) {
+    match (split_text(body), types) {
+        (Some((text, _)), Some(types)) => {
+            encode::parse_as(out, name, &body[..=text.len()], types);
+        }
+        _ => encode::parse(out, name, body),
     }
 }
 

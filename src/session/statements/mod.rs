@@ -31,6 +31,7 @@
 //! - Where the client must get an error, Postgres fails: at that place of the pipeline.
 //! - A client's names never reach a server that others will use, but in messages that fail there.
 
+mod ahead;
 mod anew;
 #[cfg(test)]
 mod backend;
@@ -47,10 +48,10 @@ mod size_tests;
 mod tests;
 mod unnamed;
 
+pub use self::ahead::{Ahead, To};
 pub use self::description::READ_MAX;
 use self::description::{Description, Reading};
-use self::interner::Moment;
-pub use self::interner::{Interner, Statement, View, is_harmless};
+pub use self::interner::{Interner, Moment, Statement, View, is_harmless, write_parse};
 pub use self::names::{ESCAPE, ServerName, cut, looks_like_ours, mentioned, unescape};
 use self::prepared::Serial;
 pub use self::prepared::{Count, Prepared};

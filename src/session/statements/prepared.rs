@@ -238,7 +238,7 @@ impl Prepared {
     }
 
     /// The server said that there is no such statement: something dropped it behind our back.
-    pub(super) fn lost(&mut self, serial: Serial) {
+    pub fn lost(&mut self, serial: Serial) {
         self.entries.retain(|_, entry| {
             entry.serial != serial || matches!(entry.place, Place::Coming { .. })
         });

@@ -1,0 +1,68 @@
+//! How a drive ends: the server is given back, or it is lost.
+
+use super::{Driver, Lost};
+use crate::pool::Lease;
+use crate::pool::mailbox::{Outcome, Ridden};
+use crate::pool::share::riders::Rider;
+
+impl Driver {
+    /// Nobody is aboard any more: the server is anybody's.
+    pub(super) fn give_back(&mut self) {
+        debug_assert!(self.riders.is_empty(), "the scheduler knows who is aboard");
+        let Some(mut conn) = self.server.take() else { return };
+        self.leave();
+        conn.last_client = None;
+        self.pool.give_back(&self.worker, Lease { slot: self.slot, conn });
+    }
+
+    fn leave(&mut self) {
+        self.inflow.clear(&self.worker);
+        self.pool.share.bells.with(|bells| bells.remove(&self.slot));
+    }
+
+    /// The server is gone. Everybody is told the truth, but those of whose requests nothing was sent: they are
+    /// sent back to the queue. All of them when they are not aboard any more, as whoever is answered.
+    pub(super) fn lose(&mut self, Lost { why, last_words }: Lost) {
+        let Some(conn) = self.server.take() else { return };
+        tracing::warn!(
+            database = self.pool.database,
+            user = self.pool.user,
+            pid = conn.key.pid,
+            server = %conn.key.place.address,
+            "server was lost in use: {why}"
+        );
+        self.leave();
+        let mut is_cut = self.riders.is_mid_message();
+        let (sent, unsent) = self.riders.part();
+        let (now, slot) = (self.worker.now(), self.slot);
+        self.pool.host.scheduler.with(|scheduler| {
+            // Nobody else gets aboard in their place.
+            scheduler.stalled(slot);
+            for rider in &unsent {
+                let _next = scheduler.missed(now, slot, rider.client);
+            }
+        });
+        self.pool.discard(&self.worker, Lease { slot, conn });
+        for rider in unsent.into_iter().filter(|rider| !rider.is_gone) {
+            drop(rider.mailbox.deliver(Outcome::Missed));
+        }
+        for rider in sent {
+            // Half a message of its answer may be on its way to the head.
+            let is_cut = std::mem::take(&mut is_cut) && rider.fare.is_told;
+            let last_words = last_words.clone();
+            let Rider { fare, mailbox, is_gone, .. } = rider;
+            let lost = Ridden::Lost { fare, last_words, is_cut };
+            if !is_gone {
+                drop(mailbox.deliver(Outcome::Ridden(lost)));
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// A task that is dropped in the middle, by a panic or at shutdown, must not leave anybody waiting.
+    fn drop(&mut self) {
+        self.worker.courtesy.drive_ends();
+        self.lose(Lost::because("its task ended"));
+    }
+}
