@@ -74,6 +74,7 @@ impl Flow {
         worker: &Worker,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        ready!(from.poll_readable(cx))?;
         let mut buffer = match std::mem::take(&mut self.buffer) {
             Bytes::Lent(buffer) => buffer,
             Bytes::None => {

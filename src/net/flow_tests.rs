@@ -23,6 +23,10 @@ fn byte_at(place: usize) -> u8 {
 }
 
 impl Link for Peer {
+    fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gives == 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
     fn poll_read(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let count = self.gives.min(into.len());
         if count == 0 {

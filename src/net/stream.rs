@@ -1,13 +1,13 @@
 //! A connected socket, TCP or unix.
 
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::poll_proceed;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub enum Stream {
 
 /// What bytes come from and go to: a [`Stream`], or what a test makes up.
 pub trait Link {
+    /// Waits until there is something to read, or an end. Costs less than a read that is in vain.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
     /// Reads what is there. `Ok(0)`: the peer has closed.
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
 
@@ -104,22 +107,49 @@ impl Detached {
     }
 }
 
+/// Reads and writes as the runtime's own do, but for two things: a socket that is known to be ready is not
+/// registered with anybody, and the kernel is called without libc, which guards against the thread being
+/// cancelled.
 impl Link for Stream {
     #[inline]
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_readable() {
+            return Poll::Ready(Ok(()));
+        }
+        match self {
+            Self::Tcp(socket) => socket.poll_read_ready(cx),
+            Self::Unix(socket) => socket.poll_read_ready(cx),
+        }
+    }
+
+    #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut into = ReadBuf::new(into);
-        let poll = match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut into),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut into),
-        };
-        poll.map_ok(|()| into.filled().len())
+        // Peers that are always ready must leave others a turn. What is written was read before.
+        let turn = ready!(poll_proceed(cx));
+        loop {
+            match self.if_ready(Interest::READABLE, into.len(), || self.read_now(into)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.poll_readable(cx))?;
+                }
+                read => {
+                    turn.made_progress();
+                    return Poll::Ready(read);
+                }
+            }
+        }
     }
 
     #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        loop {
+            match self.if_ready(Interest::WRITABLE, bytes.len(), || self.write_now(bytes)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+            ready!(match self {
+                Self::Tcp(socket) => socket.poll_write_ready(cx),
+                Self::Unix(socket) => socket.poll_write_ready(cx),
+            })?;
         }
     }
 }
@@ -159,6 +189,30 @@ impl Stream {
         .is_ok()
     }
 
+    /// Does what moves up to `most` bytes, if the runtime has noticed that it can be done. If fewer are
+    /// moved there is nothing left to do, until the runtime notices something new.
+    #[inline]
+    fn if_ready(
+        &self,
+        interest: Interest,
+        most: usize,
+        mut moves: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut fewer = 0;
+        let moves = || match moves()? {
+            count @ 1.. if count < most => {
+                fewer = count;
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            count => Ok(count),
+        };
+        let moved = match self {
+            Self::Tcp(socket) => socket.try_io(interest, moves),
+            Self::Unix(socket) => socket.try_io(interest, moves),
+        };
+        if fewer > 0 { Ok(fewer) } else { moved }
+    }
+
     /// Whether there is something to read, or an end: asks the kernel.
     pub fn has_input(&self) -> bool {
         let peeked = self.receive_now(&mut [0], RecvFlags::PEEK);
@@ -170,10 +224,12 @@ impl Stream {
     /// # Errors
     ///
     /// `WouldBlock` when nothing is there.
+    #[inline]
     pub fn read_now(&self, into: &mut [u8]) -> io::Result<usize> {
         self.receive_now(into, RecvFlags::empty())
     }
 
+    #[inline]
     fn receive_now(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
         let flags = flags | RecvFlags::DONTWAIT;
         let (received, _) = match self {
@@ -181,6 +237,15 @@ impl Stream {
             Self::Unix(socket) => rustix::net::recv(socket, into, flags),
         }?;
         Ok(received)
+    }
+
+    #[inline]
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(match self {
+            Self::Tcp(socket) => rustix::net::send(socket, bytes, flags),
+            Self::Unix(socket) => rustix::net::send(socket, bytes, flags),
+        }?)
     }
 
     /// The user id of the process at the other end, which only a unix socket tells.
