@@ -35,14 +35,19 @@ impl Client {
     /// Answers the simple query at the front, if it needs no server now. `false`: it needs one.
     #[inline]
     pub(super) fn answer_query(&mut self, head: Head) -> bool {
-        let shortcuts = self.terms.shortcuts;
         let Some(text) = self.up.unseen().get(HEAD_LEN..head.total) else { return false };
-        let may_be_ping = match shortcuts.pings {
+        (self.may_be_ping(text) || self.terms.shortcuts.defers_begin || self.begun.is_some())
+            && self.answer_trivial(head)
+    }
+
+    /// Whether a text may be one that is answered here, by its first letter.
+    #[inline]
+    fn may_be_ping(&self, text: &[u8]) -> bool {
+        match self.terms.shortcuts.pings {
             Pings::None => false,
             Pings::Empty => may_be_empty(text),
             Pings::EmptyAndSelect => true,
-        };
-        (may_be_ping || shortcuts.defers_begin || self.begun.is_some()) && self.answer_trivial(head)
+        }
     }
 
     /// Looks at the whole text.
@@ -95,9 +100,8 @@ impl Client {
     #[inline]
     pub(super) fn answer_batch(&mut self) -> bool {
         // A `Parse` of the unnamed statement, without a text or with a short one.
-        let is_short = matches!(self.up.unseen().get(..=HEAD_LEN), Some([_, 0, 0, 0, ..=64, 0]));
-        is_short
-            && self.terms.shortcuts.pings != Pings::None
+        let [_, 0, 0, 0, ..=64, 0, text @ ..] = self.up.unseen() else { return false };
+        self.may_be_ping(text)
             // Its portal would live on within a transaction, its statement on a server that is kept.
             && self.begun.is_none()
             && self.terms.pool_mode != PoolMode::Session

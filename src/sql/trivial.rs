@@ -182,9 +182,25 @@ mod tests {
             }
         }
 
+        /// What is asked first is right of every text that is empty, and of what may stand behind it.
+        #[test]
+        fn the_first_letter_of_an_empty_text_tells(
+            before in "[ \n\r\t\x0b\x0c;]{0,3}",
+            sql in "(-- x\n|/\\* y \\*/|;|[ \t\x0b]|x|select){0,4}",
+            behind: Vec<u8>,
+        ) {
+            let sql = format!("{before}{sql}");
+            if trivial(sql.as_bytes()) == Some(Trivial::Empty) {
+                prop_assert!(may_be_empty(sql.as_bytes()));
+                prop_assert!(may_be_empty(&[sql.as_bytes(), b"\0", &behind].concat()));
+            }
+        }
+
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = trivial(&bytes);
+            if trivial(&bytes) == Some(Trivial::Empty) {
+                prop_assert!(may_be_empty(&bytes));
+            }
         }
     }
 }
