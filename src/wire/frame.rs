@@ -93,7 +93,8 @@ pub fn run_of(tag: u8, bytes: &[u8], total_max: u32) -> Result<Run, FrameError> 
 /// The text up to the first zero byte, and what follows it; `None` when there is no zero byte.
 #[inline]
 pub fn split_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|byte| *byte == 0)?;
+    // The unnamed statement, or portal: mostly.
+    let end = if bytes.first() == Some(&0) { 0 } else { memchr::memchr(0, bytes)? };
     let (text, rest) = bytes.split_at_checked(end)?;
     Some((text, rest.get(1..)?))
 }
