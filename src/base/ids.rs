@@ -1,5 +1,35 @@
 //! Names for the things that are counted, so that they cannot be mixed up.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// By numbers that the proxy itself has counted up: nobody can choose them so that they collide, and a
+/// product tells them apart.
+pub type Numbered<T> = HashMap<u64, T, BuildHasherDefault<Product>>;
+
+/// See [`Numbered`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Product(u64);
+
+impl Hasher for Product {
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 by the golden ratio (Knuth, The Art of Computer Programming, 6.4).
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// A client, for as long as the process lives. Never reused.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClientId(pub u64);

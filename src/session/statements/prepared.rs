@@ -2,7 +2,7 @@
 
 use super::interner::{Moment, Statement, USES_AT_ONCE};
 use super::names::ServerName;
-use std::collections::HashMap;
+use crate::base::ids::Numbered;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +14,7 @@ pub(super) type Serial = u32;
 /// A statement is [there](Place::There) when Postgres has described it as it is; no number is used twice.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    entries: HashMap<u64, Entry>,
+    entries: Numbered<Entry>,
     last_serial: Serial,
     /// Rises with each use.
     uses: u64,
