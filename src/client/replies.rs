@@ -275,18 +275,21 @@ impl Client {
         }
         let now = self.worker.now();
         let cells = self.pool.stats.of(self.worker.id);
+        let took = now.saturating_duration_since(self.times.request);
         cells.queries.add(1);
-        cells.query_time.record(now.saturating_duration_since(self.times.request));
+        cells.query_time.record(took);
         if status == Status::Idle {
             if self.pins.take_altered() {
                 self.pool.host.schema_changed();
             }
             cells.xacts.add(1);
-            cells.xact_time.record(now.saturating_duration_since(self.times.xact));
+            let is_one = self.times.xact == self.times.request;
+            let xact = if is_one { took } else { now.saturating_duration_since(self.times.xact) };
+            cells.xact_time.record(xact);
             self.times.xact = now;
         }
         if self.learns.is_some() {
-            self.learn(now.saturating_duration_since(self.times.request));
+            self.learn(took);
         }
         self.times.request = now;
         if self.lease_mut().conn.ledger.is_empty() {

@@ -400,7 +400,13 @@ impl Ledger {
     /// Whether everything asked was answered, in a transaction or not.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        !self.is_open() && self.owed.iter().all(|(request, _)| *request == Request::CopyEnd)
+        // Mostly the first tells.
+        let is_copy_end = |(request, _): &(Request, Origin)| *request == Request::CopyEnd;
+        !self.is_open()
+            && self
+                .owed
+                .front()
+                .is_none_or(|first| is_copy_end(first) && self.owed.iter().all(is_copy_end))
     }
 
     /// Whether a `ReadyForQuery` is under way: what the transaction will be is still to be seen.
