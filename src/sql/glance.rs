@@ -14,6 +14,12 @@ const FINDS_MAX: usize = 64;
 /// Up to so many bytes a text is short.
 const SHORT: usize = 64;
 
+/// Places of a short text that are looked at in one go: as many as a register has that any processor has.
+const LANES: usize = 16;
+
+/// With the last two of the letters that begin at the last of these places.
+const WINDOW: usize = LANES + 2;
+
 /// What the hot path has to know of a text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Glance {
@@ -129,52 +135,39 @@ fn tells(sql: &[u8], may_make: bool) -> bool {
     if sql.len() <= SHORT { tells_short(sql, may_make) } else { tells_long(sql, may_make) }
 }
 
-/// The same of a short text: eight bytes at once cost less than two calls of searches.
+/// The same of a short text: a look at all of it costs less than two calls of searches.
 #[inline]
 fn tells_short(sql: &[u8], may_make: bool) -> bool {
-    let (words, rest) = sql.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        if tells_in(sql, *word, index * 8, may_make) {
+    let Some(last) = sql.len().checked_sub(WINDOW) else {
+        let mut window = [0; WINDOW];
+        window[..sql.len()].copy_from_slice(sql);
+        return is_any_telling(&window) && tells_between(sql, 0, sql.len(), may_make);
+    };
+    let tells_from = |start: usize| {
+        let window = sql[start..].first_chunk();
+        window.is_some_and(is_any_telling) && tells_between(sql, start, start + LANES, may_make)
+    };
+    let mut start = 0;
+    while start < last {
+        if tells_from(start) {
             return true;
         }
+        start += LANES;
     }
-    let mut last = [0; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    !rest.is_empty() && tells_in(sql, last, words.len() * 8, may_make)
+    // Overlaps with the one before.
+    tells_from(last)
 }
 
-/// Looks at eight bytes of a text, which begin at `start`.
+/// Whether such letters begin at one of the first places of a window.
 #[inline]
-fn tells_in(sql: &[u8], word: [u8; 8], start: usize, may_make: bool) -> bool {
-    let word = u64::from_le_bytes(word);
-    let lower = word | every(0x20);
-    let mut found = equal(word, b'_') | equal(lower, b'v');
-    if may_make {
-        found |= equal(lower, b'p');
-    }
-    while found != 0 {
-        let at = start + (found.trailing_zeros() / 8) as usize;
-        // Of `temp` the last letter was found.
-        let is_there = tells_at(sql, at, may_make)
-            || at.checked_sub(3).is_some_and(|at| tells_at(sql, at, may_make));
-        if is_there {
-            return true;
-        }
-        found &= found - 1;
-    }
-    false
+fn is_any_telling(window: &[u8; WINDOW]) -> bool {
+    (0..LANES)
+        .fold(false, |found, at| found | is_telling(window[at], window[at + 1], window[at + 2]))
 }
 
-const fn every(byte: u8) -> u64 {
-    0x0101_0101_0101_0101 * byte as u64
-}
-
-/// The highest bit of each byte that is this one; and perhaps of some behind it, which are not.
-const fn equal(word: u64, byte: u8) -> u64 {
-    let zero = word ^ every(byte);
-    zero.wrapping_sub(every(1)) & !zero & every(0x80)
+#[cold]
+fn tells_between(sql: &[u8], start: usize, end: usize, may_make: bool) -> bool {
+    (start..end).any(|at| tells_at(sql, at, may_make))
 }
 
 /// The same of a longer text.
@@ -211,8 +204,8 @@ fn tells_among_many(sql: &[u8], may_make: bool) -> bool {
         let letters = one.iter().zip(two).zip(three);
         let found = letters
             .fold(false, |found, ((one, two), three)| found | is_telling(*one, *two, *three));
-        let mut places = index * CHUNK..((index + 1) * CHUNK).min(sql.len());
-        if found && places.any(|at| tells_at(sql, at, may_make)) {
+        let (start, end) = (index * CHUNK, ((index + 1) * CHUNK).min(sql.len()));
+        if found && tells_between(sql, start, end, may_make) {
             return true;
         }
     }
