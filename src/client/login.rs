@@ -359,7 +359,7 @@ impl Frontend {
         Client {
             here,
             worker: Rc::clone(worker),
-            stream,
+            stream: stream.into(),
             up: Flow::holding(early),
             down: Flow::default(),
             account,

@@ -41,7 +41,7 @@ use crate::control::roster::Here;
 use crate::end::ErrorFields;
 use crate::net::deadline::Deadline;
 use crate::net::flow::Flow;
-use crate::net::stream::Stream;
+use crate::net::stream::Sole;
 use crate::net::worker::Worker;
 use crate::pool::gate::Pass;
 use crate::pool::hub::Channel;
@@ -65,7 +65,7 @@ pub struct Client {
     /// What others see of it, and what they tell it.
     here: Here,
     worker: Rc<Worker>,
-    stream: Stream,
+    stream: Sole,
     /// From the client, and to the client.
     up: Flow,
     down: Flow,
@@ -165,7 +165,7 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 432, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 440, "{}", size_of::<Client>());
         assert!(size_of::<About>() <= 96, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
         assert!(task <= 544, "{task}");

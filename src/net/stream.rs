@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::coop::poll_proceed;
+use tokio::task::coop::{has_budget_remaining, poll_proceed};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -154,6 +154,52 @@ impl Link for Stream {
     }
 }
 
+/// A socket that one task alone reads, from first to last: once it waits for something to read it goes on
+/// waiting, and need not be registered again until there is.
+#[derive(Debug)]
+pub struct Sole {
+    stream: Stream,
+    is_awaited: bool,
+}
+
+impl From<Stream> for Sole {
+    fn from(stream: Stream) -> Self {
+        Self { stream, is_awaited: false }
+    }
+}
+
+impl std::ops::Deref for Sole {
+    type Target = Stream;
+
+    fn deref(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+impl Link for Sole {
+    #[inline]
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_awaited && !self.stream.is_readable() {
+            return Poll::Pending;
+        }
+        let poll = self.stream.poll_readable(cx);
+        // A task that has had its turn is not registered: it comes back for that.
+        self.is_awaited = poll.is_pending() && has_budget_remaining();
+        poll
+    }
+
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.is_awaited = false;
+        self.stream.poll_read(cx, into)
+    }
+
+    #[inline]
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, bytes)
+    }
+}
+
 impl Stream {
     /// Takes the socket away from the runtime it is registered with.
     ///
@@ -196,10 +242,10 @@ impl Stream {
         &self,
         interest: Interest,
         most: usize,
-        mut moves: impl FnMut() -> io::Result<usize>,
+        move_some: impl FnOnce() -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut fewer = 0;
-        let moves = || match moves()? {
+        let look = || match move_some()? {
             count @ 1.. if count < most => {
                 fewer = count;
                 Err(io::ErrorKind::WouldBlock.into())
@@ -207,8 +253,8 @@ impl Stream {
             count => Ok(count),
         };
         let moved = match self {
-            Self::Tcp(socket) => socket.try_io(interest, moves),
-            Self::Unix(socket) => socket.try_io(interest, moves),
+            Self::Tcp(socket) => socket.try_io(interest, look),
+            Self::Unix(socket) => socket.try_io(interest, look),
         };
         if fewer > 0 { Ok(fewer) } else { moved }
     }
@@ -310,5 +356,42 @@ impl Stream {
         let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut buffer[start..])).await;
         buffer.truncate(start + *read.as_ref().unwrap_or(&0));
         read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Link, Sole, Stream};
+    use crate::net::worker::within;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Poll;
+    use std::time::Duration;
+    use tokio::net::UnixStream;
+    use tokio::task::coop::poll_proceed;
+
+    /// Registered once, or not at all because its turn was over: it is woken all the same.
+    #[tokio::test]
+    async fn who_waits_for_a_peer_is_woken_by_it() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let mut sole = Sole::from(Stream::Unix(here));
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        let reading = tokio::spawn(std::future::poll_fn(move |cx| {
+            let is_first = counted.fetch_add(1, Ordering::Relaxed) == 0;
+            while is_first && poll_proceed(cx).map(|turn| turn.made_progress()).is_ready() {}
+            let (once, again) = (sole.poll_readable(cx), sole.poll_readable(cx));
+            assert_eq!(once.is_ready(), again.is_ready());
+            match once {
+                Poll::Ready(_) => sole.poll_read(cx, &mut [0; 8]),
+                Poll::Pending => Poll::Pending,
+            }
+        }));
+        while looks.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        there.try_write(b"abc").unwrap();
+        let read = within(Some(Duration::from_mins(1)), reading).await;
+        assert_eq!(read.expect("it is woken").unwrap().unwrap(), 3);
     }
 }
