@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 
 /// Room that is left in front of what is read, for a message to begin with a longer name than it
 /// came with.
-const HEADROOM: usize = 64;
+const HEADROOM: u32 = 64;
 
 /// So much of what may go already is moved for a message that gets longer or shorter. More goes out as
 /// the proxy's own, and what follows it is appended there: a long pipeline is copied once, and not once
@@ -34,7 +34,9 @@ const DROPPED: u32 = 1 << 31;
 /// One direction of a client's traffic.
 #[derive(Debug, Default)]
 pub struct Flow {
-    buffer: Bytes,
+    /// The worker's, if it is as long as those are. Else the beginning of a message whose rest takes its time,
+    /// in no more memory than it needs; or empty, if nothing is here.
+    bytes: Buffer,
     sent: u32,
     seen: u32,
     filled: u32,
@@ -44,26 +46,16 @@ pub struct Flow {
     own: Vec<u8>,
 }
 
-#[derive(Debug, Default)]
-enum Bytes {
-    #[default]
-    None,
-    Lent(Buffer),
-    /// The beginning of a message whose rest takes its time: no larger than it has to be.
-    Shelved(Box<[u8]>),
-}
-
 fn index(at: u32) -> usize {
     at as usize
 }
 
 impl Flow {
-    /// A flow in which these bytes have come already. No more than a buffer's worth.
+    /// A flow in which these bytes have come already. Less than a buffer's worth.
     pub fn holding(bytes: Vec<u8>) -> Self {
+        debug_assert!(bytes.len() < BUFFER_SIZE);
         let filled = u32::try_from(bytes.len()).expect("no more than a login's bytes");
-        let buffer =
-            if bytes.is_empty() { Bytes::None } else { Bytes::Shelved(bytes.into_boxed_slice()) };
-        Self { buffer, filled, ..Self::default() }
+        Self { bytes: bytes.into(), filled, ..Self::default() }
     }
 
     /// Reads once. `Ok(0)`: the peer has closed. Must not be called while the buffer is full.
@@ -74,79 +66,89 @@ impl Flow {
         worker: &Worker,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        // Mostly there is nothing, and no more is done.
         ready!(from.poll_readable(cx))?;
-        let mut buffer = match std::mem::take(&mut self.buffer) {
-            Bytes::Lent(buffer) => buffer,
-            Bytes::None => {
-                self.begin_at(HEADROOM);
-                worker.lend()
-            }
-            Bytes::Shelved(bytes) => {
-                let mut buffer = worker.lend();
-                let start = if bytes.len() + HEADROOM < buffer.len() { HEADROOM } else { 0 };
-                buffer[start..start + bytes.len()].copy_from_slice(&bytes);
-                let start = u32::try_from(start).expect("less than a buffer");
-                (self.sent, self.seen) = (self.sent + start, self.seen + start);
-                self.filled += start;
-                buffer
-            }
-        };
-        if index(self.filled) == buffer.len() && self.sent > 0 {
-            buffer.copy_within(index(self.sent)..index(self.filled), 0);
+        self.poll_fill_now(from, worker, cx)
+    }
+
+    fn poll_fill_now(
+        &mut self,
+        from: &mut impl Link,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.bytes.is_empty() {
+            self.bytes = worker.lend();
+            (self.sent, self.seen, self.filled) = (HEADROOM, HEADROOM, HEADROOM);
+        } else if !self.is_lent() {
+            self.unshelve(worker);
+        }
+        if index(self.filled) == self.bytes.len() && self.sent > 0 {
+            self.bytes.copy_within(index(self.sent)..index(self.filled), 0);
             self.seen -= self.sent;
             self.filled -= self.sent;
             self.sent = 0;
         }
-        let read = from.poll_read(cx, &mut buffer[index(self.filled)..]);
-        if let Poll::Ready(Ok(n)) = read {
-            self.filled += u32::try_from(n).expect("no more than a buffer");
+        let read = from.poll_read(cx, &mut self.bytes[index(self.filled)..]);
+        match read {
+            Poll::Ready(Ok(n @ 1..)) => {
+                self.filled += u32::try_from(n).expect("no more than a buffer");
+            }
+            _ => self.tidy(worker),
         }
-        self.buffer = Bytes::Lent(buffer);
-        self.tidy(worker);
         read
     }
 
-    #[inline]
-    fn begin_at(&mut self, start: usize) {
-        let start = u32::try_from(start).expect("less than a buffer");
-        (self.sent, self.seen, self.filled) = (start, start, start);
+    /// Takes what is here to a buffer of the worker's.
+    #[cold]
+    fn unshelve(&mut self, worker: &Worker) {
+        let shelved = std::mem::replace(&mut self.bytes, worker.lend());
+        let has_room = shelved.len() + index(HEADROOM) < self.bytes.len();
+        let start = if has_room { HEADROOM } else { 0 };
+        self.bytes[index(start)..index(start) + shelved.len()].copy_from_slice(&shelved);
+        (self.sent, self.seen) = (self.sent + start, self.seen + start);
+        self.filled += start;
     }
 
     /// Gives an empty buffer back.
     #[inline]
     pub fn tidy(&mut self, worker: &Worker) {
-        if self.sent == self.filled {
-            self.begin_at(0);
-            if let Bytes::Lent(buffer) = std::mem::take(&mut self.buffer) {
-                worker.take_back(buffer);
-            }
+        if self.sent == self.filled && !self.bytes.is_empty() {
+            (self.sent, self.seen, self.filled) = (0, 0, 0);
+            self.keep(Buffer::default(), worker);
         }
+    }
+
+    /// Keeps these bytes in the place of those that are here.
+    #[inline]
+    fn keep(&mut self, bytes: Buffer, worker: &Worker) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        if before.len() == BUFFER_SIZE {
+            worker.take_back(before);
+        }
+    }
+
+    #[inline]
+    fn is_lent(&self) -> bool {
+        self.bytes.len() == BUFFER_SIZE
     }
 
     /// Keeps the beginning of a message in as little memory as it needs, until the rest comes.
     pub fn shelve(&mut self, worker: &Worker) {
         self.tidy(worker);
-        if self.seen == self.sent
-            && let Bytes::Lent(buffer) = &self.buffer
-        {
-            let rest: Box<[u8]> = buffer[index(self.sent)..index(self.filled)].into();
+        let is_whole = index(self.filled - self.sent) == BUFFER_SIZE;
+        if self.seen == self.sent && self.is_lent() && !is_whole {
+            let rest: Buffer = self.bytes[index(self.sent)..index(self.filled)].into();
             (self.sent, self.seen) = (0, 0);
             self.filled = u32::try_from(rest.len()).expect("no more than a buffer");
-            if let Bytes::Lent(buffer) = std::mem::replace(&mut self.buffer, Bytes::Shelved(rest)) {
-                worker.take_back(buffer);
-            }
+            self.keep(rest, worker);
         }
     }
 
     /// What was not looked at so far.
     #[inline]
     pub fn unseen(&self) -> &[u8] {
-        match &self.buffer {
-            Bytes::None => &[],
-            Bytes::Lent(bytes) | Bytes::Shelved(bytes) => {
-                &bytes[index(self.seen)..index(self.filled)]
-            }
-        }
+        &self.bytes[index(self.seen)..index(self.filled)]
     }
 
     /// Whether the buffer can take no more until something is sent or looked at.
@@ -194,10 +196,8 @@ impl Flow {
     /// Drops the first `n` bytes not looked at.
     pub fn swallow(&mut self, n: usize) {
         let n = u32::try_from(n).expect("no more than a buffer");
-        if let Bytes::Lent(bytes) | Bytes::Shelved(bytes) = &mut self.buffer
-            && self.sent < self.seen
-        {
-            bytes.copy_within(index(self.sent)..index(self.seen), index(self.sent + n));
+        if self.sent < self.seen {
+            self.bytes.copy_within(index(self.sent)..index(self.seen), index(self.sent + n));
         }
         self.sent += n;
         self.seen += n;
@@ -213,10 +213,9 @@ impl Flow {
         if let Some(start) = start
             && self.own.is_empty()
             && pending <= SHIFT_MAX
-            && let Bytes::Lent(buffer) | Bytes::Shelved(buffer) = &mut self.buffer
         {
-            buffer.copy_within(index(self.sent)..index(self.seen), start);
-            buffer[start + pending..start + pending + bytes.len()].copy_from_slice(bytes);
+            self.bytes.copy_within(index(self.sent)..index(self.seen), start);
+            self.bytes[start + pending..start + pending + bytes.len()].copy_from_slice(bytes);
             self.sent = u32::try_from(start).expect("within the buffer");
             self.seen += u32::try_from(n).expect("no more than a buffer");
             self.forward(here, to_come);
@@ -231,9 +230,7 @@ impl Flow {
 
     /// Changes one byte that was not looked at.
     pub fn put(&mut self, at: usize, byte: u8) {
-        if let Bytes::Lent(bytes) | Bytes::Shelved(bytes) = &mut self.buffer {
-            bytes[index(self.seen) + at] = byte;
-        }
+        self.bytes[index(self.seen) + at] = byte;
     }
 
     /// Slips messages of the proxy's own in, behind everything that may go already.
@@ -244,10 +241,8 @@ impl Flow {
 
     /// Moves what may go behind the proxy's own bytes.
     fn gather(&mut self) {
-        if self.sent < self.seen
-            && let Bytes::Lent(bytes) | Bytes::Shelved(bytes) = &self.buffer
-        {
-            self.own.extend_from_slice(&bytes[index(self.sent)..index(self.seen)]);
+        if self.sent < self.seen {
+            self.own.extend_from_slice(&self.bytes[index(self.sent)..index(self.seen)]);
             self.sent = self.seen;
         }
     }
@@ -288,10 +283,7 @@ impl Flow {
             ready!(self.poll_flush_own(to, cx))?;
         }
         while self.sent < self.seen {
-            let (Bytes::Lent(bytes) | Bytes::Shelved(bytes)) = &self.buffer else {
-                unreachable!("bytes to send are in a buffer")
-            };
-            let pending = &bytes[index(self.sent)..index(self.seen)];
+            let pending = &self.bytes[index(self.sent)..index(self.seen)];
             match ready!(to.poll_write(cx, pending))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 n => self.sent += u32::try_from(n).expect("no more than was given"),
