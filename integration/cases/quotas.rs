@@ -273,6 +273,8 @@ fn server_time_is_rationed_for_an_address() {
         console.wait_for("batch", "queued", 1).await;
         time_for(&mut elsewhere(&rig).connect().await, 5).await;
         assert_eq!(console.number("batch", "queued").await, 1, "it pays for five seconds");
-        assert_eq!(client.answer().await[1], "D(in the end)");
+        // It may have been told why it waits before.
+        let answer = client.answer().await;
+        assert!(answer.contains(&"D(in the end)".to_owned()), "{answer:?}");
     });
 }
