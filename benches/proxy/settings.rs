@@ -121,7 +121,7 @@ server_user = "{server_user}"
             auth = setup.auth.name(),
             pool_size = setup.pool_size,
             workers = self.workers,
-            multiplex = if self.is_sharing { SHARING } else { "multiplex = \"off\"" },
+            multiplex = if self.is_sharing { SHARING } else { "" },
             postgres = stage.postgres_port(),
             server_user = if setup.is_shared { TRUSTED_USER } else { "" },
             http = self.http.map_or_else(String::new, |port| format!("127.0.0.1:{port}")),
