@@ -71,7 +71,12 @@ impl Pool {
         self.run_connect_query(setup, inherited, worker).await.ok()
     }
 
-    async fn connect(&self, setup: &Setup, worker: &Worker) -> Result<Connected, ConnectError> {
+    /// A new connection that has what each begins with.
+    pub(super) async fn connect(
+        &self,
+        setup: &Setup,
+        worker: &Worker,
+    ) -> Result<Connected, ConnectError> {
         let limit = self.host.setup().server_connect_timeout;
         let connected = worker.within(limit, connect(&setup.target, worker)).await;
         let connected = connected.unwrap_or_else(|_| {
@@ -82,7 +87,7 @@ impl Pool {
     }
 
     /// Its errors are logged and the server is used all the same; one that it breaks is not.
-    pub(super) async fn run_connect_query(
+    async fn run_connect_query(
         &self,
         setup: &Setup,
         mut connected: Connected,

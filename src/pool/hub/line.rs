@@ -8,7 +8,7 @@ use crate::net::stream::Link;
 use crate::net::worker::Worker;
 use crate::pool::Pool;
 use crate::server::Server;
-use crate::server::connect::{ConnectError, Connected, connect};
+use crate::server::connect::{ConnectError, Connected};
 use crate::server::exchange::Inbox;
 use crate::wire::encode;
 use crate::wire::error_fields;
@@ -175,15 +175,8 @@ async fn open<'a>(
         return Err(ConnectError::Strange("the host's max_connections are in use".to_owned()));
     };
     let setup = pool.setup();
-    let limit = pool.host.setup().server_connect_timeout;
-    let connected = worker.within(limit, connect(&setup.target, worker)).await;
-    let connected = connected.unwrap_or_else(|_| {
-        let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "server_connect_timeout");
-        Err(ConnectError::Unreachable(error))
-    })?;
-    // Clients are told in the encoding that their servers speak.
-    let begun = pool.run_connect_query(&setup, connected, worker).await?;
-    let Connected { mut server, params } = begun;
+    // With what their servers begin with: clients are told in the encoding that those speak.
+    let Connected { mut server, params } = pool.connect(&setup, worker).await?;
     let prepared = worker.within(Some(BATCH_TIME_MAX), server.run(setup_of(&params))).await;
     match prepared {
         Ok(Ok(())) => {}
