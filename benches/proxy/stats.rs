@@ -1,6 +1,7 @@
 //! Medians and ranges of a handful of runs.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::contest::Entry;
 
@@ -35,6 +36,13 @@ impl Spread {
         let rounds = entry.samples.iter().zip(&base.samples);
         Self::of(rounds.map(|(sample, base)| sample.cost / base.cost))
     }
+}
+
+/// So many of a hundred took no longer, in milliseconds; infinite if there are none.
+pub(crate) fn percentile_ms(percent: usize, mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    let rank = (times.len() * percent).div_ceil(100);
+    rank.checked_sub(1).map_or(f64::INFINITY, |index| times[index].as_secs_f64() * 1e3)
 }
 
 /// The part of a CPU cost that is spent outside the kernel, over all rounds: one is too short to tell.

@@ -15,6 +15,7 @@ use crate::rows::{Row, Script, Work};
 use crate::scrape::Answer;
 use crate::settings::pool_name;
 use crate::stage::Stage;
+use crate::stats::percentile_ms;
 use crate::usage::{CpuTime, Spent, Ticks, resident_bytes};
 
 /// What `pgbench` may take beyond its time: connecting, and the answers under way at the end.
@@ -230,9 +231,7 @@ fn slow_query(connection: &mut Connection, time: Duration) -> Result<f64> {
         connection.query("select 1")?;
         took.push(asked.elapsed());
     }
-    took.sort_unstable();
-    let slow = took.get(took.len() * 99 / 100).ok_or("no query was answered")?;
-    Ok(slow.as_secs_f64() * 1e3)
+    Ok(percentile_ms(99, took))
 }
 
 /// Resident memory once two looks in a row agree, or after a while in any case.

@@ -99,15 +99,11 @@ pub(crate) fn run(
         notes.extend(bench.notes.into_inner());
     }
     let method = format!(
-        "{}; load before the run {:.2}{}.",
+        "{}; load before the run {:.2}{}{}.",
         machine.facts.join(", "),
         machine.load,
-        match (how.quick, sharing) {
-            (true, true) => "; quick; sharing",
-            (true, false) => "; quick",
-            (false, true) => "; sharing",
-            (false, false) => "",
-        }
+        if how.quick { "; quick" } else { "" },
+        if *sharing { "; sharing" } else { "" }
     );
     line::print(&method, &lines, &notes);
     if let Some(document) = &how.write {

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::stats::percentile_ms;
+
 /// How long the goodput has to be full again before it is.
 const RECOVERED_FOR: Duration = Duration::from_secs(1);
 const RECOVERY_STEP: Duration = Duration::from_millis(50);
@@ -91,12 +93,6 @@ impl Log {
     fn ended(&self, ending: Ending, within: &Range<Duration>) -> impl Iterator<Item = &Request> {
         self.requests.iter().filter(move |one| one.ending == ending && within.contains(&one.at))
     }
-}
-
-fn percentile_ms(percent: usize, mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    let rank = (times.len() * percent).div_ceil(100);
-    rank.checked_sub(1).map_or(f64::INFINITY, |index| times[index].as_secs_f64() * 1e3)
 }
 
 fn length(span: &Range<Duration>) -> f64 {

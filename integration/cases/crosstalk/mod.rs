@@ -37,17 +37,18 @@ const QUERIES_DEFAULT: u64 = 100_000;
 
 #[test]
 fn no_client_ever_gets_anothers_answer() {
-    check(Settings::new(), POOL_SIZE);
+    check(Settings::new(), false);
 }
 
 #[test]
 fn no_client_that_shares_a_server_gets_anothers_answer() {
     let limit = Duration::from_secs(10);
     let settings = with_console(Settings::new()).set("multiplex", "auto");
-    check(settings.set("multiplex_max_service_time", limit), POOL_SIZE_SHARED);
+    check(settings.set("multiplex_max_service_time", limit), true);
 }
 
-fn check(settings: Settings, pool_size: u32) {
+fn check(settings: Settings, shares: bool) {
+    let pool_size = if shares { POOL_SIZE_SHARED } else { POOL_SIZE };
     let queries = std::env::var("PGWEIR_CROSSTALK_QUERIES").ok();
     let queries = queries.map_or(QUERIES_DEFAULT, |text| text.parse().expect("a number"));
     // Slow machines check two hundred answers a second.
@@ -74,7 +75,7 @@ fn check(settings: Settings, pool_size: u32) {
         }
         show(&tally.summary());
         tally.assert_clean();
-        if pool_size == POOL_SIZE_SHARED {
+        if shares {
             assert_shared(&proxy.address, queries).await;
         }
         drop(before);
