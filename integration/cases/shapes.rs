@@ -160,6 +160,31 @@ fn the_unnamed_statement_keeps_its_shape_or_fails() {
     });
 }
 
+/// Somebody has to ask what it is: behind what changes it that fails, and would undo the change.
+#[test]
+fn what_runs_behind_the_unnamed_statement_may_change_it() {
+    run(async {
+        same(&forgetful().await, async |client| {
+            client.query("create table t (x int)").await;
+            let table = || Batch::new().parse("", "table t");
+            let answer = client.ask(table().call_function(1, &[])).await;
+            assert_eq!(answer, ["1", "E(ERROR 42883)", "Z(I)"]);
+            assert_eq!(client.ask(bound("")).await, ["2", "C(SELECT 0)", "Z(I)"]);
+            for (change, tag, code) in [
+                ("alter table t add y int", "C(ALTER TABLE)", "0A000"),
+                ("drop table t", "C(DROP TABLE)", "42P01"),
+            ] {
+                let batch = table().parse("c", change).bind("c", &[]).execute();
+                let answer = client.ask(batch.close_statement("c").sync()).await;
+                assert_eq!(answer, ["1", "1", "2", tag, "3", "Z(I)"]);
+                let error = format!("E(ERROR {code})");
+                assert_eq!(client.ask(bound("")).await, [&error, "Z(I)"]);
+            }
+        })
+        .await;
+    });
+}
+
 /// Postgres keeps the types that it found parameters to have when they were prepared.
 #[test]
 fn parameters_keep_their_types() {

@@ -110,9 +110,7 @@ impl Client {
             tags::EXECUTE => return self.look_at_execute(head),
             tags::SYNC | tags::FLUSH if ledger.is_copying_in() => return Ok(Look::Swallow),
             tags::SYNC => {
-                if self.statements.as_ref().is_some_and(|it| it.wants_description()) {
-                    self.describe_unnamed();
-                }
+                self.describe_in_time();
                 if let Some(statements) = &mut self.statements {
                     statements.sync_sent();
                 }
@@ -226,12 +224,10 @@ impl Client {
 
     /// A function is called by its number.
     fn look_at_call(&mut self) -> Look {
-        let Self { up, script, lease, statements, .. } = self;
+        self.describe_in_time();
+        let Self { up, script, lease, .. } = self;
         let ledger =
             &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;
-        if let Some(statements) = statements {
-            statements.call_sent();
-        }
         let body = up.unseen().get(HEAD_LEN..).unwrap_or_default();
         let Some((oid, _)) = body.split_first_chunk::<4>() else { return Look::Incomplete };
         if ledger.sent(Request::FunctionCall, Origin::Client)
@@ -248,6 +244,7 @@ impl Client {
         if self.listening.is_some() && self.outlook.commits && !self.may_go(&[]) {
             return Ok(Look::Wait);
         }
+        self.describe_in_time();
         let Self { up, script, lease, .. } = self;
         let ledger =
             &mut lease.as_mut().expect("requests are looked at during a lease").conn.ledger;

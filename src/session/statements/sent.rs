@@ -45,22 +45,18 @@ impl Statements {
         route
     }
 
-    /// Whether something is to be asked [before a `Sync`](Self::before_sync) goes.
+    /// Whether it [is to be asked](Self::describe_unnamed) what the unnamed statement is, before anything runs
+    /// and before its batch ends.
     #[inline]
     pub fn wants_description(&self) -> bool {
         self.unnamed.wants_description()
     }
 
-    /// A `Sync` is at the front. Says what must go before it.
-    pub fn before_sync(&mut self, ledger: &mut Ledger, now: &Now<'_>) -> Option<Slip> {
+    /// Says what asks for that.
+    pub fn describe_unnamed(&mut self, ledger: &mut Ledger, now: &Now<'_>) -> Option<Slip> {
         let is_sent = ledger.sent(Request::DescribeUnnamed, Origin::Proxy);
         self.unnamed.describe_sent(now.moment());
         is_sent.then_some(Slip::DescribeUnnamed)
-    }
-
-    /// A function is called. If that fails in a transaction, whatever is asked behind it fails, too.
-    pub fn call_sent(&mut self) {
-        self.unnamed.is_not_asked();
     }
 
     #[inline]

@@ -213,8 +213,9 @@ impl World {
                 Message::Parse(name.as_bytes(), Some(&text))
             }
             op => {
-                if matches!(op, Op::Sync) && client.statements.wants_description() {
-                    let slip = client.statements.before_sync(ledger, now);
+                let is_time = matches!(op, Op::Fail | Op::Sync);
+                if is_time && client.statements.wants_description() {
+                    let slip = client.statements.describe_unnamed(ledger, now);
                     let sent = slip.and_then(|slip| slipped(&slip, &client.statements));
                     backend.input.extend(sent);
                 }

@@ -170,15 +170,10 @@ impl Unnamed {
         self.is_being_made(batch);
     }
 
-    /// Whether it is to be asked before the `Sync` what it is.
+    /// Whether it is to be asked what it is, before anything runs and before its batch ends.
     #[inline]
     pub(super) fn wants_description(&self) -> bool {
         self.is_unused
-    }
-
-    /// It cannot be asked before the `Sync` any more.
-    pub(super) fn is_not_asked(&mut self) {
-        self.is_unused = false;
     }
 
     /// It is asked what it is.
