@@ -2,10 +2,11 @@
 //! passes it on as it is.
 
 use super::Client;
+use super::slips::write_slip;
 use super::tracking::REFUSAL;
 use crate::end::End;
 use crate::session::ledger::{Origin, Request, Status};
-use crate::session::statements::PARSE_MAX;
+use crate::session::statements::{Now, PARSE_MAX};
 use crate::session::text::Text;
 use crate::sql::ending::{may_be_several, may_commit};
 use crate::sql::prepared::may_use_prepared;
@@ -139,6 +140,28 @@ impl Client {
             tag => return Err(unexpected(tag)),
         }
         Ok(Look::Forward)
+    }
+
+    /// What is at the front runs something, which may change what the unnamed statement is, or ends its
+    /// batch. If it was made and not used before, it is asked now what it is: behind what ran that may fail, and
+    /// undo it.
+    #[inline]
+    fn describe_in_time(&mut self) {
+        if self.statements.as_ref().is_some_and(|it| it.wants_description()) {
+            self.describe_unnamed();
+        }
+    }
+
+    #[cold]
+    fn describe_unnamed(&mut self) {
+        let Self { up, statements, lease, pool, worker, terms, settings, .. } = self;
+        let (Some(statements), Some(lease)) = (statements, lease) else { return };
+        let (at, epoch) = (worker.now(), pool.host.schema_epoch());
+        let (of_pool, limits) = ((&*pool.database, &*pool.user), terms.prepared);
+        let now = Now { at, pool: of_pool, settings, epoch, limits, maps: true };
+        if let Some(slip) = statements.describe_unnamed(&mut lease.conn.ledger, &now) {
+            up.slip_in(|out| write_slip(out, &slip, statements));
+        }
     }
 
     /// A `RESET` goes to what the server had at first, and what the client came with is set again when the

@@ -301,28 +301,6 @@ impl Client {
         is_ours
     }
 
-    /// What is at the front runs something, which may change what the unnamed statement is, or ends its
-    /// batch. If it was made and not used before, it is asked now what it is: behind what ran that may fail, and
-    /// undo it.
-    #[inline]
-    pub(super) fn describe_in_time(&mut self) {
-        if self.statements.as_ref().is_some_and(|it| it.wants_description()) {
-            self.describe_unnamed();
-        }
-    }
-
-    #[cold]
-    fn describe_unnamed(&mut self) {
-        let Self { up, statements, lease, pool, worker, terms, settings, .. } = self;
-        let (Some(statements), Some(lease)) = (statements, lease) else { return };
-        let (at, epoch) = (worker.now(), pool.host.schema_epoch());
-        let (of_pool, limits) = ((&*pool.database, &*pool.user), terms.prepared);
-        let now = Now { at, pool: of_pool, settings, epoch, limits, maps: true };
-        if let Some(slip) = statements.describe_unnamed(&mut lease.conn.ledger, &now) {
-            up.slip_in(|out| write_slip(out, &slip, statements));
-        }
-    }
-
     /// A request waits for the answers to those before it. Without a `Sync` behind them Postgres keeps
     /// these back until it is asked for them.
     pub(super) fn have_answered(&mut self) {
