@@ -4,8 +4,9 @@
 //! whoever drives the server until the statement is known to be what it was. If it is not, nobody is given
 //! the answer: the client asks again on a server of its own, where Postgres refuses what is to be refused.
 
+use super::context::Moment;
 use super::description::Reading;
-use super::interner::{Moment, Statement};
+use super::interner::Statement;
 use super::names::ServerName;
 use super::prepared::Serial;
 use super::{Prepared, Told};

@@ -1,5 +1,6 @@
 //! Texts of statements, held once however many clients have them.
 
+use super::context::{Context, Moment, is_harmless};
 use super::description::Description;
 use crate::base::shared::Shared;
 use crate::session::settings::Settings;
@@ -14,41 +15,15 @@ use dashmap::DashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
 
 /// What a statement costs beside its text: itself, its places in tables.
 const OVERHEAD: usize = 240;
-
-/// For so long what Postgres said of a text is taken to be what it would say again, unless a change of
-/// schema is seen meanwhile.
-const FRESH: Duration = Duration::from_secs(10);
 
 /// Of a statement's uses on one server so many are counted at once: workers do not meet at each.
 pub(super) const USES_AT_ONCE: u32 = 64;
 
 /// Statements that are looked at for the few that are shown.
 const LOOKED_AT_MAX: usize = 100_000;
-
-/// Settings that decide nothing about what a statement means or returns.
-const HARMLESS: [&str; 12] = [
-    "application_name",
-    "client_connection_check_interval",
-    "client_min_messages",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
-    "jit",
-    "lock_timeout",
-    "maintenance_work_mem",
-    "statement_timeout",
-    "temp_buffers",
-    "transaction_timeout",
-    "work_mem",
-];
-
-/// Whether a setting decides nothing about what a statement means or returns.
-pub fn is_harmless(name: &str) -> bool {
-    HARMLESS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless))
-}
 
 /// A text, the types of its parameters, the settings under which it was first seen, and what Postgres
 /// said of it: what is the same for all who prepared the same. Postgres reads a text under the settings
@@ -103,28 +78,6 @@ pub struct View {
     /// Behind by what each server counts at once.
     pub uses: u64,
     pub bytes: usize,
-}
-
-/// Where a text is read.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Context<'a> {
-    digest: u64,
-    pool: (&'a str, &'a str),
-}
-
-/// A moment, as far as it matters to what Postgres said before.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    pub at: Instant,
-    /// Rises when tables and the like are changed.
-    pub epoch: u64,
-}
-
-impl Moment {
-    /// Whether what was so at `before` can be taken to be so now.
-    pub(super) fn is_soon_after(&self, before: &Self) -> bool {
-        before.epoch == self.epoch && self.at.saturating_duration_since(before.at) < FRESH
-    }
 }
 
 /// There is no room left for another text (`prepared_statement_memory`).

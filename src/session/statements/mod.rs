@@ -36,6 +36,7 @@ mod anew;
 #[cfg(test)]
 mod backend;
 mod by_sql;
+mod context;
 mod description;
 mod interner;
 mod names;
@@ -49,9 +50,10 @@ mod tests;
 mod unnamed;
 
 pub use self::ahead::{Ahead, To};
+pub use self::context::{Moment, is_harmless};
 pub use self::description::READ_MAX;
 use self::description::{Description, Reading};
-pub use self::interner::{Interner, Moment, Statement, View, is_harmless, write_parse};
+pub use self::interner::{Interner, Statement, View, write_parse};
 pub use self::names::{ESCAPE, ServerName, cut, looks_like_ours, mentioned, unescape};
 use self::prepared::Serial;
 pub use self::prepared::{Count, Prepared};

@@ -1,6 +1,7 @@
 //! The statements that one server has.
 
-use super::interner::{Moment, Statement, USES_AT_ONCE};
+use super::context::Moment;
+use super::interner::{Statement, USES_AT_ONCE};
 use super::names::ServerName;
 use crate::base::ids::Numbered;
 use std::sync::Arc;
@@ -254,8 +255,8 @@ impl Prepared {
 mod tests {
     use super::{Found, Prepared};
     use crate::session::statements::Interner;
+    use crate::session::statements::context::{Context, Moment};
     use crate::session::statements::description::Description;
-    use crate::session::statements::interner::{Context, Moment};
     use std::time::{Duration, Instant};
 
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]

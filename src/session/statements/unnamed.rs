@@ -4,8 +4,9 @@
 //! that was not made [here](Here) is made again before it is used, or closed if there is none, which
 //! has Postgres say so.
 
+use super::context::Moment;
 use super::description::Description;
-use super::interner::{Interner, Moment};
+use super::interner::Interner;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
