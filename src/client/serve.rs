@@ -123,7 +123,12 @@ impl Client {
 
     /// Sends what the client has not taken yet. Answers whether it has taken all of it.
     pub(super) fn poll_take_results(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        match self.down.poll_flush(&mut self.stream, &self.worker, cx) {
+        let before = self.down.len();
+        let flushed = self.down.poll_flush(&mut self.stream, &self.worker, cx);
+        if self.down.len() < before {
+            self.times.activity = self.worker.now();
+        }
+        match flushed {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Ready(Err(_)) => Err(EndReason::ClientGone.into()),
             Poll::Pending => Ok(false),
