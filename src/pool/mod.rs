@@ -293,8 +293,9 @@ fn limits_of(settings: &PoolSettings) -> PoolLimits {
 
 /// How servers of a pool are shared. In session mode each is one client's.
 fn sharing(settings: &PoolSettings) -> Multiplex {
-    let is_on = settings.multiplex.is_on && settings.pool_mode != PoolMode::Session;
-    Multiplex { is_on, ..settings.multiplex.clone() }
+    let rules = &settings.multiplex;
+    let is_on = rules.is_on && rules.depth > 1 && settings.pool_mode != PoolMode::Session;
+    Multiplex { is_on, ..rules.clone() }
 }
 
 impl Pool {
