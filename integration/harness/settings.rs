@@ -51,6 +51,12 @@ impl From<Duration> for Value {
     }
 }
 
+impl From<&[&str]> for Value {
+    fn from(texts: &[&str]) -> Self {
+        Self::List(texts.iter().map(|text| (*text).to_owned()).collect())
+    }
+}
+
 impl<const N: usize> From<[&str; N]> for Value {
     fn from(texts: [&str; N]) -> Self {
         Self::List(texts.map(str::to_owned).into())

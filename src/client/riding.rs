@@ -95,7 +95,7 @@ impl Client {
                 if statement.does.is_some() {
                     return Err(Stays::Function);
                 }
-                (*statement.read.get_or_init(|| reading.look_at(statement.text())))?
+                statement.read(&rules.functions, || reading.look_at(statement.text()))?
             }
         };
         Ok(NonZeroU64::new(kind).unwrap_or(NonZeroU64::MIN))

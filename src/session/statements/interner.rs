@@ -25,6 +25,13 @@ pub(super) const USES_AT_ONCE: u32 = 64;
 /// Statements that are looked at for the few that are shown.
 const LOOKED_AT_MAX: usize = 100_000;
 
+/// Whether a statement may share a server where these functions may be called.
+#[derive(Debug)]
+struct Verdict {
+    functions: Arc<[String]>,
+    is_read: Result<Fingerprint, No>,
+}
+
 /// A text, the types of its parameters, the settings under which it was first seen, and what Postgres
 /// said of it: what is the same for all who prepared the same. Postgres reads a text under the settings
 /// of the moment: literals of dates, names without a schema.
@@ -46,8 +53,8 @@ pub struct Statement {
     pub uses_prepared: bool,
     /// What it does to the session, if it may do something.
     pub does: Option<Arc<Text>>,
-    /// Whether it may share a server, since somebody asked.
-    pub read: OnceLock<Result<Fingerprint, No>>,
+    /// Whether it may share a server where these functions may be called, since somebody asked.
+    read: Shared<Option<Verdict>>,
     /// Not known before a server has read it.
     description: OnceLock<Description>,
     /// When a server last described it so, and at which state of the schemas.
@@ -217,7 +224,7 @@ impl Interner {
             may_commit: may_commit(body),
             uses_prepared: prepared_use(text).is_some(),
             does,
-            read: OnceLock::new(),
+            read: Shared::default(),
             description: wanted.cloned().map(OnceLock::from).unwrap_or_default(),
             confirmed: Shared::default(),
             counts: Counts::default(),
@@ -274,6 +281,26 @@ impl View {
 }
 
 impl Statement {
+    /// Whether it may share a server where these functions may be called: what `look` finds, or what was found
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    pub fn read(
+        &self,
+        functions: &Arc<[String]>,
+        look: impl FnOnce() -> Result<Fingerprint, No>,
+    ) -> Result<Fingerprint, No> {
+        self.read.with(|read| match read {
+            Some(known) if Arc::ptr_eq(&known.functions, functions) => known.is_read,
+            _ => {
+                let functions = Arc::clone(functions);
+                read.insert(Verdict { functions, is_read: look() }).is_read
+            }
+        })
+    }
+
     /// Its SQL.
     pub fn text(&self) -> &[u8] {
         split_text(&self.body).map_or(&self.body[..], |(text, _)| text)

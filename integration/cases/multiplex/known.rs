@@ -1,0 +1,42 @@
+//! What is known of a statement: that it is a read, how long it takes, how long its answers are.
+
+use super::{Shared, settings};
+use crate::harness::frames::Batch;
+use crate::harness::time::run;
+use crate::harness::wire::Client;
+
+/// All ask for the same at once. Answers with how many shared.
+async fn ask_all(shared: &mut Shared, clients: &mut [Client], batch: impl Fn() -> Batch) -> u64 {
+    let before = shared.shared().await;
+    shared.hold().await;
+    for client in clients.iter_mut() {
+        shared.queue(client, batch()).await;
+    }
+    shared.let_go().await;
+    for client in clients {
+        let answer = client.answer().await;
+        assert!(answer.iter().any(|frame| frame.starts_with("D(")), "{answer:?}");
+    }
+    shared.shared().await - before
+}
+
+#[test]
+fn functions_are_looked_up_anew_after_a_reload() {
+    run(async {
+        let with = |functions: &[&str]| settings().set("multiplex_functions", functions);
+        let mut shared = Shared::start(with(&[])).await;
+        shared.rig.postgres.sql("create function price() returns int return 7").await;
+        let mut clients = shared.clients(3).await;
+        for client in &mut clients {
+            let prepare = Batch::new().parse("own", "select price()").sync();
+            assert_eq!(client.ask(prepare).await, ["1", "Z(I)"]);
+        }
+        let bound = || Batch::new().bind("own", &[]).execute().sync();
+        for (functions, sharing) in [(&[][..], 0), (&["price"][..], 3), (&[][..], 0)] {
+            shared.rig.configure(&with(functions));
+            shared.console.order("RELOAD").await;
+            shared.learn(&mut clients[0], bound).await;
+            assert_eq!(ask_all(&mut shared, &mut clients, bound).await, sharing, "{functions:?}");
+        }
+    });
+}
