@@ -113,7 +113,7 @@ impl Client {
     pub(super) fn take_answer(&mut self, mut fare: Box<Fare>, cx: &mut Context<'_>) {
         self.up.swallow(fare.len());
         self.up.tidy(&self.worker);
-        if let Some(name) = fare.name().filter(|_| !fare.is_told && may_fail(&fare.answer)) {
+        if let Some(name) = fare.name().filter(|_| !fare.is_told() && may_fail(&fare.answer)) {
             let reworded = with_name(&fare.answer, name);
             fare.answer = reworded;
         }
@@ -122,7 +122,7 @@ impl Client {
             self.drop_unnamed();
         } else if let Some(body) = fare.parses() {
             let is_parsed =
-                fare.is_told || fare.answer.first() == Some(&from_server::PARSE_COMPLETE);
+                fare.is_told() || fare.answer.first() == Some(&from_server::PARSE_COMPLETE);
             if is_parsed { self.keep_unnamed(body) } else { self.drop_unnamed() }
         }
         let mut written = 0;
@@ -176,7 +176,7 @@ impl Client {
             return Err(end);
         }
         self.up.swallow(fare.len());
-        if fare.is_told {
+        if fare.is_told() {
             // It may have the beginning of this.
             self.down.slip_in(|out| out.extend_from_slice(&fare.answer));
         }

@@ -214,8 +214,8 @@ pub struct Fare {
     pub waited: Duration,
     pub aboard: Option<Instant>,
     pub answer: Vec<u8>,
-    /// Some of its answer has gone to the client before.
-    pub is_told: bool,
+    /// So much of its answer has gone to the client before.
+    pub told: usize,
 }
 
 impl Fare {
@@ -237,7 +237,7 @@ impl Fare {
             self.settings_key = hasher.finish();
         }
         self.answer.clear();
-        self.is_told = false;
+        self.told = 0;
     }
 
     pub fn settings(&self) -> &Arc<Settings> {
@@ -324,6 +324,11 @@ impl Fare {
         out.push(0);
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(&self.request[name_at + len..]);
+    }
+
+    /// Whether some of its answer has gone to the client before.
+    pub fn is_told(&self) -> bool {
+        self.told > 0
     }
 
     /// How many bytes of what the client sent this is.

@@ -21,6 +21,18 @@ async fn ask_all(shared: &mut Shared, clients: &mut [Client], batch: impl Fn() -
 }
 
 #[test]
+fn who_has_long_answers_shares_no_more() {
+    run(async {
+        let mut shared = Shared::start(settings()).await;
+        let mut clients = shared.clients(3).await;
+        let long = || Batch::new().query("select repeat('x', 300000)");
+        shared.learn(&mut clients[0], long).await;
+        assert_eq!(ask_all(&mut shared, &mut clients, long).await, 3);
+        assert_eq!(ask_all(&mut shared, &mut clients, long).await, 0);
+    });
+}
+
+#[test]
 fn functions_are_looked_up_anew_after_a_reload() {
     run(async {
         let with = |functions: &[&str]| settings().set("multiplex_functions", functions);

@@ -293,7 +293,8 @@ impl Driver {
             let took = now.saturating_duration_since(self.since);
             self.since = now;
             let fare = &mut rider.fare;
-            self.pool.share.profiles.learn_shared(fare.profile, took, fare.answer.len());
+            let len = fare.told + fare.answer.len();
+            self.pool.share.profiles.learn_shared(fare.profile, took, len);
             let answered = |fare| Outcome::Ridden(Ridden::Answered(fare));
             let outcome = if rider.is_hit { Outcome::Missed } else { answered(rider.fare) };
             // Who is gone may have been told why, and not have heard it so far.
@@ -330,8 +331,9 @@ impl Driver {
         if head.is_gone {
             head.fare.answer.clear();
         } else if head.fare.answer.len() >= PART && !head.is_exposed {
+            let len = head.fare.answer.len();
             match head.mailbox.deliver_part(&mut head.fare.answer, cx.waker()) {
-                Delivered::ToClient => head.fare.is_told = true,
+                Delivered::ToClient => head.fare.told += len,
                 Delivered::Full => self.is_blocked = true,
                 Delivered::Nowhere => {
                     (head.is_gone, head.is_to_be_canceled) = (true, true);

@@ -283,7 +283,7 @@ impl Riders {
         head.is_hit |= fields.code == QUERY_CANCELED
             && head.is_exposed
             && !head.is_canceled
-            && !head.fare.is_told;
+            && !head.fare.is_told();
         Ok(())
     }
 

@@ -48,7 +48,7 @@ impl Driver {
         }
         for rider in sent {
             // Half a message of its answer may be on its way to the head.
-            let is_cut = std::mem::take(&mut is_cut) && rider.fare.is_told;
+            let is_cut = std::mem::take(&mut is_cut) && rider.fare.is_told();
             let last_words = last_words.clone();
             let Rider { fare, mailbox, is_gone, .. } = rider;
             let lost = Ridden::Lost { fare, last_words, is_cut };
