@@ -121,9 +121,11 @@ impl Client {
         if fare.is_query() {
             self.drop_unnamed();
         } else if let Some(body) = fare.parses() {
-            let is_parsed =
-                fare.is_told() || fare.answer.first() == Some(&from_server::PARSE_COMPLETE);
-            if is_parsed { self.keep_unnamed(body) } else { self.drop_unnamed() }
+            if fare.is_told() || is_parsed(&fare.answer) {
+                self.keep_unnamed(body);
+            } else {
+                self.drop_unnamed();
+            }
         }
         let mut written = 0;
         if !self.down.is_pending()
@@ -183,6 +185,18 @@ impl Client {
         self.tell_of_loss(&end, Abandoned { readies: 1, open: false }, false);
         Ok(())
     }
+}
+
+/// Whether an answer begins with that to a `Parse` that succeeded, behind what Postgres says of it.
+fn is_parsed(mut answer: &[u8]) -> bool {
+    let said = [from_server::NOTICE, from_server::NOTIFICATION, from_server::PARAMETER_STATUS];
+    while let Ok(Some(head)) = Head::parse(answer, MESSAGE_MAX)
+        && said.contains(&head.tag)
+        && let Some(rest) = answer.get(head.total..)
+    {
+        answer = rest;
+    }
+    answer.first() == Some(&from_server::PARSE_COMPLETE)
 }
 
 /// Whether an answer may have an error in it.

@@ -52,3 +52,20 @@ fn functions_are_looked_up_anew_after_a_reload() {
         }
     });
 }
+
+/// Postgres tells of a name that it cuts before it tells that it has read the text.
+#[test]
+fn an_unnamed_statement_is_there_behind_a_notice() {
+    run(async {
+        let mut shared = Shared::start(settings()).await;
+        let mut clients = shared.clients(3).await;
+        let text = format!("select 'mine' as {}", "x".repeat(70));
+        let batch = || Batch::new().statement(&text, &[]);
+        shared.learn(&mut clients[0], batch).await;
+        assert_eq!(ask_all(&mut shared, &mut clients, batch).await, 3);
+        for client in &mut clients {
+            let again = Batch::new().bind("", &[]).execute().sync();
+            assert_eq!(client.ask(again).await, ["2", "D(mine)", "C(SELECT 1)", "Z(I)"]);
+        }
+    });
+}
