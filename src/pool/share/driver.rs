@@ -30,6 +30,10 @@ const STALL_LEAST: Duration = Duration::from_millis(50);
 /// So much of an answer that is not whole goes to its client.
 const PART: usize = 16 << 10;
 
+/// So much of an answer is kept that may turn out to be of no use, because a cancel request for another may hit
+/// it; and as much again once the request is over: what comes then was made behind it, as sockets hold no more.
+const DOUBTFUL: usize = 1 << 20;
+
 /// The longest that giving a server its riders' settings may take.
 const FIT_MAX: Duration = Duration::from_secs(5);
 
@@ -330,7 +334,13 @@ impl Driver {
         let Some(head) = self.riders.head() else { return };
         if head.is_gone {
             head.fare.answer.clear();
-        } else if head.fare.answer.len() >= PART && !head.is_exposed {
+            return;
+        }
+        let kept_max = if self.is_canceling { DOUBTFUL } else { 2 * DOUBTFUL };
+        if head.is_exposed && head.fare.answer.len() >= kept_max {
+            (head.is_exposed, self.is_blocked) = (self.is_canceling, self.is_canceling);
+        }
+        if head.fare.answer.len() >= PART && !head.is_exposed {
             let len = head.fare.answer.len();
             match head.mailbox.deliver_part(&mut head.fare.answer, cx.waker()) {
                 Delivered::ToClient => head.fare.told += len,

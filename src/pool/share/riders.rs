@@ -282,7 +282,7 @@ impl Riders {
         }
         head.is_hit |= fields.code == QUERY_CANCELED
             && head.is_exposed
-            && !head.is_canceled
+            && !head.is_to_be_canceled
             && !head.fare.is_told();
         Ok(())
     }

@@ -203,7 +203,7 @@ fn only_who_may_be_hit_by_anothers_cancel_is() {
     let hit = |exposed: bool, own: bool, told: bool| {
         let mut all = riders(1);
         let head = all.0.head().unwrap();
-        (head.is_exposed, head.is_canceled) = (exposed, own);
+        (head.is_exposed, head.is_to_be_canceled) = (exposed, own);
         head.fare.told = usize::from(told);
         let came = share_out(&mut all, &canceled.bytes(), &[5_000]).unwrap();
         came.answered[0].is_hit
