@@ -58,10 +58,7 @@ impl Cancels {
                 // A client that has gone meanwhile does not mind.
                 drop(mailbox.deliver(Outcome::Canceled));
             }
-            Cancel::Riding { slot } => {
-                worker.cells.canceled(CancelOutcome::Running);
-                pool.share.cancel(slot, presence.id);
-            }
+            Cancel::Riding { .. } => worker.cells.canceled(CancelOutcome::Running),
             Cancel::Running { slot, key } => {
                 worker.cells.canceled(CancelOutcome::Running);
                 // A task of its own: the server waits for its end, whatever becomes of the client.

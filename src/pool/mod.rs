@@ -403,6 +403,9 @@ impl Pool {
     pub fn cancel(self: &Arc<Self>, worker: &Rc<Worker>, client: ClientId) -> Cancel<Postgres> {
         let (found, action) = self.host.scheduler.with(|scheduler| {
             let found = scheduler.cancel(worker.now(), self.id, client);
+            if let Cancel::Riding { slot, berth } = found {
+                self.share.cancel(slot, berth);
+            }
             (found, scheduler.next_action())
         });
         self.host.act(worker, action);

@@ -20,8 +20,8 @@ impl<S: Site> Scheduler<S> {
         });
         drop(slots);
         let Some(slot) = running else { return Cancel::Nothing };
-        if self.shared.of(slot.index).is_some() {
-            return Cancel::Riding { slot };
+        if let Some(berth) = self.shared.berth(slot.index, client) {
+            return Cancel::Riding { slot, berth };
         }
         let leased = self.slots.at_mut(slot.index);
         leased.cancels += 1;

@@ -165,7 +165,7 @@ impl<S: Site> Scheduler<S> {
     /// slot is out of date, so that it can be called whenever in doubt.
     pub fn discard(&mut self, now: Instant, slot: SlotRef) {
         if self.slots.is_current(slot) {
-            let freed = self.end_hold(now, slot.index);
+            let freed = self.end_hold(now, now, slot.index);
             let left_behind = self.leave_behind(now, slot, false);
             self.slots.vacate(now, slot.index);
             self.gone(slot.pool);
@@ -180,7 +180,7 @@ impl<S: Site> Scheduler<S> {
     pub(super) fn shelve(&mut self, now: Instant, lease: Lease<S::Conn>, home: WorkerId) {
         let slot = lease.slot;
         let holder = self.slots.at(slot.index).hold.map(|hold| hold.member);
-        let freed = self.end_hold(now, slot.index);
+        let freed = self.end_hold(now, now, slot.index);
         if self.slots.at(slot.index).cancels > 0 {
             self.slots.put(now, lease, home);
         } else if let Some(why) = self.unwanted(now, slot) {
@@ -385,11 +385,11 @@ impl<S: Site> Scheduler<S> {
         self.freed(now, member)
     }
 
-    /// Settles the account of a server that its client has given up. Answers as `freed` does.
+    /// Settles the account of a server that its client has given up, now or before. Answers as `freed` does.
     #[inline]
-    pub(super) fn end_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
+    pub(super) fn end_hold(&mut self, now: Instant, at: Instant, index: u32) -> Option<ClassId> {
         let Hold { member, began, expected } = self.slots.at_mut(index).hold.take()?;
-        let moment = self.moment(now);
+        let moment = self.moment(at);
         let took = moment.since(began);
         let class = self.classes.of_mut(member.class);
         class.usage.ended(now, began, took);

@@ -19,21 +19,45 @@ use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
 
 impl<S: Site> Scheduler<S> {
-    /// The head of a shared server is answered. The next one is at the head from now on; or there is none:
-    /// nobody gets aboard any more, and the server is to be given back.
-    pub fn pass_on(&mut self, now: Instant, slot: SlotRef) -> Next {
+    /// The head of a shared server is answered, and so is whoever is at the head then: one at each of these
+    /// moments, in order, none of them later than now. The next one is at the head from the last of them on; or
+    /// there is none: nobody gets aboard any more, and the server is to be given back.
+    pub fn pass_on(
+        &mut self,
+        now: Instant,
+        slot: SlotRef,
+        answered: impl IntoIterator<Item = Instant>,
+    ) -> Next {
         if !self.is_shared(slot) {
             return Next::Empty;
         }
-        let Some(next) = self.shared.next(slot.pool, slot.index) else {
-            self.shared.end(slot.pool, slot.index);
-            return Next::Empty;
-        };
-        self.of_mut(slot.pool).answered_at = Some(now);
-        let freed = self.end_hold(now, slot.index);
-        self.lead(now, slot, next);
-        self.after_leaving(now, slot, freed);
-        Next::Rider(next.client)
+        let mut freed = Vec::new();
+        let mut head = Next::Empty;
+        for at in answered {
+            let Some(next) = self.shared.next(slot.pool, slot.index) else {
+                self.shared.end(slot.pool, slot.index);
+                head = Next::Empty;
+                break;
+            };
+            freed.extend(self.end_hold(now, at, slot.index));
+            self.lead(at, slot, next);
+            self.of_mut(slot.pool).answered_at = Some(now);
+            head = Next::Rider(next.client);
+        }
+        for freed in freed {
+            self.unblock(now, slot.pool, Some(freed));
+        }
+        if head != Next::Empty {
+            self.after_leaving(now, slot, None);
+        }
+        head
+    }
+
+    /// A shared server is lost: nobody gets aboard any more. For [`missed`](Self::missed), and then `discard`.
+    pub fn lost(&mut self, slot: SlotRef) {
+        if self.is_shared(slot) {
+            self.lend_no_more(slot);
+        }
     }
 
     /// A client aboard was not put on the server after all: as if it had not been granted it. It may wait
@@ -190,14 +214,13 @@ impl<S: Site> Scheduler<S> {
         share.book(expected.as_secs_f64());
         self.advance(now, member, had);
         let slot = self.slots.slot_ref(index);
-        let newcomer = Newcomer { client, to, waited };
-        self.shared.board(slot.pool, index, Rider { client, member, expected }, newcomer);
+        self.shared.board(slot.pool, index, (client, member, expected), (to, waited));
         self.actions.push_back(Action::Board { client, slot, waited });
     }
 
     /// A follower is the head from now on.
     fn lead(&mut self, now: Instant, slot: SlotRef, rider: Rider) {
-        let Rider { client, member, expected } = rider;
+        let Rider { client, member, expected, .. } = rider;
         let (moment, expected) = (self.moment(now), expected.as_secs_f64());
         self.classes.of_mut(member.class).usage.led(moment);
         self.classes.source_mut(member.source).usage.led(moment);

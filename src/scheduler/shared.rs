@@ -57,10 +57,16 @@ impl Rides {
     }
 }
 
+/// A client with one of its requests, among all that are aboard a server while it is shared. The first
+/// head has none, or zero.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Berth(u32);
+
 /// A follower.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rider {
     pub(super) client: ClientId,
+    pub(super) berth: Berth,
     pub(super) member: Member,
     pub(super) expected: Duration,
 }
@@ -69,6 +75,7 @@ pub(super) struct Rider {
 #[derive(Debug)]
 pub struct Newcomer<H> {
     pub client: ClientId,
+    pub berth: Berth,
     /// How to reach it.
     pub to: H,
     pub waited: Duration,
@@ -80,11 +87,15 @@ pub(super) struct Aboard<H> {
     pub(super) settings: u64,
     /// Where its driver is: with its first head.
     pub(super) worker: WorkerId,
+    /// Whose the head is.
+    pub(super) berth: Berth,
     /// How long the head was expected to take.
     pub(super) head: Duration,
     /// How long its followers are expected to take.
     pub(super) behind: Duration,
     pub(super) is_stalled: bool,
+    /// The last that somebody got.
+    last: Berth,
     followers: VecDeque<Rider>,
     newcomers: VecDeque<Newcomer<H>>,
     /// Where in its pool's list it is. `None`: the slot is not shared.
@@ -126,6 +137,8 @@ impl<H> Shared<H> {
         let vacant = || Aboard {
             settings: 0,
             worker: WorkerId(0),
+            berth: Berth::default(),
+            last: Berth::default(),
             head: Duration::ZERO,
             behind: Duration::ZERO,
             is_stalled: false,
@@ -141,7 +154,7 @@ impl<H> Shared<H> {
         assert!(of.place.is_none(), "shared twice");
         of.place = Some(of_pool.slots.len());
         (of.settings, of.head, of.is_stalled) = (head.settings, head.expected, false);
-        of.worker = worker;
+        (of.worker, of.berth, of.last) = (worker, Berth::default(), Berth::default());
         of_pool.slots.push(slot);
         of_pool.rides.shared += 1;
         self.shared += 1;
@@ -182,11 +195,20 @@ impl<H> Shared<H> {
         }
     }
 
-    pub(super) fn board(&mut self, pool: PoolId, slot: u32, rider: Rider, newcomer: Newcomer<H>) {
+    /// A client gets aboard, of whom the driver is to know how to reach it and how long it waited.
+    pub(super) fn board(
+        &mut self,
+        pool: PoolId,
+        slot: u32,
+        (client, member, expected): (ClientId, Member, Duration),
+        (to, waited): (H, Duration),
+    ) {
         let of = &mut self.aboard[slot as usize];
-        of.newcomers.push_back(newcomer);
-        of.behind += rider.expected;
-        of.followers.push_back(rider);
+        of.last = Berth(of.last.0.wrapping_add(1));
+        let berth = of.last;
+        of.newcomers.push_back(Newcomer { client, berth, to, waited });
+        of.behind += expected;
+        of.followers.push_back(Rider { client, berth, member, expected });
         let totals = &mut self.pools[pool.0 as usize].rides;
         totals.followers += 1;
         totals.boarded += 1;
@@ -205,7 +227,7 @@ impl<H> Shared<H> {
         let of = &mut self.aboard[slot as usize];
         let next = of.followers.pop_front()?;
         of.behind -= next.expected;
-        (of.head, of.is_stalled) = (next.expected, false);
+        (of.head, of.berth, of.is_stalled) = (next.expected, next.berth, false);
         self.pools[pool.0 as usize].rides.followers -= 1;
         Some(next)
     }
@@ -219,6 +241,13 @@ impl<H> Shared<H> {
         of.behind -= rider.expected;
         self.pools[pool.0 as usize].rides.followers -= 1;
         Some(rider)
+    }
+
+    /// Which request of a client's is aboard; of the head, if it is no follower's. `None`: it is not shared.
+    pub(super) fn berth(&self, slot: u32, client: ClientId) -> Option<Berth> {
+        let of = self.of(slot)?;
+        let follower = of.followers.iter().find(|rider| rider.client == client);
+        Some(follower.map_or(of.berth, |rider| rider.berth))
     }
 
     /// Everybody but the head.

@@ -1,6 +1,7 @@
 //! What goes into a [`Scheduler`](super::Scheduler) and what comes out of it.
 
 use super::look::{Condition, State};
+use super::shared::Berth;
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use crate::config::overload::Shed;
 use crate::stats::pool::CLOSE_REASONS;
@@ -358,6 +359,7 @@ pub enum Cancel<S: Site> {
     /// [`cancel_head`](super::Scheduler::cancel_head).
     Riding {
         slot: SlotRef,
+        berth: Berth,
     },
     /// Send a cancel request to the server with this key, then `cancel_done(slot)`, however it
     /// went.

@@ -3,6 +3,7 @@
 
 use super::{Came, Rider, Riders};
 use crate::base::ids::ClientId;
+use crate::scheduler::Berth;
 use crate::session::fare::{Fare, Front};
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
@@ -202,7 +203,11 @@ impl World {
                 moment: self.moment,
             });
             assert!(is_sent);
-            self.riders.push(Rider::new(ClientId(n as u64), Arc::default(), fare));
+            self.riders.push(Rider::new(
+                (ClientId(n as u64), Berth::default()),
+                Arc::default(),
+                fare,
+            ));
         }
         let answers = self.backend.answer(&sent);
         let (mut came, mut unseen, mut rest) = (Came::default(), Vec::new(), &answers[..]);

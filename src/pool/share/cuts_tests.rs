@@ -2,6 +2,7 @@
 
 use super::{Came, IMPOSSIBLE, Rider, Riders};
 use crate::base::ids::ClientId;
+use crate::scheduler::Berth;
 use crate::session::fare::{Fare, Front};
 use crate::session::ledger::Ledger;
 use crate::session::settings::Settings;
@@ -148,7 +149,8 @@ fn made_of(asks: &[Asks], exposed: bool, bytes: &[u8], cuts: &[usize]) -> Made {
         let out = &mut Vec::new();
         let (prepared, ledger) = (&mut prepared, &mut ledger);
         assert!(fare.send(To { prepared, ledger, out, pool: POOL, moment }));
-        let mut rider = Rider::new(ClientId(number as u64), Arc::default(), fare);
+        let mut rider =
+            Rider::new((ClientId(number as u64), Berth::default()), Arc::default(), fare);
         rider.is_exposed = exposed;
         riders.push(rider);
     }

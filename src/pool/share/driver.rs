@@ -2,7 +2,7 @@
 
 mod ending;
 
-use super::riders::{Came, Lost, Rider, Riders};
+use super::riders::{Came, Lost, Rider, Riders, ends};
 use super::{Bell, FirstHead};
 use crate::base::ids::ClientId;
 use crate::end::EndReason;
@@ -12,7 +12,7 @@ use crate::net::stream::Link;
 use crate::net::worker::Worker;
 use crate::pool::mailbox::{Delivered, Mailbox, Outcome, Ridden};
 use crate::pool::{Lease, Pool, Postgres};
-use crate::scheduler::{Action, Newcomer, Next, Scheduler, SlotRef};
+use crate::scheduler::{Action, Berth, Newcomer, Next, Scheduler, SlotRef};
 use crate::server::Server;
 use crate::server::cancel::{CancelError, cancel};
 use crate::session::statements::{Moment, To};
@@ -136,7 +136,8 @@ impl Driver {
                 return Err(Lost::because("it did not take the settings of those aboard").into());
             }
         }
-        let newcomers = self.put_on(Rider::new(client, mailbox, fare))?;
+        let head = (client, Berth::default());
+        let newcomers = self.put_on(Rider::new(head, mailbox, fare))?;
         self.put_all_on(newcomers)?;
         self.take_up()
     }
@@ -155,8 +156,8 @@ impl Driver {
         if news.is_boarded {
             self.take_up()?;
         }
-        for client in news.canceled {
-            let rider = self.riders.iter_mut().find(|rider| rider.client == client);
+        for berth in news.canceled {
+            let rider = self.riders.iter_mut().find(|rider| rider.berth == berth);
             if let Some(rider) = rider {
                 rider.is_to_be_canceled = true;
             }
@@ -184,11 +185,11 @@ impl Driver {
 
     /// Puts them on, and those who get aboard in the place of who cannot be.
     fn put_all_on(&mut self, mut newcomers: Newcomers) -> Result<(), Over> {
-        while let Some(Newcomer { client, to, waited }) = newcomers.pop_front() {
+        while let Some(Newcomer { client, berth, to, waited }) = newcomers.pop_front() {
             newcomers.append(&mut match to.get_aboard() {
                 Some(mut fare) => {
                     (fare.waited, fare.aboard) = (waited, Some(self.worker.now()));
-                    self.put_on(Rider::new(client, to, fare))?
+                    self.put_on(Rider::new((client, berth), to, fare))?
                 }
                 None => self.miss(client)?,
             });
@@ -293,18 +294,20 @@ impl Driver {
     fn answer(&mut self) {
         let now = self.worker.now();
         let mut answered = std::mem::take(&mut self.came.answered);
-        for mut rider in answered.drain(..) {
-            let took = now.saturating_duration_since(self.since);
-            self.since = now;
-            let fare = &mut rider.fare;
-            let len = fare.told + fare.answer.len();
-            self.pool.share.profiles.learn_shared(fare.profile, took, len);
-            let answered = |fare| Outcome::Ridden(Ridden::Answered(fare));
-            let outcome = if rider.is_hit { Outcome::Missed } else { answered(rider.fare) };
+        for (at, rider) in ends(self.since, now, &answered).zip(&answered) {
+            let took = at.saturating_duration_since(self.since);
+            self.since = at;
+            let len = rider.fare.told + rider.fare.answer.len();
+            self.pool.share.profiles.learn_shared(rider.fare.profile, took, len);
+        }
+        for rider in answered.drain(..) {
             // Who is gone may have been told why, and not have heard it so far.
-            if !rider.is_gone {
-                drop(rider.mailbox.deliver(outcome));
+            if rider.is_gone {
+                continue;
             }
+            let missed = rider.is_hit.then(|| rider.missed());
+            let answered = || Outcome::Ridden(Ridden::Answered(rider.fare));
+            drop(rider.mailbox.deliver(missed.unwrap_or_else(answered)));
         }
         self.came.answered = answered;
         (self.is_stalled, self.is_blocked) = (false, false);
@@ -315,10 +318,8 @@ impl Driver {
     fn pass_on(&mut self) -> Result<(), Over> {
         let now = self.worker.now();
         let (next, newcomers, action) = self.pool.host.scheduler.with(|scheduler| {
-            let mut next = Next::Empty;
-            for _ in &self.came.answered {
-                next = scheduler.pass_on(now, self.slot);
-            }
+            let ends = ends(self.since, now, &self.came.answered);
+            let next = scheduler.pass_on(now, self.slot, ends);
             let newcomers = newcomers(scheduler, self.slot);
             (next, newcomers, next_but_boarding(scheduler, self.slot))
         });

@@ -25,7 +25,7 @@ use crate::base::ids::ClientId;
 use crate::base::shared::Shared;
 use crate::config::Multiplex;
 use crate::net::worker::Worker;
-use crate::scheduler::{ShareLimits, SlotRef};
+use crate::scheduler::{Berth, ShareLimits, SlotRef};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -92,12 +92,10 @@ impl Share {
         }
     }
 
-    /// A client wants to have cancelled what it has on a shared server.
-    pub fn cancel(&self, slot: SlotRef, client: ClientId) {
-        let bell = self.bells.with(|bells| bells.get(&slot).map(Arc::clone));
-        if let Some(bell) = bell {
-            bell.ring(|news| news.canceled.push(client));
-        }
+    /// What is in this berth of a server that is shared is to be cancelled. Before the scheduler does anything
+    /// else: it may not be shared then, and nobody would let go of the bell.
+    pub(super) fn cancel(&self, slot: SlotRef, berth: Berth) {
+        self.bell(slot).ring(|news| news.canceled.push(berth));
     }
 }
 
@@ -109,7 +107,7 @@ struct Bell(Shared<News>);
 struct News {
     waker: Option<Waker>,
     is_boarded: bool,
-    canceled: Vec<ClientId>,
+    canceled: Vec<Berth>,
     /// A cancel request of the driver's is over.
     is_cancel_over: bool,
 }

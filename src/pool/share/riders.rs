@@ -3,7 +3,8 @@
 use super::outbox::{Mark, Outbox};
 use crate::base::ids::ClientId;
 use crate::end::ErrorFields;
-use crate::pool::mailbox::Mailbox;
+use crate::pool::mailbox::{Mailbox, Outcome};
+use crate::scheduler::Berth;
 use crate::server::exchange::parameter;
 use crate::session::fare::Fare;
 use crate::session::ledger::{Ledger, Origin, Request, Status};
@@ -13,6 +14,7 @@ use crate::wire::frame::{HEAD_LEN, Head, MESSAGE_MAX, run_of};
 use crate::wire::tags::from_server as tags;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Errors, parameters and the like are looked into up to this length.
 const LOOK_MAX: usize = 16_384;
@@ -32,6 +34,7 @@ const TOO_LONG: Lost = Lost { why: "it sent a longer message than expected", las
 #[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub(super) struct Rider {
     pub(super) client: ClientId,
+    pub(super) berth: Berth,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) fare: Box<Fare>,
     /// Where its request begins.
@@ -50,9 +53,14 @@ pub(super) struct Rider {
 }
 
 impl Rider {
-    pub(super) fn new(client: ClientId, mailbox: Arc<Mailbox>, fare: Box<Fare>) -> Self {
+    pub(super) fn new(
+        (client, berth): (ClientId, Berth),
+        mailbox: Arc<Mailbox>,
+        fare: Box<Fare>,
+    ) -> Self {
         Self {
             client,
+            berth,
             mailbox,
             fare,
             begins: Mark::default(),
@@ -63,6 +71,29 @@ impl Rider {
             is_exposed: false,
         }
     }
+}
+
+impl Rider {
+    /// What its client is told that gets no answer here: to ask again, unless it wants none any more.
+    pub(super) fn missed(&self) -> Outcome {
+        if self.is_to_be_canceled { Outcome::Canceled } else { Outcome::Missed }
+    }
+}
+
+/// When each of those was answered whose answers came at once, now. Nobody can know: the time since the first
+/// of them was at the head is theirs as they were expected to take it.
+pub(super) fn ends(
+    since: Instant,
+    now: Instant,
+    answered: &[Rider],
+) -> impl Iterator<Item = Instant> {
+    let took = now.saturating_duration_since(since);
+    let all: Duration = answered.iter().map(|rider| rider.fare.expected).sum();
+    answered.iter().scan(Duration::ZERO, move |so_far, rider| {
+        *so_far += rider.fare.expected;
+        let is_last = *so_far >= all;
+        Some(if is_last { now } else { since + took.mul_f64(so_far.div_duration_f64(all)) })
+    })
 }
 
 /// A server is of no use any more.

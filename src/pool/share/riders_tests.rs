@@ -1,12 +1,15 @@
 //! Whatever comes from a shared server, and however it is cut, each rider gets its own.
 
-use super::{Came, Lost, Rider, Riders};
+use super::{Came, Lost, Rider, Riders, ends};
 use crate::base::ids::ClientId;
+use crate::pool::mailbox::Outcome;
+use crate::scheduler::Berth;
 use crate::session::ledger::{Ledger, Origin, Request};
 use crate::session::statements::Prepared;
 use crate::wire::encode;
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a server answers.
 #[derive(Clone, Debug)]
@@ -43,7 +46,11 @@ fn riders(count: usize) -> (Riders, Ledger) {
     let (mut riders, mut ledger) = (Riders::default(), Ledger::default());
     for number in 0..count {
         ledger.sent(Request::Query, Origin::Client);
-        riders.push(Rider::new(ClientId(number as u64), Arc::default(), Box::default()));
+        riders.push(Rider::new(
+            (ClientId(number as u64), Berth::default()),
+            Arc::default(),
+            Box::default(),
+        ));
     }
     (riders, ledger)
 }
@@ -152,7 +159,11 @@ fn of_a_lost_server_those_are_missed_who_were_not_sent() {
         for answered in 0..=written / request.len() {
             let (mut riders, mut ledger) = (Riders::default(), Ledger::default());
             for number in 0..3 {
-                let mut rider = Rider::new(ClientId(number), Arc::default(), Box::default());
+                let mut rider = Rider::new(
+                    (ClientId(number), Berth::default()),
+                    Arc::default(),
+                    Box::default(),
+                );
                 rider.begins = riders.out.end();
                 riders.out.bytes().extend(request);
                 ledger.sent(Request::Query, Origin::Client);
@@ -228,4 +239,32 @@ fn notifications_are_nobodys() {
         assert_eq!(came.answered[0].fare.answer, whole);
         assert!(came.is_notified);
     }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what counts is what passes after it")]
+fn the_time_of_answers_that_come_at_once_is_split_as_was_expected() {
+    let us = Duration::from_micros;
+    let mut all = riders(3);
+    for (rider, expected) in all.0.iter_mut().zip([10, 30, 0]) {
+        rider.fare.expected = us(expected);
+    }
+    let answered: Vec<_> = all.0.part().1.into();
+    let since = Instant::now();
+    let after = |count: usize| {
+        let ends = ends(since, since + us(80), &answered[..count]);
+        ends.map(|end| (end - since).as_micros()).collect::<Vec<_>>()
+    };
+    assert_eq!(after(3), [20, 80, 80]);
+    assert_eq!(after(2), [20, 80]);
+    assert_eq!(after(1), [80]);
+}
+
+#[test]
+fn who_wants_no_answer_does_not_ask_again() {
+    let mut all = riders(1);
+    let rider = all.0.head().unwrap();
+    assert!(matches!(rider.missed(), Outcome::Missed));
+    rider.is_to_be_canceled = true;
+    assert!(matches!(rider.missed(), Outcome::Canceled));
 }

@@ -165,12 +165,12 @@ impl Account {
         assert!(self.in_flight() <= unlimited(quota.max_in_flight), "above its quota");
     }
 
-    fn end(&mut self, now: Instant, began: Instant) {
-        let at = self.held.iter().position(|since| *since == began).expect("it is held");
-        self.held.swap_remove(at);
-        self.used += now - began;
+    fn end(&mut self, now: Instant, at: Instant, began: Instant) {
+        let place = self.held.iter().position(|since| *since == began).expect("it is held");
+        self.held.swap_remove(place);
+        self.used += at - began;
         if let Some(time) = &mut self.time {
-            time.take(now, (now - began).as_secs_f64());
+            time.take(now, (at - began).as_secs_f64());
         }
     }
 
@@ -330,8 +330,9 @@ impl Accounts {
         self.tally(seat.class).granted += 1;
     }
 
-    pub(super) fn end(&mut self, now: Instant, (seat, began): (Seat, Instant)) {
-        self.both(seat).into_iter().for_each(|(account, _)| account.end(now, began));
+    /// Held until `at`, which is known now.
+    pub(super) fn end(&mut self, now: Instant, at: Instant, (seat, began): (Seat, Instant)) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.end(now, at, began));
     }
 
     pub(super) fn undo(&mut self, now: Instant, (seat, began): (Seat, Instant)) {

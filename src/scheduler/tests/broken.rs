@@ -24,6 +24,8 @@ pub(super) enum Broken {
     DepthOneOver,
     /// Who needs a server for itself rides as well.
     EverybodyRides,
+    /// Of several that are answered at once, the first is charged for all.
+    FirstPaysForAll,
     /// Lower priorities are passed over for ever.
     FloorForgotten,
     /// The head is charged for time in which the server worked for those behind it.
@@ -91,9 +93,10 @@ impl Broken {
     ];
 
     /// What can only be seen where servers are shared.
-    pub(super) const OF_SHARING: [Self; 9] = [
+    pub(super) const OF_SHARING: [Self; 10] = [
         Self::DepthOneOver,
         Self::EverybodyRides,
+        Self::FirstPaysForAll,
         Self::HeadPaysForAll,
         Self::IdleUnseen,
         Self::MissedStay,

@@ -66,7 +66,10 @@ impl Day {
             }
             _ => {
                 let home = WorkerId(u16::try_from(self.random.below(3)).expect("small"));
-                self.world.answered(at, home);
+                let aboard = self.world.model.aboard(slot).len();
+                let more = self.random.index(aboard).expect("its head");
+                let count = if self.random.below(2) == 0 { 1 } else { 1 + more };
+                self.world.answered_at_once(at, u32::try_from(count).expect("few"), home);
             }
         }
     }

@@ -228,7 +228,7 @@ impl Model {
             self.returns.retain(|(_, at)| now - *at < Duration::from_millis(2));
             self.returns.push((slot.pool, now));
             self.returned = Some((slot.pool, hold.0.class, now));
-            self.accounts.end(now, hold);
+            self.accounts.end(now, now, hold);
         }
     }
 
@@ -239,7 +239,7 @@ impl Model {
             self.accounts.alight(now, follower.seat, false);
         }
         if let Some(hold) = server.hold {
-            self.accounts.end(now, hold);
+            self.accounts.end(now, now, hold);
         }
     }
 

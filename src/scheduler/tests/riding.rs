@@ -221,24 +221,39 @@ impl World {
         Some(lease)
     }
 
-    /// The head of a shared server has its answer; the last one's server goes back.
     pub(super) fn answered(&mut self, at: usize, home: WorkerId) {
+        self.answered_at_once(at, 1, home);
+    }
+
+    /// So many from the head of a shared server on have their answers, each as long after the one before; the
+    /// last one's server goes back.
+    pub(super) fn answered_at_once(&mut self, at: usize, count: u32, home: WorkerId) {
         let slot = self.drives[at].slot;
-        let is_last = self.model.aboard(slot).len() == 1;
-        if !is_last {
-            let hold = self.model.server(slot).hold.take().expect("its head is charged");
-            self.model.accounts.end(self.now, hold);
-            let next = self.model.promote(self.now, slot);
-            let late = u32::from(self.is_broken(Broken::HeadPaysForAll));
-            let told = self.now + late * Duration::from_millis(1);
-            assert_eq!(self.scheduler.pass_on(told, slot), next);
+        let last = *self.model.aboard(slot).last().expect("its head");
+        let since = self.model.server(slot).hold.expect("its head is charged").1;
+        let took = self.now - since;
+        let ends: Vec<_> = (1..=count).map(|nth| since + took * nth / count).collect();
+        let mut next = Next::Empty;
+        for end in &ends {
+            if self.model.aboard(slot).len() > 1 {
+                let hold = self.model.server(slot).hold.take().expect("its head is charged");
+                self.model.accounts.end(self.now, *end, hold);
+            }
+            next = self.model.promote(*end, slot);
+        }
+        let late = u32::from(self.is_broken(Broken::HeadPaysForAll)) * Duration::from_millis(1);
+        let told = self.now + late;
+        let is_one = self.is_broken(Broken::FirstPaysForAll);
+        let ends = ends.into_iter().map(|end| if is_one { told } else { end + late });
+        assert_eq!(self.scheduler.pass_on(told, slot, ends), next);
+        if next != Next::Empty {
             return self.settle(false);
         }
-        assert_eq!(self.scheduler.pass_on(self.now, slot), Next::Empty);
+        // It is its driver's alone.
         let lease = self.drives.swap_remove(at);
-        self.model.put_back(self.now, slot, home);
-        self.scheduler.give_back(self.now, lease, home);
+        self.leases.push((last, lease));
         self.settle(false);
+        self.give_back_to(self.leases.len() - 1, home);
     }
 
     /// One who is aboard was not put on the server, and asks again.

@@ -43,7 +43,7 @@ impl Play {
         self.records[of.crowd].answers.push((passed, self.now - of.asked));
         let think = self.crowds[of.crowd].think;
         self.after(think, Happens::Ask(head));
-        match self.scheduler.pass_on(self.now, lease.slot) {
+        match self.scheduler.pass_on(self.now, lease.slot, [self.now]) {
             Next::Rider(client) => {
                 let actor = usize::try_from(client.0).expect("it was one");
                 self.shared[at] = Some((lease, actor, self.now));

@@ -399,7 +399,7 @@ impl World {
                 assert_eq!((handle, self.model.leave(self.now, client)), (client, pool));
                 None
             }
-            Cancel::Riding { slot } => {
+            Cancel::Riding { slot, .. } => {
                 assert!(self.model.aboard(slot).contains(&client), "it rides elsewhere");
                 None
             }

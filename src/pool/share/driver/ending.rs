@@ -15,6 +15,7 @@ impl Driver {
         self.pool.give_back(&self.worker, Lease { slot: self.slot, conn });
     }
 
+    /// Nobody is aboard any more for the scheduler, so that nobody rings.
     fn leave(&mut self) {
         self.inflow.clear(&self.worker);
         self.pool.share.bells.with(|bells| bells.remove(&self.slot));
@@ -31,20 +32,19 @@ impl Driver {
             server = %conn.key.place.address,
             "server was lost in use: {why}"
         );
-        self.leave();
         let mut is_cut = self.riders.is_mid_message();
         let (sent, unsent) = self.riders.part();
         let (now, slot) = (self.worker.now(), self.slot);
         self.pool.host.scheduler.with(|scheduler| {
-            // Nobody else gets aboard in their place.
-            scheduler.stalled(slot);
+            scheduler.lost(slot);
             for rider in &unsent {
                 let _next = scheduler.missed(now, slot, rider.client);
             }
         });
         self.pool.discard(&self.worker, Lease { slot, conn });
+        self.leave();
         for rider in unsent.into_iter().filter(|rider| !rider.is_gone) {
-            drop(rider.mailbox.deliver(Outcome::Missed));
+            drop(rider.mailbox.deliver(rider.missed()));
         }
         for rider in sent {
             // Half a message of its answer may be on its way to the head.
