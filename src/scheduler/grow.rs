@@ -138,6 +138,14 @@ impl<S: Site> Scheduler<S> {
         self.slots.host_counts().connecting < self.ramp.limit() && self.host.may_try(now)
     }
 
+    /// Whether another server can be opened without closing any.
+    pub(super) fn may_add(&self, now: Instant, pool: PoolId) -> bool {
+        let mut groups = self.slots.groups_of(pool).into_iter();
+        self.may_connect(now)
+            && self.may_open(now, pool)
+            && groups.all(|group| !self.slots.groups.of(group).is_full())
+    }
+
     /// Whether the pool itself, by its cap and its login, allows another connection.
     pub(super) fn may_open(&self, now: Instant, pool: PoolId) -> bool {
         let login = &self.of(pool).login;

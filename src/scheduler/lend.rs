@@ -278,7 +278,7 @@ impl<S: Site> Scheduler<S> {
         let Request { client, handle: to, member, ride, worker, .. } =
             self.queue.take(next).request;
         let lease = self.lend(now, index, client, member, waited);
-        let shared = ride.filter(|ride| self.is_worth_sharing(lease.slot.pool, *ride));
+        let shared = ride.filter(|ride| self.is_worth_sharing(now, lease.slot.pool, *ride));
         self.actions.push_back(match shared {
             Some(ride) => {
                 self.shared.begin(lease.slot.pool, index, ride, worker);

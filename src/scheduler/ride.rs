@@ -101,11 +101,12 @@ impl<S: Site> Scheduler<S> {
     }
 
     /// Whether a server of this pool is to be lent so that others can share it.
-    pub(super) fn is_worth_sharing(&self, pool: PoolId, head: Ride) -> bool {
+    pub(super) fn is_worth_sharing(&self, now: Instant, pool: PoolId, head: Ride) -> bool {
         let limits = self.of(pool).limits.share;
         limits.is_some_and(|limits| limits.depth > 1 && head.expected < limits.ahead)
             && self.queue.riding(pool) > 0
             && !self.is_draining
+            && !self.may_add(now, pool)
     }
 
     /// Whoever is next gets aboard a shared server of this pool, as long as there is room.
@@ -128,7 +129,7 @@ impl<S: Site> Scheduler<S> {
             self.grow(now);
         }
         // Without sharing, servers would come back, and the place of one would go to others.
-        if self.starving(now, pool).is_some() {
+        if self.may_add(now, pool) || self.starving(now, pool).is_some() {
             return;
         }
         while let Some(turn) = self.next_turn_of(now, pool, true) {

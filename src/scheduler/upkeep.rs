@@ -263,12 +263,4 @@ impl<S: Site> Scheduler<S> {
             self.connect(now, pool);
         }
     }
-
-    /// Whether another server can be opened without closing any.
-    fn may_add(&self, now: Instant, pool: PoolId) -> bool {
-        let mut groups = self.slots.groups_of(pool).into_iter();
-        self.may_connect(now)
-            && self.may_open(now, pool)
-            && groups.all(|group| !self.slots.groups.of(group).is_full())
-    }
 }

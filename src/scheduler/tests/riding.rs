@@ -131,12 +131,20 @@ impl Model {
         let is_old = |life: Duration| now - server.connected_at >= life.mul_f64(stretch);
         let is_stalled = server.share.as_ref().is_some_and(|share| share.is_stalled);
         !is_stalled
+            && (sure == Sure::Perhaps || !self.has_place(pool))
             && !server.is_retired
             && server.cancels == 0
             && !self.is_paused(pool)
             && !limits.lifetime.is_some_and(is_old)
             && self.open_of(pool) <= limits.size + limits.reserve
             && self.groups(pool).iter().all(|(group, max)| self.open_in(*group) <= *max)
+    }
+
+    /// Whether the caps allow another server.
+    pub(super) fn has_place(&self, pool: PoolId) -> bool {
+        let limits = &self.spec(pool).limits;
+        self.open_of(pool) < limits.size.saturating_add(limits.reserve)
+            && self.groups(pool).iter().all(|(group, max)| self.open_in(*group) < *max)
     }
 
     /// Once the time was told, nobody waits who could get aboard whoever is next.
@@ -172,6 +180,12 @@ impl Model {
 }
 
 impl World {
+    /// Nobody shares a server where another may be opened.
+    pub(super) fn check_need(&self, pool: PoolId) {
+        let may = self.scheduler.may_connect(self.now) && self.scheduler.may_open(self.now, pool);
+        assert!(!may || !self.model.has_place(pool), "shared, and another may be opened");
+    }
+
     /// What the scheduler takes a request for.
     pub(super) fn told_ride(&self, ride: Option<Ride>) -> Option<Ride> {
         let any = Ride { expected: Duration::from_micros(100), settings: 0 };

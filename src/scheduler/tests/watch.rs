@@ -82,6 +82,7 @@ impl World {
                 let newcomer = self.scheduler.take_up(slot).expect("somebody got aboard");
                 assert_eq!((newcomer.client, newcomer.waited), (client, waited));
                 assert_eq!((newcomer.to, waited), (client, now - self.since(client)));
+                self.check_need(slot.pool);
                 self.model.on_board(now, client, slot);
                 Event::Boarded(client, self.model.server(slot).conn)
             }
@@ -112,6 +113,7 @@ impl World {
             }
             Action::Drive { to, client, lease, waited } => {
                 assert_eq!((to, waited), (client, now - self.since(to)));
+                self.check_need(lease.slot.pool);
                 self.model.on_drive(now, to, lease.slot, lease.conn);
                 let conn = lease.conn;
                 self.drives.push(lease);
