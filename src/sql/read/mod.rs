@@ -14,6 +14,9 @@ mod functions;
 use super::tokens::{Tokens, is};
 use std::hash::{BuildHasher, Hasher};
 
+/// Bytes of a fingerprint.
+const HASHED_AT_ONCE: usize = 128;
+
 /// Statements that differ in their constants only have the same. It means nothing to another process.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Fingerprint(pub u64);
@@ -57,25 +60,28 @@ impl<S: BuildHasher> Reading<'_, S> {
         if !self.is_utf8 && !sql.is_ascii() {
             return Err(No::Unclear);
         }
-        let mut hasher = self.hasher.build_hasher();
+        let mut print = Print::new(self.hasher.build_hasher());
         let mut word = Folded::default();
         let mut last = Last::default();
         let mut tokens = Tokens(sql);
         begins(tokens.clone())?;
         while let Some(token) = tokens.next() {
             let kind = Kind::of(token)?;
+            let mut normal = token;
             match kind {
-                Kind::End => {
-                    return if ends(tokens) { Ok(finish(&hasher)) } else { Err(No::Several) };
+                Kind::End if ends(tokens.clone()) => break,
+                Kind::End => return Err(No::Several),
+                Kind::Word => {
+                    normal = word.fold(token);
+                    may_follow(normal, last.one)?;
                 }
-                Kind::Word => may_follow(word.fold(token), last.one)?,
                 Kind::Opening => self.may_be_called(&last)?,
                 _ => {}
             }
-            last.hash(&mut hasher, word.fold(token), token, kind);
+            last.add_next(&mut print, normal, kind);
             last.push(token, kind);
         }
-        Ok(finish(&hasher))
+        Ok(print.finish())
     }
 
     /// Whether what stands before an opening parenthesis is no function, or one that may be called.
@@ -124,10 +130,6 @@ fn begins(mut tokens: Tokens<'_>) -> Result<(), No> {
 /// Whether nothing but semicolons is left.
 fn ends(mut rest: Tokens<'_>) -> bool {
     rest.all(|token| token == b";")
-}
-
-fn finish(hasher: &impl Hasher) -> Fingerprint {
-    Fingerprint(hasher.finish())
 }
 
 /// Whether a word may stand there. `word` is in lower case.
@@ -195,25 +197,56 @@ impl<'a> Last<'a> {
         (self.kind_of_two, self.kind) = (self.kind, Some(kind));
     }
 
-    /// Adds the next token to a fingerprint. Constants are the same however many they are, in a list or as
-    /// the parts of a string.
-    fn hash(&self, hasher: &mut impl Hasher, word: &[u8], token: &[u8], kind: Kind) {
+    /// Adds the next token to a fingerprint; a word in lower case. Constants are the same however many they are,
+    /// in a list or as the parts of a string.
+    fn add_next(&self, print: &mut Print<impl Hasher>, token: &[u8], kind: Kind) {
         let is_listed = self.one == b"," && self.kind_of_two == Some(Kind::Constant);
         let after_constant = self.kind == Some(Kind::Constant);
         match kind {
             Kind::Constant if is_listed || after_constant => return,
-            Kind::Constant => hasher.write_u8(b'?'),
+            Kind::Constant => print.add(b"?"),
             // Put off until it is known what follows.
             Kind::Other if token == b"," && after_constant => return,
-            _ if is_listed => hasher.write_u8(b','),
+            _ if is_listed => print.add(b","),
             _ => {}
         }
-        match kind {
-            Kind::Constant => {}
-            Kind::Word => hasher.write(word),
-            _ => hasher.write(token),
+        if kind != Kind::Constant {
+            print.add(token);
         }
-        hasher.write_u8(0);
+        print.add(b"\0");
+    }
+}
+
+/// A fingerprint that is being made. Tokens are short, and hashed many at a time.
+struct Print<H> {
+    hasher: H,
+    bytes: [u8; HASHED_AT_ONCE],
+    len: usize,
+}
+
+impl<H: Hasher> Print<H> {
+    fn new(hasher: H) -> Self {
+        Self { hasher, bytes: [0; HASHED_AT_ONCE], len: 0 }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.len += bytes.len();
+        } else {
+            self.hash();
+            self.hasher.write(bytes);
+        }
+    }
+
+    fn hash(&mut self) {
+        self.hasher.write(&self.bytes[..self.len]);
+        self.len = 0;
+    }
+
+    fn finish(mut self) -> Fingerprint {
+        self.hash();
+        Fingerprint(self.hasher.finish())
     }
 }
 
