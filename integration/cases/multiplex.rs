@@ -2,6 +2,7 @@
 //!
 //! One server for all. A statement shares when it is known to be short: [`Shared::learn`] sees to that.
 
+mod held_up;
 mod known;
 mod prepared;
 mod takeover;
@@ -229,6 +230,14 @@ const LOCKED: &str = "select count(*) from t";
 
 /// The head waits for a lock, and others are behind it.
 async fn stuck(shared: &mut Shared, clients: &mut [Client]) -> tokio_postgres::Client {
+    let locker = lock_out(shared, clients).await;
+    let aboard = shared.number("cl_riding").await;
+    assert_eq!(aboard, clients.len() as u64);
+    locker
+}
+
+/// The same, where the others need not stay.
+async fn lock_out(shared: &mut Shared, clients: &mut [Client]) -> tokio_postgres::Client {
     let (head, others) = clients.split_first_mut().expect("a head");
     shared.learn(head, || Batch::new().query(LOCKED)).await;
     shared.learn(&mut others[0], || number(0)).await;
@@ -241,8 +250,6 @@ async fn stuck(shared: &mut Shared, clients: &mut [Client]) -> tokio_postgres::C
     }
     shared.let_go().await;
     shared.rig.postgres.wait_for_servers("wait_event_type = 'Lock'", 1).await;
-    let aboard = shared.number("cl_riding").await;
-    assert_eq!(aboard, clients.len() as u64);
     locker
 }
 

@@ -287,7 +287,7 @@ impl Pool {
         self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, works);
     }
 
-    fn after_upkeep(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, is_fit: bool) {
+    pub(super) fn after_upkeep(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, is_fit: bool) {
         worker.wake();
         if !is_fit {
             return self.discard(worker, lease);

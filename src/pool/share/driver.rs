@@ -1,11 +1,11 @@
 //! Drives a shared server: sends what comes aboard, shares out what comes back.
 
 mod ending;
+mod watch;
 
 use super::riders::{Came, Lost, Rider, Riders, ends};
 use super::{Bell, FirstHead};
 use crate::base::ids::ClientId;
-use crate::end::EndReason;
 use crate::net::deadline::Deadline;
 use crate::net::flow::Flow;
 use crate::net::stream::Link;
@@ -14,7 +14,6 @@ use crate::pool::mailbox::{Delivered, Mailbox, Outcome, Ridden};
 use crate::pool::{Lease, Pool, Postgres};
 use crate::scheduler::{Action, Berth, Newcomer, Next, Scheduler, SlotRef};
 use crate::server::Server;
-use crate::server::cancel::{CancelError, cancel};
 use crate::session::statements::{Moment, To};
 use crate::session::traces::Trace;
 use std::collections::VecDeque;
@@ -22,10 +21,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-/// How much longer than expected a head may take before it counts as stalled.
-const STALL: u32 = 10;
-const STALL_LEAST: Duration = Duration::from_millis(50);
 
 /// So much of an answer that is not whole goes to its client.
 const PART: usize = 16 << 10;
@@ -52,6 +47,7 @@ impl From<Lost> for Over {
 
 type Newcomers = VecDeque<Newcomer<Arc<Mailbox>>>;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub(super) struct Driver {
     pool: Arc<Pool>,
     worker: Rc<Worker>,
@@ -70,6 +66,8 @@ pub(super) struct Driver {
     is_blocked: bool,
     /// A cancel request is under way, which may hit whoever is sent now.
     is_canceling: bool,
+    /// Nobody is aboard any more, and those who have left are still to be answered.
+    is_tidying: bool,
     deadline: Deadline,
 }
 
@@ -90,6 +88,7 @@ impl Driver {
             is_stalled: false,
             is_blocked: false,
             is_canceling: false,
+            is_tidying: false,
             deadline: Deadline::default(),
         }
     }
@@ -173,8 +172,7 @@ impl Driver {
             }
             self.share_out(cx)?;
         }
-        self.watch(cx);
-        Ok(())
+        self.watch(cx)
     }
 
     /// Takes up those who got aboard.
@@ -236,7 +234,21 @@ impl Driver {
             (next, newcomers, next_but_boarding(scheduler, self.slot))
         });
         self.pool.host.act(&self.worker, action);
-        if next == Next::Empty { Err(Over::Empty) } else { Ok(newcomers) }
+        if next == Next::Empty {
+            self.is_left()?;
+        }
+        Ok(newcomers)
+    }
+
+    /// Nobody is aboard any more. It is over when those are answered, too, who have left.
+    fn is_left(&mut self) -> Result<(), Over> {
+        if self.riders.is_empty() {
+            return Err(Over::Empty);
+        }
+        self.is_tidying = true;
+        let (now, slot) = (self.worker.now(), self.slot);
+        self.pool.host.scheduler.with(|scheduler| scheduler.tidy(now, slot));
+        Ok(())
     }
 
     /// Sends what there is. That the server takes no more shows when it is read: it may have said why.
@@ -317,8 +329,14 @@ impl Driver {
     /// has an answer may be back at once, and must not be aboard still.
     fn pass_on(&mut self) -> Result<(), Over> {
         let now = self.worker.now();
+        let answered = &self.came.answered;
+        if answered.iter().all(|rider| rider.has_left) {
+            self.answer();
+            return if self.is_tidying { self.is_left() } else { Ok(()) };
+        }
         let (next, newcomers, action) = self.pool.host.scheduler.with(|scheduler| {
-            let ends = ends(self.since, now, &self.came.answered);
+            let ends = ends(self.since, now, answered).zip(answered);
+            let ends = ends.filter(|(_, rider)| !rider.has_left).map(|(at, _)| at);
             let next = scheduler.pass_on(now, self.slot, ends);
             let newcomers = newcomers(scheduler, self.slot);
             (next, newcomers, next_but_boarding(scheduler, self.slot))
@@ -326,7 +344,7 @@ impl Driver {
         self.answer();
         self.pool.host.act(&self.worker, action);
         self.put_all_on(newcomers)?;
-        if next == Next::Empty { Err(Over::Empty) } else { Ok(()) }
+        if next == Next::Empty { self.is_left() } else { Ok(()) }
     }
 
     /// Gives the head what has come of a long answer.
@@ -355,80 +373,6 @@ impl Driver {
         if self.is_blocked && !self.is_stalled {
             self.stall();
         }
-    }
-
-    fn stall(&mut self) {
-        self.is_stalled = true;
-        self.pool.stats.of(self.worker.id).stalls.add(1);
-        self.pool.host.scheduler.with(|scheduler| scheduler.stalled(self.slot));
-    }
-
-    /// Looks at the time that the head takes, and sees to it that the task wakes when more is to be done.
-    fn watch(&mut self, cx: &Context<'_>) {
-        let now = self.worker.now();
-        let is_stalled = self.is_stalled;
-        let Some(head) = self.riders.head() else { return };
-        let stalls_at = self.since + (head.fare.expected * STALL).max(STALL_LEAST);
-        let mut due = stalls_at;
-        let profile = head.fare.profile;
-        if let Some(limit) = head.fare.limit
-            && !head.is_gone
-        {
-            let ends_at = self.since + limit;
-            if ends_at <= now {
-                let ended = Ridden::Ended(EndReason::QueryTimeout);
-                drop(head.mailbox.deliver(Outcome::Ridden(ended)));
-                (head.is_gone, head.is_to_be_canceled) = (true, true);
-            }
-            due = due.min(ends_at);
-        }
-        if stalls_at <= now {
-            if !head.is_gone && head.mailbox.is_closed() {
-                (head.is_gone, head.is_to_be_canceled) = (true, true);
-            }
-            due = now + STALL_LEAST;
-            if !is_stalled {
-                self.stall();
-                self.pool.share.profiles.stalled(profile);
-            }
-        }
-        self.cancel_head();
-        self.deadline.watch(&self.worker, cx, due);
-    }
-
-    /// Sends a cancel request for the head, if that is to be. Nobody gets aboard until it is over.
-    fn cancel_head(&mut self) {
-        let slot = self.slot;
-        if self.is_canceling {
-            return;
-        }
-        let wants = |head: &&mut Rider| head.is_to_be_canceled && !head.is_canceled;
-        let Some(head) = self.riders.head().filter(wants) else { return };
-        let client = head.client;
-        let key = self.pool.host.scheduler.with(|scheduler| scheduler.cancel_head(slot, client));
-        let Some(key) = key else { return };
-        (self.is_canceling, head.is_canceled) = (true, true);
-        for rider in self.riders.iter_mut() {
-            rider.is_exposed |= rider.client != client;
-        }
-        let (pool, worker) = (Arc::clone(&self.pool), Rc::clone(&self.worker));
-        let bell = Arc::clone(&self.bell);
-        self.pool.host.tasks.spawn_local(async move {
-            let limit = pool.host.setup().cancel_wait_timeout;
-            let sent = cancel(&worker, &key, limit).await;
-            worker.wake();
-            if let Err(error) = &sent {
-                let (database, user, pid) = (&pool.database, &pool.user, key.pid);
-                tracing::warn!(
-                    database,
-                    user,
-                    pid,
-                    "cancel request could not be delivered: {error}"
-                );
-            }
-            pool.cancel_over(&worker, slot, !matches!(sent, Err(CancelError::Lost)));
-            bell.ring(|news| news.is_cancel_over = true);
-        });
     }
 }
 

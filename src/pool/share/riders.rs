@@ -45,6 +45,8 @@ pub(super) struct Rider {
     pub(super) is_canceled: bool,
     /// Nobody wants its answer.
     pub(super) is_gone: bool,
+    /// Its client has asked again elsewhere: it is not aboard any more.
+    pub(super) has_left: bool,
     /// Its answer is not what its client asked for: a cancel request hit it that was meant for another, or its
     /// statement is not there as it was. It goes back to the queue.
     pub(super) is_hit: bool,
@@ -67,6 +69,7 @@ impl Rider {
             is_to_be_canceled: false,
             is_canceled: false,
             is_gone: false,
+            has_left: false,
             is_hit: false,
             is_exposed: false,
         }
@@ -74,6 +77,14 @@ impl Rider {
 }
 
 impl Rider {
+    /// Its client is not aboard any more. What it has asked runs all the same, and has its place among the
+    /// answers. Answers with what its client is to be told, if it is still there.
+    pub(super) fn leave(&mut self) -> Option<Outcome> {
+        let missed = (!self.is_gone).then(|| self.missed());
+        (self.has_left, self.is_gone, self.is_hit) = (true, true, true);
+        missed
+    }
+
     /// What its client is told that gets no answer here: to ask again, unless it wants none any more.
     pub(super) fn missed(&self) -> Outcome {
         if self.is_to_be_canceled { Outcome::Canceled } else { Outcome::Missed }
@@ -153,6 +164,11 @@ impl Riders {
 
     pub(super) fn is_empty(&self) -> bool {
         self.riders.is_empty()
+    }
+
+    /// The first of those behind the head who have not left.
+    pub(super) fn behind(&mut self) -> Option<&mut Rider> {
+        self.riders.iter_mut().skip(1).find(|rider| !rider.has_left)
     }
 
     /// The server is lost: those whose request it may have read, the head first, and those of whose it has

@@ -268,3 +268,19 @@ fn who_wants_no_answer_does_not_ask_again() {
     rider.is_to_be_canceled = true;
     assert!(matches!(rider.missed(), Outcome::Canceled));
 }
+
+#[test]
+fn who_has_left_is_answered_in_turn_and_has_nothing_of_it() {
+    let mut all = riders(3);
+    let mut left = 0;
+    while let Some(rider) = all.0.behind() {
+        assert!(matches!(rider.leave(), Some(Outcome::Missed)));
+        left += 1;
+    }
+    assert_eq!(left, 2);
+    let answers = [Answer::Rows(vec![3]), Answer::Rows(vec![900; 9]), Answer::Error("22012")];
+    let bytes: Vec<u8> = answers.iter().flat_map(Answer::bytes).collect();
+    let came = share_out(&mut all, &bytes, &[7]).unwrap();
+    let got: Vec<_> = came.answered.iter().map(|rider| rider.fare.answer.len()).collect();
+    assert_eq!(got, [answers[0].bytes().len(), 0, 0]);
+}

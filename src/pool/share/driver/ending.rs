@@ -12,7 +12,12 @@ impl Driver {
         let Some(mut conn) = self.server.take() else { return };
         self.leave();
         conn.last_client = None;
-        self.pool.give_back(&self.worker, Lease { slot: self.slot, conn });
+        let lease = Lease { slot: self.slot, conn };
+        if self.is_tidying {
+            self.pool.after_upkeep(&self.worker, lease, true);
+        } else {
+            self.pool.give_back(&self.worker, lease);
+        }
     }
 
     /// Nobody is aboard any more for the scheduler, so that nobody rings.
@@ -37,7 +42,7 @@ impl Driver {
         let (now, slot) = (self.worker.now(), self.slot);
         self.pool.host.scheduler.with(|scheduler| {
             scheduler.lost(slot);
-            for rider in &unsent {
+            for rider in unsent.iter().filter(|rider| !rider.has_left) {
                 let _next = scheduler.missed(now, slot, rider.client);
             }
         });

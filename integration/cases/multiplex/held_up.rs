@@ -1,0 +1,96 @@
+//! A head that takes its time, where there are other servers: those behind it go on elsewhere.
+
+use super::{Shared, all_have_their_own, lock_out, number, settings, share};
+use crate::harness::frames::Batch;
+use crate::harness::time::{eventually, run};
+use crate::harness::wire::Client;
+
+/// Two servers, of which somebody has one.
+async fn start() -> (Shared, Client) {
+    let shared = Shared::start(settings().pool_size(2)).await;
+    let mut other = shared.rig.client().await;
+    assert_eq!(other.query("begin").await, ["C(BEGIN)", "Z(T)"]);
+    (shared, other)
+}
+
+impl Shared {
+    async fn becomes(&mut self, column: &str, wanted: u64) {
+        let console = &mut self.console;
+        eventually(&format!("{column} is {wanted}"), async || {
+            let row = console.row("SHOW POOLS", "app").await?;
+            (row[column] == wanted.to_string()).then_some(())
+        })
+        .await;
+    }
+}
+
+#[test]
+fn who_is_behind_one_that_is_stuck_goes_on_elsewhere() {
+    run(async {
+        let (mut shared, mut other) = Box::pin(start()).await;
+        let mut clients = shared.clients(5).await;
+        let lock = lock_out(&mut shared, &mut clients).await;
+        // All but the head; one of them wants it no more, and one is gone.
+        shared.becomes("cl_waiting", 4).await;
+        clients[4].cancel().await;
+        assert_eq!(clients[4].answer().await, ["E(ERROR 57014)", "Z(I)"]);
+        drop(clients.remove(3));
+        shared.becomes("cl_waiting", 2).await;
+        assert_eq!(other.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        all_have_their_own(&mut clients[1..3]).await;
+        lock.batch_execute("commit").await.expect("it is over");
+        assert_eq!(clients[0].answer().await[1], "D(9)");
+        // What they had asked is answered, too, by and by, and concerns nobody.
+        shared.becomes("sv_idle", 2).await;
+        assert_eq!(other.query("begin").await, ["C(BEGIN)", "Z(T)"]);
+        shared.learn(&mut clients[0], || number(0)).await;
+        share(&mut shared, &mut clients[..2], number).await;
+    });
+}
+
+#[test]
+fn who_is_behind_one_that_does_not_read_goes_on_elsewhere() {
+    run(async {
+        let (mut shared, mut other) = Box::pin(start()).await;
+        let mut clients = shared.clients(3).await;
+        let much = |n: usize| {
+            Batch::new().query(&format!("select repeat('x', 1000) from generate_series(1, {n})"))
+        };
+        shared.learn(&mut clients[0], || much(10)).await;
+        shared.learn(&mut clients[1], || number(0)).await;
+        shared.hold().await;
+        shared.queue(&mut clients[0], much(100_000)).await;
+        shared.queue(&mut clients[1], number(0)).await;
+        shared.queue(&mut clients[2], number(1)).await;
+        shared.let_go().await;
+        shared.becomes("cl_waiting", 2).await;
+        assert_eq!(other.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        all_have_their_own(&mut clients[1..]).await;
+        let rows = clients[0].wire.until_ready().await;
+        assert_eq!(rows.iter().filter(|frame| frame.tag == b'D').count(), 100_000);
+        shared.becomes("sv_idle", 2).await;
+    });
+}
+
+/// The server is lost in the middle of what nobody waits for: nobody notices.
+#[test]
+fn a_server_that_answers_those_who_have_left_may_be_lost() {
+    run(async {
+        let (mut shared, mut other) = Box::pin(start()).await;
+        let mut clients = shared.clients(3).await;
+        let lock = lock_out(&mut shared, &mut clients).await;
+        shared.becomes("cl_waiting", 2).await;
+        assert_eq!(other.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        all_have_their_own(&mut clients[1..]).await;
+        let query = "select pg_terminate_backend(pid) from pg_stat_activity \
+            where wait_event_type = 'Lock'";
+        lock.batch_execute(query).await.expect("it is over");
+        let told = clients[0].answer().await;
+        assert!(["E(ERROR 57P01)", "E(ERROR 08006)"].contains(&told[0].as_str()), "{told:?}");
+        lock.batch_execute("commit").await.expect("it is over");
+        for client in &mut clients {
+            assert_eq!(client.value("select 'well'").await, "well");
+        }
+        shared.becomes("cl_waiting", 0).await;
+    });
+}
