@@ -88,12 +88,14 @@ SELECT t.a FROM public.t t
 SELECT a FROM t GROUP BY (a)
 SELECT a FROM t ORDER BY (a)
 SELECT - 1, + 2, 2 ^ 3, 5 % 2, @ 1, |/ 4, 1 <> 2
-SELECT 0x10, 1e10, .5, 1.5e-3
+SELECT 0x10, 0o17, 0b1, 1_000, 1e10, .5, 1.5e-3, 1.5E+3
+SELECT E'a', e'', $$$$, $a$$a$, $a$ $ $a$, $$ $a$ $$
+SELECT (x).*, x.a, "x"."a" FROM t x
 SELECT $1, $2::int
 SELECT to_tsvector('english', b) @@ plainto_tsquery('x') FROM t
 SELECT md5(b), encode(sha256('x'), 'hex') FROM t
 SELECT current_setting('search_path')
-SELECT current_database(), version(), current_schema()
+SELECT current_database(), version()
 SELECT pg_typeof(a) FROM t
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE pg_catalog.pg_table_is_visible(c.oid)
 SELECT app.price(a) FROM t
@@ -111,7 +113,6 @@ SELECT pg_catalog.set_config('work_mem', '1MB', false)
 SELECT "set_config"('work_mem', '1MB', false)
 SELECT pg_catalog."set_config"('work_mem', '1MB', false)
 SELECT SET_CONFIG('work_mem', '1MB', false)
-SELECT U&"set\005fconfig"('work_mem', '1MB', false)
 SELECT nextval('s')
 SELECT setval('s', 1)
 SELECT currval('s')
@@ -160,6 +161,20 @@ SELECT ts_stat('select 1')
 SELECT a FROM t TABLESAMPLE system(10)
 SELECT group(1)
 SELECT varying(1)
+SELECT current_schema()
+SELECT current_schema
+SELECT current_schemas(false)
+SELECT ('s'::regclass).nextval
+SELECT (1::bigint) . /* x */ pg_advisory_lock
+SELECT (1::bigint)."pg_advisory_lock"
+SELECT (array['s'::regclass])[1].nextval
+SELECT $1.nextval
+SELECT (t).a FROM t
+SELECT x.nextval FROM unnest(array['s'::regclass]) x
+SELECT X . "nextval" FROM unnest(array['s'::regclass]) x
+SELECT x.pg_advisory_lock FROM generate_series(1::bigint, 2) AS x
+SELECT pg_catalog.pg_advisory_lock FROM generate_series(1::bigint, 2) pg_catalog
+SELECT pg_catalog.pg_advisory_lock FROM generate_series(1::bigint, 2) AS "pg_catalog" WHERE true
 -- kind
 
 ;
@@ -249,12 +264,26 @@ SELECT 1; /* x */ BEGIN
 select 1; select set_config('work_mem', '1MB', false)
 -- unclear
 SELECT U&'d\0061t\+000061' AS x FROM t WHERE false
+SELECT U&"set\005fconfig"('work_mem', '1MB', false)
+SELECT U&"set!005fconfig" UESCAPE '!' ('work_mem', '1MB', false)
+SELECT u&"set_config" UESCAPE '!' ('work_mem', '1MB', false)
+SELECT x.U&"nextval" FROM unnest(array['s'::regclass]) x
+SELECT 1into temp y FROM t
+SELECT 1e5into temp y FROM t
+SELECT a FROM t WHERE a = 1for share
+SELECT $1for share
+SELECT 0xginto
 SELECT 'a\'
 SELECT 'a\'', set_config('work_mem', '1MB', false), 'b'
 SELECT 'not closed
 SELECT "not closed
 SELECT E'not closed
+SELECT E'not closed\'
+SELECT E'
 SELECT 1 /* not closed
 SELECT $a$ not closed
+SELECT $a$ not closed $
+SELECT $a$a$
+SELECT $$$
 SELECT ""
 SELECT '\'; SELECT set_config('work_mem', '1MB', false) --'

@@ -3,14 +3,16 @@
 //!
 //! Each word that might be the name of a function has to be on a list, and whatever is not plain is
 //! [`No`]. What a text does not show is trusted as everywhere in transaction mode: views, operators and
-//! casts that call functions with side effects.
+//! casts that call functions with side effects, and functions that are asked for as columns of a table.
 //!
 //! Writes are none of it. They wait for locks, and whoever holds one may be waiting, in its application, for
 //! the answer behind; and their commits would flush one after the other, where servers of their own share
 //! a flush.
 
-mod functions;
+pub mod functions;
+mod kind;
 
+use self::kind::Kind;
 use super::tokens::{Tokens, is};
 use std::hash::{BuildHasher, Hasher};
 
@@ -68,12 +70,18 @@ impl<S: BuildHasher> Reading<'_, S> {
         while let Some(token) = tokens.next() {
             let kind = Kind::of(token)?;
             let mut normal = token;
+            may_be_before(token, &last)?;
             match kind {
                 Kind::End if ends(tokens.clone()) => break,
                 Kind::End => return Err(No::Several),
                 Kind::Word => {
                     normal = word.fold(token);
                     may_follow(normal, last.one)?;
+                    may_be_named(normal, &last)?;
+                }
+                Kind::Quoted => {
+                    may_be_quoted(&last)?;
+                    may_be_named(word.fold(without_quotes(token)), &last)?;
                 }
                 Kind::Opening => self.may_be_called(&last)?,
                 _ => {}
@@ -81,6 +89,7 @@ impl<S: BuildHasher> Reading<'_, S> {
             last.add_next(&mut print, normal, kind);
             last.push(token, kind);
         }
+        may_be_before(b"", &last)?;
         Ok(print.finish())
     }
 
@@ -106,7 +115,7 @@ impl<S: BuildHasher> Reading<'_, S> {
     fn may_be_called_in(&self, schema: &[u8], name: &[u8]) -> Result<(), No> {
         let (mut schema_word, mut word) = (Folded::default(), Folded::default());
         let (schema, name) = (schema_word.fold(schema), word.fold(name));
-        let is_known = if schema == b"pg_catalog" {
+        let is_known = if schema == functions::CATALOG.as_bytes() {
             functions::is_harmless(name)
         } else {
             let whole = [schema, b".", name].concat();
@@ -138,46 +147,42 @@ fn may_follow(word: &[u8], before: &[u8]) -> Result<(), No> {
         b"key" | b"no" | b"share" | b"update" if is(before, "for") => Err(No::Locks),
         // Some of these may be names, which costs those their chance.
         b"delete" | b"insert" | b"into" | b"merge" | b"update" => Err(No::Writes),
+        // Where `pg_temp` comes first in the search path, that is made.
+        b"current_schema" => Err(No::Function),
         _ => Ok(()),
     }
 }
 
-/// What a token is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
-    /// A number or a string.
-    Constant,
-    /// A semicolon.
-    End,
-    Opening,
-    Other,
-    /// A name in quotes.
-    Quoted,
-    Word,
+/// Whether a name may stand behind what is before it: `(x).f`, `x[1].f` and `$1.f` may be calls of `f`, and so
+/// may `x.f` if `x` is what a function gave. `name` is in lower case.
+fn may_be_named(name: &[u8], last: &Last<'_>) -> Result<(), No> {
+    if last.one != b"." {
+        return Ok(());
+    }
+    let is_name = matches!(last.kind_of_two, Some(Kind::Quoted | Kind::Word));
+    if is_name && !functions::may_be_called_as_column(name, last.two) {
+        Ok(())
+    } else {
+        Err(No::Function)
+    }
 }
 
-impl Kind {
-    fn of(token: &[u8]) -> Result<Self, No> {
-        let kind = match token {
-            [b'(', ..] => Self::Opening,
-            [b';', ..] => Self::End,
-            [b'0'..=b'9', ..] => Self::Constant,
-            // Whether a backslash is one is a setting; and half a string is none.
-            [b'\'', inner @ .., b'\''] if !inner.contains(&b'\\') => Self::Constant,
-            [b'e' | b'E', b'\'', .., b'\''] if token.len() > 2 => Self::Constant,
-            [b'$', .., b'$'] if token.len() > 1 => Self::Constant,
-            [b'"', .., b'"'] if token.len() > 2 => Self::Quoted,
-            [b'\'' | b'"', ..] | [b'e' | b'E', b'\'', ..] | [b'/', b'*', ..] => {
-                return Err(No::Unclear);
-            }
-            [b'$', _, ..] => return Err(No::Unclear),
-            [byte, ..] if byte.is_ascii_alphabetic() || *byte == b'_' || *byte >= 0x80 => {
-                Self::Word
-            }
-            _ => Self::Other,
-        };
-        Ok(kind)
-    }
+/// Whether a name in quotes may stand there: with `U&` before it, it is another one than it seems.
+fn may_be_quoted(last: &Last<'_>) -> Result<(), No> {
+    if last.one == b"&" && is(last.two, "u") { Err(No::Unclear) } else { Ok(()) }
+}
+
+/// Whether what is before a token, or before the end, may be there. The schema of Postgres' own is nothing
+/// else, such as the name of what a function gave.
+fn may_be_before(token: &[u8], last: &Last<'_>) -> Result<(), No> {
+    let is_name = matches!(last.kind, Some(Kind::Quoted | Kind::Word));
+    let is_catalog = is_name && is(without_quotes(last.one), functions::CATALOG);
+    if is_catalog && token != b"." { Err(No::Function) } else { Ok(()) }
+}
+
+fn without_quotes(token: &[u8]) -> &[u8] {
+    let inner = token.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\""));
+    inner.unwrap_or(token)
 }
 
 /// The tokens before.
