@@ -1,5 +1,7 @@
 //! What is judged to be one read that leaves nothing behind leaves nothing behind, on a real Postgres.
 
+mod functions;
+
 use crate::harness::frames::Batch;
 use crate::harness::postgres::Postgres;
 use crate::harness::random::Seed;
@@ -19,14 +21,16 @@ const TABLES: &str = "create table t (a int, b text, j jsonb, d timestamptz); \
     create schema other; \
     create function other.price(int) returns text language sql as $$select set_config('app.x', 'y', false)$$";
 
-/// All that a statement could leave in its session.
+/// With this in front of the search path, whoever asks for the schema to create in makes one.
+const TEMPORARY: &str = "set search_path = pg_temp, public";
+
+/// All that a statement could leave in its session, but for locks.
 const LEFT: &str = "select (select string_agg(name || '=' || setting, ' ' order by name) from pg_settings \
       where source = 'session'), \
     coalesce(current_setting('app.x', true), ''), \
     (select count(*) from pg_prepared_statements), (select count(*) from pg_cursors), \
     (select count(*) from pg_listening_channels()), \
-    (select count(*) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'), \
-    (select count(*) from pg_class where relpersistence = 't'), \
+    (select count(*) from pg_class where relpersistence = 't'), pg_my_temp_schema(), \
     (select count(*) from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace), \
     (select last_value + is_called::int from s), (select count(*) from t)";
 
@@ -88,6 +92,16 @@ const PARTS: &[&str] = &[
     "Set_Config /**/ ('app.x', 'y', false)",
     "nextval('s')",
     "pg_advisory_lock(1)",
+    "('s'::regclass).nextval",
+    "(1::bigint).pg_advisory_lock",
+    "(array['s'::regclass])[1].nextval",
+    "y.nextval",
+    "y.\"pg_advisory_lock\"",
+    "from generate_series(1::bigint, 2) y",
+    "from unnest(array['s'::regclass]) y",
+    "U&\"set_config\" uescape '!' ('app.x', 'y', false)",
+    "current_schema",
+    "1into temp y",
     "into temp y",
     "into y",
     "for update",
@@ -123,14 +137,36 @@ fn is_read(sql: &str, hasher: &RandomState) -> bool {
     Reading { functions: &functions, hasher, is_utf8: true }.look_at(sql.as_bytes()).is_ok()
 }
 
-/// Runs a text both ways, and looks at what it left.
-async fn check(client: &mut Client, sql: &str, clean: &[String]) {
-    for batch in [Batch::new().query(sql), Batch::new().statement(sql, &[])] {
-        let answer = client.ask(batch).await;
-        let ready = answer.last().expect("it is answered");
-        assert_eq!(ready, "Z(I)", "{sql}: {answer:?}");
+/// A session that statements are run in, and one that looks at its locks when it is out of its transaction.
+struct Looked {
+    client: Client,
+    watcher: Client,
+    clean: Vec<String>,
+}
+
+impl Looked {
+    async fn connect(postgres: &Postgres) -> Self {
+        let mut client = Client::connect(&postgres.address()).await;
+        client.query(TABLES).await;
+        client.query(TEMPORARY).await;
+        let clean = client.query(LEFT).await;
+        Self { client, watcher: Client::connect(&postgres.address()).await, clean }
     }
-    assert_eq!(client.query(LEFT).await, clean, "left behind by {sql}");
+
+    /// Runs a text both ways, and looks at what it left. Answers with whether it was correct.
+    async fn check(&mut self, sql: &str) -> bool {
+        let mut is_correct = true;
+        for batch in [Batch::new().query(sql), Batch::new().statement(sql, &[])] {
+            let answer = self.client.ask(batch).await;
+            let ready = answer.last().expect("it is answered");
+            assert_eq!(ready, "Z(I)", "{sql}: {answer:?}");
+            is_correct &= answer.iter().any(|frame| frame.starts_with('C'));
+        }
+        let locks = format!("select count(*) from pg_locks where pid = {}", self.client.pid);
+        assert_eq!(self.watcher.value(&locks).await, "0", "locked by {sql}");
+        assert_eq!(self.client.query(LEFT).await, self.clean, "left behind by {sql}");
+        is_correct
+    }
 }
 
 /// Those of the corpus that are reads can be run, too.
@@ -138,14 +174,12 @@ async fn check(client: &mut Client, sql: &str, clean: &[String]) {
 fn the_reads_of_the_corpus_leave_nothing_behind() {
     run(async {
         let postgres = Postgres::start().await;
-        let mut client = Client::connect(&postgres.address()).await;
-        client.query(TABLES).await;
-        let clean = client.query(LEFT).await;
+        let mut looked = Looked::connect(&postgres).await;
         let hasher = RandomState::new();
         let corpus = include_str!("../../src/sql/read/corpus.sql").lines().skip(2);
         let mut reads = 0;
         for sql in corpus.filter(|sql| !sql.starts_with("-- ") && is_read(sql, &hasher)) {
-            check(&mut client, sql, &clean).await;
+            looked.check(sql).await;
             reads += 1;
         }
         assert!(reads > 90, "only {reads} reads");
@@ -156,9 +190,7 @@ fn the_reads_of_the_corpus_leave_nothing_behind() {
 fn nothing_that_is_judged_a_read_leaves_anything_behind() {
     run_within(Duration::from_mins(3), async {
         let postgres = Postgres::start().await;
-        let mut client = Client::connect(&postgres.address()).await;
-        client.query(TABLES).await;
-        let clean = client.query(LEFT).await;
+        let mut looked = Looked::connect(&postgres).await;
         let (mut random, hasher) = (Seed::of_run().actor(0), RandomState::new());
         let (mut reads, mut worked) = (0, 0);
         for _ in 0..20_000 {
@@ -172,10 +204,7 @@ fn nothing_that_is_judged_a_read_leaves_anything_behind() {
             }
             if is_read(&sql, &hasher) {
                 reads += 1;
-                worked += usize::from(
-                    client.query(&sql).await.iter().any(|frame| frame.starts_with('C')),
-                );
-                check(&mut client, &sql, &clean).await;
+                worked += usize::from(looked.check(&sql).await);
             }
         }
         assert!(reads > 1_000 && worked > 200, "{reads} reads, {worked} of them correct");
