@@ -65,6 +65,11 @@ fn is_closed(mut inner: &[u8]) -> bool {
         inner = match inner {
             [] => return false,
             [b'\''] => return true,
+            // It goes on behind a line break, with another quote.
+            [b'\'', b'\n' | b'\r' | b'\t' | b' ' | 0x0b | 0x0c, after @ ..] => {
+                let at = after.iter().position(|byte| *byte == b'\'');
+                at.and_then(|at| after.get(at + 1..)).unwrap_or_default()
+            }
             [b'\\', _, after @ ..] | [b'\'', b'\'', after @ ..] | [_, after @ ..] => after,
         };
     }

@@ -48,6 +48,7 @@ fn statements_that_differ_in_constants_have_one_fingerprint() {
         ["select 'x'", "select 'it''s'"],
         ["select b from t where a in (1)", "select b from t where a in (1, 2, 3)"],
         ["select 1;", "select 2"],
+        ["select e'x'", "select e'x'\n''\r\n 'it\\'s'''\t\n'\\\\'"],
     ] {
         assert_eq!(of(one), of(other), "{one} {other}");
     }
