@@ -118,7 +118,9 @@ impl Session {
             Request::Parse | Request::ParseNamed => Message::Parse(text, Some(b"select 1\0\0\0")),
             Request::CloseUnnamed | Request::CloseNamed => Message::Close(text),
             request => {
-                if request == Request::Sync && self.statements.wants_description() {
+                use Request::{Execute, FunctionCall, Sync};
+                let is_time = matches!(request, Execute | FunctionCall | Sync);
+                if is_time && self.statements.wants_description() {
                     self.describe_unnamed();
                 }
                 if self.ledger.sent(request, Origin::Client) {
@@ -182,7 +184,7 @@ impl Session {
         let (settings, at) = (Settings::default(), self.now);
         let limits = Limits { of_server: 1, of_client: 2 };
         let now = Now { at, pool: ("", ""), settings: &settings, epoch: 0, limits, maps: true };
-        if self.statements.before_sync(&mut self.ledger, &now).is_some() {
+        if self.statements.describe_unnamed(&mut self.ledger, &now).is_some() {
             self.forward(What::Request(Request::DescribeUnnamed), Origin::Proxy, 0);
         }
     }
