@@ -17,7 +17,7 @@ use crate::harness::time::{WAIT_MAX, eventually, run, within};
 use crate::harness::wire::cancel;
 
 pub(super) fn settings(port: &Port) -> Settings {
-    Settings::new().set("http_addr", format!("127.0.0.1:{}", port.number).as_str())
+    Settings::new().set("http_addr", port.address().as_str())
 }
 
 /// The status and the body of an answer.

@@ -9,12 +9,36 @@ mod takeover;
 
 use std::time::Duration;
 
+use crate::cases::http::get;
 use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
+use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run, within};
 use crate::harness::wire::Client;
+
+/// How much was shared, of a proxy.
+#[derive(Debug)]
+pub(super) struct Tally {
+    /// Answered by servers that others shared.
+    pub(super) statements: usize,
+    /// How many there were at once on one server, at most.
+    pub(super) depth: usize,
+}
+
+pub(super) async fn shared(http: &Port) -> Tally {
+    let (_, text) = get(http, "/metrics").await;
+    let counts = |name: &str| -> Vec<(String, usize)> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.split_once("} "));
+        lines.map(|(labels, n)| (labels.to_owned(), n.parse().expect("a count"))).collect()
+    };
+    let statements = counts("pgweir_pool_shared_statements_total{");
+    let depths = counts("pgweir_pool_shared_depth_total{").into_iter().filter(|(_, n)| *n > 0);
+    let depths = depths
+        .filter_map(|(labels, _)| labels.split_once("depth=\"")?.1.strip_suffix('"')?.parse().ok());
+    Tally { statements: statements.iter().map(|(_, n)| n).sum(), depth: depths.max().unwrap_or(0) }
+}
 
 fn settings() -> Settings {
     with_console(Settings::new().pool_size(1))

@@ -31,4 +31,9 @@ impl Port {
         }
         panic!("no free port from {PORT_FIRST} on");
     }
+
+    /// Where to listen on it.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.number)
+    }
 }

@@ -20,9 +20,10 @@ mod texts;
 
 use std::time::Duration;
 
+use crate::cases::multiplex::shared;
 use crate::harness::Address;
-use crate::harness::console::{Console, with_console};
 use crate::harness::login::Login;
+use crate::harness::ports::Port;
 use crate::harness::postgres::Postgres;
 use crate::harness::process::show;
 use crate::harness::proxy::Proxy;
@@ -54,8 +55,8 @@ struct Trial {
     has_shortcuts: bool,
     /// Statements follow their clients, who keep their server for them otherwise.
     follow: bool,
-    /// Clients share servers.
-    share: bool,
+    /// Clients share servers: so many are on one of them at once at least.
+    share: Option<usize>,
 }
 
 const EVERYTHING: Profile = Profile {
@@ -124,7 +125,7 @@ fn settings(trial: Trial) -> Settings {
     if !trial.follow {
         settings = settings.set("max_prepared_statements", 0);
     }
-    if trial.share {
+    if trial.share.is_some() {
         settings = sharing(settings);
     }
     if trial.profile.has(Part::Alone) {
@@ -138,16 +139,16 @@ fn settings(trial: Trial) -> Settings {
 
 /// Whatever reads may share: these machines are slow.
 fn sharing(settings: Settings) -> Settings {
-    with_console(settings)
-        .set("multiplex", "auto")
-        .set("multiplex_max_service_time", Duration::from_secs(10))
+    settings.set("multiplex", "auto").set("multiplex_max_service_time", Duration::from_secs(10))
 }
 
 /// Plays scripts until as many messages were sent as are wanted, or one fails.
 async fn check(trial: Trial) {
     let seed = Seed::of_run();
     let (postgres, watch) = (postgres().await, Watch::start());
-    let proxy = Proxy::start(&settings(trial), &postgres.address()).await;
+    let http = Port::take();
+    let settings = settings(trial).set("http_addr", http.address().as_str());
+    let proxy = Proxy::start(&settings, &postgres.address()).await;
     let sides = sides(&postgres, &proxy.address, PATIENCE);
     let (mut played, mut senseless) = (0, 0);
     for round in 0.. {
@@ -175,12 +176,12 @@ async fn check(trial: Trial) {
         played += trial.profile.messages;
     }
     show(&format!("{played} messages in {:?}", watch.elapsed()));
-    if trial.share {
-        let login = Login::to(&proxy.address).database("pgweir");
-        let pool = Console::log_in(&login).await.row("SHOW POOLS", "app").await;
-        let shared: usize = pool.expect("the pool")["shared_count"].parse().expect("a number");
-        show(&format!("{shared} were answered by servers that others shared"));
-        assert!(shared > played / 50, "hardly anything was shared");
+    if let Some(depth) = trial.share {
+        let shared = shared(&http).await;
+        show(&format!("{shared:?} of {played}"));
+        assert!(shared.statements > played / 50, "hardly anything was shared");
+        let is_short = steps() < STEPS_DEFAULT;
+        assert!(is_short || shared.depth >= depth, "no more than {} at once", shared.depth);
     }
     assert_eq!(senseless, 0, "Postgres itself did not answer");
 }
@@ -228,7 +229,7 @@ fn clients_with_servers_for_all_are_answered_as_by_postgres() {
         pace,
         has_shortcuts: false,
         follow: false,
-        share: false,
+        share: None,
     });
 }
 
@@ -241,7 +242,7 @@ fn clients_that_wait_for_each_other_are_answered_as_by_postgres() {
         pace: Pace::Free,
         has_shortcuts: false,
         follow: false,
-        share: false,
+        share: None,
     });
 }
 
@@ -254,7 +255,7 @@ fn shortcuts_are_answered_as_by_postgres() {
         pace: Pace::Free,
         has_shortcuts: true,
         follow: false,
-        share: false,
+        share: None,
     });
 }
 
@@ -268,7 +269,7 @@ fn the_unnamed_statement_is_there_until_it_is_replaced() {
         pace: Pace::LockStep { holders_max: 1 },
         has_shortcuts: false,
         follow: true,
-        share: false,
+        share: None,
     });
 }
 
@@ -280,7 +281,7 @@ fn clients_that_take_turns_at_one_server_are_answered_as_by_postgres() {
         pace: Pace::LockStep { holders_max: 1 },
         has_shortcuts: false,
         follow: true,
-        share: false,
+        share: None,
     });
 }
 
@@ -293,7 +294,7 @@ fn clients_that_take_turns_at_three_servers_are_answered_as_by_postgres() {
         pace: Pace::LockStep { holders_max: 3 },
         has_shortcuts: false,
         follow: true,
-        share: false,
+        share: None,
     });
 }
 
@@ -301,7 +302,7 @@ fn clients_that_take_turns_at_three_servers_are_answered_as_by_postgres() {
 fn clients_that_share_few_servers_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, messages: 2 * ROUND, ..SHARED };
     let (pace, has_shortcuts) = (Pace::Free, true);
-    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: false });
+    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: None });
 }
 
 #[test]
@@ -309,28 +310,36 @@ fn clients_in_statement_mode_are_answered_as_by_postgres() {
     let parts = &[Part::Alone, Part::Named, Part::Settings, Part::UnnamedLater];
     let profile = Profile { parts, clients: 8, messages: 2 * ROUND };
     let (pace, has_shortcuts) = (Pace::Free, false);
-    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: false });
+    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: None });
 }
 
 #[test]
 fn clients_that_do_everything_are_answered_as_by_postgres() {
     let profile = Profile { clients: 8, messages: 2 * ROUND, ..EVERYTHING };
     let (pace, has_shortcuts) = (Pace::Free, false);
-    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: false });
+    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: None });
 }
 
 #[test]
 fn clients_that_are_on_one_server_at_once_are_answered_as_by_postgres() {
-    let profile = Profile { clients: 8, messages: 2 * ROUND, ..READS };
-    let (pace, has_shortcuts) = (Pace::Free, false);
-    check_trial(Trial { profile, servers: 1, pace, has_shortcuts, follow: true, share: true });
+    let profile = Profile { clients: 16, messages: 4 * ROUND, ..READS };
+    let (pace, has_shortcuts, share) = (Pace::Free, false, Some(8));
+    check_trial(Trial { profile, servers: 1, pace, has_shortcuts, follow: true, share });
 }
 
 #[test]
 fn clients_that_are_on_few_servers_at_once_are_answered_as_by_postgres() {
     let profile = Profile { clients: 16, messages: 4 * ROUND, ..READS };
-    let (pace, has_shortcuts) = (Pace::Free, true);
-    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share: true });
+    let (pace, has_shortcuts, share) = (Pace::Free, true, Some(4));
+    check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share });
+}
+
+/// Now and then one of them is idle while others are shared.
+#[test]
+fn clients_that_are_on_four_servers_at_once_are_answered_as_by_postgres() {
+    let profile = Profile { clients: 32, messages: 8 * ROUND, ..READS };
+    let (pace, has_shortcuts, share) = (Pace::Free, false, Some(4));
+    check_trial(Trial { profile, servers: 4, pace, has_shortcuts, follow: true, share });
 }
 
 /// The test of the test.
