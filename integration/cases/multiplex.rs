@@ -4,14 +4,18 @@
 
 mod held_up;
 mod known;
+mod own;
 mod prepared;
+mod seen;
 mod takeover;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cases::http::get;
 use crate::harness::console::{Console, with_console};
 use crate::harness::frames::Batch;
+use crate::harness::login::Login;
 use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
@@ -47,11 +51,15 @@ fn settings() -> Settings {
         .set("query_wait_notify", 0)
 }
 
-/// A proxy with one server, and somebody who can hold it back.
+type Row = BTreeMap<String, String>;
+
+/// A proxy with one server for each pool, and somebody who can hold that of one of them back.
 struct Shared {
     rig: Rig,
     console: Console,
     holder: Client,
+    /// Its database and its user.
+    pool: (&'static str, &'static str),
 }
 
 impl Shared {
@@ -60,12 +68,24 @@ impl Shared {
         rig.postgres.sql("create table t as select n from generate_series(1, 9) n").await;
         rig.postgres.sql("grant select on t to public").await;
         let (console, holder) = (Console::open(&rig).await, rig.client().await);
-        Self { rig, console, holder }
+        Self { rig, console, holder, pool: ("app", "app") }
+    }
+
+    /// Goes on in another pool.
+    async fn turn_to(&mut self, database: &'static str, user: &'static str) {
+        self.pool = (database, user);
+        self.holder = self.login().connect().await;
+    }
+
+    fn login(&self) -> Login {
+        let (database, user) = self.pool;
+        Login::to(self.rig.address()).database(database).user(user, "")
     }
 
     async fn number(&mut self, column: &str) -> u64 {
-        let row = self.console.row("SHOW POOLS", "app").await;
-        let row = row.expect("the pool is there");
+        let rows = self.console.rows("SHOW POOLS").await;
+        let is_it = |row: &Row| (&*row["database"], &*row["user"]) == self.pool;
+        let row = rows.into_iter().find(is_it).expect("the pool is there");
         row[column].parse().expect("a number")
     }
 
@@ -86,20 +106,16 @@ impl Shared {
     async fn queue(&mut self, client: &mut Client, batch: Batch) {
         let before = self.number("cl_waiting").await;
         client.send(batch).await;
-        let console = &mut self.console;
         eventually("it waits", async || {
-            let row = console.row("SHOW POOLS", "app").await?;
-            (row["cl_waiting"] == (before + 1).to_string()).then_some(())
+            (self.number("cl_waiting").await == before + 1).then_some(())
         })
         .await;
     }
 
     /// Waits until a head counts as stalled: nobody gets aboard behind it.
     async fn is_stalled(&mut self) {
-        let console = &mut self.console;
         eventually("it counts as stalled", async || {
-            let row = console.row("SHOW POOLS", "app").await?;
-            (row["stall_count"] == "1").then_some(())
+            (self.number("stall_count").await == 1).then_some(())
         })
         .await;
     }
@@ -117,7 +133,7 @@ impl Shared {
     async fn clients(&self, count: usize) -> Vec<Client> {
         let mut clients = Vec::new();
         for _ in 0..count {
-            clients.push(self.rig.client().await);
+            clients.push(self.login().connect().await);
         }
         clients
     }

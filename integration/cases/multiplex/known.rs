@@ -6,7 +6,11 @@ use crate::harness::time::run;
 use crate::harness::wire::Client;
 
 /// All ask for the same at once. Answers with how many shared.
-async fn ask_all(shared: &mut Shared, clients: &mut [Client], batch: impl Fn() -> Batch) -> u64 {
+pub(super) async fn ask_all(
+    shared: &mut Shared,
+    clients: &mut [Client],
+    batch: impl Fn() -> Batch,
+) -> u64 {
     let before = shared.shared().await;
     shared.hold().await;
     for client in clients.iter_mut() {

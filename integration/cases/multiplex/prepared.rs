@@ -2,12 +2,17 @@
 
 use super::{Shared, settings};
 use crate::harness::frames::Batch;
+use crate::harness::settings::Settings;
 use crate::harness::time::run;
 use crate::harness::wire::Client;
 
 /// One server that keeps one statement, and clients that have each prepared one of their own.
-async fn forgetful(count: usize, text: impl Fn(usize) -> String) -> (Shared, Vec<Client>) {
-    let mut shared = Shared::start(settings().set("max_prepared_statements", 1)).await;
+pub(super) async fn forgetful(
+    settings: Settings,
+    count: usize,
+    text: impl Fn(usize) -> String,
+) -> (Shared, Vec<Client>) {
+    let mut shared = Shared::start(settings.set("max_prepared_statements", 1)).await;
     shared.rig.postgres.sql(&wide()).await;
     let mut clients = shared.clients(count).await;
     for (n, client) in clients.iter_mut().enumerate() {
@@ -30,7 +35,7 @@ fn bound(value: &str) -> Batch {
 }
 
 /// All wait with what they have prepared, while somebody does something, and share.
-async fn share_bound(shared: &mut Shared, clients: &mut [Client], meanwhile: &str) {
+pub(super) async fn share_bound(shared: &mut Shared, clients: &mut [Client], meanwhile: &str) {
     shared.hold().await;
     for client in clients {
         shared.queue(client, bound("7")).await;
@@ -45,7 +50,7 @@ async fn share_bound(shared: &mut Shared, clients: &mut [Client], meanwhile: &st
 fn what_a_shared_server_lacks_is_prepared_there() {
     run(async {
         let (mut shared, mut clients) =
-            Box::pin(forgetful(6, |n| format!("select $1::int as n{n}"))).await;
+            Box::pin(forgetful(settings(), 6, |n| format!("select $1::int as n{n}"))).await;
         for round in 1..=2 {
             let before = shared.shared().await;
             share_bound(&mut shared, &mut clients, "").await;
@@ -66,7 +71,7 @@ fn what_a_shared_server_lacks_is_prepared_there() {
 fn rows_of_another_shape_reach_nobody_who_shares() {
     run(async {
         let text = |n: usize| format!("select *, $1::int as n{n} from t where n = $1");
-        let (mut shared, mut clients) = Box::pin(forgetful(4, text)).await;
+        let (mut shared, mut clients) = Box::pin(forgetful(settings(), 4, text)).await;
         let before = shared.shared().await;
         share_bound(&mut shared, &mut clients, "alter table t add x int").await;
         for (n, client) in clients.iter_mut().enumerate() {
@@ -98,7 +103,7 @@ fn what_cannot_be_prepared_any_more_concerns_its_client_only() {
             0 | 2 => format!("select n, $1::int as n{n} from t where n = $1"),
             n => format!("select $1::int as n{n}"),
         };
-        let (mut shared, mut clients) = Box::pin(forgetful(4, text)).await;
+        let (mut shared, mut clients) = Box::pin(forgetful(settings(), 4, text)).await;
         let before = shared.shared().await;
         share_bound(&mut shared, &mut clients, "alter table t rename n to m").await;
         for (n, client) in clients.iter_mut().enumerate() {
@@ -129,7 +134,7 @@ fn a_long_description_is_read_as_far_as_in_a_lease() {
             ("", &["2", "C(SELECT 0)", "Z(I)"][..], 3),
             ("alter table wide add y int", &["E(ERROR 0A000)", "Z(I)"], 0),
         ] {
-            let (mut shared, mut clients) = Box::pin(forgetful(3, text)).await;
+            let (mut shared, mut clients) = Box::pin(forgetful(settings(), 3, text)).await;
             let before = shared.shared().await;
             share_bound(&mut shared, &mut clients, meanwhile).await;
             for client in &mut clients {
