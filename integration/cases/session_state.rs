@@ -27,6 +27,8 @@ const KEPT: &[(&str, &str)] = &[
     ("select 1 as a into temp t", "discard temp"),
     ("do $$ begin create temp table t (a int); end $$", "drop table t"),
     ("select pg_advisory_lock(7)", "select pg_advisory_unlock(7)"),
+    ("select (7::bigint).pg_advisory_lock", "select pg_advisory_unlock(7)"),
+    ("select x.pg_advisory_lock from int8(7) x", "select pg_advisory_unlock(7)"),
     ("begin; declare c cursor with hold for select 1; commit", "close c"),
     ("select set_config('app.' || 'x', 'y', false)", "discard all"),
     ("prepare p as select 1", "deallocate p"),

@@ -100,7 +100,9 @@ impl Hidden {
 
     fn read(&mut self, sql: &[u8], functions: &[Box<str>], depth: usize, explains: bool) {
         let mut tokens = Tokens(sql);
+        let mut last: &[u8] = b"";
         while let Some(token) = tokens.next() {
+            let before = std::mem::replace(&mut last, token);
             if depth > 0 && matches!(token.first(), Some(b'$' | b'\'')) && token.len() > 1 {
                 self.read(within(token), functions, depth - 1, explains);
                 continue;
@@ -110,14 +112,13 @@ impl Hidden {
             if self.settings && is(word, "set") {
                 self.set(tokens.clone());
             }
+            // `x.f` is `f(x)` where `x` has no column `f`.
+            if next == b"(" || before == b"." {
+                self.call(word);
+            }
             if next == b"(" {
                 if is(word, "set_config") {
                     self.set_config(tokens.clone());
-                } else if is(word, "currval") || is(word, "lastval") {
-                    self.sequences = true;
-                } else if let Some(takes) = locks(word) {
-                    self.locks |= takes;
-                    self.unlocks |= !takes;
                 } else if functions.iter().any(|name| is(word, name)) {
                     self.add(Self { others: false, ..Self::anything() });
                 }
@@ -128,6 +129,16 @@ impl Hidden {
             } else if explains || depth > 0 {
                 self.temp |= is(word, "temp") || is(word, "temporary") || is(word, "pg_temp");
             }
+        }
+    }
+
+    /// Reads the name of a function that is called, perhaps with one value.
+    fn call(&mut self, name: &[u8]) {
+        if is(name, "currval") || is(name, "lastval") {
+            self.sequences = true;
+        } else if let Some(takes) = locks(name) {
+            self.locks |= takes;
+            self.unlocks |= !takes;
         }
     }
 
@@ -268,6 +279,15 @@ mod tests {
         {
             assert!(hidden(sql).locks, "{sql}");
         }
+        // A value's column that it has not is a call.
+        for sql in [
+            "select (1::bigint).pg_advisory_lock",
+            "select x . \"pg_advisory_lock\" from int8(1) x",
+            "select ($1::bigint[])[1].pg_try_advisory_lock, 1",
+        ] {
+            assert!(hidden(sql).locks, "{sql}");
+        }
+        assert!(hidden("select pg_advisory_lock from t").is_empty());
         assert!(hidden("select pg_advisory_xact_lock(1), pg_try_advisory_xact_lock(2)").is_empty());
         for sql in ["select pg_advisory_unlock(1)", "select pg_advisory_unlock_all ()"] {
             assert!(hidden(sql).unlocks && !hidden(sql).must_be_asked(), "{sql}");
@@ -276,7 +296,11 @@ mod tests {
 
     #[test]
     fn who_asks_what_a_sequence_gave_is_seen() {
-        for sql in ["select currval('s')", "insert into t values (pg_catalog.\"lastval\" ())"] {
+        for sql in [
+            "select currval('s')",
+            "insert into t values (pg_catalog.\"lastval\" ())",
+            "select ('s'::regclass).currval",
+        ] {
             assert!(hidden(sql).sequences && !hidden(sql).must_be_asked(), "{sql}");
         }
         assert!(hidden("select lastval, nextval('s'), setval('s', 1)").is_empty());
