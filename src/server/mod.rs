@@ -97,11 +97,15 @@ impl Server {
         self.home
     }
 
-    /// The query that gives it the settings a client wants, if it takes one. From now on it is taken to have
-    /// them.
+    /// The query that gives it the settings a client wants, if it takes one.
+    pub fn change_to(&self, wanted: &Settings) -> Option<String> {
+        self.applied.change_to(wanted, self.base.settings())
+    }
+
+    /// The same. From now on it is taken to have them.
     #[cold]
     pub fn take_on(&mut self, wanted: &Arc<Settings>) -> Option<String> {
-        let sql = self.applied.change_to(wanted, self.base.settings());
+        let sql = self.change_to(wanted);
         self.has(Arc::clone(wanted));
         sql
     }

@@ -204,7 +204,7 @@ impl Server {
         wanted: &Arc<Settings>,
         seen: impl FnMut(News<'_>),
     ) -> Result<(), UpkeepError> {
-        if let Some(sql) = self.applied.change_to(wanted, self.base.settings()) {
+        if let Some(sql) = self.change_to(wanted) {
             self.run_and_watch(&sql, seen).await?;
         }
         self.has(Arc::clone(wanted));

@@ -30,7 +30,8 @@ pub enum Stays {
     Kind,
     /// It locks rows.
     Locks,
-    /// It was about to get aboard a server that was lost, or could not prepare its statement as it was.
+    /// It was about to get aboard a server that was lost, or could not prepare its statement as it was, or did
+    /// not take its settings, or another's.
     Missed,
     /// It is not one of the [forms](self) that are known, or not whole, or too long.
     Request,
@@ -253,6 +254,14 @@ impl Fare {
     #[inline]
     pub fn suits(&self, applied: &Arc<Settings>) -> bool {
         same(applied, &self.settings)
+    }
+
+    /// Whether it can be [sent](Self::send) to a server.
+    pub fn can_go(&self, prepared: &mut Prepared, pool: (&str, &str)) -> bool {
+        self.statement.as_ref().is_none_or(|statement| {
+            prepared.name_of(statement).is_some()
+                || Ahead::is_possible(statement, &self.settings, pool)
+        })
     }
 
     /// Writes it for a server, and enters it in the server's ledger; with what goes ahead, if the server has

@@ -23,6 +23,9 @@ enum Asks {
     Unnamed,
 }
 
+/// What answers settings that go ahead.
+const FITS: &[u8] = b"NTDSCSZ";
+
 impl Asks {
     fn request(self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -95,8 +98,11 @@ fn wrong() -> impl Strategy<Value = Wrong> {
 }
 
 /// What should come, but for what goes wrong.
-fn stream(asks: &[Asks], variants: &[u8], wrong: &[(usize, Wrong)]) -> Vec<u8> {
-    let kinds = asks.iter().flat_map(|asks| asks.answer());
+fn stream(asks: &[(Asks, bool)], variants: &[u8], wrong: &[(usize, Wrong)]) -> Vec<u8> {
+    let kinds = asks.iter().flat_map(|(asks, fits)| {
+        let ahead = if *fits { FITS } else { b"" };
+        ahead.iter().chain(asks.answer())
+    });
     let mut variants = variants.iter().cycle();
     let mut all: Vec<_> =
         kinds.map(|kind| one(*kind, 1 | variants.next().expect("endless"))).collect();
@@ -137,20 +143,22 @@ fn statement() -> Arc<Statement> {
 }
 
 /// Gives riders who ask this the bytes, `cuts` at a time.
-fn made_of(asks: &[Asks], exposed: bool, bytes: &[u8], cuts: &[usize]) -> Made {
+fn made_of(asks: &[(Asks, bool)], exposed: bool, bytes: &[u8], cuts: &[usize]) -> Made {
     let (mut riders, mut ledger, mut prepared) =
         (Riders::default(), Ledger::default(), Prepared::default());
     let statement = statement();
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
     let moment = Moment { at: Instant::now(), epoch: 0 };
-    for (number, asks) in asks.iter().enumerate() {
+    for (number, (asks, fits)) in asks.iter().enumerate() {
         let (request, mut fare) = (asks.request(), Box::<Fare>::default());
         fare.take_up(&Front::read(&request).unwrap(), Some(&statement), &Arc::default());
-        let out = &mut Vec::new();
-        let (prepared, ledger) = (&mut prepared, &mut ledger);
-        assert!(fare.send(To { prepared, ledger, out, pool: POOL, moment }));
         let mut rider =
             Rider::new((ClientId(number as u64), Berth::default()), Arc::default(), fare);
+        let (out, prepared, ledger) = (&mut Vec::new(), &mut prepared, &mut ledger);
+        if *fits {
+            rider.fit("set", ledger, out);
+        }
+        assert!(rider.fare.send(To { prepared, ledger, out, pool: POOL, moment }));
         rider.is_exposed = exposed;
         riders.push(rider);
     }
@@ -175,8 +183,8 @@ fn made_of(asks: &[Asks], exposed: bool, bytes: &[u8], cuts: &[usize]) -> Made {
     made
 }
 
-fn asks() -> impl Strategy<Value = Asks> {
-    prop::sample::select(vec![Asks::Named, Asks::Query, Asks::Unnamed])
+fn asks() -> impl Strategy<Value = (Asks, bool)> {
+    (prop::sample::select(vec![Asks::Named, Asks::Query, Asks::Unnamed]), any::<bool>())
 }
 
 proptest! {

@@ -1,8 +1,10 @@
 //! Drives a shared server: sends what comes aboard, shares out what comes back.
 
 mod ending;
+mod fitting;
 mod watch;
 
+use self::fitting::fit;
 use super::riders::{Came, Lost, Rider, Riders, ends};
 use super::{Bell, FirstHead};
 use crate::base::ids::ClientId;
@@ -28,9 +30,6 @@ const PART: usize = 16 << 10;
 /// So much of an answer is kept that may turn out to be of no use, because a cancel request for another may hit
 /// it; and as much again once the request is over: what comes then was made behind it, as sockets hold no more.
 const DOUBTFUL: usize = 1 << 20;
-
-/// The longest that giving a server its riders' settings may take.
-const FIT_MAX: Duration = Duration::from_secs(5);
 
 /// Why a drive is over.
 enum Over {
@@ -94,7 +93,7 @@ impl Driver {
     }
 
     pub(super) async fn drive(mut self, client: ClientId, head: FirstHead) {
-        let over = match self.begin(client, head).await {
+        let over = match self.begin(client, head) {
             Ok(()) => std::future::poll_fn(|cx| self.poll(cx)).await,
             Err(over) => over,
         };
@@ -105,8 +104,8 @@ impl Driver {
         }
     }
 
-    /// Puts the first head on, gives the server its settings, and takes up who has come since.
-    async fn begin(&mut self, client: ClientId, head: FirstHead) -> Result<(), Over> {
+    /// Puts the first head on, and takes up who has come since.
+    fn begin(&mut self, client: ClientId, head: FirstHead) -> Result<(), Over> {
         let server = self.server.as_mut().expect("it has just come");
         if !server.adopt(&self.worker).is_ok_and(|unasked| !unasked || server.read_unasked()) {
             if let Some((mailbox, _)) = head {
@@ -119,24 +118,13 @@ impl Driver {
             (fare.waited, fare.aboard) = (waited, Some(self.since));
             Some((mailbox, fare))
         });
-        let Some((mailbox, fare)) = fare else {
-            let newcomers = self.miss(client)?;
-            self.put_all_on(newcomers)?;
-            return self.take_up();
-        };
-        if !fare.suits(&server.applied) {
-            let settings = Arc::clone(fare.settings());
-            let applied = server.apply(&settings, |_| {});
-            let is_fit = matches!(self.worker.within(Some(FIT_MAX), applied).await, Ok(Ok(())));
-            self.since = self.worker.wake();
-            if !is_fit {
-                // Whoever gets a server for itself is told what is wrong with them.
-                drop(mailbox.deliver(Outcome::Missed));
-                return Err(Lost::because("it did not take the settings of those aboard").into());
+        let newcomers = match fare {
+            Some((mailbox, fare)) => {
+                let head = (client, Berth::default());
+                self.put_on(Rider::new(head, mailbox, fare))?
             }
-        }
-        let head = (client, Berth::default());
-        let newcomers = self.put_on(Rider::new(head, mailbox, fare))?;
+            None => self.miss(client)?,
+        };
         self.put_all_on(newcomers)?;
         self.take_up()
     }
@@ -200,6 +188,7 @@ impl Driver {
         let server = &mut **self.server.as_mut().expect("it is driven");
         let (now, pool) = (self.worker.now(), &self.pool);
         rider.begins = self.riders.out.end();
+        let is_fit = fit(server, &mut rider, self.riders.out.bytes(), pool);
         let to = To {
             prepared: &mut server.prepared,
             ledger: &mut server.ledger,
@@ -207,7 +196,7 @@ impl Driver {
             pool: (&pool.database, &pool.user),
             moment: Moment { at: now, epoch: pool.host.schema_epoch() },
         };
-        let is_sent = rider.fare.suits(&server.applied) && rider.fare.send(to);
+        let is_sent = is_fit && rider.fare.send(to);
         if rider.fare.ahead().is_some() {
             let cells = pool.stats.of(self.worker.id);
             cells.parses_added.add(1);

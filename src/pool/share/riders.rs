@@ -9,6 +9,7 @@ use crate::server::exchange::parameter;
 use crate::session::fare::Fare;
 use crate::session::ledger::{Ledger, Origin, Request, Status};
 use crate::session::statements::{Prepared, READ_MAX, Told, mentioned};
+use crate::wire::encode;
 use crate::wire::error_fields;
 use crate::wire::frame::{HEAD_LEN, Head, MESSAGE_MAX, run_of};
 use crate::wire::tags::from_server as tags;
@@ -52,6 +53,8 @@ pub(super) struct Rider {
     pub(super) is_hit: bool,
     /// One may hit it yet.
     pub(super) is_exposed: bool,
+    /// The server gets its settings ahead of its request, and has not said that it has them.
+    is_fitting: bool,
 }
 
 impl Rider {
@@ -72,7 +75,15 @@ impl Rider {
             has_left: false,
             is_hit: false,
             is_exposed: false,
+            is_fitting: false,
         }
+    }
+
+    /// Has the server changed to its settings ahead of its request, by this query.
+    pub(super) fn fit(&mut self, sql: &str, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        encode::query(out, sql);
+        ledger.sent(Request::Query, Origin::Proxy);
+        self.is_fitting = true;
     }
 }
 
@@ -147,6 +158,8 @@ pub(super) struct Riders {
     /// Bytes still to come of a message of the head's that needs no look, or of nobody's.
     to_come: usize,
     is_swallowing: bool,
+    /// The head's settings were refused: what all aboard have asked is answered under others than theirs.
+    is_misfit: bool,
 }
 
 impl Riders {
@@ -172,10 +185,10 @@ impl Riders {
     }
 
     /// The server is lost: those whose request it may have read, the head first, and those of whose it has
-    /// got nothing.
+    /// got nothing, or nothing whose answer is of any use.
     pub(super) fn part(&mut self) -> (VecDeque<Rider>, VecDeque<Rider>) {
         let begun = self.riders.partition_point(|rider| self.out.has_begun(rider.begins));
-        let unsent = self.riders.split_off(begun);
+        let unsent = self.riders.split_off(if self.is_misfit { 0 } else { begun });
         (std::mem::take(&mut self.riders), unsent)
     }
 
@@ -216,12 +229,13 @@ impl Riders {
             let head = Head::parse(rest, MESSAGE_MAX).map_err(|_| Lost::because(IMPOSSIBLE))?;
             let Some(head) = head else { return Ok(()) };
             let is_ours = ledger.next_origin() == Some(Origin::Proxy);
+            let is_fitting = self.riders.front().is_some_and(|rider| rider.is_fitting);
             if rest.len() < looked_into(head, is_ours)? {
                 return Ok(());
             }
             let body = &rest[HEAD_LEN..head.total.min(rest.len())];
             match head.tag {
-                tags::DATA_ROW => {
+                tags::DATA_ROW if !is_fitting => {
                     let _part = replied(ledger, head.tag)?;
                     let run = run_of(head.tag, rest, MESSAGE_MAX);
                     let run = run.map_err(|_| Lost::because(IMPOSSIBLE))?;
@@ -230,10 +244,14 @@ impl Riders {
                 }
                 tags::READY => {
                     self.is_ready(body, ledger)?;
+                    if is_fitting {
+                        self.fitted(&bytes[*from..came.len]);
+                    } else {
+                        self.give(&bytes[*from..came.len + head.total]);
+                        came.answered.extend(self.riders.pop_front());
+                    }
                     came.len += head.total;
-                    self.give(&bytes[*from..came.len]);
                     *from = came.len;
-                    came.answered.extend(self.riders.pop_front());
                     continue;
                 }
                 tags::ERROR => self.failed(body, (ledger, prepared), came)?,
@@ -241,6 +259,8 @@ impl Riders {
                     self.swallow(&bytes[*from..came.len]);
                     came.is_notified = true;
                 }
+                // By our own doing.
+                tags::PARAMETER_STATUS if is_fitting => self.swallow(&bytes[*from..came.len]),
                 tags::PARAMETER_STATUS => {
                     let reported = parameter(body);
                     came.reported.extend(reported.map(|(name, it)| (name.into(), it.into())));
@@ -277,6 +297,14 @@ impl Riders {
         self.is_swallowing = true;
     }
 
+    /// The server has the head's settings. `before`: what the head is given of what came before it said so.
+    fn fitted(&mut self, before: &[u8]) {
+        self.give(before);
+        if let Some(head) = self.riders.front_mut() {
+            head.is_fitting = false;
+        }
+    }
+
     /// What went ahead of the head's request is answered.
     fn is_ahead(
         &mut self,
@@ -286,7 +314,8 @@ impl Riders {
         prepared: &mut Prepared,
         came: &mut Came,
     ) {
-        let Some(rider) = self.riders.front_mut() else { return };
+        let rider = self.riders.front_mut().filter(|rider| !rider.is_fitting);
+        let Some(rider) = rider else { return };
         let fare = &mut rider.fare;
         match (head.tag, fare.ahead()) {
             (tags::PARAMETER_DESCRIPTION, Some(ahead)) => ahead.parameters_described(body),
@@ -318,6 +347,10 @@ impl Riders {
         let is_known = ledger.failed(|request, _| _ = first.get_or_insert(request)).is_some();
         let head = self.riders.front_mut().filter(|_| is_known);
         let head = head.ok_or(Lost::because("it sent an error that nobody asked for"))?;
+        if head.is_fitting {
+            self.is_misfit = true;
+            return Err(Lost::because("it did not take the settings of those aboard"));
+        }
         head.fare.failed(prepared);
         if first == Some(Request::Bind)
             && fields.code == NO_STATEMENT
@@ -380,6 +413,9 @@ mod ahead_tests;
 #[cfg(test)]
 #[path = "cuts_tests.rs"]
 mod cuts_tests;
+#[cfg(test)]
+#[path = "fit_tests.rs"]
+mod fit_tests;
 #[cfg(test)]
 #[path = "riders_tests.rs"]
 mod tests;

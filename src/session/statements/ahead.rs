@@ -56,7 +56,7 @@ impl Ahead {
         limit: u32,
         to: &mut To<'_>,
     ) -> Option<Box<Self>> {
-        if !statement.is_of(settings, to.pool) || statement.body.len() > BODY_MAX {
+        if !Self::is_possible(statement, settings, to.pool) {
             return None;
         }
         // Another that shares the server may have sent the same, which may fail yet: not this one with it.
@@ -82,6 +82,11 @@ impl Ahead {
             is_parsed: false,
             reading: Reading::default(),
         }))
+    }
+
+    /// Whether it may be prepared ahead of a request.
+    pub fn is_possible(statement: &Statement, settings: &Settings, pool: (&str, &str)) -> bool {
+        statement.is_of(settings, pool) && statement.body.len() <= BODY_MAX
     }
 
     pub fn name(&self) -> ServerName {
