@@ -5,8 +5,10 @@
 //! counts against every quota from then on, and is charged for server time from the moment at which it
 //! is at the head.
 //!
-//! Nobody goes ahead of somebody whose turn it is. Where that one cannot ride, needs other settings or
-//! finds no room, nobody gets aboard at all: shared servers work off those who are, and the first that is
+//! Whoever boards may need other settings than the one before: to change them is work of its own, which
+//! [counts](CHANGE) as part of what it asks for.
+//!
+//! Nobody goes ahead of somebody whose turn it is. Where that one cannot ride or finds no room, nobody gets aboard at all: shared servers work off those who are, and the first that is
 //! through is idle, for whoever is next. (To set one server aside for it, and to fill up the others, would
 //! bind it to that one, whatever comes back sooner and whoever's turn it is by then.)
 
@@ -17,6 +19,10 @@ use super::slots::Hold;
 use super::terms::{Action, Request, Ride, ShareLimits, Site, SlotRef};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
+
+/// What it is expected to take to change a server's settings: a short statement of its own. One that sets a
+/// single name takes Postgres some 20 us; there may be more of them.
+pub(super) const CHANGE: Duration = Duration::from_micros(50);
 
 impl<S: Site> Scheduler<S> {
     /// The head of a shared server is answered, and so is whoever is at the head then: one at each of these
@@ -145,7 +151,7 @@ impl<S: Site> Scheduler<S> {
             });
             let Some((ride, index)) = room else { return };
             self.of_mut(pool).passed_over = turn.passed_over;
-            self.get_aboard(now, waiter, index, ride.expected);
+            self.get_aboard(now, waiter, index, ride);
         }
     }
 
@@ -178,12 +184,11 @@ impl<S: Site> Scheduler<S> {
         let slots = self.shared.slots(pool).iter().copied();
         let ahead = slots.filter_map(|index| {
             let shared = self.shared.of(index)?;
-            let has_room = shared.settings == ride.settings
-                && shared.followers() + 1 < depth
+            let has_room = shared.followers() + 1 < depth
                 && !shared.is_stalled
                 && self.slots.at(index).cancels == 0
                 && self.unwanted(now, self.slots.slot_ref(index)).is_none();
-            let ahead = self.work_ahead(now, index)?;
+            let ahead = self.work_ahead(now, index)?.saturating_add(shared.change_to(ride));
             let nearly = if shared.worker == worker { Duration::ZERO } else { ride.expected };
             (has_room && ahead.saturating_add(ride.expected) <= limits.ahead)
                 .then_some((ahead.saturating_add(nearly), index))
@@ -200,7 +205,9 @@ impl<S: Site> Scheduler<S> {
         Some(shared.head.max(taken).saturating_add(shared.behind))
     }
 
-    fn get_aboard(&mut self, now: Instant, next: u32, index: u32, expected: Duration) {
+    fn get_aboard(&mut self, now: Instant, next: u32, index: u32, ride: Ride) {
+        let slot = self.slots.slot_ref(index);
+        let expected = self.shared.boards(index, ride);
         let waited = self.call(now, next);
         let Request { client, handle: to, member, .. } = self.queue.take(next).request;
         let moment = self.moment(now);
@@ -214,7 +221,6 @@ impl<S: Site> Scheduler<S> {
         let had = share.had(moment, weight);
         share.book(expected.as_secs_f64());
         self.advance(now, member, had);
-        let slot = self.slots.slot_ref(index);
         self.shared.board(slot.pool, index, (client, member, expected), (to, waited));
         self.actions.push_back(Action::Board { client, slot, waited });
     }

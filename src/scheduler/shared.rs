@@ -10,6 +10,7 @@
 //! - Only a shared slot has followers, each client once.
 //! - `followers` and `behind` are the number of them, and what they are expected to take.
 
+use super::ride::CHANGE;
 use super::terms::{Member, Ride};
 use crate::base::ids::{ClientId, PoolId, WorkerId};
 use std::collections::VecDeque;
@@ -84,7 +85,8 @@ pub struct Newcomer<H> {
 /// What is known of one shared slot.
 #[derive(Debug)]
 pub(super) struct Aboard<H> {
-    pub(super) settings: u64,
+    /// Of who boarded it last.
+    settings: u64,
     /// Where its driver is: with its first head.
     pub(super) worker: WorkerId,
     /// Whose the head is.
@@ -103,6 +105,11 @@ pub(super) struct Aboard<H> {
 }
 
 impl<H> Aboard<H> {
+    /// What it takes to give it the settings of one who boards.
+    pub(super) fn change_to(&self, ride: Ride) -> Duration {
+        if self.settings == ride.settings { Duration::ZERO } else { CHANGE }
+    }
+
     pub(super) fn followers(&self) -> u32 {
         u32::try_from(self.followers.len()).expect("bounded by the depth")
     }
@@ -193,6 +200,14 @@ impl<H> Shared<H> {
         if let Some(of) = self.aboard.get_mut(slot as usize) {
             of.is_stalled = true;
         }
+    }
+
+    /// It has the settings of one who boards from then on. Answers with all that this one is expected to take.
+    pub(super) fn boards(&mut self, slot: u32, ride: Ride) -> Duration {
+        let of = &mut self.aboard[slot as usize];
+        let expected = ride.expected.saturating_add(of.change_to(ride));
+        of.settings = ride.settings;
+        expected
     }
 
     /// A client gets aboard, of whom the driver is to know how to reach it and how long it waited.

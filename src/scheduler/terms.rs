@@ -70,7 +70,7 @@ pub struct ShareLimits {
 pub struct Ride {
     /// How long the statement is expected to take.
     pub expected: Duration,
-    /// Names the client's settings: who shares a server has the same.
+    /// Names the client's settings: to change those of a server takes time.
     pub settings: u64,
 }
 

@@ -19,6 +19,8 @@ pub(super) enum Broken {
     AddressesUnlimited,
     /// A server is lent while a cancel request may still hit it.
     CancelsForgotten,
+    /// To give a server other settings is taken for no work.
+    ChangesForgotten,
     ClientsOneOver,
     /// One more is aboard than may be.
     DepthOneOver,
@@ -50,8 +52,6 @@ pub(super) enum Broken {
     ReturnedLost,
     ServerTimeUnlimited,
     ServersOneOver,
-    /// Those with different settings share a server.
-    SettingsMixed,
     /// Others get aboard behind a head that takes for ever.
     StallsIgnored,
     /// Nor is one that was cleaned.
@@ -94,6 +94,7 @@ impl Broken {
 
     /// What can only be seen where servers are shared.
     pub(super) const OF_SHARING: [Self; 10] = [
+        Self::ChangesForgotten,
         Self::DepthOneOver,
         Self::EverybodyRides,
         Self::FirstPaysForAll,
@@ -101,7 +102,6 @@ impl Broken {
         Self::IdleUnseen,
         Self::MissedStay,
         Self::Overtaken,
-        Self::SettingsMixed,
         Self::StallsIgnored,
         Self::WorkAheadIgnored,
     ];

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 /// A server that is shared. Its head is who has leased it.
 #[derive(Clone, Debug)]
 pub(super) struct Sharing {
+    /// Of who boarded last.
     settings: u64,
     /// How long the head was expected to take.
     head: Duration,
@@ -24,6 +25,13 @@ pub(super) struct Follower {
     pub(super) client: ClientId,
     pub(super) seat: Seat,
     expected: Duration,
+}
+
+impl Sharing {
+    /// What it takes to give it the settings of one who boards.
+    fn change_to(&self, ride: Ride) -> Duration {
+        if self.settings == ride.settings { Duration::ZERO } else { Duration::from_micros(50) }
+    }
 }
 
 impl Model {
@@ -100,7 +108,9 @@ impl Model {
         self.next_is(now, pool, &next);
         self.accounts.board(now, next.seat);
         let share = self.server(slot).share.as_mut().expect("it has room");
-        let follower = Follower { client, seat: next.seat, expected: ride.expected };
+        let expected = ride.expected + share.change_to(ride);
+        share.settings = ride.settings;
+        let follower = Follower { client, seat: next.seat, expected };
         share.followers.push(follower);
     }
 
@@ -108,7 +118,7 @@ impl Model {
     fn room(&self, now: Instant, server: &Server, ride: Ride, sure: Sure) -> Option<Duration> {
         let pool = server.slot.pool;
         let limits = self.share_limits(pool)?;
-        let share = server.share.as_ref().filter(|share| share.settings == ride.settings)?;
+        let share = server.share.as_ref()?;
         // Before who has just come was in line, others may have got aboard.
         let has_come = self.line(pool).iter().any(|waiter| self.newcomer == Some(waiter.client));
         let uncounted = usize::from(sure == Sure::Certainly && has_come);
@@ -120,6 +130,7 @@ impl Model {
         }
         let head = share.head.max(now - server.hold.as_ref()?.1);
         let ahead = share.followers.iter().fold(head, |sum, follower| sum + follower.expected);
+        let ahead = ahead + share.change_to(ride);
         (ahead + ride.expected <= limits.ahead).then_some(ahead)
     }
 
@@ -191,7 +202,7 @@ impl World {
         let any = Ride { expected: Duration::from_micros(100), settings: 0 };
         match self.broken {
             Some(Broken::EverybodyRides) => ride.or(Some(any)),
-            Some(Broken::SettingsMixed) => ride.map(|ride| Ride { settings: 0, ..ride }),
+            Some(Broken::ChangesForgotten) => ride.map(|ride| Ride { settings: 0, ..ride }),
             Some(Broken::WorkAheadIgnored) => {
                 ride.map(|ride| Ride { expected: Duration::ZERO, ..ride })
             }

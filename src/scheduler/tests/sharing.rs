@@ -165,15 +165,44 @@ fn when_that_one_leaves_those_behind_it_get_aboard() {
 }
 
 #[test]
-fn other_settings_wait_for_a_server_of_their_own() {
+fn who_has_other_settings_gets_aboard_in_its_turn() {
     let mut world = world(share(1, 8));
     for (client, settings) in [(2, 0), (3, 0), (4, 1), (5, 1), (6, 0)] {
         ask(&mut world, client, settings);
     }
     world.give_back(1);
-    assert_eq!(world.take_events(), [driven(2, 1), boarded(3)]);
-    (2..=3).for_each(|_| world.answered(0, HOME));
-    assert_eq!(world.take_events(), [driven(4, 1), boarded(5)]);
+    let all = [driven(2, 1), boarded(3), boarded(4), boarded(5), boarded(6)];
+    assert_eq!(world.take_events(), all);
+}
+
+/// Ten of a millisecond would find room.
+#[test]
+fn a_change_of_settings_is_work() {
+    let mut world = world(share(1, 99));
+    (2..=20).for_each(|client| ask(&mut world, client, client % 2));
+    world.give_back(1);
+    assert_eq!(world.model.aboard(world.drives[0].slot).len(), 9);
+}
+
+#[test]
+fn servers_with_the_same_settings_are_preferred() {
+    for settings in [[0, 1], [1, 0]] {
+        let mut world = world(share(2, 8));
+        for (client, settings) in [(3, 1), (4, 1), (5, 1), (6, 0), (7, 0)] {
+            ask(&mut world, client, settings);
+        }
+        (1..=2).for_each(|client| world.give_back(client));
+        world.answered(0, HOME);
+        let aboard = [0, 1].map(|at| world.model.aboard(world.drives[at].slot));
+        assert_eq!(aboard, [[4, 5], [6, 7]].map(|all| all.map(ClientId)));
+        world.take_events();
+        // As much is to be done on either.
+        for (client, settings) in (8..).zip(settings) {
+            ask(&mut world, client, settings);
+            let conn = if settings == 1 { 1 } else { 2 };
+            assert_eq!(world.take_events(), [Event::Boarded(ClientId(client), conn)]);
+        }
+    }
 }
 
 /// A head that is late counts for what it has taken.
