@@ -2,6 +2,7 @@
 //!
 //! One server for all. A statement shares when it is known to be short: [`Shared::learn`] sees to that.
 
+mod fitting;
 mod held_up;
 mod known;
 mod own;
@@ -240,28 +241,6 @@ fn what_is_no_read_has_a_server_for_itself() {
                 assert!(client.answer().await.contains(&"D(7,mine)".to_owned()), "{text}");
             }
             assert_eq!(shared.shared().await, before, "{text}");
-        }
-    });
-}
-
-#[test]
-fn who_has_other_settings_does_not_share_with_the_rest() {
-    run(async {
-        let mut shared = Shared::start(settings()).await;
-        let mut clients = shared.clients(4).await;
-        let zone = || Batch::new().query("select current_setting('TimeZone'), 'mine'");
-        clients[1].query("set timezone = 'Asia/Tokyo'").await;
-        clients[3].query("set timezone = 'Asia/Tokyo'").await;
-        shared.learn(&mut clients[0], zone).await;
-        shared.hold().await;
-        for client in &mut clients {
-            shared.queue(client, zone()).await;
-        }
-        shared.let_go().await;
-        for (n, client) in clients.iter_mut().enumerate() {
-            let answer = client.answer().await;
-            let is_tokyo = answer.contains(&"D(Asia/Tokyo,mine)".to_owned());
-            assert_eq!(is_tokyo, n % 2 == 1, "{n}: {answer:?}");
         }
     });
 }
