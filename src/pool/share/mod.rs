@@ -7,10 +7,10 @@
 //!
 //! # Invariants
 //!
-//! - Nothing of a client's stays on a shared server but what is under way.
+//! - Nothing of a client's stays on a shared server but what is under way, and its settings.
 //! - Whoever is aboard is answered, or told that it was lost, or missed and sent back to the queue: once.
-//! - What was not sent, not a byte of it, or was hit by a cancel request that was meant for another, is missed;
-//!   what might have run on a server that was lost is never sent again.
+//! - What was not sent, not a byte of it, or was hit by a cancel request that was meant for another, or came behind
+//!   settings that were refused, is missed; whatever else might have run on a server that was lost is never sent again.
 
 mod driver;
 mod outbox;
