@@ -32,6 +32,8 @@ pub(super) struct Surroundings {
     pub(super) tally: Arc<Tally>,
     /// Where it may connect: by a good network or a bad one.
     pub(super) addresses: Vec<Address>,
+    /// So many parties of clients have settings of their own.
+    pub(super) parties: u64,
 }
 
 /// What all actors found.
@@ -118,7 +120,9 @@ pub(super) async fn actor(around: Surroundings, id: u64, mut random: StdRng) {
     let mut progress = 0_u64;
     while !around.tally.done() {
         let address = &around.addresses[random.random_range(0..around.addresses.len())];
-        let Some(client) = log_in(&around.tally, address).await else {
+        let party = id.checked_rem(around.parties);
+        let party = party.map_or_else(String::new, |party| format!("party {party}"));
+        let Some(client) = log_in(&around.tally, address, &party).await else {
             sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -127,6 +131,7 @@ pub(super) async fn actor(around: Surroundings, id: u64, mut random: StdRng) {
             around: &around,
             client,
             id,
+            party,
             random: &mut random,
             progress,
             cancelled: false,
@@ -140,10 +145,11 @@ pub(super) async fn actor(around: Surroundings, id: u64, mut random: StdRng) {
     }
 }
 
-async fn log_in(tally: &Tally, address: &Address) -> Option<Client> {
+async fn log_in(tally: &Tally, address: &Address, party: &str) -> Option<Client> {
     let attempt = within(STUCK_AFTER, async {
         let wire = Wire::try_connect(address).await.ok()?;
-        Some(Login::to(address).attempt_over(wire).await)
+        let login = Login::to(address).with("application_name", party);
+        Some(login.attempt_over(wire).await)
     });
     match attempt.await {
         None => tally.report(format!("a login was not answered within {STUCK_AFTER:?}")),
@@ -168,6 +174,8 @@ struct Session<'a> {
     around: &'a Surroundings,
     client: Client,
     id: u64,
+    /// What it has set.
+    party: String,
     random: &'a mut StdRng,
     progress: u64,
     /// A cancel was sent for this exchange or the one before.
@@ -198,7 +206,7 @@ impl Session<'_> {
                     steps
                 }
                 14..40 => exchange::transaction(&self.token(), self.random),
-                _ => vec![exchange::alone(&self.token(), self.random)],
+                _ => vec![exchange::alone(&self.token(), &self.party, self.random)],
             };
             if self.run(steps).await.is_err() {
                 return;
@@ -318,7 +326,7 @@ impl Session<'_> {
     /// Sends a part of a question, or all of it, and is gone.
     async fn leave_in_the_middle(&mut self) {
         let token = self.token();
-        let batch = exchange::alone(&token, self.random).batch;
+        let batch = exchange::alone(&token, &self.party, self.random).batch;
         let length = self.random.random_range(1..=batch.0.len());
         self.client.wire.try_send(&batch.0[..length]).await.ok();
         if one_in(self.random, 2) {

@@ -75,10 +75,14 @@ fn extended_answer(value: &str) -> Vec<Want> {
     answer
 }
 
-/// A question outside a transaction that carries `token`.
-pub(super) fn alone(token: &str, random: &mut StdRng) -> Exchange {
+/// A question outside a transaction that carries `token`. `party`: what its client has set.
+pub(super) fn alone(token: &str, party: &str, random: &mut StdRng) -> Exchange {
     match random.random_range(0..11) {
-        0..3 => simple(&format!("select '{token}'"), [row(&[token])], b'I'),
+        0 => {
+            let sql = format!("select '{token}', current_setting('application_name')");
+            simple(&sql, [row(&[token, party])], b'I')
+        }
+        1..3 => simple(&format!("select '{token}'"), [row(&[token])], b'I'),
         3..5 => Exchange {
             batch: Batch::new().statement("select $1::text", &[token]),
             answers: vec![extended_answer(token)],

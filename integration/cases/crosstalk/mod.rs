@@ -36,6 +36,8 @@ const POOL_SIZE_SHARED: u32 = 3;
 const DEPTH_MAX: usize = 8;
 /// About 20 s in a debug build.
 const QUERIES_DEFAULT: u64 = 100_000;
+/// Where servers are shared: clients have one of so many settings.
+const PARTIES: u64 = 2;
 
 #[test]
 fn no_client_ever_gets_anothers_answer() {
@@ -71,7 +73,8 @@ fn check(settings: Settings, shares: bool) {
         let actors: Vec<_> = (0..CLIENTS)
             .map(|id| {
                 let addresses = vec![proxy.address.clone(), before.address.clone()];
-                let around = Surroundings { tally: Arc::clone(&tally), addresses };
+                let parties = if shares { PARTIES } else { 0 };
+                let around = Surroundings { tally: Arc::clone(&tally), addresses, parties };
                 tokio::spawn(actor(around, id, seed.actor(id)))
             })
             .collect();
@@ -159,7 +162,7 @@ async fn reports_of(fault: Fault) -> Vec<String> {
     let actors: Vec<_> = (0..10)
         .map(|id| {
             let addresses = vec![server.address.clone()];
-            let around = Surroundings { tally: Arc::clone(&tally), addresses };
+            let around = Surroundings { tally: Arc::clone(&tally), addresses, parties: 0 };
             tokio::spawn(actor(around, id, seed.actor(id)))
         })
         .collect();

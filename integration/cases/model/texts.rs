@@ -50,6 +50,8 @@ const READING: &[(&str, &[u32])] = &[
     ("select 10 / n from shared where n = $1", &[INT4]),
     ("select 10 / (n - 3) from shared order by n", &[]),
     ("select client_only from own_CLIENT", &[]),
+    ("select current_setting('work_mem'), current_setting('search_path')", &[]),
+    ("select timestamptz 'epoch' + n * interval '1 day' from shared where n < $1", &[INT4]),
     ("copy shared to stdout", &[]),
     ("show timezone", &[]),
     ("show transaction_isolation", &[]),
