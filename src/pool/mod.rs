@@ -367,12 +367,15 @@ impl Pool {
     /// Takes a server back that owes nothing.
     #[inline]
     pub fn give_back(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease) {
-        let ledger = &lease.conn.ledger;
-        if ledger.is_uncertain() || !ledger.is_settled() {
-            return self.discard(worker, lease);
-        }
-        if !lease.conn.traces.is_empty() || lease.conn.is_to_be_reset {
-            return self.clean(worker, lease, Inbox::default(), true);
+        if !lease.conn.is_clean() {
+            let ledger = &lease.conn.ledger;
+            let is_lost = ledger.is_uncertain() || !ledger.is_settled();
+            if is_lost {
+                self.discard(worker, lease);
+            } else {
+                self.clean(worker, lease, Inbox::default(), true);
+            }
+            return;
         }
         let home = lease.conn.home();
         let action = self.host.scheduler.with(|scheduler| {

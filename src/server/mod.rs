@@ -117,6 +117,15 @@ impl Server {
         self.applied = applied;
     }
 
+    /// Whether the next client can have it as it is: all is answered, and nothing is left of anybody's.
+    #[inline]
+    pub fn is_clean(&self) -> bool {
+        self.ledger.is_settled()
+            && !self.ledger.is_uncertain()
+            && self.traces.is_empty()
+            && !self.is_to_be_reset
+    }
+
     /// Makes the socket known to this worker's runtime: two system calls, if it was another's.
     ///
     /// Answers whether there is something to read, which nobody has asked for.

@@ -85,9 +85,7 @@ impl Rider {
         ledger.sent(Request::Query, Origin::Proxy);
         self.is_fitting = true;
     }
-}
 
-impl Rider {
     /// Its client is not aboard any more. What it has asked runs all the same, and has its place among the
     /// answers. Answers with what its client is to be told, if it is still there.
     pub(super) fn leave(&mut self) -> Option<Outcome> {

@@ -12,9 +12,11 @@ impl Driver {
         let Some(mut conn) = self.server.take() else { return };
         self.leave();
         conn.last_client = None;
+        // It is being tidied already. One that is not clean by now is given up: that is rare.
+        let is_clean = conn.is_clean();
         let lease = Lease { slot: self.slot, conn };
         if self.is_tidying {
-            self.pool.after_upkeep(&self.worker, lease, true);
+            self.pool.after_upkeep(&self.worker, lease, is_clean);
         } else {
             self.pool.give_back(&self.worker, lease);
         }
