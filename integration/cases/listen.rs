@@ -303,7 +303,7 @@ fn with_listen_pin_a_listener_keeps_its_server() {
         rig.postgres.sql("notify news, 'hello'").await;
         assert_eq!(next(&mut client).await, "A(news,hello)");
         rig.postgres.wait_for_servers(LISTENER, 0).await;
-        assert!(rig.proxy.process().log().contains("client keeps its server"));
+        rig.proxy.process().logs("client keeps its server").await;
     });
 }
 

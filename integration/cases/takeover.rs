@@ -290,8 +290,7 @@ fn what_was_set_holds_in_the_next_process() {
         // Another file, which has no room for the third.
         rig.configure(&settings.set("max_db_connections", 5));
         let mut console = take_over(&mut rig).await;
-        let log = rig.proxy.process().log();
-        assert!(log.contains("SET min_pool_size = 6 is forgotten: "), "{log}");
+        rig.proxy.process().logs("SET min_pool_size = 6 is forgotten: ").await;
         assert_eq!(console.setting("min_pool_size").await.1, "default");
         assert_eq!(console.setting("default_pool_size").await.0, "7");
         console.order("RELOAD").await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, kill_process, setrlimit};
 
-use super::time::Deadline;
+use super::time::{Deadline, eventually};
 
 /// Lines of a log that are kept and shown.
 const LOG_LINES_MAX: usize = 400;
@@ -102,6 +102,14 @@ impl Process {
 
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Waits until these words are in the log: they come by a pipe, after what clients are told.
+    pub(crate) async fn logs(&self, words: &str) {
+        eventually(&format!("the log has {words:?}"), async || {
+            self.log().contains(words).then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn log(&self) -> String {
