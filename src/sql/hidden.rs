@@ -114,13 +114,11 @@ impl Hidden {
             }
             // `x.f` is `f(x)` where `x` has no column `f`.
             if next == b"(" || before == b"." {
-                self.call(word);
+                self.call(word, functions);
             }
             if next == b"(" {
                 if is(word, "set_config") {
                     self.set_config(tokens.clone());
-                } else if functions.iter().any(|name| is(word, name)) {
-                    self.add(Self { others: false, ..Self::anything() });
                 }
             } else if is(word, "into") {
                 self.temp |= ["temp", "temporary", "local", "global", "pg_temp"]
@@ -133,12 +131,14 @@ impl Hidden {
     }
 
     /// Reads the name of a function that is called, perhaps with one value.
-    fn call(&mut self, name: &[u8]) {
+    fn call(&mut self, name: &[u8], functions: &[Box<str>]) {
         if is(name, "currval") || is(name, "lastval") {
             self.sequences = true;
         } else if let Some(takes) = locks(name) {
             self.locks |= takes;
             self.unlocks |= !takes;
+        } else if functions.iter().any(|own| is(name, own)) {
+            self.add(Self { others: false, ..Self::anything() });
         }
     }
 
