@@ -10,7 +10,7 @@ use crate::sql::prepared::prepared_use;
 use crate::sql::read::{Fingerprint, No};
 use crate::wire::encode;
 use crate::wire::frame::split_text;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -54,7 +54,7 @@ pub struct Statement {
     /// What it does to the session, if it may do something.
     pub does: Option<Arc<Text>>,
     /// Whether it may share a server where these functions may be called, since somebody asked.
-    read: Shared<Option<Verdict>>,
+    read: ArcSwapOption<Verdict>,
     /// Not known before a server has read it.
     description: OnceLock<Description>,
     /// When a server last described it so, and at which state of the schemas.
@@ -224,7 +224,7 @@ impl Interner {
             may_commit: may_commit(body),
             uses_prepared: prepared_use(text).is_some(),
             does,
-            read: Shared::default(),
+            read: ArcSwapOption::empty(),
             description: wanted.cloned().map(OnceLock::from).unwrap_or_default(),
             confirmed: Shared::default(),
             counts: Counts::default(),
@@ -292,13 +292,15 @@ impl Statement {
         functions: &Arc<[String]>,
         look: impl FnOnce() -> Result<Fingerprint, No>,
     ) -> Result<Fingerprint, No> {
-        self.read.with(|read| match read {
-            Some(known) if Arc::ptr_eq(&known.functions, functions) => known.is_read,
-            _ => {
-                let functions = Arc::clone(functions);
-                read.insert(Verdict { functions, is_read: look() }).is_read
-            }
-        })
+        if let Some(known) = &*self.read.load()
+            && Arc::ptr_eq(&known.functions, functions)
+        {
+            return known.is_read;
+        }
+        let verdict = Verdict { functions: Arc::clone(functions), is_read: look() };
+        let is_read = verdict.is_read;
+        self.read.store(Some(Arc::new(verdict)));
+        is_read
     }
 
     /// Its SQL.
