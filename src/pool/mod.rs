@@ -360,6 +360,7 @@ impl Pool {
             scheduler.was_dead(worker.now(), slot);
             scheduler.next_action()
         });
+        self.share.is_over(slot);
         self.host.act(worker, action);
         None
     }
@@ -406,11 +407,17 @@ impl Pool {
     pub fn cancel(self: &Arc<Self>, worker: &Rc<Worker>, client: ClientId) -> Cancel<Postgres> {
         let (found, action) = self.host.scheduler.with(|scheduler| {
             let found = scheduler.cancel(worker.now(), self.id, client);
-            if let Cancel::Riding { slot, berth } = found {
-                self.share.cancel(slot, berth);
-            }
-            (found, scheduler.next_action())
+            let aboard = match found {
+                // As long as it is shared for certain: else nobody would let go of the bell.
+                Cancel::Riding { slot, berth } => Some((self.share.bell(slot), berth)),
+                _ => None,
+            };
+            ((found, aboard), scheduler.next_action())
         });
+        let (found, aboard) = found;
+        if let Some((bell, berth)) = aboard {
+            bell.cancel(berth);
+        }
         self.host.act(worker, action);
         found
     }

@@ -8,9 +8,10 @@
 //! Whoever boards may need other settings than the one before: to change them is work of its own, which
 //! [counts](CHANGE) as part of what it asks for.
 //!
-//! Nobody goes ahead of somebody whose turn it is. Where that one cannot ride or finds no room, nobody gets aboard at all: shared servers work off those who are, and the first that is
-//! through is idle, for whoever is next. (To set one server aside for it, and to fill up the others, would
-//! bind it to that one, whatever comes back sooner and whoever's turn it is by then.)
+//! Nobody goes ahead of somebody whose turn it is. Where that one cannot ride or finds no room, nobody gets
+//! aboard at all: shared servers work off those who are, and the first that is through is idle, for whoever
+//! is next. (To set one server aside for it, and to fill up the others, would bind it to that one, whatever
+//! comes back sooner and whoever's turn it is by then.)
 
 use super::Scheduler;
 use super::queue::Waiter;
@@ -57,6 +58,15 @@ impl<S: Site> Scheduler<S> {
             self.after_leaving(now, slot, None);
         }
         head
+    }
+
+    /// Nobody is aboard a shared server any more, which has still to answer some who have left it: to be
+    /// [tidied](Self::tidied). Its last head pays for it no longer.
+    pub fn tidy_behind(&mut self, now: Instant, slot: SlotRef) {
+        self.of_mut(slot.pool).answered_at = Some(now);
+        let freed = self.end_hold(now, now, slot.index);
+        self.tidy(now, slot);
+        self.unblock(now, slot.pool, freed);
     }
 
     /// A shared server is lost: nobody gets aboard any more. For [`missed`](Self::missed), and then `discard`.

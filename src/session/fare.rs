@@ -30,8 +30,8 @@ pub enum Stays {
     Kind,
     /// It locks rows.
     Locks,
-    /// It was about to get aboard a server that was lost, or could not prepare its statement as it was, or did
-    /// not take its settings, or another's.
+    /// It was aboard, or about to be, of a server that was lost, could not prepare its statement as it was, did
+    /// not take somebody's settings, or whose head took long.
     Missed,
     /// It is not one of the [forms](self) that are known, or not whole, or too long.
     Request,

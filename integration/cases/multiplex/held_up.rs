@@ -7,7 +7,8 @@ use crate::harness::wire::Client;
 
 /// Two servers, of which somebody has one.
 async fn start() -> (Shared, Client) {
-    let shared = Shared::start(settings().pool_size(2)).await;
+    let settings = settings().pool_size(2).set("multiplex_functions", ["pg_sleep"]);
+    let shared = Shared::start(settings).await;
     let mut other = shared.rig.client().await;
     assert_eq!(other.query("begin").await, ["C(BEGIN)", "Z(T)"]);
     (shared, other)
@@ -68,6 +69,31 @@ fn who_is_behind_one_that_does_not_read_goes_on_elsewhere() {
         all_have_their_own(&mut clients[1..]).await;
         let rows = clients[0].wire.until_ready().await;
         assert_eq!(rows.iter().filter(|frame| frame.tag == b'D').count(), 100_000);
+        shared.becomes("sv_idle", 2).await;
+    });
+}
+
+/// What they have left is answered one by one, and then the server is anybody's.
+#[test]
+fn what_those_leave_who_go_on_may_take_its_time() {
+    run(async {
+        let (mut shared, mut other) = Box::pin(start()).await;
+        let mut clients = shared.clients(4).await;
+        let nap = |s: f64| Batch::new().query(&format!("select pg_sleep({s:.1}), 'mine'"));
+        let (head, others) = clients.split_first_mut().expect("four");
+        shared.learn(head, || nap(0.0)).await;
+        shared.hold().await;
+        shared.queue(head, nap(0.9)).await;
+        for other in &mut *others {
+            shared.queue(other, nap(0.3)).await;
+        }
+        shared.let_go().await;
+        // Two of them were behind it.
+        shared.becomes("cl_waiting", 3).await;
+        assert_eq!(other.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        for client in &mut clients {
+            assert!(client.answer().await.contains(&"D(,mine)".to_owned()));
+        }
         shared.becomes("sv_idle", 2).await;
     });
 }

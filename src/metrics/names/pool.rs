@@ -206,7 +206,8 @@ impl Subject for Pool {
              how long it takes is not known yet; slow: too long, or its answer is; kind: no read; several \
              statements; function: of unknown effects; writes; locks; unclear: its meaning depends on settings; \
              request: of another form; session: its client has something that the server would have to know; \
-             missed: the server was lost, could not prepare its statement as it was, or did not take settings.",
+             missed: the server was lost, could not prepare its statement as it was, did not take settings, or its \
+             head took long.",
             Counts(STAYS, |pool, reason| pool.view.totals.stays[reason]),
         ),
         metric(

@@ -46,7 +46,6 @@ impl From<Lost> for Over {
 
 type Newcomers = VecDeque<Newcomer<Arc<Mailbox>>>;
 
-#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub(super) struct Driver {
     pool: Arc<Pool>,
     worker: Rc<Worker>,
@@ -65,8 +64,8 @@ pub(super) struct Driver {
     is_blocked: bool,
     /// A cancel request is under way, which may hit whoever is sent now.
     is_canceling: bool,
-    /// Nobody is aboard any more, and those who have left are still to be answered.
-    is_tidying: bool,
+    /// Nobody is aboard any more since then, and those who have left are still to be answered.
+    tidying_since: Option<Instant>,
     deadline: Deadline,
 }
 
@@ -87,7 +86,7 @@ impl Driver {
             is_stalled: false,
             is_blocked: false,
             is_canceling: false,
-            is_tidying: false,
+            tidying_since: None,
             deadline: Deadline::default(),
         }
     }
@@ -140,7 +139,8 @@ impl Driver {
         if news.is_cancel_over {
             self.is_canceling = false;
         }
-        if news.is_boarded {
+        // Who is to be cancelled may have got aboard a moment ago.
+        if news.is_boarded || !news.canceled.is_empty() {
             self.take_up()?;
         }
         for berth in news.canceled {
@@ -169,13 +169,19 @@ impl Driver {
         self.put_all_on(newcomers)
     }
 
-    /// Puts them on, and those who get aboard in the place of who cannot be.
+    /// Puts them on, and those who get aboard in the place of who cannot be. Nobody is behind a head that has
+    /// stalled.
     fn put_all_on(&mut self, mut newcomers: Newcomers) -> Result<(), Over> {
         while let Some(Newcomer { client, berth, to, waited }) = newcomers.pop_front() {
             newcomers.append(&mut match to.get_aboard() {
-                Some(mut fare) => {
+                Some(mut fare) if !self.is_stalled => {
                     (fare.waited, fare.aboard) = (waited, Some(self.worker.now()));
                     self.put_on(Rider::new((client, berth), to, fare))?
+                }
+                Some(_) => {
+                    let others = self.miss(client);
+                    drop(to.deliver(Outcome::Missed));
+                    others?
                 }
                 None => self.miss(client)?,
             });
@@ -203,8 +209,10 @@ impl Driver {
             cells.statements_evicted.add(u64::from(server.prepared.take_evicted()));
         }
         if !is_sent {
-            drop(rider.mailbox.deliver(Outcome::Missed));
-            return self.miss(rider.client);
+            // It may be aboard of another as soon as it knows.
+            let others = self.miss(rider.client);
+            drop(rider.mailbox.deliver(rider.missed()));
+            return others;
         }
         if self.riders.is_empty() {
             self.since = now;
@@ -224,19 +232,26 @@ impl Driver {
         });
         self.pool.host.act(&self.worker, action);
         if next == Next::Empty {
-            self.is_left()?;
+            self.nobody_is_aboard()?;
         }
         Ok(newcomers)
     }
 
-    /// Nobody is aboard any more. It is over when those are answered, too, who have left.
-    fn is_left(&mut self) -> Result<(), Over> {
+    /// It is over when those are answered, too, who have left.
+    fn nobody_is_aboard(&mut self) -> Result<(), Over> {
         if self.riders.is_empty() {
             return Err(Over::Empty);
         }
-        self.is_tidying = true;
+        if self.tidying_since.is_some() {
+            return Ok(());
+        }
         let (now, slot) = (self.worker.now(), self.slot);
-        self.pool.host.scheduler.with(|scheduler| scheduler.tidy(now, slot));
+        self.tidying_since = Some(now);
+        let action = self.pool.host.scheduler.with(|scheduler| {
+            scheduler.tidy_behind(now, slot);
+            scheduler.next_action()
+        });
+        self.pool.host.act(&self.worker, action);
         Ok(())
     }
 
@@ -321,7 +336,7 @@ impl Driver {
         let answered = &self.came.answered;
         if answered.iter().all(|rider| rider.has_left) {
             self.answer();
-            return if self.is_tidying { self.is_left() } else { Ok(()) };
+            return self.nobody_is_aboard();
         }
         let (next, newcomers, action) = self.pool.host.scheduler.with(|scheduler| {
             let ends = ends(self.since, now, answered).zip(answered);
@@ -333,7 +348,7 @@ impl Driver {
         self.answer();
         self.pool.host.act(&self.worker, action);
         self.put_all_on(newcomers)?;
-        if next == Next::Empty { self.is_left() } else { Ok(()) }
+        if next == Next::Empty { self.nobody_is_aboard() } else { Ok(()) }
     }
 
     /// Gives the head what has come of a long answer.

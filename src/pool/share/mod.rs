@@ -79,7 +79,7 @@ impl Share {
     }
 
     /// That of the driver of this server, if it has one, or will.
-    fn bell(&self, slot: SlotRef) -> Arc<Bell> {
+    pub(super) fn bell(&self, slot: SlotRef) -> Arc<Bell> {
         self.bells.with(|bells| Arc::clone(bells.entry(slot).or_default()))
     }
 
@@ -92,16 +92,15 @@ impl Share {
         }
     }
 
-    /// What is in this berth of a server that is shared is to be cancelled. Before the scheduler does anything
-    /// else: it may not be shared then, and nobody would let go of the bell.
-    pub(super) fn cancel(&self, slot: SlotRef, berth: Berth) {
-        self.bell(slot).ring(|news| news.canceled.push(berth));
+    /// The server is not shared any more, for the scheduler either: nobody rings.
+    pub(super) fn is_over(&self, slot: SlotRef) {
+        self.bells.with(|bells| bells.remove(&slot));
     }
 }
 
 /// Wakes a driver.
 #[derive(Debug, Default)]
-struct Bell(Shared<News>);
+pub(super) struct Bell(Shared<News>);
 
 #[derive(Debug, Default)]
 struct News {
@@ -113,6 +112,11 @@ struct News {
 }
 
 impl Bell {
+    /// What is in this berth is to be cancelled.
+    pub(super) fn cancel(&self, berth: Berth) {
+        self.ring(|news| news.canceled.push(berth));
+    }
+
     fn ring(&self, tell: impl FnOnce(&mut News)) {
         let waker = self.0.with(|news| {
             tell(news);

@@ -69,6 +69,7 @@ impl Day {
                 let aboard = self.world.model.aboard(slot).len();
                 let more = self.random.index(aboard).expect("its head");
                 let count = if self.random.below(2) == 0 { 1 } else { 1 + more };
+                let home = (self.random.below(8) > 0).then_some(home);
                 self.world.answered_at_once(at, u32::try_from(count).expect("few"), home);
             }
         }

@@ -247,12 +247,12 @@ impl World {
     }
 
     pub(super) fn answered(&mut self, at: usize, home: WorkerId) {
-        self.answered_at_once(at, 1, home);
+        self.answered_at_once(at, 1, Some(home));
     }
 
     /// So many from the head of a shared server on have their answers, each as long after the one before; the
-    /// last one's server goes back.
-    pub(super) fn answered_at_once(&mut self, at: usize, count: u32, home: WorkerId) {
+    /// last one's server goes back; or, without a home, it has still to answer some who have left.
+    pub(super) fn answered_at_once(&mut self, at: usize, count: u32, home: Option<WorkerId>) {
         let slot = self.drives[at].slot;
         let last = *self.model.aboard(slot).last().expect("its head");
         let since = self.model.server(slot).hold.expect("its head is charged").1;
@@ -278,7 +278,22 @@ impl World {
         let lease = self.drives.swap_remove(at);
         self.leases.push((last, lease));
         self.settle(false);
-        self.give_back_to(self.leases.len() - 1, home);
+        match home {
+            Some(home) => self.give_back_to(self.leases.len() - 1, home),
+            None => self.tidy_behind(),
+        }
+    }
+
+    /// The last one's server answers some who have left.
+    fn tidy_behind(&mut self) {
+        let (_, lease) = self.leases.pop().expect("it has just been put there");
+        let server = self.model.server(lease.slot);
+        (server.state, server.since) = (State::Tidying, self.now);
+        let hold = server.hold.take().expect("its head is charged");
+        self.model.accounts.end(self.now, self.now, hold);
+        self.scheduler.tidy_behind(self.now, lease.slot);
+        self.tidying.push(lease);
+        self.settle(false);
     }
 
     /// One who is aboard was not put on the server, and asks again.

@@ -15,17 +15,16 @@ impl Driver {
         // It is being tidied already. One that is not clean by now is given up: that is rare.
         let is_clean = conn.is_clean();
         let lease = Lease { slot: self.slot, conn };
-        if self.is_tidying {
+        if self.tidying_since.is_some() {
             self.pool.after_upkeep(&self.worker, lease, is_clean);
         } else {
             self.pool.give_back(&self.worker, lease);
         }
     }
 
-    /// Nobody is aboard any more for the scheduler, so that nobody rings.
     fn leave(&mut self) {
         self.inflow.clear(&self.worker);
-        self.pool.share.bells.with(|bells| bells.remove(&self.slot));
+        self.pool.share.is_over(self.slot);
     }
 
     /// The server is gone. Everybody is told the truth, but those of whose requests nothing was sent: they are
@@ -48,7 +47,12 @@ impl Driver {
                 let _next = scheduler.missed(now, slot, rider.client);
             }
         });
-        self.pool.discard(&self.worker, Lease { slot, conn });
+        if self.tidying_since.is_some() {
+            // What nobody waits for runs on.
+            self.pool.abort(&self.worker, Lease { slot, conn });
+        } else {
+            self.pool.discard(&self.worker, Lease { slot, conn });
+        }
         self.leave();
         for rider in unsent.into_iter().filter(|rider| !rider.is_gone) {
             drop(rider.mailbox.deliver(rider.missed()));

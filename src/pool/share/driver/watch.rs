@@ -25,11 +25,14 @@ impl Driver {
     /// Looks at the time that the head takes, and sees to it that the task wakes when more is to be done.
     pub(super) fn watch(&mut self, cx: &Context<'_>) -> Result<(), Over> {
         let now = self.worker.now();
+        if let Some(since) = self.tidying_since {
+            let due = since + UPKEEP_MAX;
+            self.deadline.watch(&self.worker, cx, due);
+            let lost = Lost::because("it has not answered those who have left in time");
+            return if due <= now { Err(lost.into()) } else { Ok(()) };
+        }
         let is_stalled = self.is_stalled;
         let Some(head) = self.riders.head() else { return Ok(()) };
-        if self.is_tidying && self.since + UPKEEP_MAX <= now {
-            return Err(Lost::because("it does not answer those who have left").into());
-        }
         let stalls_at = self.since + (head.fare.expected * STALL).max(STALL_LEAST);
         let mut due = stalls_at;
         let profile = head.fare.profile;
@@ -72,7 +75,7 @@ impl Driver {
             let (client, mailbox, missed) =
                 (rider.client, Arc::clone(&rider.mailbox), rider.leave());
             let newcomers = self.miss(client);
-            // It may be aboard of another at once.
+            // It may be aboard of another as soon as it knows.
             if let Some(missed) = missed {
                 drop(mailbox.deliver(missed));
             }
