@@ -257,10 +257,9 @@ impl Fare {
     }
 
     /// Whether it can be [sent](Self::send) to a server.
-    pub fn can_go(&self, prepared: &mut Prepared, pool: (&str, &str)) -> bool {
+    pub fn can_go(&self, prepared: &Prepared, pool: (&str, &str)) -> bool {
         self.statement.as_ref().is_none_or(|statement| {
-            prepared.name_of(statement).is_some()
-                || Ahead::is_possible(statement, &self.settings, pool)
+            prepared.has(statement) || Ahead::is_possible(statement, &self.settings, pool)
         })
     }
 

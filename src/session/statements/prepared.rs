@@ -149,6 +149,11 @@ impl Prepared {
         }
     }
 
+    /// Whether a statement is there. To ask is no use of it.
+    pub fn has(&self, statement: &Statement) -> bool {
+        self.entries.get(&statement.id).is_some_and(|entry| matches!(entry.place, Place::There))
+    }
+
     /// The name under which a statement is there.
     #[inline]
     pub fn name_of(&mut self, statement: &Statement) -> Option<ServerName> {

@@ -21,7 +21,7 @@ pub(super) fn fit(server: &mut Server, rider: &mut Rider, out: &mut Vec<u8>, poo
 fn change(server: &mut Server, rider: &mut Rider, out: &mut Vec<u8>, pool: &Pool) -> bool {
     // Where nobody knows what is below those that it has, it is made anew before it gets others.
     let is_known = !server.base.is_hidden_below(&server.applied);
-    if !is_known || !rider.fare.can_go(&mut server.prepared, (&pool.database, &pool.user)) {
+    if !is_known || !rider.fare.can_go(&server.prepared, (&pool.database, &pool.user)) {
         return false;
     }
     let wanted = rider.fare.settings();
