@@ -213,7 +213,7 @@ impl Subject for Pool {
         metric(
             "pgweir_pool_sharing_stalls",
             "Statements that held others up, on a server that they shared, for ten times as long as was \
-             expected, or whose client did not read.",
+             expected and 50 ms at least, or whose client did not read.",
             Count(|pool| pool.view.totals.stalls),
         ),
         metric(
