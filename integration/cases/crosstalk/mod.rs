@@ -34,6 +34,9 @@ const POOL_SIZE: u32 = 8;
 const POOL_SIZE_SHARED: u32 = 3;
 /// `multiplex_depth`, unless it is set.
 const DEPTH_MAX: usize = 8;
+/// A cancel request. One that is cut right behind it looks as if Postgres had taken it, which closes the
+/// connection then; and may hit whoever has the server by the time that Postgres does.
+const CANCEL_LEN: u64 = 16;
 /// About 20 s in a debug build.
 const QUERIES_DEFAULT: u64 = 100_000;
 /// Where servers are shared: clients have one of so many settings.
@@ -113,6 +116,7 @@ async fn cutting_relay(
             // Half of the cuts come early, where messages are small.
             let byte_max = if one_in(&mut random, 2) { byte_max } else { byte_max / 50 };
             let cut_after = one_in(&mut random, often).then(|| random.random_range(1..byte_max));
+            let cut_after = cut_after.filter(|bytes| *bytes != CANCEL_LEN);
             Way { cut_after, ..Way::default() }
         };
         Plan { forth: way(20_000), back: way(200_000) }
