@@ -366,22 +366,29 @@ fn nobody_gets_aboard_behind_who_is_stuck() {
     });
 }
 
+/// Far more rows for the head than sockets hold, which it does not read; and others are behind it.
+async fn leave_unread(shared: &mut Shared, clients: &mut [Client]) {
+    let (head, others) = clients.split_first_mut().expect("a head");
+    let much = |n: usize| {
+        Batch::new().query(&format!("select repeat('x', 1000) from generate_series(1, {n})"))
+    };
+    shared.learn(head, || much(10)).await;
+    shared.learn(&mut others[0], || number(0)).await;
+    shared.hold().await;
+    shared.queue(head, much(100_000)).await;
+    for (n, other) in others.iter_mut().enumerate() {
+        shared.queue(other, number(n)).await;
+    }
+    shared.let_go().await;
+}
+
 #[test]
 fn who_does_not_read_holds_others_up_for_no_longer_than_it_may() {
     run(async {
         let settings = settings().set("client_write_timeout", Duration::from_secs(1));
         let mut shared = Shared::start(settings).await;
         let mut clients = shared.clients(3).await;
-        let much = |n: usize| {
-            Batch::new().query(&format!("select repeat('x', 1000) from generate_series(1, {n})"))
-        };
-        shared.learn(&mut clients[0], || much(10)).await;
-        shared.learn(&mut clients[1], || number(0)).await;
-        shared.hold().await;
-        shared.queue(&mut clients[0], much(100_000)).await;
-        shared.queue(&mut clients[1], number(0)).await;
-        shared.queue(&mut clients[2], number(1)).await;
-        shared.let_go().await;
+        leave_unread(&mut shared, &mut clients).await;
         all_have_their_own(&mut clients[1..]).await;
         clients[0].wire.until_closed().await;
     });

@@ -58,8 +58,8 @@ impl Rides {
     }
 }
 
-/// A client with one of its requests, among all that are aboard a server while it is shared. The first
-/// head has none, or zero.
+/// One request of a client's, among all that are ever aboard a server while it is shared; the default is the
+/// first head's. Its client's next request has another: a cancel request is for one of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Berth(u32);
 

@@ -1,6 +1,6 @@
 //! A head that takes its time, where there are other servers: those behind it go on elsewhere.
 
-use super::{Shared, all_have_their_own, lock_out, number, settings, share};
+use super::{Shared, all_have_their_own, leave_unread, lock_out, number, settings, share};
 use crate::harness::frames::Batch;
 use crate::harness::time::{eventually, run};
 use crate::harness::wire::Client;
@@ -54,16 +54,7 @@ fn who_is_behind_one_that_does_not_read_goes_on_elsewhere() {
     run(async {
         let (mut shared, mut other) = Box::pin(start()).await;
         let mut clients = shared.clients(3).await;
-        let much = |n: usize| {
-            Batch::new().query(&format!("select repeat('x', 1000) from generate_series(1, {n})"))
-        };
-        shared.learn(&mut clients[0], || much(10)).await;
-        shared.learn(&mut clients[1], || number(0)).await;
-        shared.hold().await;
-        shared.queue(&mut clients[0], much(100_000)).await;
-        shared.queue(&mut clients[1], number(0)).await;
-        shared.queue(&mut clients[2], number(1)).await;
-        shared.let_go().await;
+        leave_unread(&mut shared, &mut clients).await;
         shared.becomes("cl_waiting", 2).await;
         assert_eq!(other.query("commit").await, ["C(COMMIT)", "Z(I)"]);
         all_have_their_own(&mut clients[1..]).await;
