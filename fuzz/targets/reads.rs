@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pgweir::sql::read::{Fingerprint, No, Reading};
+use pgweir::sql::read::{Fingerprint, Names, No, Reading};
 use reader::{Token, tokens};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
@@ -126,9 +126,9 @@ const EFFECTS: &[&str] =
 type Verdict = Result<Fingerprint, No>;
 
 fn look_at(sql: &[u8], functions: &[&str], is_utf8: bool) -> Verdict {
-    let functions: Vec<_> = functions.iter().map(|&name| name.to_owned()).collect();
+    let names = Names::new(functions.iter().map(|&name| name.to_owned()).collect(), Vec::new());
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    Reading { functions: &functions, hasher: &hasher, is_utf8 }.look_at(sql)
+    Reading { names: &names, hasher: &hasher, is_utf8 }.look_at(sql)
 }
 
 fn judge(sql: &[u8]) -> Verdict {

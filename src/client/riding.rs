@@ -85,8 +85,8 @@ impl Client {
         let encoding = self.settings.value("client_encoding").unwrap_or_default();
         let is_utf8 =
             ["utf8", "utf-8", "unicode"].iter().any(|it| it.eq_ignore_ascii_case(encoding));
-        let functions = &rules.functions[..];
-        let reading = Reading { functions, hasher: &self.pool.share.hasher, is_utf8 };
+        let names = &*rules.names;
+        let reading = Reading { names, hasher: &self.pool.share.hasher, is_utf8 };
         let Fingerprint(kind) = match runs {
             Runs::Query(text) | Runs::Unnamed(text) => reading.look_at(text)?,
             Runs::Named(name) => {
@@ -95,7 +95,7 @@ impl Client {
                 if statement.does.is_some() {
                     return Err(Stays::Function);
                 }
-                statement.read(&rules.functions, || reading.look_at(statement.text()))?
+                statement.read(&rules.names, || reading.look_at(statement.text()))?
             }
         };
         Ok(NonZeroU64::new(kind).unwrap_or(NonZeroU64::MIN))

@@ -1,5 +1,6 @@
 //! Whether clients share servers, and how far.
 
+use crate::sql::read::Names;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,6 @@ pub struct Multiplex {
     /// What takes longer, one time in a hundred, has a server for itself; and no more is expected to be ahead
     /// of anybody who shares.
     pub max_service_time: Duration,
-    /// Functions that may be called beside those of Postgres: in lower case, and sorted.
-    pub functions: Arc<[String]>,
+    /// What may be called beside functions of Postgres, and what may not be mentioned.
+    pub names: Arc<Names>,
 }

@@ -24,6 +24,8 @@ const SPARE_MAX: usize = 4 << 10;
 /// Why a request that had to wait did not share a server. Alphabetical.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stays {
+    /// It mentions what is barred from it.
+    Barred,
     /// It calls a function that is not known to be harmless.
     Function,
     /// What it runs does not read.
@@ -51,6 +53,7 @@ pub enum Stays {
 
 impl Stays {
     pub const ALL: [Self; STAYS] = [
+        Self::Barred,
         Self::Function,
         Self::Kind,
         Self::Locks,
@@ -67,6 +70,7 @@ impl Stays {
     /// The label in metrics.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Barred => "barred",
             Self::Function => "function",
             Self::Kind => "kind",
             Self::Locks => "locks",
@@ -85,6 +89,7 @@ impl Stays {
 impl From<No> for Stays {
     fn from(no: No) -> Self {
         match no {
+            No::Barred => Self::Barred,
             No::Function => Self::Function,
             No::Kind => Self::Kind,
             No::Locks => Self::Locks,

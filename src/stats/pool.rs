@@ -15,7 +15,7 @@ pub const TRACES: usize = 8;
 pub const CLOSE_REASONS: usize = 7;
 
 /// Why requests that wait do not share servers: `session::fare::Stays`.
-pub const STAYS: usize = 11;
+pub const STAYS: usize = 12;
 
 /// What one worker did for one pool. On cache lines of its own.
 #[derive(Debug, Default)]

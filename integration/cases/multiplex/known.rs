@@ -57,6 +57,32 @@ fn functions_are_looked_up_anew_after_a_reload() {
     });
 }
 
+#[test]
+fn what_is_barred_has_a_server_for_itself_after_a_reload() {
+    run(async {
+        let with = |names: &[&str]| settings().set("multiplex_except", names);
+        let mut shared = Shared::start(with(&[])).await;
+        shared.rig.postgres.sql("create view tally as select 7 as n").await;
+        shared.rig.postgres.sql("grant select on tally to public").await;
+        let mut clients = shared.clients(3).await;
+        for client in &mut clients {
+            let prepare = Batch::new().parse("own", "select n from tally").sync();
+            assert_eq!(client.ask(prepare).await, ["1", "Z(I)"]);
+        }
+        let bound = || Batch::new().bind("own", &[]).execute().sync();
+        let simple = || Batch::new().query("select n + 0 from public.\"tally\"");
+        for (names, sharing) in [(&[][..], 3), (&["Tally"][..], 0), (&["tall"][..], 3)] {
+            shared.rig.configure(&with(names));
+            shared.console.order("RELOAD").await;
+            for batch in [&bound as &dyn Fn() -> Batch, &simple] {
+                shared.learn(&mut clients[0], batch).await;
+                let found = ask_all(&mut shared, &mut clients, batch).await;
+                assert_eq!(found, sharing, "{names:?}");
+            }
+        }
+    });
+}
+
 /// Postgres tells of a name that it cuts before it tells that it has read the text.
 #[test]
 fn an_unnamed_statement_is_there_behind_a_notice() {

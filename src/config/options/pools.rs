@@ -148,6 +148,15 @@ pub(super) const POOLS: &[Opt] = &[
     )
     .ours(),
     option(
+        "multiplex_except",
+        Kind::List,
+        "[]",
+        "Names of tables, views, functions and the like: a statement that mentions one, in whatever \
+         schema, has a server for itself. For what is short mostly and very long at times; and for what \
+         writes though it looks like a read.",
+    )
+    .ours(),
+    option(
         "server_round_robin",
         Kind::Boolean,
         "false",

@@ -12,9 +12,11 @@ use crate::config::{
     Auth, AuthType, ClientLimits, ClientTimeouts, Listen, Listening, LogFormat, Multiplex, Pings,
     PoolMode, PoolSettings, Process, ReloadOn, SessionState, Sessions, Shortcuts, Shown, Sockets,
 };
+use crate::sql::read::{NAME_MAX, Names};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -322,15 +324,53 @@ fn pool(reader: &mut Reader<'_>) -> PoolSettings {
 }
 
 fn multiplex(reader: &mut Reader<'_>) -> Multiplex {
-    let functions = reader.list("multiplex_functions");
-    let mut functions: Vec<_> = functions.iter().map(|it| it.to_ascii_lowercase()).collect();
-    functions.sort_unstable();
+    let functions = callable(reader, "multiplex_functions");
+    let barred = barred(reader, "multiplex_except");
     Multiplex {
         is_on: is_auto(reader.choice("multiplex")),
         depth: reader.count("multiplex_depth"),
         max_service_time: reader.duration("multiplex_max_service_time"),
-        functions: functions.into(),
+        names: Arc::new(Names::new(functions, barred)),
     }
+}
+
+/// Names of functions, as they are called without quotes.
+fn callable(reader: &mut Reader<'_>, name: &str) -> Vec<String> {
+    let functions = reader.list(name);
+    for it in &functions {
+        if it.contains('"') {
+            let message = format!("`{name}` has `{it}`, which has to be called in quotes.");
+            let action = "Give it a name that can be called without quotes, or leave it out: what calls \
+                          a function in quotes has a server for itself.";
+            reader.error(name, Problem::new("bad-value", message, action));
+        } else if let Some((plain, _)) = it.split_once('(') {
+            let message = format!("`{name}` has `{it}`, which is more than a name.");
+            let action = format!("Write \"{}\", for all functions of that name.", plain.trim_end());
+            reader.error(name, Problem::new("bad-value", message, action));
+        }
+    }
+    functions
+}
+
+/// Names that bar a statement from sharing, as plain as they are looked for.
+fn barred(reader: &mut Reader<'_>, name: &str) -> Vec<String> {
+    let barred = reader.list(name);
+    for it in &barred {
+        let unquoted = it.trim_matches('"');
+        let plain = unquoted.rsplit('.').next().unwrap_or_default().trim_matches('"');
+        if it.contains(['.', '"']) {
+            let message = format!("`{name}` has `{it}`, which is more than a name.");
+            let action = format!(
+                "Write \"{plain}\": what has that name is barred in all schemas, in quotes or not."
+            );
+            reader.error(name, Problem::new("bad-value", message, action));
+        } else if it.is_empty() || it.len() > NAME_MAX {
+            let message = format!("`{name}` has `{it}`, which can be no name in Postgres.");
+            let action = format!("Write one of 1 to {NAME_MAX} bytes.");
+            reader.error(name, Problem::new("bad-value", message, action));
+        }
+    }
+    barred
 }
 
 fn timeouts(reader: &mut Reader<'_>) -> ClientTimeouts {

@@ -60,6 +60,16 @@ fn bad_values_say_what_is_good() {
     proxy_error("tcp_keepintvl = '1.5s'", "bad-value", "whole seconds");
     proxy_error("max_packet_size = '1XB'", "bad-value", "unit `XB`");
     proxy_error("server_check_query = \"a\\u0000b\"", "bad-value", "zero byte");
+    proxy_error(
+        "multiplex_except = ['a', 'app.slow']",
+        "bad-value",
+        "Write \"slow\": what has that name is barred",
+    );
+    proxy_error("multiplex_except = ['app.\"Slow\"']", "bad-value", "Write \"Slow\"");
+    proxy_error("multiplex_except = ['']", "bad-value", "of 1 to 63 bytes");
+    proxy_error(&format!("multiplex_except = ['{}']", "x".repeat(64)), "bad-value", "of 1 to 63");
+    proxy_error("multiplex_functions = ['app.price(int)']", "bad-value", "Write \"app.price\"");
+    proxy_error("multiplex_functions = ['\"Price\"']", "bad-value", "without quotes");
 }
 
 #[test]

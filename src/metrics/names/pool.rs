@@ -204,10 +204,10 @@ impl Subject for Pool {
             "pgweir_pool_sharing_refusals",
             "Requests that had to wait for a server of their own where servers are shared, by reason. unknown: \
              how long it takes is not known yet; slow: too long, or its answer is; kind: no read; several \
-             statements; function: of unknown effects; writes; locks; unclear: its meaning depends on settings; \
-             request: of another form; session: its client has something that the server would have to know; \
-             missed: the server was lost, could not prepare its statement as it was, did not take settings, or its \
-             head took long.",
+             statements; function: of unknown effects; barred: it mentions what is in multiplex_except; writes; \
+             locks; unclear: its meaning depends on settings; request: of another form; session: its client has \
+             something that the server would have to know; missed: the server was lost, could not prepare its \
+             statement as it was, did not take settings, or its head took long.",
             Counts(STAYS, |pool, reason| pool.view.totals.stays[reason]),
         ),
         metric(

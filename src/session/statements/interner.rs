@@ -7,7 +7,7 @@ use crate::session::settings::Settings;
 use crate::session::text::Text;
 use crate::sql::ending::may_commit;
 use crate::sql::prepared::prepared_use;
-use crate::sql::read::{Fingerprint, No};
+use crate::sql::read::{Fingerprint, Names, No};
 use crate::wire::encode;
 use crate::wire::frame::split_text;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -28,7 +28,7 @@ const LOOKED_AT_MAX: usize = 100_000;
 /// Whether a statement may share a server where these functions may be called.
 #[derive(Debug)]
 struct Verdict {
-    functions: Arc<[String]>,
+    names: Arc<Names>,
     is_read: Result<Fingerprint, No>,
 }
 
@@ -281,23 +281,22 @@ impl View {
 }
 
 impl Statement {
-    /// Whether it may share a server where these functions may be called: what `look` finds, or what was found
-    /// before.
+    /// Whether it may share a server by these names: what `look` finds, or what was found before.
     ///
     /// # Errors
     ///
     /// Why it may not.
     pub fn read(
         &self,
-        functions: &Arc<[String]>,
+        names: &Arc<Names>,
         look: impl FnOnce() -> Result<Fingerprint, No>,
     ) -> Result<Fingerprint, No> {
         if let Some(known) = &*self.read.load()
-            && Arc::ptr_eq(&known.functions, functions)
+            && Arc::ptr_eq(&known.names, names)
         {
             return known.is_read;
         }
-        let verdict = Verdict { functions: Arc::clone(functions), is_read: look() };
+        let verdict = Verdict { names: Arc::clone(names), is_read: look() };
         let is_read = verdict.is_read;
         self.read.store(Some(Arc::new(verdict)));
         is_read

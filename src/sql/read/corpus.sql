@@ -1,5 +1,5 @@
 -- Texts, one to a line, under what is to be said of them. The tables are `t(a int, b text, j jsonb, d timestamptz)` and
--- `u(a int, c text)`; the function `app.price(int)` is allowed.
+-- `u(a int, c text)`; the function `app.price(int)` is allowed, the names `ledger` and `tally` are barred.
 -- read
 SELECT 1
 select 1;
@@ -104,6 +104,21 @@ SELECT b COLLATE "C" FROM t
 SELECT a FROM t FETCH FIRST 5 ROWS ONLY
 SELECT 'für' AS ü
 SELECT 1 AS begin, 2 AS commit, 3 AS listen
+SELECT 'ledger' -- tally
+SELECT ledgers FROM t
+-- barred
+SELECT a FROM ledger
+SELECT a FROM LEDGER WHERE a = 1
+SELECT a FROM app.ledger
+SELECT a FROM "ledger"
+SELECT a FROM app."Ledger"
+SELECT ledger FROM t
+SELECT t.ledger FROM t
+SELECT abs(1), tally FROM t
+TABLE tally
+WITH tally AS (SELECT 1) SELECT * FROM tally
+SELECT a FROM t, ONLY ledger
+SELECT a::ledger FROM t
 -- function
 SELECT pg_sleep(0)
 SELECT set_config('work_mem', '1MB', false)

@@ -11,8 +11,10 @@
 
 pub mod functions;
 mod kind;
+mod names;
 
 use self::kind::Kind;
+pub use self::names::{NAME_MAX, Names};
 use super::tokens::{Tokens, is};
 use std::hash::{BuildHasher, Hasher};
 
@@ -26,6 +28,8 @@ pub struct Fingerprint(pub u64);
 /// Why a text is no such read. Alphabetical.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum No {
+    /// It mentions what is [barred](Names).
+    Barred,
     /// A function that is not known to be harmless.
     Function,
     /// No statement that reads.
@@ -43,9 +47,7 @@ pub enum No {
 /// How texts are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a, S> {
-    /// Functions that may be called beside those of Postgres, in lower case and sorted; with their schema if
-    /// they are called with it.
-    pub functions: &'a [String],
+    pub names: &'a Names,
     /// Makes fingerprints. Its key is secret: a client must not make a slow statement look like a quick one.
     pub hasher: &'a S,
     /// The client's encoding is UTF-8: in some of the others a quote may be half a letter.
@@ -78,10 +80,13 @@ impl<S: BuildHasher> Reading<'_, S> {
                     normal = word.fold(token);
                     may_follow(normal, last.one)?;
                     may_be_named(normal, &last)?;
+                    self.may_be_mentioned(normal)?;
                 }
                 Kind::Quoted => {
                     may_be_quoted(&last)?;
-                    may_be_named(word.fold(without_quotes(token)), &last)?;
+                    let name = word.fold(without_quotes(token));
+                    may_be_named(name, &last)?;
+                    self.may_be_mentioned(name)?;
                 }
                 Kind::Opening => self.may_be_called(&last)?,
                 _ => {}
@@ -103,7 +108,7 @@ impl<S: BuildHasher> Reading<'_, S> {
                 let name = word.fold(one);
                 let is_known = functions::is_syntax(name, before)
                     || functions::is_harmless(name)
-                    || self.is_allowed(|function| function.as_bytes().cmp(name));
+                    || self.names.allow(|function| function.as_bytes().cmp(name));
                 if is_known { Ok(()) } else { Err(No::Function) }
             }
             Some(Kind::Quoted) => Err(No::Function),
@@ -119,13 +124,14 @@ impl<S: BuildHasher> Reading<'_, S> {
             functions::is_harmless(name)
         } else {
             let whole = [schema, b".", name].concat();
-            self.is_allowed(|function| function.as_bytes().cmp(&whole))
+            self.names.allow(|function| function.as_bytes().cmp(&whole))
         };
         if is_known { Ok(()) } else { Err(No::Function) }
     }
 
-    fn is_allowed(&self, order: impl Fn(&String) -> std::cmp::Ordering) -> bool {
-        self.functions.binary_search_by(order).is_ok()
+    /// `name` is in lower case.
+    fn may_be_mentioned(&self, name: &[u8]) -> Result<(), No> {
+        if self.names.bar(name) { Err(No::Barred) } else { Ok(()) }
     }
 }
 

@@ -1,20 +1,22 @@
 //! What is judged to be a read, and what is not.
 
-use super::{Fingerprint, No, Reading};
+use super::{Fingerprint, NAME_MAX, Names, No, Reading};
 use proptest::prelude::*;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 type Fixed = BuildHasherDefault<DefaultHasher>;
 
 fn look_at(sql: &[u8]) -> Result<Fingerprint, No> {
-    let functions = ["app.price".to_owned(), "distance".to_owned()];
-    Reading { functions: &functions, hasher: &Fixed::default(), is_utf8: true }.look_at(sql)
+    let functions = ["app.price", "Distance"].map(str::to_owned).to_vec();
+    let names = Names::new(functions, ["ledger", "Tally"].map(str::to_owned).to_vec());
+    Reading { names: &names, hasher: &Fixed::default(), is_utf8: true }.look_at(sql)
 }
 
 /// What is said of a text, as the corpus has it.
 fn said(verdict: Result<Fingerprint, No>) -> &'static str {
     match verdict {
         Ok(_) => "read",
+        Err(No::Barred) => "barred",
         Err(No::Function) => "function",
         Err(No::Kind) => "kind",
         Err(No::Locks) => "locks",
@@ -26,7 +28,7 @@ fn said(verdict: Result<Fingerprint, No>) -> &'static str {
 
 #[test]
 fn the_corpus_is_judged_as_it_says() {
-    let headings = ["function", "kind", "locks", "read", "several", "unclear", "writes"];
+    let headings = ["barred", "function", "kind", "locks", "read", "several", "unclear", "writes"];
     let (mut expected, mut wrong) = ("", Vec::new());
     for line in include_str!("corpus.sql").lines().skip(2) {
         let heading = line.strip_prefix("-- ").filter(|heading| headings.contains(heading));
@@ -66,10 +68,25 @@ fn statements_that_differ_in_constants_have_one_fingerprint() {
 #[test]
 fn what_depends_on_the_encoding_is_asked_for() {
     let hasher = Fixed::default();
-    let reading = |is_utf8| Reading { functions: &[], hasher: &hasher, is_utf8 };
+    let names = Names::default();
+    let reading = |is_utf8| Reading { names: &names, hasher: &hasher, is_utf8 };
     assert!(reading(true).look_at("select 'ä'".as_bytes()).is_ok());
     assert_eq!(reading(false).look_at("select 'ä'".as_bytes()), Err(No::Unclear));
     assert!(reading(false).look_at(b"select 'a'").is_ok());
+}
+
+#[test]
+fn a_name_that_postgres_would_cut_may_be_one_that_is_barred() {
+    let long = "x".repeat(NAME_MAX);
+    let names = Names::new(Vec::new(), vec![long.clone()]);
+    let look_at = |sql: String| {
+        let reading = Reading { names: &names, hasher: &Fixed::default(), is_utf8: true };
+        reading.look_at(sql.as_bytes()).map(|_| ())
+    };
+    assert_eq!(look_at(format!("table {long}")), Err(No::Barred));
+    assert_eq!(look_at(format!("table {long}y")), Err(No::Barred));
+    assert_eq!(look_at(format!("table \"{long}y\"")), Err(No::Barred));
+    assert_eq!(look_at(format!("table {}", &long[1..])), Ok(()));
 }
 
 proptest! {
