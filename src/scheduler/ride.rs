@@ -42,7 +42,7 @@ impl<S: Site> Scheduler<S> {
         let mut head = Next::Empty;
         for at in answered {
             let Some(next) = self.shared.next(slot.pool, slot.index) else {
-                self.shared.end(slot.pool, slot.index);
+                self.nobody_is_aboard(slot);
                 head = Next::Empty;
                 break;
             };
@@ -88,7 +88,7 @@ impl<S: Site> Scheduler<S> {
             let next = self.shared.next(slot.pool, slot.index);
             match next {
                 Some(next) => self.lead(now, slot, next),
-                None => self.shared.end(slot.pool, slot.index),
+                None => self.nobody_is_aboard(slot),
             }
             (freed, next.map(|next| next.client))
         } else {
@@ -110,6 +110,13 @@ impl<S: Site> Scheduler<S> {
         if self.is_shared(slot) {
             self.shared.stall(slot.index);
         }
+    }
+
+    /// A server is its driver's alone, who gives it back. Its last head may be elsewhere by then, and be
+    /// cancelled there.
+    fn nobody_is_aboard(&mut self, slot: SlotRef) {
+        self.shared.end(slot.pool, slot.index);
+        self.slots.at_mut(slot.index).client = None;
     }
 
     fn is_shared(&self, slot: SlotRef) -> bool {

@@ -274,14 +274,20 @@ impl World {
         if next != Next::Empty {
             return self.settle(false);
         }
-        // It is its driver's alone.
-        let lease = self.drives.swap_remove(at);
-        self.leases.push((last, lease));
-        self.settle(false);
+        self.desert(at, last);
         match home {
             Some(home) => self.give_back_to(self.leases.len() - 1, home),
             None => self.tidy_behind(),
         }
+    }
+
+    /// Nobody is aboard any more, `last` neither.
+    fn desert(&mut self, at: usize, last: ClientId) {
+        let lease = self.drives.swap_remove(at);
+        self.deserted = Some(lease.slot);
+        self.leases.push((last, lease));
+        self.settle(false);
+        self.deserted = None;
     }
 
     /// The last one's server answers some who have left.
@@ -316,13 +322,10 @@ impl World {
             assert_eq!(self.scheduler.missed(now, slot, client), next);
         }
         if next == Next::Empty {
-            // It is its driver's alone.
-            let lease = self.drives.swap_remove(at);
-            self.leases.push((client, lease));
-        }
-        self.settle(false);
-        if next == Next::Empty {
+            self.desert(at, client);
             self.give_back(client.0);
+        } else {
+            self.settle(false);
         }
         self.ask_again(client);
     }

@@ -5,7 +5,7 @@ use super::world::{Event, World};
 use super::{A, B, COMMON, Random, host, in_flight, ms, rated, sized, spec, weighing, within};
 use crate::base::ids::{ClassId, ClientId, WorkerId};
 use crate::config::classes::Excess;
-use crate::scheduler::{CloseReason, Lease, Next, PoolLimits, Ride, ShareLimits, SlotRef};
+use crate::scheduler::{Cancel, CloseReason, Lease, Next, PoolLimits, Ride, ShareLimits, SlotRef};
 use std::time::Duration;
 
 /// Clients that ride, in a [`Play`].
@@ -314,6 +314,31 @@ fn a_cancel_request_is_for_who_is_at_the_head_or_nobody() {
     assert_eq!(world.scheduler.counts(A).waiting, 1, "it might be hit");
     world.cancel_done(0);
     assert_eq!(world.scheduler.counts(A).waiting, 0);
+}
+
+/// Its driver tells it the answer, and gives the server back after that.
+#[test]
+fn a_cancel_request_finds_what_its_client_asked_since_its_answer() {
+    let mut world = world(share(2, 8));
+    ask(&mut world, 3, 0);
+    ask(&mut world, 4, 0);
+    world.give_back(1);
+    let driven = world.drives[0].slot;
+    let ends = [world.now; 2];
+    assert_eq!(world.scheduler.pass_on(world.now, driven, ends), Next::Empty);
+    let is_at = |cancel| match cancel {
+        Cancel::Running { slot, .. } => Some(slot),
+        _ => None,
+    };
+    assert_eq!(is_at(world.scheduler.cancel(world.now, A, ClientId(4))), None);
+    // Another server comes back meanwhile.
+    let (_, other) = world.leases.remove(0);
+    let slot = other.slot;
+    world.scheduler.give_back(world.now, other, HOME);
+    let member = world.chairs[&ClientId(4)].member;
+    let lease = world.scheduler.try_acquire(world.now, member, ClientId(4), HOME);
+    assert_eq!(lease.map(|lease| lease.slot), Some(slot));
+    assert_eq!(is_at(world.scheduler.cancel(world.now, A, ClientId(4))), Some(slot));
 }
 
 /// A pool without a server is not starved by one that is never idle.

@@ -152,7 +152,8 @@ impl World {
             assert_eq!(counts, self.model.counts(pool), "{pool:?}");
             all.waiting += counts.waiting;
             let leases = self.leases.iter().map(|(_, lease)| lease).chain(&self.drives);
-            let held = leases.filter(|lease| lease.slot.pool == pool);
+            let held =
+                leases.filter(|lease| lease.slot.pool == pool && self.deserted != Some(lease.slot));
             assert_eq!(self.scheduler.holders(pool).count(), held.count());
             self.check_rides(pool);
             let failing = |health| {

@@ -56,6 +56,8 @@ pub(super) struct World {
     pub(super) leases: Vec<(ClientId, Lease<u64>)>,
     /// Shared servers.
     pub(super) drives: Vec<Lease<u64>>,
+    /// A server that was shared, and is its driver's alone, who is about to give it back.
+    pub(super) deserted: Option<SlotRef>,
     pub(super) checks: Vec<Lease<u64>>,
     pub(super) tidying: Vec<Lease<u64>>,
     pub(super) cancels: Vec<SlotRef>,
@@ -96,6 +98,7 @@ impl World {
             connecting: Vec::new(),
             leases: Vec::new(),
             drives: Vec::new(),
+            deserted: None,
             unseen: None,
             rides: BTreeMap::new(),
             checks: Vec::new(),
