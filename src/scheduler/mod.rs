@@ -88,6 +88,7 @@ mod upkeep;
 pub use self::census::{SlotView, WaiterView};
 pub use self::counters::{ClassCounters, DelayedFor, RefusedFor};
 pub use self::look::{ClassView, Condition, State};
+pub use self::ride::CHANGE;
 pub use self::shared::{Berth, Newcomer, Next, Rides};
 pub use self::slots::State as SlotState;
 pub use self::strain::{Room, Shares, Strain, WaitLimit};

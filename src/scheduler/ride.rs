@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// What it is expected to take to change a server's settings: a short statement of its own. One that sets a
 /// single name takes Postgres some 20 us; there may be more of them.
-pub(super) const CHANGE: Duration = Duration::from_micros(50);
+pub const CHANGE: Duration = Duration::from_micros(50);
 
 impl<S: Site> Scheduler<S> {
     /// The head of a shared server is answered, and so is whoever is at the head then: one at each of these

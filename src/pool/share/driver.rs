@@ -311,7 +311,7 @@ impl Driver {
         let now = self.worker.now();
         let mut answered = std::mem::take(&mut self.came.answered);
         for (at, rider) in ends(self.since, now, &answered).zip(&answered) {
-            let took = at.saturating_duration_since(self.since);
+            let took = rider.of_request(at.saturating_duration_since(self.since));
             self.since = at;
             let len = rider.fare.told + rider.fare.answer.len();
             self.pool.share.profiles.learn_shared(rider.fare.profile, took, len);

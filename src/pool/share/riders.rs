@@ -4,7 +4,7 @@ use super::outbox::{Mark, Outbox};
 use crate::base::ids::ClientId;
 use crate::end::ErrorFields;
 use crate::pool::mailbox::{Mailbox, Outcome};
-use crate::scheduler::Berth;
+use crate::scheduler::{Berth, CHANGE};
 use crate::server::exchange::parameter;
 use crate::session::fare::Fare;
 use crate::session::ledger::{Ledger, Origin, Request, Status};
@@ -55,6 +55,8 @@ pub(super) struct Rider {
     pub(super) is_exposed: bool,
     /// The server gets its settings ahead of its request, and has not said that it has them.
     is_fitting: bool,
+    /// What it takes to give it these.
+    change: Duration,
 }
 
 impl Rider {
@@ -76,6 +78,7 @@ impl Rider {
             is_hit: false,
             is_exposed: false,
             is_fitting: false,
+            change: Duration::ZERO,
         }
     }
 
@@ -83,7 +86,20 @@ impl Rider {
     pub(super) fn fit(&mut self, sql: &str, ledger: &mut Ledger, out: &mut Vec<u8>) {
         encode::query(out, sql);
         ledger.sent(Request::Query, Origin::Proxy);
-        self.is_fitting = true;
+        (self.is_fitting, self.change) = (true, CHANGE);
+    }
+
+    /// How long it is expected to be at the head.
+    pub(super) fn expected(&self) -> Duration {
+        self.fare.expected + self.change
+    }
+
+    /// How much of the time at the head its request has taken: what its settings have is no part of it.
+    pub(super) fn of_request(&self, took: Duration) -> Duration {
+        if self.change.is_zero() {
+            return took;
+        }
+        took.mul_f64(self.fare.expected.div_duration_f64(self.expected()))
     }
 
     /// Its client is not aboard any more. What it has asked runs all the same, and has its place among the
@@ -108,9 +124,9 @@ pub(super) fn ends(
     answered: &[Rider],
 ) -> impl Iterator<Item = Instant> {
     let took = now.saturating_duration_since(since);
-    let all: Duration = answered.iter().map(|rider| rider.fare.expected).sum();
+    let all: Duration = answered.iter().map(Rider::expected).sum();
     answered.iter().scan(Duration::ZERO, move |so_far, rider| {
-        *so_far += rider.fare.expected;
+        *so_far += rider.expected();
         let is_last = *so_far >= all;
         Some(if is_last { now } else { since + took.mul_f64(so_far.div_duration_f64(all)) })
     })

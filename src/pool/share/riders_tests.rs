@@ -261,6 +261,27 @@ fn the_time_of_answers_that_come_at_once_is_split_as_was_expected() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what counts is what passes after it")]
+fn a_change_of_settings_counts_for_whose_they_are_and_not_as_its_statement() {
+    let us = Duration::from_micros;
+    let mut all = riders(2);
+    let (mut ledger, mut out) = (Ledger::default(), Vec::new());
+    for (rider, fits) in all.0.iter_mut().zip([false, true]) {
+        rider.fare.expected = us(50);
+        if fits {
+            rider.fit("set x to y", &mut ledger, &mut out);
+        }
+    }
+    let answered: Vec<_> = all.0.part().1.into();
+    let since = Instant::now();
+    let ends: Vec<_> = ends(since, since + us(300), &answered).map(|end| end - since).collect();
+    assert_eq!(ends, [us(100), us(300)]);
+    assert_eq!(answered[0].of_request(us(100)), us(100));
+    assert_eq!(answered[1].of_request(us(200)), us(100));
+    assert_eq!(answered[1].expected(), us(100));
+}
+
+#[test]
 fn who_wants_no_answer_does_not_ask_again() {
     let mut all = riders(1);
     let rider = all.0.head().unwrap();

@@ -33,7 +33,7 @@ impl Driver {
         }
         let is_stalled = self.is_stalled;
         let Some(head) = self.riders.head() else { return Ok(()) };
-        let stalls_at = self.since + (head.fare.expected * STALL).max(STALL_LEAST);
+        let stalls_at = self.since + (head.expected() * STALL).max(STALL_LEAST);
         let mut due = stalls_at;
         let profile = head.fare.profile;
         if let Some(limit) = head.fare.limit
