@@ -48,11 +48,19 @@ pub(crate) enum Unit {
     Milliseconds,
 }
 
-/// `whose` cost may be at most this much: of another contestant's, or in the row's unit.
+/// What one contestant has to clear.
 pub(crate) struct Bar {
     pub(crate) whose: Contestant,
-    pub(crate) at_most: f64,
+    pub(crate) limit: Limit,
+    /// Whose figure the limit is a multiple of; else it is in the unit of what it limits.
     pub(crate) of: Option<Contestant>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
+    CostAtMost(f64),
+    /// Of work done per second.
+    RateAtLeast(f64),
 }
 
 impl Row {
@@ -86,18 +94,29 @@ const ALL: &[Contestant] = &[PGWEIR, PGBOUNCER, RELAY];
 const PROXIES: &[Contestant] = &[PGWEIR, PGBOUNCER];
 
 const fn bar(whose: Contestant, at_most: f64, of: Contestant) -> Bar {
-    Bar { whose, at_most, of: Some(of) }
+    Bar { whose, limit: Limit::CostAtMost(at_most), of: Some(of) }
+}
+
+const fn rate(whose: Contestant, at_least: f64, of: Contestant) -> Bar {
+    Bar { whose, limit: Limit::RateAtLeast(at_least), of: Some(of) }
+}
+
+const fn alone(whose: Contestant, at_most: f64) -> Bar {
+    Bar { whose, limit: Limit::CostAtMost(at_most), of: None }
 }
 
 const SMALL_QUERY: &[Bar] = &[bar(PGWEIR, 1.05, PGBOUNCER), bar(PGWEIR, 1.20, RELAY)];
 /// Debian's PgBouncer has no statements that follow their clients: what simple queries cost is the measure.
 const PREPARED_QUERY: &[Bar] = &[bar(PGWEIR, 1.10, PGWEIR_SIMPLE)];
 const WHO_SHARES: &[Contestant] = &[SHARING, SHARING_BY_TWO, PGWEIR, PGBOUNCER];
-const SHARED_QUERY: &[Bar] = &[bar(SHARING, 0.50, PGBOUNCER)];
+const SHARED_SIMPLE: &[Bar] =
+    &[bar(SHARING, 0.50, PGBOUNCER), rate(SHARING, 1.8, PGBOUNCER), rate(SHARING, 1.8, PGWEIR)];
+const SHARED_EXTENDED: &[Bar] =
+    &[bar(SHARING, 0.50, PGBOUNCER), rate(SHARING, 1.6, PGBOUNCER), rate(SHARING, 1.6, PGWEIR)];
 /// Without Debian's PgBouncer, which has no statements that follow their clients.
-const SHARED_PREPARED: &[Bar] = &[bar(SHARING, 0.50, PGWEIR)];
+const SHARED_PREPARED: &[Bar] = &[bar(SHARING, 0.50, PGWEIR), rate(SHARING, 1.6, PGWEIR)];
 /// Who may not share, or need not, pays nothing for it.
-const NOTHING_SHARED: &[Bar] = &[bar(SHARING, 1.02, PGWEIR)];
+const NOTHING_SHARED: &[Bar] = &[bar(SHARING, 1.02, PGWEIR), rate(SHARING, 0.98, PGWEIR)];
 const LARGE_RESULT: &[Bar] = &[bar(PGWEIR, 0.60, PGBOUNCER)];
 
 const fn queries(script: Script, protocol: &'static str, clients: u16) -> Work {
@@ -144,7 +163,7 @@ pub(crate) const ROWS: &[Row] = &[
         work: queries(Script::SelectOnly, "simple", 64),
         contestants: WHO_SHARES,
         yardstick: PGBOUNCER,
-        bars: SHARED_QUERY,
+        bars: SHARED_SIMPLE,
     },
     Row {
         name: "multiplex-extended",
@@ -154,7 +173,7 @@ pub(crate) const ROWS: &[Row] = &[
         work: queries(Script::SelectOnly, "extended", 64),
         contestants: WHO_SHARES,
         yardstick: PGBOUNCER,
-        bars: SHARED_QUERY,
+        bars: SHARED_EXTENDED,
     },
     Row {
         name: "multiplex-prepared",
@@ -234,7 +253,7 @@ pub(crate) const ROWS: &[Row] = &[
         work: Work::Scrapes { what: Answer::Metrics, clients: 5_000, pools: 100 },
         contestants: &[SCRAPED],
         yardstick: PGBOUNCER,
-        bars: &[Bar { whose: SCRAPED, at_most: 20.0, of: None }],
+        bars: &[alone(SCRAPED, 20.0)],
     },
     Row {
         name: "status",
@@ -244,7 +263,7 @@ pub(crate) const ROWS: &[Row] = &[
         work: Work::Scrapes { what: Answer::Status, clients: 5_000, pools: 100 },
         contestants: &[SCRAPED],
         yardstick: PGBOUNCER,
-        bars: &[Bar { whose: SCRAPED, at_most: 20.0, of: None }],
+        bars: &[alone(SCRAPED, 20.0)],
     },
     Row {
         name: "idle-memory",
@@ -254,7 +273,7 @@ pub(crate) const ROWS: &[Row] = &[
         work: Work::IdleClients,
         contestants: PROXIES,
         yardstick: PGBOUNCER,
-        bars: &[Bar { whose: PGWEIR, at_most: 2048.0, of: None }],
+        bars: &[alone(PGWEIR, 2048.0)],
     },
     Row {
         name: "login-trust",

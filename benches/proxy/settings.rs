@@ -13,10 +13,8 @@ use crate::stage::Stage;
 /// Above what any row connects, and room for those who reconnect before they are missed.
 const CLIENTS_MAX: u32 = 6000;
 
-/// What the overload bench asks for counts as a short read.
-const SHARING: &str = r#"multiplex = "auto"
-multiplex_functions = ["pg_sleep"]
-multiplex_max_service_time = "50ms""#;
+/// As it is shipped, but for that it is on.
+const SHARING: &str = r#"multiplex = "auto""#;
 
 /// What depends on what is measured. The same for every proxy, or they are not comparable.
 #[derive(Clone, Copy)]
@@ -27,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) is_shared: bool,
     /// So many more databases, which are all the same one to Postgres: each is a pool.
     pub(crate) more_pools: u16,
+    /// What a pgweir is told whose clients share servers.
+    pub(crate) sharing: &'static str,
     /// More sections for pgweir's file: what PgBouncer has nothing like.
     pub(crate) own: &'static str,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// For measuring costs: a pool that nobody has to wait for.
     pub(crate) fn of_costs(auth: Auth) -> Self {
-        Self { auth, pool_size: 20, is_shared: false, more_pools: 0, own: "" }
+        Self { auth, pool_size: 20, is_shared: false, more_pools: 0, sharing: SHARING, own: "" }
     }
 }
 
@@ -108,7 +108,7 @@ pool_mode = "transaction"
 default_pool_size = {pool_size}
 max_client_conn = {CLIENTS_MAX}
 workers = {workers}
-{multiplex}
+{sharing}
 
 [hosts.main]
 host = "127.0.0.1"
@@ -121,7 +121,7 @@ server_user = "{server_user}"
             auth = setup.auth.name(),
             pool_size = setup.pool_size,
             workers = self.workers,
-            multiplex = if self.is_sharing { SHARING } else { "" },
+            sharing = if self.is_sharing { setup.sharing } else { "" },
             postgres = stage.postgres_port(),
             server_user = if setup.is_shared { TRUSTED_USER } else { "" },
             http = self.http.map_or_else(String::new, |port| format!("127.0.0.1:{port}")),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::contest::Entry;
+use crate::work::Sample;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Spread {
@@ -31,11 +32,23 @@ impl Spread {
         Self::of(entry.samples.iter().map(|sample| sample.cost))
     }
 
-    /// Each round's ratio by itself, so that what slowed a whole round cancels out.
-    pub(crate) fn of_ratios(entry: &Entry, base: &Entry) -> Option<Self> {
-        let rounds = entry.samples.iter().zip(&base.samples);
-        Self::of(rounds.map(|(sample, base)| sample.cost / base.cost))
+    pub(crate) fn of_rates(entry: &Entry) -> Option<Self> {
+        Self::of(entry.samples.iter().filter_map(|sample| sample.rate))
     }
+
+    /// Each round's ratio of costs by itself, so that what slowed a whole round cancels out.
+    pub(crate) fn of_ratios(entry: &Entry, base: &Entry) -> Option<Self> {
+        Self::of(rounds(entry, base).map(|(sample, base)| sample.cost / base.cost))
+    }
+
+    /// The same of how much was done in a second.
+    pub(crate) fn of_rate_ratios(entry: &Entry, base: &Entry) -> Option<Self> {
+        Self::of(rounds(entry, base).filter_map(|(sample, base)| Some(sample.rate? / base.rate?)))
+    }
+}
+
+fn rounds<'a>(entry: &'a Entry, base: &'a Entry) -> impl Iterator<Item = (&'a Sample, &'a Sample)> {
+    entry.samples.iter().zip(&base.samples)
 }
 
 /// So many of a hundred took no longer, in milliseconds; infinite if there are none.

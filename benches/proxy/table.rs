@@ -3,7 +3,7 @@
 use crate::contest::{Entry, Outcome};
 use crate::contestants::Contestant;
 use crate::grid::{self, thousands};
-use crate::rows::{Bar, RELAY, Unit};
+use crate::rows::{Bar, Limit, RELAY, Unit};
 use crate::stats::{Spread, user_share};
 
 const HEADINGS: [&str; 8] =
@@ -37,7 +37,7 @@ fn cells(outcome: &Outcome, entry: &Entry) -> [String; 6] {
         return ["not measured".to_owned(), dash(), dash(), dash(), dash(), dash()];
     };
     let unit = outcome.row.unit;
-    let rate = Spread::of(entry.samples.iter().filter_map(|sample| sample.rate));
+    let rate = Spread::of_rates(entry);
     let user = user_share(entry).map(|share| share * costs.median);
     let ratio = |base: Contestant| {
         outcome
@@ -62,24 +62,34 @@ pub(crate) fn verdicts(outcome: &Outcome) -> Vec<Verdict> {
 
 fn verdict(outcome: &Outcome, bar: &Bar) -> Verdict {
     let unit = outcome.row.unit;
+    let (limit, is_rate) = match bar.limit {
+        Limit::CostAtMost(limit) => (limit, false),
+        Limit::RateAtLeast(limit) => (limit, true),
+    };
+    let alone = if is_rate { Spread::of_rates } else { Spread::of_costs };
+    let compared = if is_rate { Spread::of_rate_ratios } else { Spread::of_ratios };
     let entry = outcome.entry(bar.whose);
     let measured = match bar.of {
-        None => entry.and_then(Spread::of_costs),
-        Some(base) => entry.zip(outcome.entry(base)).and_then(|(a, b)| Spread::of_ratios(a, b)),
+        None => entry.and_then(alone),
+        Some(base) => entry.zip(outcome.entry(base)).and_then(|(a, b)| compared(a, b)),
     };
     let amount = |value: f64| match bar.of {
+        None if is_rate => format!("{}/s", thousands(value)),
         None => format!("{} {}", quantity(unit, value), unit_name(unit)),
         Some(base) => format!("{value:.2} of {base}"),
     };
+    let is_met =
+        |found: Spread| if is_rate { found.median >= limit } else { found.median <= limit };
     let result = match measured {
         None => "NOT MEASURED".to_owned(),
-        Some(found) if found.median <= bar.at_most => format!("{} ok", amount(found.median)),
+        Some(found) if is_met(found) => format!("{} ok", amount(found.median)),
         Some(found) => format!("{} MISSED", amount(found.median)),
     };
+    let (what, least) = if is_rate { (", rate", ", at least") } else { ("", "") };
     Verdict {
         row: outcome.row.title,
-        text: format!("{}: {result} (bar: {})", bar.whose, amount(bar.at_most)),
-        met: measured.is_some_and(|found| found.median <= bar.at_most),
+        text: format!("{}{what}: {result} (bar{least}: {})", bar.whose, amount(limit)),
+        met: measured.is_some_and(is_met),
     }
 }
 

@@ -32,6 +32,11 @@ use crate::settings::Setup;
 use crate::stage::Stage;
 use crate::stats::Spread;
 
+/// What sleeps here counts as a short read.
+const SLEEPERS_SHARE: &str = r#"multiplex = "auto"
+multiplex_functions = ["pg_sleep"]
+multiplex_max_service_time = "50ms""#;
+
 /// Whoever waits without limit waits as long as this: longer than any run.
 const FOREVER: Duration = Duration::from_mins(5);
 
@@ -173,7 +178,8 @@ impl Bench<'_> {
 
 /// A pool of so many servers for everybody, and nothing else out of the ordinary.
 fn pool_of(pool_size: u32) -> Setup {
-    Setup { auth: Auth::Trust, pool_size, is_shared: true, more_pools: 0, own: "" }
+    let sharing = SLEEPERS_SHARE;
+    Setup { auth: Auth::Trust, pool_size, is_shared: true, more_pools: 0, sharing, own: "" }
 }
 
 /// CPU time of a query that nobody has to wait for, against a build from before.
