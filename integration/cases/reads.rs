@@ -4,6 +4,7 @@ mod functions;
 
 use crate::harness::frames::Batch;
 use crate::harness::postgres::Postgres;
+use crate::harness::process::show;
 use crate::harness::random::Seed;
 use crate::harness::time::{run, run_within};
 use crate::harness::wire::Client;
@@ -20,6 +21,9 @@ const TABLES: &str = "create table t (a int, b text, j jsonb, d timestamptz); \
     create schema app; create function app.price(int) returns int language sql as 'select $1'; \
     create schema other; \
     create function other.price(int) returns text language sql as $$select set_config('app.x', 'y', false)$$";
+
+/// About 15 s in a debug build.
+const TEXTS_DEFAULT: u64 = 20_000;
 
 /// With this in front of the search path, whoever asks for the schema to create in makes one.
 const TEMPORARY: &str = "set search_path = pg_temp, public";
@@ -188,14 +192,18 @@ fn the_reads_of_the_corpus_leave_nothing_behind() {
     });
 }
 
+/// `PGWEIR_READS` sets how many texts are made, `PGWEIR_SEED` repeats a run.
 #[test]
 fn nothing_that_is_judged_a_read_leaves_anything_behind() {
-    run_within(Duration::from_mins(3), async {
+    let texts = std::env::var("PGWEIR_READS").ok();
+    let texts: u64 = texts.map_or(TEXTS_DEFAULT, |text| text.parse().expect("a number"));
+    let limit = Duration::from_secs(60 + texts / 200);
+    run_within(limit, async {
         let postgres = Postgres::start().await;
         let mut looked = Looked::connect(&postgres).await;
         let (mut random, hasher) = (Seed::of_run().actor(0), RandomState::new());
         let (mut reads, mut worked) = (0, 0);
-        for _ in 0..20_000 {
+        for _ in 0..texts {
             let many = random.random_range(0..9);
             let mut sql = (*BEGINNINGS.choose(&mut random).expect("some")).to_owned();
             for _ in 0..many {
@@ -206,9 +214,10 @@ fn nothing_that_is_judged_a_read_leaves_anything_behind() {
             }
             if is_read(&sql, &hasher) {
                 reads += 1;
-                worked += usize::from(looked.check(&sql).await);
+                worked += u64::from(looked.check(&sql).await);
             }
         }
-        assert!(reads > 1_000 && worked > 200, "{reads} reads, {worked} of them correct");
+        show(&format!("{reads} reads of {texts} texts, {worked} of them correct"));
+        assert!(reads > texts / 20 && worked > texts / 100, "too few");
     });
 }
