@@ -68,12 +68,16 @@ const REASONS: [&str; 11] = [
     "unknown", "writes",
 ];
 
+/// How many had to wait for a server of their own for this reason.
+pub(super) async fn refused_for(http: &Port, reason: &str) -> u64 {
+    of_pool(http, "sharing_refusals_total", &format!(",reason=\"{reason}\"")).await
+}
+
 /// Those of which there were more than none, and how many.
 async fn refusals(http: &Port) -> Vec<(&'static str, u64)> {
     let mut refusals = Vec::new();
     for reason in REASONS {
-        let labels = format!(",reason=\"{reason}\"");
-        let count = of_pool(http, "sharing_refusals_total", &labels).await;
+        let count = refused_for(http, reason).await;
         refusals.extend((count > 0).then_some((reason, count)));
     }
     refusals
@@ -147,14 +151,13 @@ fn who_is_sent_back_to_the_queue_is_counted_as_missed() {
         let text = |n: usize| format!("select *, $1::int as n{n} from t where n = $1");
         let settings = settings().set("http_addr", http.address().as_str());
         let (mut shared, mut clients) = Box::pin(forgetful(settings, 3, text)).await;
-        let missed = ",reason=\"missed\"";
-        assert_eq!(of_pool(&http, "sharing_refusals_total", missed).await, 0);
+        assert_eq!(refused_for(&http, "missed").await, 0);
         share_bound(&mut shared, &mut clients, "alter table t add x int").await;
         for client in &mut clients {
             assert_eq!(client.answer().await, ["E(ERROR 0A000)", "Z(I)"]);
         }
         // The last one was prepared there: Postgres itself found that.
-        let missed = of_pool(&http, "sharing_refusals_total", missed).await;
+        let missed = refused_for(&http, "missed").await;
         assert!((2..=3).contains(&missed), "{missed}");
     });
 }
