@@ -9,6 +9,7 @@ mod own;
 mod prepared;
 mod seen;
 mod takeover;
+mod timeouts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -354,19 +355,6 @@ fn a_lost_server_ends_what_was_under_way_there() {
         for client in &mut clients {
             assert_eq!(client.value("select 'well'").await, "well");
         }
-    });
-}
-
-#[test]
-fn query_timeout_counts_from_when_a_statement_is_at_the_head() {
-    run(async {
-        let settings = settings().set("query_timeout", Duration::from_secs(1));
-        let mut shared = Shared::start(settings).await;
-        let mut clients = shared.clients(3).await;
-        let _lock = stuck(&mut shared, &mut clients).await;
-        let last = clients[0].wire.until_closed().await;
-        assert_eq!(last.last().expect("it is told").shown(), "E(FATAL 57014)");
-        all_have_their_own(&mut clients[1..]).await;
     });
 }
 
