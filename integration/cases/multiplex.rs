@@ -8,6 +8,7 @@ mod known;
 mod own;
 mod prepared;
 mod seen;
+mod stalls;
 mod takeover;
 mod timeouts;
 
