@@ -2,6 +2,7 @@
 //!
 //! One server for all. A statement shares when it is known to be short: [`Shared::learn`] sees to that.
 
+mod alone;
 mod fitting;
 mod held_up;
 mod known;
