@@ -8,6 +8,7 @@ mod held_up;
 mod known;
 mod own;
 mod prepared;
+mod reloaded;
 mod seen;
 mod stalls;
 mod takeover;
