@@ -2,13 +2,17 @@
 //!
 //! One server for all. A statement shares when it is known to be short: [`Shared::learn`] sees to that.
 
+mod alone;
 mod fitting;
 mod held_up;
 mod known;
 mod own;
 mod prepared;
+mod reloaded;
 mod seen;
+mod stalls;
 mod takeover;
+mod timeouts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -107,18 +111,24 @@ impl Shared {
     async fn queue(&mut self, client: &mut Client, batch: Batch) {
         let before = self.number("cl_waiting").await;
         client.send(batch).await;
-        eventually("it waits", async || {
-            (self.number("cl_waiting").await == before + 1).then_some(())
+        self.becomes("cl_waiting", before + 1).await;
+    }
+
+    async fn reload(&mut self, settings: &Settings) {
+        self.rig.configure(settings);
+        self.console.order("RELOAD").await;
+    }
+
+    async fn becomes(&mut self, column: &str, wanted: u64) {
+        eventually(&format!("{column} is {wanted}"), async || {
+            (self.number(column).await == wanted).then_some(())
         })
         .await;
     }
 
     /// Waits until a head counts as stalled: nobody gets aboard behind it.
     async fn is_stalled(&mut self) {
-        eventually("it counts as stalled", async || {
-            (self.number("stall_count").await == 1).then_some(())
-        })
-        .await;
+        self.becomes("stall_count", 1).await;
     }
 
     /// Has a client wait with this until it is known how long it takes.
@@ -142,6 +152,11 @@ impl Shared {
 
 fn number(n: usize) -> Batch {
     Batch::new().query(&format!("select {n}, 'mine'"))
+}
+
+/// With `pg_sleep` among the functions that only read.
+fn nap(s: f64) -> Batch {
+    Batch::new().query(&format!("select pg_sleep({s:.2}), 'mine'"))
 }
 
 /// All of them ask and share; each has its own answer.
@@ -257,13 +272,22 @@ async fn stuck(shared: &mut Shared, clients: &mut [Client]) -> tokio_postgres::C
 
 /// The same, where the others need not stay.
 async fn lock_out(shared: &mut Shared, clients: &mut [Client]) -> tokio_postgres::Client {
+    lock_out_of(shared, clients, LOCKED).await
+}
+
+/// The same, with another statement for the head.
+async fn lock_out_of(
+    shared: &mut Shared,
+    clients: &mut [Client],
+    text: &str,
+) -> tokio_postgres::Client {
     let (head, others) = clients.split_first_mut().expect("a head");
-    shared.learn(head, || Batch::new().query(LOCKED)).await;
+    shared.learn(head, || Batch::new().query(text)).await;
     shared.learn(&mut others[0], || number(0)).await;
     let locker = shared.rig.postgres.connect("app").await.expect("Postgres answers");
     locker.batch_execute("begin; lock table t").await.expect("a lock");
     shared.hold().await;
-    shared.queue(head, Batch::new().query(LOCKED)).await;
+    shared.queue(head, Batch::new().query(text)).await;
     for (n, other) in others.iter_mut().enumerate() {
         shared.queue(other, number(n)).await;
     }
@@ -334,19 +358,6 @@ fn a_lost_server_ends_what_was_under_way_there() {
         for client in &mut clients {
             assert_eq!(client.value("select 'well'").await, "well");
         }
-    });
-}
-
-#[test]
-fn query_timeout_counts_from_when_a_statement_is_at_the_head() {
-    run(async {
-        let settings = settings().set("query_timeout", Duration::from_secs(1));
-        let mut shared = Shared::start(settings).await;
-        let mut clients = shared.clients(3).await;
-        let _lock = stuck(&mut shared, &mut clients).await;
-        let last = clients[0].wire.until_closed().await;
-        assert_eq!(last.last().expect("it is told").shown(), "E(FATAL 57014)");
-        all_have_their_own(&mut clients[1..]).await;
     });
 }
 
@@ -435,8 +446,7 @@ fn pause_and_reload_find_nobody_aboard() {
             client.answer().await;
         }
         let before = shared.shared().await;
-        shared.rig.configure(&settings().set("multiplex", "off"));
-        shared.console.order("RELOAD").await;
+        shared.reload(&settings().set("multiplex", "off")).await;
         shared.hold().await;
         for (n, client) in clients.iter_mut().enumerate() {
             shared.queue(client, number(n)).await;

@@ -64,8 +64,11 @@ impl Client {
         (fare.profile, fare.expected) = (kind.get(), expected);
         fare.statements_max = self.terms.prepared.of_server;
         let timeouts = &self.terms.timeouts;
-        fare.limit =
-            [timeouts.query_timeout, timeouts.transaction_timeout].into_iter().flatten().min();
+        let limits = [
+            timeouts.query_timeout.zip(Some(EndReason::QueryTimeout)),
+            timeouts.transaction_timeout.zip(Some(EndReason::TransactionTimeout)),
+        ];
+        fare.limit = limits.into_iter().flatten().min_by_key(|(limit, _)| *limit);
         let settings = fare.settings_key();
         mailbox.offer(fare);
         Ok(Ride { expected, settings })

@@ -7,6 +7,7 @@
 use super::ledger::{Origin, Request};
 use super::settings::{Settings, same};
 use super::statements::{Ahead, Prepared, ServerName, Statement, To, Told};
+use crate::end::EndReason;
 use crate::sql::read::No;
 use crate::stats::pool::STAYS;
 use crate::wire::frame::{HEAD_LEN, Head, split_text};
@@ -214,8 +215,8 @@ pub struct Fare {
     pub profile: u64,
     /// How long it is expected to take.
     pub expected: Duration,
-    /// How long it may take, at most.
-    pub limit: Option<Duration>,
+    /// How long it may take, at most, and why it ends then.
+    pub limit: Option<(Duration, EndReason)>,
     /// How long it waited to get aboard, and when it did.
     pub waited: Duration,
     pub aboard: Option<Instant>,

@@ -1,8 +1,7 @@
 //! A head that takes its time, where there are other servers: those behind it go on elsewhere.
 
-use super::{Shared, all_have_their_own, leave_unread, lock_out, number, settings, share};
-use crate::harness::frames::Batch;
-use crate::harness::time::{eventually, run};
+use super::{Shared, all_have_their_own, leave_unread, lock_out, nap, number, settings, share};
+use crate::harness::time::run;
 use crate::harness::wire::Client;
 
 /// Two servers, of which somebody has one.
@@ -12,17 +11,6 @@ async fn start() -> (Shared, Client) {
     let mut other = shared.rig.client().await;
     assert_eq!(other.query("begin").await, ["C(BEGIN)", "Z(T)"]);
     (shared, other)
-}
-
-impl Shared {
-    async fn becomes(&mut self, column: &str, wanted: u64) {
-        let console = &mut self.console;
-        eventually(&format!("{column} is {wanted}"), async || {
-            let row = console.row("SHOW POOLS", "app").await?;
-            (row[column] == wanted.to_string()).then_some(())
-        })
-        .await;
-    }
 }
 
 #[test]
@@ -70,7 +58,6 @@ fn what_those_leave_who_go_on_may_take_its_time() {
     run(async {
         let (mut shared, mut other) = Box::pin(start()).await;
         let mut clients = shared.clients(4).await;
-        let nap = |s: f64| Batch::new().query(&format!("select pg_sleep({s:.1}), 'mine'"));
         let (head, others) = clients.split_first_mut().expect("four");
         shared.learn(head, || nap(0.0)).await;
         shared.hold().await;

@@ -49,8 +49,7 @@ fn functions_are_looked_up_anew_after_a_reload() {
         }
         let bound = || Batch::new().bind("own", &[]).execute().sync();
         for (functions, sharing) in [(&[][..], 0), (&["price"][..], 3), (&[][..], 0)] {
-            shared.rig.configure(&with(functions));
-            shared.console.order("RELOAD").await;
+            shared.reload(&with(functions)).await;
             shared.learn(&mut clients[0], bound).await;
             assert_eq!(ask_all(&mut shared, &mut clients, bound).await, sharing, "{functions:?}");
         }

@@ -24,8 +24,7 @@ fn a_database_and_a_user_may_have_it_otherwise() {
     run(async {
         let mut shared = Shared::start(but_for("off", "auto")).await;
         for (all, some, in_app, elsewhere) in [("off", "auto", 3, 0), ("auto", "off", 0, 3)] {
-            shared.rig.configure(&but_for(all, some));
-            shared.console.order("RELOAD").await;
+            shared.reload(&but_for(all, some)).await;
             for (database, user, expected) in [
                 ("app", "app", in_app),
                 // What a user says wins.

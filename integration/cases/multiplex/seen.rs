@@ -68,12 +68,16 @@ const REASONS: [&str; 11] = [
     "unknown", "writes",
 ];
 
+/// How many had to wait for a server of their own for this reason.
+pub(super) async fn refused_for(http: &Port, reason: &str) -> u64 {
+    of_pool(http, "sharing_refusals_total", &format!(",reason=\"{reason}\"")).await
+}
+
 /// Those of which there were more than none, and how many.
 async fn refusals(http: &Port) -> Vec<(&'static str, u64)> {
     let mut refusals = Vec::new();
     for reason in REASONS {
-        let labels = format!(",reason=\"{reason}\"");
-        let count = of_pool(http, "sharing_refusals_total", &labels).await;
+        let count = refused_for(http, reason).await;
         refusals.extend((count > 0).then_some((reason, count)));
     }
     refusals
@@ -85,8 +89,9 @@ async fn refused(
     client: &mut Client,
     batch: Batch,
 ) -> Vec<(&'static str, u64)> {
-    let before = refusals(http).await;
     shared.hold().await;
+    // Whoever holds it up may have had to wait itself, for a server that was on its way back.
+    let before = refusals(http).await;
     shared.queue(client, batch).await;
     shared.let_go().await;
     client.answer().await;
@@ -133,6 +138,7 @@ fn who_has_to_wait_for_a_server_of_its_own_is_counted_by_the_reason() {
         assert_eq!(more, [("slow", 1)]);
         // And nobody is counted who shares.
         shared.learn(&mut clients[0], || Batch::new().query(LOCKED)).await;
+        shared.becomes("sv_idle", 1).await;
         let before = refusals(&http).await;
         let known = || Batch::new().query(LOCKED);
         assert_eq!(ask_all(&mut shared, &mut clients[2..], known).await, 2);
@@ -147,14 +153,13 @@ fn who_is_sent_back_to_the_queue_is_counted_as_missed() {
         let text = |n: usize| format!("select *, $1::int as n{n} from t where n = $1");
         let settings = settings().set("http_addr", http.address().as_str());
         let (mut shared, mut clients) = Box::pin(forgetful(settings, 3, text)).await;
-        let missed = ",reason=\"missed\"";
-        assert_eq!(of_pool(&http, "sharing_refusals_total", missed).await, 0);
+        assert_eq!(refused_for(&http, "missed").await, 0);
         share_bound(&mut shared, &mut clients, "alter table t add x int").await;
         for client in &mut clients {
             assert_eq!(client.answer().await, ["E(ERROR 0A000)", "Z(I)"]);
         }
         // The last one was prepared there: Postgres itself found that.
-        let missed = of_pool(&http, "sharing_refusals_total", missed).await;
+        let missed = refused_for(&http, "missed").await;
         assert!((2..=3).contains(&missed), "{missed}");
     });
 }

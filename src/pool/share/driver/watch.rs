@@ -1,7 +1,6 @@
 //! A head that takes its time: it stalls, it is cancelled, and those behind it go on elsewhere.
 
 use super::{Driver, Lost, Over};
-use crate::end::EndReason;
 use crate::pool::keeper::UPKEEP_MAX;
 use crate::pool::mailbox::{Outcome, Ridden};
 use crate::pool::share::riders::Rider;
@@ -36,12 +35,12 @@ impl Driver {
         let stalls_at = self.since + (head.expected() * STALL).max(STALL_LEAST);
         let mut due = stalls_at;
         let profile = head.fare.profile;
-        if let Some(limit) = head.fare.limit
+        if let Some((limit, reason)) = head.fare.limit
             && !head.is_gone
         {
             let ends_at = self.since + limit;
             if ends_at <= now {
-                let ended = Ridden::Ended(EndReason::QueryTimeout);
+                let ended = Ridden::Ended(reason);
                 drop(head.mailbox.deliver(Outcome::Ridden(ended)));
                 (head.is_gone, head.is_to_be_canceled) = (true, true);
             }
