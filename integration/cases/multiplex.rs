@@ -7,8 +7,10 @@ mod held_up;
 mod known;
 mod own;
 mod prepared;
+mod quotas;
 mod seen;
 mod takeover;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
