@@ -8,11 +8,13 @@ mod held_up;
 mod known;
 mod own;
 mod prepared;
+mod quotas;
 mod reloaded;
 mod seen;
 mod stalls;
 mod takeover;
 mod timeouts;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The cross-talk checker: hundreds of clients ask for answers that carry their own token, while
 //! everything around them breaks. No answer may be another's, nobody may be stuck, no slot may leak.
 //!
-//! `PGWEIR_CROSSTALK_QUERIES` sets how many answers are checked, `PGWEIR_SEED` repeats a run.
+//! `PGWEIR_CROSSTALK_QUERIES` sets how many answers are checked, and three tenths of them for each size of a
+//! pool whose servers are shared; `PGWEIR_SEED` repeats a run.
 
 mod actor;
 mod chaos;
@@ -30,8 +31,6 @@ use rand::Rng;
 
 const CLIENTS: u64 = 200;
 const POOL_SIZE: u32 = 8;
-/// Where servers are shared: up to eight clients are on each at once.
-const POOL_SIZE_SHARED: u32 = 3;
 /// `multiplex_depth`, unless it is set.
 const DEPTH_MAX: usize = 8;
 /// A cancel request. One that is cut right behind it looks as if Postgres had taken it, which closes the
@@ -44,22 +43,51 @@ const PARTIES: u64 = 2;
 
 #[test]
 fn no_client_ever_gets_anothers_answer() {
-    check(Settings::new(), false);
+    check(Settings::new(), (POOL_SIZE, false), queries());
 }
 
 #[test]
-fn no_client_that_shares_a_server_gets_anothers_answer() {
+fn no_client_that_shares_the_only_server_gets_anothers_answer() {
+    check_sharing(1);
+}
+
+#[test]
+fn no_client_that_shares_one_of_two_servers_gets_anothers_answer() {
+    check_sharing(2);
+}
+
+#[test]
+fn no_client_that_shares_one_of_three_servers_gets_anothers_answer() {
+    check_sharing(3);
+}
+
+#[test]
+fn no_client_that_shares_one_of_four_servers_gets_anothers_answer() {
+    check_sharing(4);
+}
+
+fn check_sharing(pool_size: u32) {
     let limit = Duration::from_secs(10);
     // What is cancelled sleeps, and is to share as well.
     let settings =
         Settings::new().set("multiplex", "auto").set("multiplex_functions", ["pg_sleep"]);
-    check(settings.set("multiplex_max_service_time", limit), true);
+    let settings = settings.set("multiplex_max_service_time", limit);
+    check(settings, (pool_size, true), shared_queries(queries()));
 }
 
-fn check(settings: Settings, shares: bool) {
-    let pool_size = if shares { POOL_SIZE_SHARED } else { POOL_SIZE };
+/// How many answers are to be checked.
+fn queries() -> u64 {
     let queries = std::env::var("PGWEIR_CROSSTALK_QUERIES").ok();
-    let queries = queries.map_or(QUERIES_DEFAULT, |text| text.parse().expect("a number"));
+    queries.map_or(QUERIES_DEFAULT, |text| text.parse().expect("a number"))
+}
+
+/// The same for each size of a pool whose servers are shared: all of them together take little longer than
+/// one that checks them all.
+const fn shared_queries(queries: u64) -> u64 {
+    queries * 3 / 10
+}
+
+fn check(settings: Settings, (pool_size, shares): (u32, bool), queries: u64) {
     // Slow machines check two hundred answers a second.
     let limit = Duration::from_secs(60 + queries / 200);
     run_threaded(limit, async move {
@@ -128,8 +156,9 @@ async fn cutting_relay(
 async fn assert_shared(http: &Port, queries: u64) {
     let shared = shared(http).await;
     show(&format!("{shared:?} of {queries}"));
-    assert!(shared.statements as u64 > queries / 50, "hardly anything was shared");
-    let is_short = queries < QUERIES_DEFAULT;
+    // Seen 0.48 to 0.57, most with one server: the others may not share, or come after long answers.
+    assert!(shared.statements as u64 * 4 > queries, "{shared:?} of {queries}");
+    let is_short = queries < shared_queries(QUERIES_DEFAULT);
     assert!(is_short || shared.depth == DEPTH_MAX, "{} at once", shared.depth);
 }
 
