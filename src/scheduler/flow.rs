@@ -51,6 +51,8 @@ pub(super) struct Share {
     expected: f64,
     /// How many were granted a server that works for others still, and what they are expected to take.
     booked: (u32, f64),
+    /// How many are aboard servers that others share, at the head or behind.
+    aboard: u32,
 }
 
 impl Share {
@@ -82,6 +84,11 @@ impl Share {
         self.done += (to - self.used(now, weight)).max(0.0);
     }
 
+    /// Whether somebody is aboard a server that others share.
+    pub(super) fn is_aboard(&self) -> bool {
+        self.aboard > 0
+    }
+
     /// As if it had used so much.
     pub(super) fn set(&mut self, now: Moment, weight: f64, to: f64) {
         self.done += to - self.used(now, weight);
@@ -89,7 +96,8 @@ impl Share {
 
     #[cfg(test)]
     pub(super) fn is_settled(&self) -> bool {
-        (self.held, self.expected, self.booked) == (Held::default(), 0.0, (0, 0.0))
+        let is_nothing_aboard = (self.booked, self.aboard) == ((0, 0.0), 0);
+        (self.held, self.expected) == (Held::default(), 0.0) && is_nothing_aboard
     }
 
     #[inline]
@@ -102,6 +110,17 @@ impl Share {
     pub(super) fn book(&mut self, expected: f64) {
         self.booked.0 += 1;
         self.booked.1 += expected;
+    }
+
+    /// Somebody got aboard.
+    pub(super) fn board(&mut self) {
+        self.aboard += 1;
+    }
+
+    /// Somebody is not aboard any more, if `was` so.
+    #[inline]
+    pub(super) fn alight(&mut self, was: bool) {
+        self.aboard -= u32::from(was);
     }
 
     /// It begins to work for this one, or will not do so.

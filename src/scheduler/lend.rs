@@ -3,7 +3,6 @@
 use super::Scheduler;
 use super::slots::{Hold, State};
 use super::terms::{Action, CloseReason, Lease, Member, Refusal, Request, Site, SlotRef, Ticket};
-use super::turn::level;
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
 
@@ -279,13 +278,15 @@ impl<S: Site> Scheduler<S> {
             self.queue.take(next).request;
         let lease = self.lend(now, index, client, member, waited);
         let shared = ride.filter(|ride| self.is_worth_sharing(now, lease.slot.pool, *ride));
-        self.actions.push_back(match shared {
+        let action = match shared {
             Some(ride) => {
                 self.shared.begin(lease.slot.pool, index, ride, worker);
+                self.is_first_head(index);
                 Action::Drive { to, client, lease, waited }
             }
             None => Action::Grant { to, lease, waited },
-        });
+        };
+        self.actions.push_back(action);
     }
 
     /// It is the turn of this one, for the caller to take out of the queue. Answers with how long it waited.
@@ -325,37 +326,9 @@ impl<S: Site> Scheduler<S> {
         self.advance(now, member, had);
         self.use_kept(now, member.line);
         let lease = self.slots.take(now, index, Some(client));
-        self.slots.at_mut(index).hold = Some(Hold { member, began: moment, expected });
+        self.slots.at_mut(index).hold =
+            Some(Hold { member, began: moment, expected, rides: false });
         lease
-    }
-
-    /// A line in which nobody is starts where its pool is.
-    fn arrive(&mut self, now: Instant, member: Member) {
-        let pool = self.queue.line(member.line).pool;
-        // A line that is alone in its pool has nobody to be level with.
-        if self.queue.length(member.line) == 0 && self.queue.lines_of(pool).len() > 1 {
-            let moment = self.moment(now);
-            let weight = self.classes.of(member.class).weight();
-            let virtual_time = self.virtual_time(member.line);
-            self.queue.line_mut(member.line).flow.share.lift(moment, weight, virtual_time);
-        }
-    }
-
-    fn virtual_time(&self, line: u32) -> f64 {
-        let of = self.queue.line(line);
-        let priority = self.classes.of(of.class).limits.priority;
-        self.of(of.pool).virtual_time[level(priority)]
-    }
-
-    /// A class starts anew, level with the others: what it had and missed was under other limits.
-    pub(super) fn level_class(&mut self, now: Instant, class: ClassId) {
-        let moment = self.moment(now);
-        let weight = self.classes.of(class).weight();
-        for at in 0..self.classes.of(class).lines.len() {
-            let line = self.classes.of(class).lines[at];
-            let virtual_time = self.virtual_time(line);
-            self.queue.line_mut(line).flow.share.set(moment, weight, virtual_time);
-        }
     }
 
     /// A server that was lent turned out to be dead: as if it had not been lent, to those aboard either.
@@ -375,20 +348,22 @@ impl<S: Site> Scheduler<S> {
 
     /// What was lent was not. Answers as `freed` does.
     pub(super) fn undo_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
-        let Hold { member, began, expected } = self.slots.at_mut(index).hold.take()?;
+        let Hold { member, began, expected, rides } = self.slots.at_mut(index).hold.take()?;
         let class = self.classes.of_mut(member.class);
         class.counters.granted -= 1;
         class.usage.undone(now, began);
         let weight = class.weight();
         self.classes.source_mut(member.source).usage.undone(now, began);
-        self.queue.line_mut(member.line).flow.share.end(began, began, expected, weight);
+        let share = &mut self.queue.line_mut(member.line).flow.share;
+        share.end(began, began, expected, weight);
+        share.alight(rides);
         self.freed(now, member)
     }
 
     /// Settles the account of a server that its client has given up, now or before. Answers as `freed` does.
     #[inline]
     pub(super) fn end_hold(&mut self, now: Instant, at: Instant, index: u32) -> Option<ClassId> {
-        let Hold { member, began, expected } = self.slots.at_mut(index).hold.take()?;
+        let Hold { member, began, expected, rides } = self.slots.at_mut(index).hold.take()?;
         let moment = self.moment(at);
         let took = moment.since(began);
         let class = self.classes.of_mut(member.class);
@@ -398,6 +373,7 @@ impl<S: Site> Scheduler<S> {
         self.classes.source_mut(member.source).usage.ended(now, began, took);
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.end(began, moment, expected, weight);
+        share.alight(rides);
         self.freed(now, member)
     }
 

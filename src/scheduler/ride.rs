@@ -17,7 +17,7 @@ use super::Scheduler;
 use super::queue::Waiter;
 use super::shared::{Newcomer, Next, Rider};
 use super::slots::Hold;
-use super::terms::{Action, Request, Ride, ShareLimits, Site, SlotRef};
+use super::terms::{Action, Member, Request, Ride, ShareLimits, Site, SlotRef};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,11 @@ impl<S: Site> Scheduler<S> {
     pub fn stalled(&mut self, slot: SlotRef) {
         if self.is_shared(slot) {
             self.shared.stall(slot.index);
+            // It may be there for long, and shares nothing meanwhile.
+            if let Some(hold) = &mut self.slots.at_mut(slot.index).hold {
+                let share = &mut self.queue.line_mut(hold.member.line).flow.share;
+                share.alight(std::mem::take(&mut hold.rides));
+            }
         }
     }
 
@@ -163,6 +168,9 @@ impl<S: Site> Scheduler<S> {
                 self.queue.put_aside(member);
                 continue;
             }
+            if !turn.is_guaranteed && self.has_to_hold_back(now, member, limits) {
+                return;
+            }
             let room = ride.and_then(|ride| {
                 Some((ride, self.least_ahead(now, pool, (ride, worker), limits)?))
             });
@@ -170,6 +178,30 @@ impl<S: Site> Scheduler<S> {
             self.of_mut(pool).passed_over = turn.passed_over;
             self.get_aboard(now, waiter, index, ride);
         }
+    }
+
+    /// Whether a line has had more than another of its priority that has somebody aboard: by more than may be ahead
+    /// of anybody. Who is aboard is in no line, but waits all the same, for whoever boarded before; where all of a
+    /// class's clients are, others would board whenever there is room, and it would get a place for each client
+    /// in place of its share of the time. So others have servers only as they become idle until it has caught up, or
+    /// has nobody aboard. (What is granted in advance counts as waiting: FSFQ(D) in Jin, Chase and Kaur 2004,
+    /// "Interposed Proportional Sharing for a Storage Service Utility".)
+    fn has_to_hold_back(&self, now: Instant, member: Member, limits: ShareLimits) -> bool {
+        let lines = self.queue.lines_of(self.queue.line(member.line).pool);
+        if lines.len() < 2 {
+            return false;
+        }
+        let (moment, of) = (self.moment(now), self.classes.of(member.class));
+        let had = |line: u32, weight| self.queue.line(line).flow.share.had(moment, weight);
+        let own = had(member.line, of.weight());
+        lines.iter().any(|line| {
+            let other = self.queue.line(*line);
+            let class = self.classes.of(other.class);
+            *line != member.line
+                && other.flow.share.is_aboard()
+                && class.limits.priority == of.limits.priority
+                && (own - had(*line, class.weight())) * of.weight() > limits.ahead.as_secs_f64()
+        })
     }
 
     /// How many may be aboard a server of this pool: so many that all who wait are spread over its
@@ -222,6 +254,13 @@ impl<S: Site> Scheduler<S> {
         Some(shared.head.max(taken).saturating_add(shared.behind))
     }
 
+    /// Who has been lent this server is the first head of one that others will share.
+    pub(super) fn is_first_head(&mut self, index: u32) {
+        let hold = self.slots.at_mut(index).hold.as_mut().expect("it has just been lent");
+        hold.rides = true;
+        self.queue.line_mut(hold.member.line).flow.share.board();
+    }
+
     fn get_aboard(&mut self, now: Instant, next: u32, index: u32, ride: Ride) {
         let slot = self.slots.slot_ref(index);
         let expected = self.shared.boards(index, ride);
@@ -237,6 +276,7 @@ impl<S: Site> Scheduler<S> {
         let share = &mut self.queue.line_mut(member.line).flow.share;
         let had = share.had(moment, weight);
         share.book(expected.as_secs_f64());
+        share.board();
         self.advance(now, member, had);
         self.shared.board(slot.pool, index, (client, member, expected), (to, waited));
         self.actions.push_back(Action::Board { client, slot, waited });
@@ -253,7 +293,7 @@ impl<S: Site> Scheduler<S> {
         share.begin(moment, expected);
         let of = self.slots.at_mut(slot.index);
         (of.client, of.since) = (Some(client), now);
-        of.hold = Some(Hold { member, began: moment, expected });
+        of.hold = Some(Hold { member, began: moment, expected, rides: true });
     }
 
     /// A follower is not aboard any more, and has used no server time. Answers as `freed` does.
@@ -263,7 +303,9 @@ impl<S: Site> Scheduler<S> {
         class.usage.alighted(now, undone);
         class.counters.granted -= u64::from(undone);
         self.classes.source_mut(member.source).usage.alighted(now, undone);
-        self.queue.line_mut(member.line).flow.share.unbook(expected.as_secs_f64());
+        let share = &mut self.queue.line_mut(member.line).flow.share;
+        share.unbook(expected.as_secs_f64());
+        share.alight(true);
         self.freed(now, member)
     }
 

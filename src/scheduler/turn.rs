@@ -115,6 +115,37 @@ impl<S: Site> Scheduler<S> {
         of.lent_at = Some(now);
     }
 
+    /// A line in which nobody is, nor aboard behind others, starts where its pool is.
+    pub(super) fn arrive(&mut self, now: Instant, member: Member) {
+        let pool = self.queue.line(member.line).pool;
+        // A line that is alone in its pool has nobody to be level with.
+        let is_absent = self.queue.length(member.line) == 0
+            && !self.queue.line(member.line).flow.share.is_aboard();
+        if is_absent && self.queue.lines_of(pool).len() > 1 {
+            let moment = self.moment(now);
+            let weight = self.classes.of(member.class).weight();
+            let virtual_time = self.virtual_time(member.line);
+            self.queue.line_mut(member.line).flow.share.lift(moment, weight, virtual_time);
+        }
+    }
+
+    fn virtual_time(&self, line: u32) -> f64 {
+        let of = self.queue.line(line);
+        let priority = self.classes.of(of.class).limits.priority;
+        self.of(of.pool).virtual_time[level(priority)]
+    }
+
+    /// A class starts anew, level with the others: what it had and missed was under other limits.
+    pub(super) fn level_class(&mut self, now: Instant, class: ClassId) {
+        let moment = self.moment(now);
+        let weight = self.classes.of(class).weight();
+        for at in 0..self.classes.of(class).lines.len() {
+            let line = self.classes.of(class).lines[at];
+            let virtual_time = self.virtual_time(line);
+            self.queue.line_mut(line).flow.share.set(moment, weight, virtual_time);
+        }
+    }
+
     fn candidate(&self, now: Instant, line: u32, allowance: u32) -> Candidate {
         let of = self.queue.line(line);
         let class = self.classes.of(of.class);

@@ -4,7 +4,7 @@ use super::accounts::{Seat, Sure};
 use super::broken::Broken;
 use super::model::{Model, Server, State, Waiter};
 use super::world::World;
-use crate::base::ids::{ClientId, PoolId, WorkerId};
+use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use crate::scheduler::{Lease, Next, Ride, ShareLimits, SlotRef};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -169,8 +169,20 @@ impl Model {
             |server: &Server, ride| self.room(now, server, ride, Sure::Certainly).is_some();
         let fits = |ride: Ride| self.of(pool).any(|server| has_room(server, ride));
         let would_all = all.peek().is_some() && all.all(|waiter| waiter.ride.is_some_and(fits));
+        // One of a class that has had more than another of which somebody is aboard may hold back.
         let any = self.eligible(now, pool, Sure::Certainly).next();
+        let any = any.filter(|waiter| self.is_alone_aboard(pool, waiter.seat.class));
         assert!(!(would_all && any.is_some()), "{any:?} could get aboard");
+    }
+
+    /// Whether nobody of another class is aboard.
+    fn is_alone_aboard(&self, pool: PoolId, class: ClassId) -> bool {
+        self.of(pool).all(|server| {
+            let Some(share) = &server.share else { return true };
+            let head = server.hold.as_ref().map(|(seat, _)| seat.class);
+            let behind = share.followers.iter().map(|follower| follower.seat.class);
+            head.into_iter().chain(behind).all(|other| other == class)
+        })
     }
 
     /// The first follower is the head, which is charged from now on.
@@ -274,25 +286,28 @@ impl World {
         if next != Next::Empty {
             return self.settle(false);
         }
-        self.desert(at, last);
+        let at = self.desert(at, last);
         match home {
-            Some(home) => self.give_back_to(self.leases.len() - 1, home),
-            None => self.tidy_behind(),
+            Some(home) => self.give_back_to(at, home),
+            None => self.tidy_behind(at),
         }
     }
 
-    /// Nobody is aboard any more, `last` neither.
-    fn desert(&mut self, at: usize, last: ClientId) {
+    /// Nobody is aboard any more, `last` neither. Answers with where the server is among those that are lent.
+    fn desert(&mut self, at: usize, last: ClientId) -> usize {
         let lease = self.drives.swap_remove(at);
-        self.deserted = Some(lease.slot);
+        let slot = lease.slot;
+        self.deserted = Some(slot);
         self.leases.push((last, lease));
+        // Others may be lent meanwhile.
         self.settle(false);
         self.deserted = None;
+        self.leases.iter().position(|(_, lease)| lease.slot == slot).expect("it is lent")
     }
 
     /// The last one's server answers some who have left.
-    fn tidy_behind(&mut self) {
-        let (_, lease) = self.leases.pop().expect("it has just been put there");
+    fn tidy_behind(&mut self, at: usize) {
+        let (_, lease) = self.leases.swap_remove(at);
         let server = self.model.server(lease.slot);
         (server.state, server.since) = (State::Tidying, self.now);
         let hold = server.hold.take().expect("its head is charged");
@@ -322,8 +337,8 @@ impl World {
             assert_eq!(self.scheduler.missed(now, slot, client), next);
         }
         if next == Next::Empty {
-            self.desert(at, client);
-            self.give_back(client.0);
+            let at = self.desert(at, client);
+            self.give_back_to(at, WorkerId(0));
         } else {
             self.settle(false);
         }

@@ -381,6 +381,41 @@ fn weights_divide_server_time_of_shared_servers() {
     assert!(play.scheduler.rides(A).boarded > 10_000);
 }
 
+/// So few that all of them are aboard at once: nobody of the class with the short statements is in line mostly.
+#[test]
+fn shares_are_even_of_those_who_are_all_aboard() {
+    for clients in [3, 6, 10] {
+        let limits =
+            PoolLimits { share: Some(ShareLimits { ahead: ms(50), depth: 8 }), ..sized(2) };
+        let classes = [weighing(1), weighing(1)];
+        let mut play = Play::new(host(None), &[spec("a", "x", limits)], &classes);
+        for (class, service) in [(1, (|_| 2_000) as fn(&mut Random) -> u64), (2, |_| 8_000)] {
+            let ride = Some(ms(2));
+            play.add(Crowd { class: ClassId(class), ride, ..Crowd::new(clients, service) });
+        }
+        play.run_until(5_000);
+        let [short, long] = [0, 1].map(|crowd| play.records[crowd].server_time(1_000..5_000));
+        let ratio = short / long;
+        assert!((0.9..1.1).contains(&ratio), "{clients} each: {short} to {long}");
+        assert!(short + long > 7.8, "two servers for four seconds: {short} and {long}");
+        assert!(play.scheduler.rides(A).boarded > 300, "hardly anybody shared");
+    }
+}
+
+/// What few others ask for now and then.
+#[test]
+fn a_class_beside_one_that_wants_little_shares_nearly_all() {
+    let mut play =
+        Play::new(host(None), &[spec("a", "x", share(4, 8))], &[weighing(1), weighing(1)]);
+    let ride = Some(Duration::from_micros(300));
+    play.add(Crowd { class: ClassId(1), ride, ..Crowd::new(64, |_| 300) });
+    play.add(Crowd { class: ClassId(2), ride, think: ms(3), ..Crowd::new(2, |_| 300) });
+    play.run_until(3_000);
+    let boarded = play.scheduler.rides(A).boarded;
+    let all: u64 = play.records.iter().map(|record| record.answers.len() as u64).sum();
+    assert!(boarded * 10 > all * 9, "{boarded} of {all}");
+}
+
 /// A class of many long transactions beside a few who ride.
 #[test]
 fn those_who_ride_starve_nobody_who_cannot() {
