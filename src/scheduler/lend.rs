@@ -281,7 +281,7 @@ impl<S: Site> Scheduler<S> {
         let action = match shared {
             Some(ride) => {
                 self.shared.begin(lease.slot.pool, index, ride, worker);
-                self.is_first_head(index);
+                self.begin_ride(index);
                 Action::Drive { to, client, lease, waited }
             }
             None => Action::Grant { to, lease, waited },

@@ -254,9 +254,9 @@ impl<S: Site> Scheduler<S> {
         Some(shared.head.max(taken).saturating_add(shared.behind))
     }
 
-    /// Who has been lent this server is the first head of one that others will share.
-    pub(super) fn is_first_head(&mut self, index: u32) {
-        let hold = self.slots.at_mut(index).hold.as_mut().expect("it has just been lent");
+    /// Who has just been lent this server is the first head of one that others will share.
+    pub(super) fn begin_ride(&mut self, index: u32) {
+        let hold = self.slots.at_mut(index).hold.as_mut().expect("somebody has it");
         hold.rides = true;
         self.queue.line_mut(hold.member.line).flow.share.board();
     }

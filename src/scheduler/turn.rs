@@ -115,7 +115,7 @@ impl<S: Site> Scheduler<S> {
         of.lent_at = Some(now);
     }
 
-    /// A line in which nobody is, nor aboard behind others, starts where its pool is.
+    /// A line with nobody in it, and nobody aboard, starts where its pool is.
     pub(super) fn arrive(&mut self, now: Instant, member: Member) {
         let pool = self.queue.line(member.line).pool;
         // A line that is alone in its pool has nobody to be level with.
