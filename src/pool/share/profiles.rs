@@ -17,8 +17,8 @@ const KNOWN_AFTER: u32 = 5;
 /// At so many all counts are halved. One of them may be above the 99th percentile, then.
 const FULL: u32 = 128;
 
-/// Up to 2^19 us, half a second; the last stands for all above.
-const BUCKETS: usize = 20;
+/// Up to 2^23 us, eight seconds; the last stands for all above, which is too long for anybody.
+const BUCKETS: usize = 25;
 
 /// The mean follows about so many.
 const MEAN_OVER: u32 = 16;
@@ -146,7 +146,7 @@ impl Profile {
             above -= count;
             highest -= 1;
         }
-        Duration::from_micros(1 << highest)
+        if highest == BUCKETS - 1 { Duration::MAX } else { Duration::from_micros(1 << highest) }
     }
 }
 
@@ -169,6 +169,16 @@ mod tests {
 
     fn expected(times: impl IntoIterator<Item = u64>) -> Expected {
         learned(times).expect(1, LONGEST)
+    }
+
+    #[test]
+    fn long_limits_hold_as_well() {
+        let takes = |millis: u64| learned([1_000 * millis; 5]);
+        let [half, second] = [500, 1_000].map(Duration::from_millis);
+        assert_eq!(takes(600).expect(1, half), Expected::Slow);
+        assert_eq!(takes(600).expect(1, second), Expected::Slow, "it may be longer");
+        assert!(matches!(takes(500).expect(1, second), Expected::Short(_)));
+        assert_eq!(takes(9_000).expect(1, Duration::from_secs(10)), Expected::Slow);
     }
 
     #[test]
