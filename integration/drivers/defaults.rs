@@ -20,16 +20,22 @@ pub(super) fn settings() -> Settings {
     Settings::new().pool_size(SERVERS).set("auth_type", "scram-sha-256")
 }
 
-fn check(command: impl FnOnce() -> Command) {
+/// With servers for each by itself, and with servers that are shared.
+fn check(command: impl Fn() -> Command) {
     // What has to be installed is, before anything runs.
-    let mut command = command();
-    run_within(LIMIT, async {
-        let rig = Rig::start(settings()).await;
-        environment(&mut command, rig.address());
-        let said = output_of(command).await;
-        assert!(said.ends_with("done\n"), "the program ended early: {said}");
-        rig.postgres.wait_for_servers("state <> 'idle'", 0).await;
-    });
+    let commands = [("off", command()), ("auto", command())];
+    for (multiplex, mut command) in commands {
+        run_within(LIMIT, async {
+            let rig = Rig::start(settings().set("multiplex", multiplex)).await;
+            environment(&mut command, rig.address());
+            let said = output_of(command).await;
+            assert!(
+                said.ends_with("done\n"),
+                "with multiplex = {multiplex}, it ended early: {said}"
+            );
+            rig.postgres.wait_for_servers("state <> 'idle'", 0).await;
+        });
+    }
 }
 
 #[test]
@@ -83,17 +89,19 @@ fn sqlx_works_as_it_comes() {
 
 #[test]
 fn pgbench_prepares_with_fewer_servers_than_clients() {
-    run_within(LIMIT, async {
-        let rig = Rig::start(settings()).await;
-        let mut initialise = Command::new(binary("pgbench"));
-        initialise.args(["--initialize", "--quiet"]);
-        environment(&mut initialise, rig.address());
-        output_of(initialise).await;
-        for script in ["tpcb-like", "simple-update", "select-only"] {
-            let builtin = format!("--builtin={script}");
-            // A thread for each: it prepares with a call that blocks all clients of its thread, those
-            // in a transaction included.
-            pgbench(&rig, 20, &["--protocol=prepared", "--jobs=20", &builtin]).await;
-        }
-    });
+    for multiplex in ["off", "auto"] {
+        run_within(LIMIT, async {
+            let rig = Rig::start(settings().set("multiplex", multiplex)).await;
+            let mut initialise = Command::new(binary("pgbench"));
+            initialise.args(["--initialize", "--quiet"]);
+            environment(&mut initialise, rig.address());
+            output_of(initialise).await;
+            for script in ["tpcb-like", "simple-update", "select-only"] {
+                let builtin = format!("--builtin={script}");
+                // A thread for each: it prepares with a call that blocks all clients of its thread, those
+                // in a transaction included.
+                pgbench(&rig, 20, &["--protocol=prepared", "--jobs=20", &builtin]).await;
+            }
+        });
+    }
 }
