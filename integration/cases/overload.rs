@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::harness::console::{Console, with_console};
-use crate::harness::crowd::{Crowd, Tally, Transaction, unleash, unleash_while};
+use crate::harness::crowd::{Crowd, Tally, Transaction, server_time, unleash, unleash_while};
 use crate::harness::login::Login;
 use crate::harness::process::raise_descriptors;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
-use crate::harness::time::{Watch, run, run_threaded};
+use crate::harness::time::{run, run_threaded};
 
 const POOL_SIZE: u32 = 4;
 const SHORT: &str = "select pg_sleep(0.01)";
@@ -213,27 +213,6 @@ fn three_hundred_neighbours_do_not_keep_four_clients_waiting() {
     });
 }
 
-/// How much server time two classes had from the first second to nearly the fifth, as the proxy counts it:
-/// what a client sees depends on how fast the machine is meanwhile.
-async fn server_time(rig: &Rig, crowds: &[Crowd], classes: [&str; 2]) -> [f64; 2] {
-    let mut console = Console::open(rig).await;
-    let mut had = [[0.0; 2]; 2];
-    let watch = Watch::start();
-    unleash_while(crowds, async || {
-        for (had, at) in had.iter_mut().zip([ms(1000), ms(4800)]) {
-            sleep(at.saturating_sub(watch.elapsed())).await;
-            // Both in one answer: on a busy machine a second question would come too late.
-            let rows = console.rows("SHOW CLASSES").await;
-            for (had, class) in had.iter_mut().zip(classes) {
-                let row = rows.iter().find(|row| row["name"] == class).expect("it is used");
-                *had = row["server_seconds"].parse().expect("seconds");
-            }
-        }
-    })
-    .await;
-    [0, 1].map(|class| had[1][class] - had[0][class])
-}
-
 #[test]
 fn server_time_is_shared_by_weight() {
     run(async {
@@ -245,7 +224,9 @@ fn server_time_is_shared_by_weight() {
             patient(&rig, "app", 20, SHORT, ms(5000)),
             patient(&rig, "other", 20, "select pg_sleep(0.04)", ms(5000)),
         ];
-        let [heavy, light] = server_time(&rig, &crowds, ["heavy", "light"]).await;
+        let mut console = Console::open(&rig).await;
+        let classes = ["heavy", "light"];
+        let [heavy, light] = server_time(&mut console, &crowds, classes, ms(4800)).await;
         // Bar 5 %, seen 0.2 %.
         assert!((2.85..3.15).contains(&(heavy / light)), "{heavy} to {light}, not 3 to 1");
     });
@@ -259,7 +240,9 @@ fn who_idles_in_transactions_pays_for_it() {
             patient(&rig, "app", 20, "select pg_sleep(0.005)", ms(5000)),
             patient(&rig, "other", 20, Transaction::Idle(ms(100)), ms(5000)),
         ];
-        let [modest, hog] = server_time(&rig, &crowds, ["app/app", "app/other"]).await;
+        let mut console = Console::open(&rig).await;
+        let classes = ["app/app", "app/other"];
+        let [modest, hog] = server_time(&mut console, &crowds, classes, ms(4800)).await;
         // Bar 0.9 of its half, seen 0.998.
         assert!(modest > 0.9 * 0.5 * (modest + hog), "{modest} beside {hog}");
     });

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::console::Console;
 use super::frames::Batch;
 use super::login::Login;
 use super::random::Seed;
@@ -188,4 +189,29 @@ async fn ask(client: &mut Client, sql: &str) -> io::Result<bool> {
             _ => {}
         }
     }
+}
+
+/// How much server time two classes had from the first second to `until`, as the proxy counts it: what a client
+/// sees depends on how fast the machine is meanwhile.
+pub(crate) async fn server_time(
+    console: &mut Console,
+    crowds: &[Crowd],
+    classes: [&str; 2],
+    until: Duration,
+) -> [f64; 2] {
+    let mut had = [[0.0; 2]; 2];
+    let watch = Watch::start();
+    unleash_while(crowds, async || {
+        for (had, at) in had.iter_mut().zip([Duration::from_secs(1), until]) {
+            sleep(at.saturating_sub(watch.elapsed())).await;
+            // Both in one answer: on a busy machine a second question would come too late.
+            let rows = console.rows("SHOW CLASSES").await;
+            for (had, class) in had.iter_mut().zip(classes) {
+                let row = rows.iter().find(|row| row["name"] == class).expect("it is used");
+                *had = row["server_seconds"].parse().expect("seconds");
+            }
+        }
+    })
+    .await;
+    [0, 1].map(|class| had[1][class] - had[0][class])
 }

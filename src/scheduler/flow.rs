@@ -51,8 +51,8 @@ pub(super) struct Share {
     expected: f64,
     /// How many were granted a server that works for others still, and what they are expected to take.
     booked: (u32, f64),
-    /// How many are aboard servers that others share, at the head or behind.
-    aboard: u32,
+    /// How many are at the heads of servers that others share.
+    heads: u32,
 }
 
 impl Share {
@@ -86,7 +86,7 @@ impl Share {
 
     /// Whether somebody is aboard a server that others share.
     pub(super) fn is_aboard(&self) -> bool {
-        self.aboard > 0
+        self.booked.0 + self.heads > 0
     }
 
     /// As if it had used so much.
@@ -96,8 +96,8 @@ impl Share {
 
     #[cfg(test)]
     pub(super) fn is_settled(&self) -> bool {
-        let is_nothing_aboard = (self.booked, self.aboard) == ((0, 0.0), 0);
-        (self.held, self.expected) == (Held::default(), 0.0) && is_nothing_aboard
+        (self.held, self.expected, self.booked) == (Held::default(), 0.0, (0, 0.0))
+            && self.heads == 0
     }
 
     #[inline]
@@ -112,15 +112,15 @@ impl Share {
         self.booked.1 += expected;
     }
 
-    /// Somebody got aboard.
-    pub(super) fn board(&mut self) {
-        self.aboard += 1;
+    /// Somebody is at the head of a server that others share.
+    pub(super) fn lead(&mut self) {
+        self.heads += 1;
     }
 
-    /// Somebody is not aboard any more, if `was` so.
+    /// Somebody is there no more, if `led`.
     #[inline]
-    pub(super) fn alight(&mut self, was: bool) {
-        self.aboard -= u32::from(was);
+    pub(super) fn alight(&mut self, led: bool) {
+        self.heads -= u32::from(led);
     }
 
     /// It begins to work for this one, or will not do so.

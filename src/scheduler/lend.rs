@@ -327,7 +327,7 @@ impl<S: Site> Scheduler<S> {
         self.use_kept(now, member.line);
         let lease = self.slots.take(now, index, Some(client));
         self.slots.at_mut(index).hold =
-            Some(Hold { member, began: moment, expected, rides: false });
+            Some(Hold { member, began: moment, expected, leads: false });
         lease
     }
 
@@ -348,7 +348,7 @@ impl<S: Site> Scheduler<S> {
 
     /// What was lent was not. Answers as `freed` does.
     pub(super) fn undo_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
-        let Hold { member, began, expected, rides } = self.slots.at_mut(index).hold.take()?;
+        let Hold { member, began, expected, leads } = self.slots.at_mut(index).hold.take()?;
         let class = self.classes.of_mut(member.class);
         class.counters.granted -= 1;
         class.usage.undone(now, began);
@@ -356,14 +356,14 @@ impl<S: Site> Scheduler<S> {
         self.classes.source_mut(member.source).usage.undone(now, began);
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.end(began, began, expected, weight);
-        share.alight(rides);
+        share.alight(leads);
         self.freed(now, member)
     }
 
     /// Settles the account of a server that its client has given up, now or before. Answers as `freed` does.
     #[inline]
     pub(super) fn end_hold(&mut self, now: Instant, at: Instant, index: u32) -> Option<ClassId> {
-        let Hold { member, began, expected, rides } = self.slots.at_mut(index).hold.take()?;
+        let Hold { member, began, expected, leads } = self.slots.at_mut(index).hold.take()?;
         let moment = self.moment(at);
         let took = moment.since(began);
         let class = self.classes.of_mut(member.class);
@@ -373,7 +373,7 @@ impl<S: Site> Scheduler<S> {
         self.classes.source_mut(member.source).usage.ended(now, began, took);
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.end(began, moment, expected, weight);
-        share.alight(rides);
+        share.alight(leads);
         self.freed(now, member)
     }
 

@@ -112,7 +112,7 @@ impl<S: Site> Scheduler<S> {
             // It may be there for long, and shares nothing meanwhile.
             if let Some(hold) = &mut self.slots.at_mut(slot.index).hold {
                 let share = &mut self.queue.line_mut(hold.member.line).flow.share;
-                share.alight(std::mem::take(&mut hold.rides));
+                share.alight(std::mem::take(&mut hold.leads));
             }
         }
     }
@@ -257,8 +257,8 @@ impl<S: Site> Scheduler<S> {
     /// Who has just been lent this server is the first head of one that others will share.
     pub(super) fn begin_ride(&mut self, index: u32) {
         let hold = self.slots.at_mut(index).hold.as_mut().expect("somebody has it");
-        hold.rides = true;
-        self.queue.line_mut(hold.member.line).flow.share.board();
+        hold.leads = true;
+        self.queue.line_mut(hold.member.line).flow.share.lead();
     }
 
     fn get_aboard(&mut self, now: Instant, next: u32, index: u32, ride: Ride) {
@@ -276,7 +276,6 @@ impl<S: Site> Scheduler<S> {
         let share = &mut self.queue.line_mut(member.line).flow.share;
         let had = share.had(moment, weight);
         share.book(expected.as_secs_f64());
-        share.board();
         self.advance(now, member, had);
         self.shared.board(slot.pool, index, (client, member, expected), (to, waited));
         self.actions.push_back(Action::Board { client, slot, waited });
@@ -291,9 +290,10 @@ impl<S: Site> Scheduler<S> {
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.unbook(expected);
         share.begin(moment, expected);
+        share.lead();
         let of = self.slots.at_mut(slot.index);
         (of.client, of.since) = (Some(client), now);
-        of.hold = Some(Hold { member, began: moment, expected, rides: true });
+        of.hold = Some(Hold { member, began: moment, expected, leads: true });
     }
 
     /// A follower is not aboard any more, and has used no server time. Answers as `freed` does.
@@ -303,9 +303,7 @@ impl<S: Site> Scheduler<S> {
         class.usage.alighted(now, undone);
         class.counters.granted -= u64::from(undone);
         self.classes.source_mut(member.source).usage.alighted(now, undone);
-        let share = &mut self.queue.line_mut(member.line).flow.share;
-        share.unbook(expected.as_secs_f64());
-        share.alight(true);
+        self.queue.line_mut(member.line).flow.share.unbook(expected.as_secs_f64());
         self.freed(now, member)
     }
 

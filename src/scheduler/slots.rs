@@ -28,8 +28,8 @@ pub(super) struct Hold {
     pub(super) began: Moment,
     /// How long it was expected to take, in seconds.
     pub(super) expected: f64,
-    /// It counts as aboard a server that others share.
-    pub(super) rides: bool,
+    /// It counts as at the head of a server that others share.
+    pub(super) leads: bool,
 }
 
 /// What is going on with a slot.

@@ -24,6 +24,20 @@ pub(super) async fn ask_all(
     shared.shared().await - before
 }
 
+/// Three who have prepared this, for [`bound`].
+async fn who_prepared(shared: &mut Shared, text: &str) -> Vec<Client> {
+    let mut clients = shared.clients(3).await;
+    for client in &mut clients {
+        let prepare = Batch::new().parse("own", text).sync();
+        assert_eq!(client.ask(prepare).await, ["1", "Z(I)"]);
+    }
+    clients
+}
+
+fn bound() -> Batch {
+    Batch::new().bind("own", &[]).execute().sync()
+}
+
 #[test]
 fn who_has_long_answers_shares_no_more() {
     run(async {
@@ -42,12 +56,7 @@ fn functions_are_looked_up_anew_after_a_reload() {
         let with = |functions: &[&str]| settings().set("multiplex_functions", functions);
         let mut shared = Shared::start(with(&[])).await;
         shared.rig.postgres.sql("create function price() returns int return 7").await;
-        let mut clients = shared.clients(3).await;
-        for client in &mut clients {
-            let prepare = Batch::new().parse("own", "select price()").sync();
-            assert_eq!(client.ask(prepare).await, ["1", "Z(I)"]);
-        }
-        let bound = || Batch::new().bind("own", &[]).execute().sync();
+        let mut clients = who_prepared(&mut shared, "select price()").await;
         for (functions, sharing) in [(&[][..], 0), (&["price"][..], 3), (&[][..], 0)] {
             shared.reload(&with(functions)).await;
             shared.learn(&mut clients[0], bound).await;
@@ -63,16 +72,10 @@ fn what_is_barred_has_a_server_for_itself_after_a_reload() {
         let mut shared = Shared::start(with(&[])).await;
         shared.rig.postgres.sql("create view tally as select 7 as n").await;
         shared.rig.postgres.sql("grant select on tally to public").await;
-        let mut clients = shared.clients(3).await;
-        for client in &mut clients {
-            let prepare = Batch::new().parse("own", "select n from tally").sync();
-            assert_eq!(client.ask(prepare).await, ["1", "Z(I)"]);
-        }
-        let bound = || Batch::new().bind("own", &[]).execute().sync();
+        let mut clients = who_prepared(&mut shared, "select n from tally").await;
         let simple = || Batch::new().query("select n + 0 from public.\"tally\"");
         for (names, sharing) in [(&[][..], 3), (&["Tally"][..], 0), (&["tall"][..], 3)] {
-            shared.rig.configure(&with(names));
-            shared.console.order("RELOAD").await;
+            shared.reload(&with(names)).await;
             for batch in [&bound as &dyn Fn() -> Batch, &simple] {
                 shared.learn(&mut clients[0], batch).await;
                 let found = ask_all(&mut shared, &mut clients, batch).await;

@@ -63,9 +63,9 @@ fn who_is_aboard_is_shown_while_they_are() {
     });
 }
 
-const REASONS: [&str; 11] = [
-    "function", "kind", "locks", "missed", "request", "session", "several", "slow", "unclear",
-    "unknown", "writes",
+const REASONS: [&str; 12] = [
+    "barred", "function", "kind", "locks", "missed", "request", "session", "several", "slow",
+    "unclear", "unknown", "writes",
 ];
 
 /// How many had to wait for a server of their own for this reason.
@@ -106,12 +106,14 @@ fn who_has_to_wait_for_a_server_of_its_own_is_counted_by_the_reason() {
     run(async {
         let http = Port::take();
         let settings = settings().set("http_addr", http.address().as_str());
+        let settings = settings.set("multiplex_except", ["ledger"]);
         let mut shared = Shared::start(settings).await;
         shared.rig.postgres.sql("grant all on t to public").await;
         let mut clients = shared.clients(4).await;
         let long = format!("select '{}'", "x".repeat(9_000));
         let two_rows = Batch::new().parse("", "select 1").bind("", &[]).execute_rows("", 2).sync();
         for (text, reason) in [
+            ("select 1 as ledger", "barred"),
             ("select pg_sleep(0)", "function"),
             ("select (1::bigint).pg_sleep", "function"),
             ("lock table t", "kind"),

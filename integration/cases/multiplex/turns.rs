@@ -1,44 +1,22 @@
 //! Whose turn it is, where servers are shared: weights, priorities, and who is refused.
 
-use std::time::Duration;
-
-use tokio::time::sleep;
-
 use super::quotas::{classes, ms};
 use super::{LOCKED, Shared, settings};
-use crate::harness::crowd::{Crowd, unleash, unleash_while};
+use crate::harness::crowd::{Crowd, server_time, unleash, unleash_while};
 use crate::harness::frames::Batch;
-use crate::harness::time::{Watch, eventually, run};
+use crate::harness::time::{eventually, run};
 
-/// How much server time both had from the first second on, as the proxy counts it.
-async fn server_time(shared: &mut Shared, crowds: &[Crowd], until: Duration) -> [f64; 2] {
-    let mut had = [[0.0; 2]; 2];
-    let watch = Watch::start();
-    let console = &mut shared.console;
-    unleash_while(crowds, async || {
-        for (had, at) in had.iter_mut().zip([ms(1000), until]) {
-            sleep(at.saturating_sub(watch.elapsed())).await;
-            let rows = console.rows("SHOW CLASSES").await;
-            for (had, class) in had.iter_mut().zip(["batch", "rest"]) {
-                let row = rows.iter().find(|row| row["name"] == class).expect("it is used");
-                *had = row["server_seconds"].parse().expect("seconds");
-            }
-        }
-    })
-    .await;
-    [0, 1].map(|class| had[1][class] - had[0][class])
-}
+const CLASSES: [&str; 2] = ["batch", "rest"];
 
 #[test]
 fn those_who_share_have_server_time_by_weight() {
     run(async {
         let mut shared = Shared::start(classes(2, "weight = 3", "weight = 1")).await;
-        let until = ms(4800);
         let crowds = [
             shared.crowd("batch", 20, "select pg_sleep(0.01) as batch", ms(5000)),
             shared.crowd("rest", 20, "select pg_sleep(0.04) as rest", ms(5000)),
         ];
-        let [heavy, light] = server_time(&mut shared, &crowds, until).await;
+        let [heavy, light] = server_time(&mut shared.console, &crowds, CLASSES, ms(4800)).await;
         // Seen 3.0, on a busy machine.
         assert!((2.0..4.5).contains(&(heavy / light)), "{heavy} to {light}, not 3 to 1");
         shared.assert_batch_shared().await;
@@ -56,7 +34,7 @@ fn those_who_are_all_aboard_have_server_time_alike() {
             shared.crowd("batch", 10, "select pg_sleep(0.002) as batch", ms(4000)),
             shared.crowd("rest", 10, "select pg_sleep(0.008) as rest", ms(4000)),
         ];
-        let [short, long] = server_time(&mut shared, &crowds, ms(3800)).await;
+        let [short, long] = server_time(&mut shared.console, &crowds, CLASSES, ms(3800)).await;
         // Seen 0.99, on a busy machine; and 0.35 where nobody held back.
         assert!((0.7..1.4).contains(&(short / long)), "{short} to {long}, not 1 to 1");
         shared.assert_batch_shared().await;
@@ -149,7 +127,6 @@ fn an_overload_of_those_who_share_is_shed() {
         let mut probe = login.connect().await;
         let mut told = Vec::new();
         let tally = unleash_while(&[crowd], async || {
-            sleep(ms(2000)).await;
             told = eventually("somebody is refused", async || {
                 let frames = probe.ask_frames(Batch::new().query(text)).await;
                 let errors: Vec<_> = frames.into_iter().filter(|it| it.tag == b'E').collect();

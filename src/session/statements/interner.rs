@@ -25,7 +25,7 @@ pub(super) const USES_AT_ONCE: u32 = 64;
 /// Statements that are looked at for the few that are shown.
 const LOOKED_AT_MAX: usize = 100_000;
 
-/// Whether a statement may share a server where these functions may be called.
+/// Whether a statement may share a server by these names.
 #[derive(Debug)]
 struct Verdict {
     names: Arc<Names>,
@@ -53,7 +53,7 @@ pub struct Statement {
     pub uses_prepared: bool,
     /// What it does to the session, if it may do something.
     pub does: Option<Arc<Text>>,
-    /// Whether it may share a server where these functions may be called, since somebody asked.
+    /// Whether it may share a server, since somebody asked.
     read: ArcSwapOption<Verdict>,
     /// Not known before a server has read it.
     description: OnceLock<Description>,
