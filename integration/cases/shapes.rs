@@ -254,3 +254,59 @@ fn a_change_that_nobody_could_see_ends_one_session_at_most() {
         assert_eq!(b.value("select y is null from t").await, "t");
     });
 }
+
+/// What FETCH returns is known from the cursor that there is when it is prepared.
+#[test]
+fn a_fetch_is_described_by_the_cursor_of_its_client() {
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(1)).await;
+        let [mut first, mut second] = [rig.client().await, rig.client().await];
+        let fetch = || described("f", "fetch 2 from c");
+        first.query("begin; declare c cursor for select 1 as one").await;
+        assert_eq!(first.ask(fetch()).await, ["1", "t", "T(one)", "Z(T)"]);
+        first.query("commit").await;
+        second.query("begin; declare c cursor for select 2 as two, 3 as three").await;
+        assert_eq!(second.ask(fetch()).await, ["1", "t", "T(two,three)", "Z(T)"]);
+        assert_eq!(second.ask(bound("f")).await[1], "D(2,3)");
+        second.query("commit").await;
+    });
+}
+
+/// Postgres 15 crashes when it describes a FETCH whose cursor there was when it was prepared, and is no more.
+#[test]
+fn what_others_fetch_from_is_asked_of_nobody() {
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(1)).await;
+        let [mut first, mut second] = [rig.client().await, rig.client().await];
+        first.query("begin; declare c cursor for select 1 as one").await;
+        first.ask(described("f", "fetch c")).await;
+        first.query("commit").await;
+        assert_eq!(second.ask(described("f", "fetch c")).await, ["1", "t", "n", "Z(I)"]);
+        assert_eq!(second.ask(bound("f")).await, ["2", "E(ERROR 34000)", "Z(I)"]);
+        // Its own is as good as before.
+        for rows in ["D(1)", "D(4)"] {
+            first.query(&format!("begin; declare c cursor for select {}", &rows[2..3])).await;
+            assert_eq!(first.ask(bound("f")).await, ["2", rows, "C(FETCH 1)", "Z(T)"]);
+            assert_eq!(
+                first.ask(Batch::new().describe_statement("f").sync()).await[1],
+                "T(?column?)"
+            );
+            first.query("commit").await;
+            second.query("begin").await;
+            second.ask(described("f", "fetch c")).await;
+            second.query("rollback").await;
+        }
+    });
+}
+
+#[test]
+fn a_cursor_may_be_closed_behind_the_fetch_that_was_prepared() {
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(1)).await;
+        let mut client = rig.client().await;
+        client.query("begin; declare c cursor for select 1 as one").await;
+        let batch = Batch::new().parse("", "fetch c").close_portal("c").sync();
+        assert_eq!(client.ask(batch).await, ["1", "3", "Z(T)"]);
+        assert_eq!(client.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+    });
+}

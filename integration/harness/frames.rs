@@ -204,6 +204,10 @@ impl Batch {
         self.raw(b'C', &terminated(&[&format!("S{name}")]))
     }
 
+    pub(crate) fn close_portal(self, name: &str) -> Self {
+        self.raw(b'C', &terminated(&[&format!("P{name}")]))
+    }
+
     pub(crate) fn sync(self) -> Self {
         self.raw(b'S', &[])
     }

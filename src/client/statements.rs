@@ -101,6 +101,9 @@ impl Client {
         if read.as_ref().is_some_and(|text| text.hidden().sequences) && !self.may_read_sequences() {
             return Ok(Look::Incomplete);
         }
+        if head.tag == tags::CLOSE && self.up.unseen().get(HEAD_LEN) == Some(&b'P') {
+            self.describe_in_time();
+        }
         self.pass(head, is_whole, read)
     }
 

@@ -60,6 +60,14 @@ pub fn may_end(sql: &[u8]) -> bool {
     first.is_some_and(|first| ends.iter().any(|word| is(first, word)))
 }
 
+/// Whether a text is a `FETCH`: what it returns is known from the cursor that there is when it is prepared. The
+/// text may go on behind its zero byte.
+pub fn fetches(sql: &[u8]) -> bool {
+    let mut tokens = Tokens(split_text(sql).map_or(sql, |(sql, _)| sql));
+    let first = tokens.find(|token| *token != b";");
+    first.is_some_and(|first| is(first, "fetch"))
+}
+
 /// Whether a text may have several statements: a semicolon that is not at its end.
 #[inline]
 pub fn may_be_several(sql: &[u8]) -> bool {
@@ -135,7 +143,7 @@ impl<'a> Statement<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ending, Outlook, ending, may_be_several, may_commit};
+    use super::{Ending, Outlook, ending, fetches, may_be_several, may_commit};
     use proptest::prelude::*;
 
     fn outlook(sql: &str) -> Outlook {
@@ -175,6 +183,18 @@ mod tests {
         ] {
             let found = ending(sql.as_bytes());
             assert!(found.is_none(), "{sql}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_fetch_is_told_from_others() {
+        for sql in ["fetch 3 from c", " ; /* of c */ FETCH\0\0\0", "--\nFetch all in \"c\""] {
+            assert!(fetches(sql.as_bytes()), "{sql}");
+        }
+        for sql in
+            ["", "move 3 from c", "fetched", "\"fetch\"", "select fetch", "select 1; fetch c"]
+        {
+            assert!(!fetches(sql.as_bytes()), "{sql}");
         }
     }
 

@@ -54,6 +54,7 @@ const NAMES: &[&str] = &[
     "a_name_of_more_than_sixty_three_bytes_which_is_all_that_postgres_keeps_1",
     "a_name_of_more_than_sixty_three_bytes_which_is_all_that_postgres_keeps_2",
 ];
+const FETCHES: &str = "f";
 /// The one without a name is only used in the batch that binds it: Postgres 15 crashes when it executes
 /// or describes what a simple query that failed within a transaction has left there.
 const PORTALS: &[&str] = &["p", "q"];
@@ -140,6 +141,7 @@ impl Actor {
             88..90 => {
                 self.say(Message::Call(["1", if one_in(random, 4) { "x" } else { "2" }]));
             }
+            90..93 => self.fetch(random),
             _ => self.say_anything(random),
         }
     }
@@ -266,6 +268,29 @@ impl Actor {
             self.say(Message::ClosePortal(portal));
         }
         self.follow(&text.sql, random);
+    }
+
+    /// From a cursor, if there is one. Postgres 15 crashes when it describes a `FETCH` that was prepared, or bound,
+    /// with a cursor that is gone: so it has a name that is used for nothing else, or none and is closed at
+    /// once, and is described where it is prepared.
+    fn fetch(&mut self, random: &mut StdRng) {
+        let is_named = self.profile.has(Part::Named) && one_in(random, 2);
+        let name = if is_named { FETCHES } else { "" }.to_owned();
+        if !is_named || one_in(random, 3) {
+            self.say(Message::CloseStatement(name.clone()));
+            let sql = texts::FETCH.to_owned();
+            self.say(Message::Parse { name: name.clone(), sql, types: Vec::new() });
+            if one_in(random, 2) {
+                self.say(Message::DescribeStatement(name.clone()));
+            }
+        }
+        let (statement, portal) = (name.clone(), String::new());
+        self.say(Message::Bind { portal, statement, values: Vec::new(), is_binary: false });
+        self.say(Message::Execute { portal: String::new(), rows_max: 0 });
+        if !is_named {
+            self.say(Message::CloseStatement(name));
+            self.statements.remove("");
+        }
     }
 
     fn query(&mut self, random: &mut StdRng) {

@@ -77,9 +77,9 @@ const TRANSACTIONS: &[&str] = &[
     "rollback to s",
     "release s",
     "declare cur cursor for select n from shared order by n",
-    "fetch 3 from cur",
     "close cur",
 ];
+pub(super) const FETCH: &str = "fetch 3 from cur";
 const PREPARES: &[&str] = &[
     "prepare a as select 'prepared'",
     "prepare b (int) as select $1 + 1",
@@ -175,7 +175,8 @@ pub(super) fn simple(
             own(plain.choose(random).expect("some take no values").0, client)
         }
         30..40 => own(choose(SCRIPTS, profile, random), client),
-        40..48 if profile.has(Part::Prepare) => {
+        40..42 if is_open => FETCH.to_owned(),
+        42..50 if profile.has(Part::Prepare) => {
             own(EXECUTES.choose(random).expect("there are some"), client)
         }
         _ => plain(client, profile, is_open, random),

@@ -5,7 +5,7 @@ use super::description::Description;
 use crate::base::shared::Shared;
 use crate::session::settings::Settings;
 use crate::session::text::Text;
-use crate::sql::ending::may_commit;
+use crate::sql::ending::{fetches, may_commit};
 use crate::sql::prepared::prepared_use;
 use crate::sql::read::{Fingerprint, Names, No};
 use crate::wire::encode;
@@ -51,6 +51,9 @@ pub struct Statement {
     pub may_commit: bool,
     /// It may drop prepared statements: see [`crate::sql::prepared`].
     pub uses_prepared: bool,
+    /// It is a `FETCH`: of the cursors of one client, in one lease. No [description](Self::description) of it
+    /// is kept, since nothing follows from it for others or for later.
+    pub fetches: bool,
     /// What it does to the session, if it may do something.
     pub does: Option<Arc<Text>>,
     /// Whether it may share a server, since somebody asked.
@@ -223,6 +226,7 @@ impl Interner {
             pool: (pool.0.into(), pool.1.into()),
             may_commit: may_commit(body),
             uses_prepared: prepared_use(text).is_some(),
+            fetches: fetches(text),
             does,
             read: ArcSwapOption::empty(),
             description: wanted.cloned().map(OnceLock::from).unwrap_or_default(),
@@ -347,6 +351,10 @@ impl Statement {
     /// Postgres has described it so, at that moment. Answers which statement this is: itself, unless it
     /// was described in another way before.
     pub(super) fn described(self: &Arc<Self>, as_: &Description, moment: Moment) -> Arc<Self> {
+        if self.fetches {
+            self.counts.parses.fetch_add(1, Ordering::Relaxed);
+            return Arc::clone(self);
+        }
         let first = || {
             self.home.reserve_all(as_.parameters().len());
             as_.clone()

@@ -283,6 +283,8 @@ pub struct Statements {
     shared: Vec<Arc<Text>>,
     /// Of those that are on the one server only, some may have to do with prepared ones.
     locals_use_prepared: bool,
+    /// The lease, by a number that no other has, once a `FETCH` was prepared in it.
+    lease: Option<u64>,
     interner: Arc<Interner>,
 }
 
@@ -304,6 +306,7 @@ impl Statements {
             does: false,
             shared: Vec::new(),
             locals_use_prepared: false,
+            lease: None,
             interner: Arc::clone(interner),
         }
     }
@@ -438,7 +441,7 @@ impl Statements {
         self.bound.clear();
         self.bound.shrink_to(BOUND_KEPT);
         (self.batch, self.is_barred, self.dropping, self.refuted) = (0, false, None, None);
-        self.locals_use_prepared = false;
+        (self.locals_use_prepared, self.lease) = (false, None);
         self.unnamed.lease_ended();
     }
 

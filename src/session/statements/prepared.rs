@@ -23,6 +23,8 @@ pub struct Prepared {
     pub(super) is_occupied: bool,
     /// Statements that nobody will use again.
     pub(super) garbage: Vec<Serial>,
+    /// The lease whose cursors its `FETCH`es are of.
+    fetched_in: u64,
     evicted: u32,
     count: Count,
 }
@@ -170,6 +172,23 @@ impl Prepared {
             && statement.is_confirmed(now)
     }
 
+    /// A `FETCH` is looked for in this lease: those of others are of no use any more. Postgres 15 crashes when it
+    /// is asked to describe one whose cursor is gone.
+    pub(super) fn fetches_in(&mut self, lease: u64) {
+        if std::mem::replace(&mut self.fetched_in, lease) == lease {
+            return;
+        }
+        let garbage = &mut self.garbage;
+        self.entries.retain(|_, entry| {
+            let is_over = entry.statement.fetches && matches!(entry.place, Place::There);
+            if is_over {
+                garbage.push(entry.serial);
+            }
+            !is_over
+        });
+        self.show();
+    }
+
     /// The next number that was not used.
     pub(super) fn next_serial(&mut self) -> Serial {
         self.last_serial += 1;
@@ -285,6 +304,26 @@ mod tests {
         assert_eq!(server.find(c.id), Found::Coming { serial: 3, batch: Some(0) });
         server.give_up(c.id, 3);
         assert_eq!(server.find(c.id), Found::Nothing);
+    }
+
+    #[test]
+    fn a_fetch_is_of_one_lease() {
+        let (interner, mut server) = (Interner::new(1 << 20), Prepared::default());
+        let [fetch, other] =
+            [&b"fetch c"[..], b"a"].map(|text| interner.intern(text, Context::default()).unwrap());
+        for (statement, serial) in [(&fetch, 1), (&other, 2)] {
+            server.fetches_in(7);
+            assert_eq!(server.expect(statement, (0, true), 9), serial);
+            let found = statement.described(&Description::default(), now());
+            server.enter(found, serial);
+        }
+        server.fetches_in(7);
+        assert_eq!(server.find(fetch.id), Found::There(1));
+        assert!(!server.is_fresh(&fetch, now()), "whoever prepares it means another cursor");
+        assert!(fetch.description().is_none());
+        server.fetches_in(8);
+        assert_eq!((server.find(fetch.id), &server.garbage[..]), (Found::Nothing, &[1][..]));
+        assert_eq!(server.find(other.id), Found::There(2));
     }
 
     #[test]

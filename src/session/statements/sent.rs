@@ -1,6 +1,6 @@
 //! Requests on their way to a server: what becomes of each, and what must go before it.
 
-use super::interner::Statement;
+use super::interner::{Interner, Statement};
 use super::names::{cut, mark};
 use super::prepared::Found;
 use super::unnamed::Need;
@@ -278,6 +278,9 @@ impl Sending<'_, '_> {
         if let Some(serial) = self.statements.under_way(name) {
             return Route::Under(serial);
         }
+        if statement.fetches {
+            fetch_in(&mut self.statements.lease, &self.statements.interner, self.server);
+        }
         match self.server.find(statement.id) {
             Found::There(serial) => Route::Under(serial),
             Found::Coming { serial, batch } if batch == Some(self.statements.batch) => {
@@ -374,6 +377,9 @@ impl Sending<'_, '_> {
             self.pend(What::Acknowledged { name });
             return Route::Acknowledge;
         }
+        if statement.fetches {
+            fetch_in(&mut self.statements.lease, &self.statements.interner, self.server);
+        }
         let serial = self.expect(&statement, false);
         self.client(Request::ParseNamed);
         let what = What::Parse { name: name.clone(), statement: Arc::clone(&statement), serial };
@@ -413,6 +419,12 @@ impl Sending<'_, '_> {
         self.pend(What::Refuse(refusal));
         route
     }
+}
+
+/// The server is to have no `FETCH` of another lease's.
+#[cold]
+fn fetch_in(lease: &mut Option<u64>, interner: &Interner, server: &mut Prepared) {
+    server.fetches_in(*lease.get_or_insert_with(|| interner.unique()));
 }
 
 /// Whether a text, with what is behind it in a `Parse`, has to do with prepared statements.
