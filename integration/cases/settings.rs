@@ -255,3 +255,30 @@ fn who_says_goodbye_before_its_server_has_its_settings_is_served() {
         .await;
     });
 }
+
+/// `DISCARD ALL` is the first of its batch, so what the server reports at the end came behind it.
+#[test]
+fn what_is_set_behind_discard_all_is_its_clients_alone() {
+    run(async {
+        let rig = Rig::start(Settings::new().pool_size(1)).await;
+        let login = Login::to(rig.address()).with("timezone", "Asia/Tokyo");
+        let (mut setter, mut other) = (login.connect().await, rig.client().await);
+        for sets in ["set datestyle to 'German'", "set timezone to 'Asia/Tokyo'"] {
+            let batch = ["discard all", sets]
+                .iter()
+                .fold(Batch::new(), |batch, sql| batch.parse("", sql).bind("", &[]).execute());
+            setter.ask(batch.sync()).await;
+            assert_eq!(other.value("show datestyle").await, "ISO, MDY");
+            assert_eq!(other.value("show timezone").await, "Etc/UTC");
+            let datestyle = if sets.contains("German") { "German, DMY" } else { "ISO, MDY" };
+            assert_eq!(setter.value("show datestyle").await, datestyle);
+            assert_eq!(setter.value("show timezone").await, "Asia/Tokyo");
+        }
+        let discard = Batch::new().parse("", "discard all").bind("", &[]).execute();
+        let set = discard.parse("", "set timezone to 'Asia/Seoul'").bind("", &[]).execute();
+        let answer = setter.ask(set.sync()).await;
+        let told = answer.iter().rfind(|frame| frame.starts_with("S(TimeZone"));
+        assert_eq!(told.map(String::as_str), Some("S(TimeZone=Asia/Seoul)"), "{answer:?}");
+        assert_eq!(setter.value("show timezone").await, "Asia/Seoul");
+    });
+}

@@ -105,9 +105,10 @@ impl Client {
                     }
                     resets = true;
                 }
-                // The server has said so itself.
+                // The server has said so itself, behind all of them.
                 Change::Set { name, .. } if self.pool.catalog.is_reported(name) => {
-                    applied.take_from(&settings, name);
+                    settings.take_from(&self.settings, name);
+                    applied.take_from(&self.settings, name);
                 }
                 Change::Set { name, value } => {
                     settings.write(name, value);
@@ -123,7 +124,9 @@ impl Client {
         if resets {
             self.tell_again(|name| {
                 changes.iter().enumerate().any(|(at, change)| match change {
-                    Change::DiscardAll | Change::ResetAll => true,
+                    Change::DiscardAll | Change::ResetAll => {
+                        !is_set_again(name, &changes[at + 1..])
+                    }
                     Change::Reset(reset) => {
                         reset.eq_ignore_ascii_case(name) && !is_set_again(name, &changes[at + 1..])
                     }
