@@ -109,6 +109,74 @@ fn a_client_that_vanishes_without_a_goodbye_leaves_the_queue_and_nothing_is_exec
     });
 }
 
+/// As drivers do it that give up: libpq says goodbye before it closes, whatever it waits for.
+#[test]
+fn a_goodbye_while_a_client_waits_says_that_it_has_given_up() {
+    run(async {
+        let rig = rig().await;
+        let mut console = console(&rig).await;
+        rig.client().await.query("create table numbers (n int)").await;
+        let mut holder = rig.client().await;
+        holder.query("begin").await;
+        let long = format!("insert into numbers values (1) -- {}", "x".repeat(200_000));
+        let ends = [("insert into numbers values (1)", true), (&long, false), (&long, true)];
+        for (sql, says_goodbye) in ends {
+            let mut leaver = rig.client().await;
+            leaver.send(Batch::new().query(sql)).await;
+            wait_for_waiters(&mut console, 1).await;
+            // Far longer than a goodbye takes that comes with the request.
+            throughout(Duration::from_millis(300), "it waits", async || {
+                waiters(&mut console).await == 1
+            })
+            .await;
+            if says_goodbye {
+                leaver.send(Batch::new().terminate()).await;
+            }
+            drop(leaver);
+            wait_for_waiters(&mut console, 0).await;
+        }
+        holder.query("commit").await;
+        assert_eq!(rig.client().await.value("select count(*) from numbers").await, "0");
+    });
+}
+
+#[test]
+fn a_goodbye_in_the_middle_of_a_query_cancels_it_and_its_server_stays() {
+    run(async {
+        let rig = rig().await;
+        let mut console = console(&rig).await;
+        let pid = rig.client().await.value("select pg_backend_pid()").await;
+        let mut leaver = rig.client().await;
+        leaver.send(Batch::new().query("select pg_sleep(60)")).await;
+        throughout(Duration::from_millis(300), "it runs", async || {
+            pool_count(&mut console, 2).await <= 1
+        })
+        .await;
+        leaver.send(Batch::new().terminate()).await;
+        drop(leaver);
+        let watch = Watch::start();
+        assert_eq!(rig.client().await.value("select pg_backend_pid()").await, pid);
+        assert!(watch.elapsed() < Duration::from_secs(30), "{:?}", watch.elapsed());
+    });
+}
+
+/// As with Postgres itself. But its server is in use meanwhile: nobody else has its place.
+#[test]
+fn what_came_with_a_goodbye_may_take_its_time() {
+    run(async {
+        let rig = rig().await;
+        rig.client().await.query("create table numbers (n int)").await;
+        let mut leaver = rig.client().await;
+        // Longer than the proxy takes to tidy a server.
+        let sql = "select pg_sleep(5.5); insert into numbers select pg_backend_pid()";
+        leaver.send(Batch::new().query(sql).terminate()).await;
+        drop(leaver);
+        let mut client = rig.client().await;
+        let own = client.value("select pg_backend_pid()").await;
+        assert_eq!(client.value("select n from numbers").await, own);
+    });
+}
+
 #[test]
 fn who_said_goodbye_waits_no_longer_than_anybody_else() {
     run(async {

@@ -1,5 +1,5 @@
 //! Many clients that behave as applications do under load: they ask again and again, give up on what
-//! takes too long by closing their connection, and come back.
+//! takes too long by closing their connection, every other one with a goodbye, and come back.
 
 use std::io;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::console::Console;
 use super::frames::Batch;
 use super::login::Login;
-use super::random::Seed;
+use super::random::{Seed, one_in};
 use super::time::{Watch, within};
 use super::wire::Client;
 
@@ -156,6 +156,9 @@ impl Crowd {
                 }
                 Some(Err(_)) | None => {
                     tally.given_up += 1;
+                    if one_in(&mut random, 2) {
+                        let _gone = client.wire.try_send(&Batch::new().terminate().0).await;
+                    }
                     session = None;
                 }
             }

@@ -6,7 +6,7 @@ use crate::config::overload::ErrorCompat;
 use crate::config::{PoolMode, SessionState};
 use crate::end::{End, EndReason, Phase};
 use crate::pool::words::{counted, shed_because, waits_for, whose};
-use crate::pool::{Lease, Refusal};
+use crate::pool::{Lease, Refusal, Rest};
 use crate::server::exchange::Inbox;
 use crate::session::ledger::{Abandoned, Status};
 use crate::wire::encode;
@@ -157,7 +157,7 @@ impl Client {
         let lease = self.lease.take().expect("a lease that has just begun");
         let left = Inbox::after(self.down.rest_to_come(), self.down.unseen());
         self.down.drop_unseen();
-        self.pool.clean(&self.worker, lease, left, false);
+        self.pool.clean(&self.worker, lease, left, Rest::Ends(Some(Duration::ZERO)));
         self.refuse(end);
     }
 
@@ -207,7 +207,12 @@ impl Client {
         } else {
             let left = Inbox::after(self.down.rest_to_come(), self.down.unseen());
             // Whoever says goodbye wants what it has asked for before to be done.
-            self.pool.clean(&self.worker, lease, left, !self.is_leaving);
+            let rest = if self.is_leaving {
+                Rest::Ends(self.terms.timeouts.query_timeout)
+            } else {
+                Rest::Canceled
+            };
+            self.pool.clean(&self.worker, lease, left, rest);
         }
     }
 

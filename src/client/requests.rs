@@ -4,7 +4,7 @@
 use super::Client;
 use super::slips::write_slip;
 use super::tracking::REFUSAL;
-use crate::end::End;
+use crate::end::{End, EndReason};
 use crate::session::ledger::{Origin, Request, Status};
 use crate::session::statements::{Now, PARSE_MAX};
 use crate::session::text::Text;
@@ -133,6 +133,9 @@ impl Client {
                 ledger.sent(Request::CopyEnd, Origin::Client);
             }
             tags::TERMINATE => {
+                if self.has_given_up() {
+                    return Err(EndReason::ClientGone.into());
+                }
                 // What it has sent before still goes, as Postgres would still do it.
                 self.is_leaving = true;
                 return Ok(Look::Incomplete);

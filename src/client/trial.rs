@@ -10,7 +10,7 @@ use crate::net::worker::{Late, Worker};
 use crate::pool::mailbox::Mailbox;
 use crate::pool::waiting::Waited;
 use crate::pool::welcome::{Look, Trial, Verdict, Welcome};
-use crate::pool::{Lease, Pool, Refusal, Terms};
+use crate::pool::{Lease, Pool, Refusal, Rest, Terms};
 use crate::scheduler::{Member, WaitCause};
 use crate::server::exchange::{Inbox, News};
 use crate::server::upkeep::UpkeepError;
@@ -132,7 +132,7 @@ async fn ask_server(
         }
         Err(error) => error,
     };
-    pool.clean(worker, lease, Inbox::default(), true);
+    pool.clean(worker, lease, Inbox::default(), Rest::Canceled);
     match error {
         UpkeepError::Refused(fields) => Ok(Err(Arc::new(*fields))),
         _ => Err(End::from(EndReason::ServerLost).into()),

@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::orders::Obeyed;
+use crate::base::expiry::TICK;
 use crate::end::{End, EndReason, ErrorFields};
 use crate::pool::mailbox::Ridden;
 use crate::pool::waiting::{Waited, Waiting};
@@ -11,7 +12,27 @@ use crate::wire::frame::Head;
 use crate::wire::tags::from_client as tags;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A goodbye that comes with a request asks for it to be done all the same, as Postgres would do it. One that comes
+/// later, while its client waits, says that it has given up, as the end of the connection does: drivers say
+/// goodbye before they close, also in the middle of a request.
+pub(super) const GOODBYE_WITHIN: Duration = Duration::from_millis(50);
+
+/// A wait for a server or an answer.
+struct Wait {
+    since: Instant,
+    notify_at: Option<Instant>,
+    /// The goodbye came with the request: there is nothing more to hear.
+    is_farewell: bool,
+}
+
+impl Wait {
+    /// Whether what has come came with the request.
+    fn has_just_begun(&self, now: Instant, within: Duration) -> bool {
+        now.saturating_duration_since(self.since) < within
+    }
+}
 
 /// How a wait in the queue ended.
 enum Turn {
@@ -35,9 +56,10 @@ impl Client {
     /// answer.
     pub(super) async fn wait(&mut self) -> Result<bool, End> {
         let since = self.worker.now();
-        let mut notify_at = self.terms.timeouts.query_wait_notify.map(|after| since + after);
+        let notify_at = self.terms.timeouts.query_wait_notify.map(|after| since + after);
+        let mut wait = Wait { since, notify_at, is_farewell: self.said_goodbye() };
         loop {
-            match self.queue(since, &mut notify_at).await? {
+            match self.queue(&mut wait).await? {
                 Turn::Server => return Ok(true),
                 Turn::Answered => return Ok(false),
                 // To the end of the queue there: those who wait have come before.
@@ -55,18 +77,14 @@ impl Client {
     }
 
     /// Waits in one queue for a server, or for the answer of one that others share.
-    async fn queue(
-        &mut self,
-        since: Instant,
-        notify_at: &mut Option<Instant>,
-    ) -> Result<Turn, End> {
-        let deadline = self.terms.timeouts.query_wait_timeout.map(|limit| since + limit);
+    async fn queue(&mut self, wait: &mut Wait) -> Result<Turn, End> {
+        let deadline = self.terms.timeouts.query_wait_timeout.map(|limit| wait.since + limit);
         let mailbox = Arc::clone(self.mailbox.get_or_insert_default());
         let client = (self.here.id, self.member);
         let ride = self.offer_ride(&mailbox);
         match self.pool.wait(&self.worker, client, &mailbox, deadline, ride) {
             Ok(mut waiting) => {
-                std::future::poll_fn(|cx| self.poll_wait(&mut waiting, notify_at, cx)).await
+                std::future::poll_fn(|cx| self.poll_wait(&mut waiting, wait, cx)).await
             }
             Err(refusal) => self.refused(refusal).map(Turn::from),
         }
@@ -106,11 +124,11 @@ impl Client {
     fn poll_wait(
         &mut self,
         waiting: &mut Waiting,
-        notify_at: &mut Option<Instant>,
+        wait: &mut Wait,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Turn, End>> {
         if waiting.is_aboard() {
-            return self.poll_ride(waiting, cx);
+            return self.poll_ride(waiting, wait, cx);
         }
         let rests = self.obey()? == Obeyed::Rests;
         self.leave_if_paused()?;
@@ -118,12 +136,12 @@ impl Client {
         if let Poll::Ready(waited) = waiting.poll(cx) {
             return match self.take_turn(waited, cx)? {
                 Some(turn) => Poll::Ready(Ok(turn)),
-                None => self.poll_ride(waiting, cx),
+                None => self.poll_ride(waiting, wait, cx),
             };
         }
-        if let Some(at) = *notify_at {
+        if let Some(at) = wait.notify_at {
             if at <= now {
-                *notify_at = None;
+                wait.notify_at = None;
                 let cause = waiting.cause().map(waits_for);
                 self.down.slip_in(|out| encode::notice(out, &queued_notice(cause)));
             } else {
@@ -137,7 +155,7 @@ impl Client {
             self.here.halts();
         }
         if !rests {
-            self.hear_meanwhile(cx)?;
+            self.hear_meanwhile(wait, cx)?;
         }
         Poll::Pending
     }
@@ -147,6 +165,7 @@ impl Client {
     fn poll_ride(
         &mut self,
         waiting: &mut Waiting,
+        wait: &mut Wait,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Turn, End>> {
         self.quit_if_told()?;
@@ -165,7 +184,7 @@ impl Client {
                 Poll::Pending => break,
             }
         }
-        self.hear_meanwhile(cx)?;
+        self.hear_meanwhile(wait, cx)?;
         Poll::Pending
     }
 
@@ -180,8 +199,9 @@ impl Client {
     }
 
     /// Reads what a client sends that waits. One that goes away leaves the queue at once, unless it has said
-    /// goodbye: then it wants what it has asked for before to be done, as Postgres would do it.
-    fn hear_meanwhile(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    /// goodbye [with its request](GOODBYE_WITHIN).
+    fn hear_meanwhile(&mut self, wait: &mut Wait, cx: &mut Context<'_>) -> Result<(), End> {
+        let now = self.worker.now();
         while !self.is_leaving && !self.up.is_full() {
             match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
                 Poll::Pending => {
@@ -189,9 +209,32 @@ impl Client {
                     break;
                 }
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(Ok(0) | Err(_)) if self.said_goodbye() => self.is_leaving = true,
+                Poll::Ready(Ok(0) | Err(_))
+                    if self.said_goodbye()
+                        && (wait.is_farewell || wait.has_just_begun(now, GOODBYE_WITHIN)) =>
+                {
+                    self.is_leaving = true;
+                }
                 Poll::Ready(Ok(0) | Err(_)) => return Err(EndReason::ClientGone.into()),
             }
+        }
+        if self.up.is_full() && !wait.is_farewell {
+            self.look_for_end(wait, cx)?;
+        }
+        Ok(())
+    }
+
+    /// No more can be read of a client, and so no end: it is looked for now and then. What is behind all that is
+    /// unread, nobody knows; it may be a goodbye.
+    #[cold]
+    fn look_for_end(&mut self, wait: &mut Wait, cx: &Context<'_>) -> Result<(), End> {
+        let now = self.worker.now();
+        if !self.stream.is_hung_up() {
+            self.deadline.watch(&self.worker, cx, now + TICK);
+        } else if wait.has_just_begun(now, 2 * TICK) {
+            wait.is_farewell = true;
+        } else {
+            return Err(EndReason::ClientGone.into());
         }
         Ok(())
     }

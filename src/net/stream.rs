@@ -1,5 +1,6 @@
 //! A connected socket, TCP or unix.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -233,6 +234,18 @@ impl Stream {
             Self::Unix(socket) => socket.try_io(Interest::READABLE, || Ok(())),
         }
         .is_ok()
+    }
+
+    /// Whether the peer has closed, or is gone: also where bytes that nobody reads are before the end.
+    pub fn is_hung_up(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        };
+        let mut looked_at = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+        let found = poll(&mut looked_at, Some(&Timespec::default()));
+        // Errors and the end of both directions are told unasked.
+        found.is_ok_and(|count| count > 0)
     }
 
     /// Does what moves up to `most` bytes, if the runtime has noticed that it can be done. If fewer are

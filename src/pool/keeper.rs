@@ -23,6 +23,15 @@ use std::time::{Duration, Instant};
 /// The longest a server may take to be cleaned or checked. Longer, and a new one is had sooner.
 pub(super) const UPKEEP_MAX: Duration = Duration::from_secs(5);
 
+/// What becomes of what a server still runs of a client that has left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rest {
+    Canceled,
+    /// It may end, for so long or for [`UPKEEP_MAX`], and is cancelled then. `None`: however long it takes. Its
+    /// server is in use meanwhile.
+    Ends(Option<Duration>),
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -301,12 +310,11 @@ impl Pool {
     }
 
     /// Makes a server fit for the next client: rolls back, resets; cancels first what still runs.
-    /// `left`: what has come of answers that the client did not take. `cancels`: what still runs is
-    /// cancelled; else it gets the time to end.
-    pub fn clean(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, left: Inbox, cancels: bool) {
+    /// `left`: what has come of answers that the client did not take; `running`: what becomes of what still runs.
+    pub fn clean(self: &Arc<Self>, worker: &Rc<Worker>, lease: Lease, left: Inbox, running: Rest) {
         let is_worth_it = self.host.scheduler.with(|scheduler| {
             // Else it would be cleaned for nobody.
-            let is_worth_it = !cancels || scheduler.is_kept(lease.slot);
+            let is_worth_it = running != Rest::Canceled || scheduler.is_kept(lease.slot);
             if is_worth_it {
                 scheduler.tidy(worker.now(), lease.slot);
             }
@@ -317,7 +325,7 @@ impl Pool {
             return if is_quiet { self.dismiss(worker, lease) } else { self.abort(worker, lease) };
         }
         self.stats.of(worker.id).resets.add(1);
-        let cleaning = Arc::clone(self).clean_now(Rc::clone(worker), lease, left, cancels);
+        let cleaning = Arc::clone(self).clean_now(Rc::clone(worker), lease, left, running);
         self.host.tasks.spawn_local(cleaning);
     }
 
@@ -348,12 +356,12 @@ impl Pool {
         worker: Rc<Worker>,
         lease: Lease,
         left: Inbox,
-        cancels: bool,
+        running: Rest,
     ) {
         let Lease { slot, mut conn } = lease;
         let guard = SlotGuard::new(&self, &worker, slot);
-        let mut is_fit = conn.adopt(&worker).is_ok();
-        if is_fit && cancels && !conn.ledger.is_quiet() {
+        let (mut is_fit, mut is_late) = (conn.adopt(&worker).is_ok(), false);
+        if is_fit && running == Rest::Canceled && !conn.ledger.is_quiet() {
             let sent = cancel(&worker, &conn.key, Some(UPKEEP_MAX)).await;
             // One that may still be on its way would hit the next client.
             is_fit = !matches!(sent, Err(CancelError::Lost));
@@ -365,10 +373,15 @@ impl Pool {
             traces.iter().for_each(|it| removed[it as usize].add(1));
             conn.is_to_be_reset = false;
             let cleaned = conn.clean(left, traces, (reset, again));
-            let cleaned = worker.within(Some(UPKEEP_MAX), cleaned).await;
+            let limit = match running {
+                Rest::Ends(limit) => limit.map(|limit| limit.max(UPKEEP_MAX)),
+                Rest::Canceled => Some(UPKEEP_MAX),
+            };
+            let cleaned = worker.within(limit, cleaned).await;
+            is_late = cleaned.is_err();
             let failure = match cleaned {
                 Ok(cleaned) => cleaned.err().map(|error| error.to_string()),
-                Err(_) => Some(format!("it took longer than {} s", UPKEEP_MAX.as_secs())),
+                Err(_) => limit.map(|limit| format!("it took longer than {} s", limit.as_secs())),
             };
             is_fit = failure.is_none();
             if let Some(why) = failure {
@@ -381,7 +394,12 @@ impl Pool {
                 );
             }
         }
-        self.after_upkeep(&worker, Lease { slot: guard.disarm(), conn }, is_fit);
+        let lease = Lease { slot: guard.disarm(), conn };
+        if is_late {
+            // Its place will be another's, beside whom it must not run on.
+            return self.abort(&worker, lease);
+        }
+        self.after_upkeep(&worker, lease, is_fit);
     }
 }
 

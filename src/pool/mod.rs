@@ -38,6 +38,7 @@ pub use self::account::{Account, Terms};
 use self::gate::Gate;
 use self::heirlooms::Heirlooms;
 use self::hub::Hub;
+pub use self::keeper::Rest;
 use self::mailbox::Mailbox;
 use self::membership::Classes;
 use self::share::Share;
@@ -374,7 +375,7 @@ impl Pool {
             if is_lost {
                 self.discard(worker, lease);
             } else {
-                self.clean(worker, lease, Inbox::default(), true);
+                self.clean(worker, lease, Inbox::default(), Rest::Canceled);
             }
             return;
         }

@@ -92,7 +92,14 @@ impl Client {
             match ending {
                 Ending::Answered => {}
                 Ending::Refused => self.back_off().await,
-                Ending::Lost | Ending::GivenUp => self.session = None,
+                Ending::Lost => self.session = None,
+                Ending::GivenUp => {
+                    // Half of all drivers.
+                    let session = self.session.take().filter(|_| self.random.random());
+                    if let Some(session) = session {
+                        session.say_goodbye();
+                    }
+                }
             }
         }
     }

@@ -41,6 +41,14 @@ impl Session {
         }
     }
 
+    /// As libpq does before it closes, whatever it waits for.
+    pub(crate) fn say_goodbye(mut self) {
+        self.output.clear();
+        frontend::terminate(&mut self.output);
+        // Whoever does not take it hears of the end.
+        let _taken = self.stream.try_write(&self.output);
+    }
+
     /// Runs `sql` with the simple protocol.
     pub(crate) async fn ask(&mut self, sql: &str) -> io::Result<Reply> {
         frontend::query(sql, &mut self.output)?;
