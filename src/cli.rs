@@ -116,7 +116,7 @@ Examples:
   pgweir top                          what the proxy on this machine does, live
 
 Without -c the configuration is ./proxy.toml, else /etc/pgweir/proxy.toml.
-Every option: docs/config.md. Console: psql -p 6432 pgweir
+Every option: docs/config.md. Console: psql -h 127.0.0.1 -p 6432 -U USER pgweir (see admin_users)
 
 Exit codes: 0 all is well; 1 an error; 2 warnings only, under `check --strict`;
 64 a command line that cannot be read.";

@@ -17,6 +17,7 @@ use super::findings::{Findings, Problem};
 use super::options::Section;
 use super::overlay::Unnamed;
 use super::suggest;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -142,6 +143,15 @@ fn not_a_named_section(section: Section, name: &str) -> Problem {
     Problem::new(
         "wrong-type",
         format!("`{name}` is not a section."),
-        format!("Write the header `[{kind}.{name}]` and one option per line under it."),
+        format!("Write the header `[{kind}.{}]` and one option per line under it.", key(name)),
     )
+}
+
+/// A name as TOML takes it in a header.
+fn key(name: &str) -> Cow<'_, str> {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(is_bare) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(toml::Value::from(name).to_string())
 }

@@ -31,6 +31,17 @@ fn wrong_types_say_what_to_write() {
     proxy_error("workers = 'many'", "wrong-type", "`\"auto\"` or a whole number");
 }
 
+/// PgBouncer's form of a database, with the header to write instead.
+#[test]
+fn a_header_is_shown_as_toml_takes_it() {
+    for (name, key) in [("shop", "shop"), ("'*'", "\"*\""), ("'a b'", "\"a b\"")] {
+        let text = with(&format!("[databases]\n{name} = 'host=main'\n"));
+        let said = format!("Write the header `[databases.{key}]` and one option");
+        let found = errors(&text);
+        assert!(found.iter().any(|line| line.contains(&said)), "{found:#?}");
+    }
+}
+
 #[test]
 fn values_out_of_range_say_the_range() {
     proxy_error("listen_port = 70000", "out-of-range", "from 1 to 65535");
