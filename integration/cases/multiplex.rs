@@ -3,6 +3,7 @@
 //! One server for all. A statement shares when it is known to be short: [`Shared::learn`] sees to that.
 
 mod alone;
+mod cut_short;
 mod fitting;
 mod held_up;
 mod known;

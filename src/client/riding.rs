@@ -116,6 +116,8 @@ impl Client {
     pub(super) fn take_answer(&mut self, mut fare: Box<Fare>, cx: &mut Context<'_>) {
         self.up.swallow(fare.len());
         self.up.tidy(&self.worker);
+        // What came before of the answer may have ended within a message.
+        self.down.forward(0, 0);
         if let Some(name) = fare.name().filter(|_| !fare.is_told() && may_fail(&fare.answer)) {
             let reworded = with_name(&fare.answer, name);
             fare.answer = reworded;
@@ -180,6 +182,7 @@ impl Client {
         if is_cut {
             return Err(end);
         }
+        self.down.forward(0, 0);
         self.up.swallow(fare.len());
         if fare.is_told() {
             // It may have the beginning of this.

@@ -354,6 +354,7 @@ impl Driver {
     /// Gives the head what has come of a long answer.
     fn give_part(&mut self, cx: &Context<'_>) {
         self.is_blocked = false;
+        let to_come = self.riders.to_come();
         let Some(head) = self.riders.head() else { return };
         if head.is_gone {
             head.fare.answer.clear();
@@ -365,7 +366,7 @@ impl Driver {
         }
         if head.fare.answer.len() >= PART && !head.is_exposed {
             let len = head.fare.answer.len();
-            match head.mailbox.deliver_part(&mut head.fare.answer, cx.waker()) {
+            match head.mailbox.deliver_part(&mut head.fare.answer, to_come, cx.waker()) {
                 Delivered::ToClient => head.fare.told += len,
                 Delivered::Full => self.is_blocked = true,
                 Delivered::Nowhere => {

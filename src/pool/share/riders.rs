@@ -206,9 +206,14 @@ impl Riders {
         (std::mem::take(&mut self.riders), unsent)
     }
 
-    /// Whether half a message of the head's answer is here.
+    /// Whether half a message is here, of the head's answer or nobody's.
     pub(super) fn is_mid_message(&self) -> bool {
         self.to_come > 0
+    }
+
+    /// How much is still to come of a message whose beginning the head was given.
+    pub(super) fn to_come(&self) -> usize {
+        if self.is_swallowing { 0 } else { self.to_come }
     }
 
     /// Looks at what came, and gives each rider its part of it.

@@ -122,8 +122,10 @@ proptest! {
             let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
             edges.push(edges.last().unwrap() + 1 + length);
         }
-        let is_whole = edges.contains(&head.fare.answer.len());
-        prop_assert_eq!(all.0.is_mid_message(), !is_whole);
+        let here = head.fare.answer.len();
+        let edge = edges.into_iter().find(|edge| *edge >= here).expect("the answer's end");
+        prop_assert_eq!(all.0.to_come(), edge - here);
+        prop_assert_eq!(all.0.is_mid_message(), edge > here);
     }
 
     /// Nothing that a server sends makes it panic.

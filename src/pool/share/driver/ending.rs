@@ -38,7 +38,7 @@ impl Driver {
             server = %conn.key.place.address,
             "server was lost in use: {why}"
         );
-        let mut is_cut = self.riders.is_mid_message();
+        let mut is_cut = self.riders.to_come() > 0;
         let (sent, unsent) = self.riders.part();
         let (now, slot) = (self.worker.now(), self.slot);
         self.pool.host.scheduler.with(|scheduler| {
