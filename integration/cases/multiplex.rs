@@ -12,6 +12,7 @@ mod prepared;
 mod quotas;
 mod reloaded;
 mod seen;
+mod sequences;
 mod stalls;
 mod takeover;
 mod timeouts;
