@@ -104,7 +104,7 @@ impl Client {
         Ok(NonZeroU64::new(kind).unwrap_or(NonZeroU64::MIN))
     }
 
-    /// A request for which it had waited took so long on a server of its own.
+    /// A request for which it had waited took so long on a server of its own, and did not fail.
     #[cold]
     pub(super) fn learn(&mut self, took: Duration) {
         if let Some(kind) = self.learns.take() {

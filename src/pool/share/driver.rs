@@ -314,6 +314,7 @@ impl Driver {
             let took = rider.of_request(at.saturating_duration_since(self.since));
             self.since = at;
             let len = rider.fare.told + rider.fare.answer.len();
+            let took = (!rider.has_failed).then_some(took);
             self.pool.share.profiles.learn_shared(rider.fare.profile, took, len);
         }
         for rider in answered.drain(..) {

@@ -81,11 +81,14 @@ impl Profiles {
         });
     }
 
-    /// The same on a server that others shared, and its answer had so many bytes.
-    pub fn learn_shared(&self, kind: u64, took: Duration, answer: usize) {
+    /// The same on a server that others shared, and its answer had so many bytes. `took`: `None` if it failed,
+    /// as then it may not have done what it does.
+    pub fn learn_shared(&self, kind: u64, took: Option<Duration>, answer: usize) {
         self.0.with(|kinds| {
             if let Some(profile) = kinds.get_mut(&kind) {
-                profile.learn(took);
+                if let Some(took) = took {
+                    profile.learn(took);
+                }
                 if answer > LONG_ANSWER {
                     profile.put_on_probation();
                 }
@@ -216,18 +219,30 @@ mod tests {
         let mut wanted = PROBATION;
         for offends in [
             |profiles: &Profiles| profiles.stalled(1),
-            |profiles: &Profiles| profiles.learn_shared(1, us(100), LONG_ANSWER + 1),
+            |profiles: &Profiles| profiles.learn_shared(1, Some(us(100)), LONG_ANSWER + 1),
         ] {
             offends(&profiles);
             for _ in 0..wanted {
                 // What was under way says nothing.
-                profiles.learn_shared(1, us(100), 100);
+                profiles.learn_shared(1, Some(us(100)), 100);
                 assert_eq!(profiles.expect(1, LONGEST), Expected::Slow);
                 profiles.learn(1, us(100));
             }
             assert!(matches!(profiles.expect(1, LONGEST), Expected::Short(_)));
             wanted *= 2;
         }
+    }
+
+    /// Else those that fail early make a slow kind look short.
+    #[test]
+    fn of_what_failed_only_the_length_is_learned() {
+        let profiles = learned([100; 5]);
+        for _ in 0..9 {
+            profiles.learn_shared(1, None, 100);
+        }
+        assert_eq!(profiles.0.with(|kinds| kinds[&1].seen), 5);
+        profiles.learn_shared(1, None, LONG_ANSWER + 1);
+        assert_eq!(profiles.expect(1, LONGEST), Expected::Slow);
     }
 
     #[test]

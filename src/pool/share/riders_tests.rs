@@ -228,6 +228,15 @@ fn only_who_may_be_hit_by_anothers_cancel_is() {
 }
 
 #[test]
+fn whose_request_failed_is_known() {
+    let answers = [Answer::Rows(vec![3]), Answer::Error("22012"), Answer::Rows(vec![])];
+    let bytes: Vec<u8> = answers.iter().flat_map(Answer::bytes).collect();
+    let came = share_out(&mut riders(3), &bytes, &[7]).unwrap();
+    let failed: Vec<_> = came.answered.iter().map(|rider| rider.has_failed).collect();
+    assert_eq!(failed, [false, true, false]);
+}
+
+#[test]
 fn notifications_are_nobodys() {
     let mut bytes = Answer::Rows(vec![3]).bytes();
     let whole = bytes.clone();
