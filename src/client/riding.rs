@@ -156,7 +156,6 @@ impl Client {
         cells.wait_time.record(fare.waited);
         cells.queries.add(1);
         cells.xacts.add(1);
-        cells.received.add(fare.len() as u64);
         let aboard = fare.aboard.unwrap_or_else(|| self.worker.now());
         let took = self.worker.now().saturating_duration_since(aboard);
         cells.query_time.record(took);

@@ -190,7 +190,9 @@ impl Client {
                     self.up.shelve(&self.worker);
                     break;
                 }
-                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(n @ 1..)) => {
+                    self.pool.stats.of(self.worker.id).received.add(n as u64);
+                }
                 Poll::Ready(Ok(0) | Err(_)) if self.said_goodbye() => self.is_leaving = true,
                 Poll::Ready(Ok(0) | Err(_)) => return Err(EndReason::ClientGone.into()),
             }
