@@ -85,20 +85,21 @@ impl Client {
 
     /// What names the kind of what is run, if it is a read.
     fn kind_of(&self, runs: Runs<'_>, rules: &Multiplex) -> Result<NonZeroU64, Stays> {
-        let encoding = self.settings.value("client_encoding").unwrap_or_default();
-        let is_utf8 =
-            ["utf8", "utf-8", "unicode"].iter().any(|it| it.eq_ignore_ascii_case(encoding));
-        let names = &*rules.names;
-        let reading = Reading { names, hasher: &self.pool.share.hasher, is_utf8 };
+        let hasher = &self.pool.share.hasher;
+        let reading = |is_utf8| Reading { names: &rules.names, hasher, is_utf8 };
         let Fingerprint(kind) = match runs {
-            Runs::Query(text) | Runs::Unnamed(text) => reading.look_at(text)?,
+            Runs::Query(text) | Runs::Unnamed(text) => {
+                reading(self.settings.are_utf8()).look_at(text)?
+            }
             Runs::Named(name) => {
                 let statement = self.statements.as_ref().and_then(|it| it.statement(name));
                 let statement = statement.ok_or(Stays::Session)?;
                 if statement.does.is_some() {
                     return Err(Stays::Function);
                 }
-                statement.read(&rules.names, || reading.look_at(statement.text()))?
+                // What it says was decided when it was prepared.
+                let look = || reading(statement.is_clear).look_at(statement.text());
+                statement.read(&rules.names, look)?
             }
         };
         Ok(NonZeroU64::new(kind).unwrap_or(NonZeroU64::MIN))
