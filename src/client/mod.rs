@@ -95,6 +95,8 @@ pub struct Client {
     to_swallow: u32,
     /// It has said goodbye.
     is_leaving: bool,
+    /// What came from it last is a goodbye by itself, in the middle of something.
+    gives_up: bool,
     /// The scheduler was told that it is idle in its transaction.
     is_known_idle: bool,
     /// Queries of the proxy's own that make the server fit for this client's, and are not answered so far:
@@ -124,6 +126,8 @@ struct Times {
     xact: Instant,
     /// The last time that anything went on.
     activity: Instant,
+    /// The last time that anything came from the client.
+    heard: Instant,
 }
 
 /// What is needed rarely.
@@ -165,9 +169,9 @@ mod tests {
     /// A client is memory times ten thousand: whoever adds a field sees it here.
     #[test]
     fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 424, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 440, "{}", size_of::<Client>());
         assert!(size_of::<About>() <= 96, "{}", size_of::<About>());
         let task = size_of_future(Client::serve);
-        assert!(task <= 544, "{task}");
+        assert!(task <= 552, "{task}");
     }
 }

@@ -7,7 +7,6 @@ use super::Client;
 use super::orders::Obeyed;
 use super::replies::Fault;
 use super::requests::UNDER_WAY_MAX;
-use super::waiting::GOODBYE_WITHIN;
 use crate::config::PoolMode;
 use crate::end::{End, EndReason};
 use crate::session::ledger::{Origin, Request, Status};
@@ -176,6 +175,7 @@ impl Client {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(n @ 1..)) => {
                 self.pool.stats.of(self.worker.id).received.add(n as u64);
+                self.heard(n);
                 if std::mem::take(&mut self.is_known_idle) {
                     self.pool.is_active(slot);
                 }
@@ -184,22 +184,13 @@ impl Client {
             Poll::Ready(Ok(0) | Err(_))
                 if (self.preparing > 0 || self.is_waiting)
                     && self.said_goodbye()
-                    && !self.has_given_up() =>
+                    && !self.gives_up =>
             {
                 self.is_leaving = true;
                 Ok(false)
             }
             Poll::Ready(Ok(0) | Err(_)) => Err(EndReason::ClientGone.into()),
         }
-    }
-
-    /// Whether a client that says goodbye has waited for an answer before it did.
-    #[cold]
-    pub(super) fn has_given_up(&self) -> bool {
-        let lease = self.lease.as_ref().expect("a relay has a lease");
-        let asked = self.times.request;
-        !lease.conn.ledger.is_quiet()
-            && self.worker.now().saturating_duration_since(asked) >= GOODBYE_WITHIN
     }
 
     #[inline]

@@ -133,7 +133,7 @@ impl Client {
                 ledger.sent(Request::CopyEnd, Origin::Client);
             }
             tags::TERMINATE => {
-                if self.has_given_up() {
+                if self.gives_up && !ledger.is_quiet() {
                     return Err(EndReason::ClientGone.into());
                 }
                 // What it has sent before still goes, as Postgres would still do it.

@@ -111,6 +111,7 @@ impl Client {
                 Poll::Ready(Ok(n @ 1..)) => {
                     self.pool.stats.of(self.worker.id).received.add(n as u64);
                     self.times.activity = self.worker.now();
+                    self.heard(n);
                 }
                 Poll::Ready(Ok(0) | Err(_)) => {
                     return Poll::Ready(Err(EndReason::ClientGone.into()));

@@ -14,24 +14,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// A goodbye that comes with a request asks for it to be done all the same, as Postgres would do it. One that comes
-/// later, while its client waits, says that it has given up, as the end of the connection does: drivers say
-/// goodbye before they close, also in the middle of a request.
-pub(super) const GOODBYE_WITHIN: Duration = Duration::from_millis(50);
+/// A goodbye that comes with a request, or so soon behind it, asks for it to be done all the same, as Postgres
+/// would do it. One that comes later, while its client waits, says that it has given up, as the end of the
+/// connection does: drivers say goodbye before they close, also in the middle of a request.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(50);
+
+/// A whole `Terminate`.
+const GOODBYE: [u8; 5] = [tags::TERMINATE, 0, 0, 0, 4];
 
 /// A wait for a server or an answer.
 struct Wait {
     since: Instant,
     notify_at: Option<Instant>,
-    /// The goodbye came with the request: there is nothing more to hear.
-    is_farewell: bool,
-}
-
-impl Wait {
-    /// Whether what has come came with the request.
-    fn has_just_begun(&self, now: Instant, within: Duration) -> bool {
-        now.saturating_duration_since(self.since) < within
-    }
+    /// Whatever ends the connection came with the request, which is to be done.
+    is_left_alone: bool,
 }
 
 /// How a wait in the queue ended.
@@ -57,7 +53,7 @@ impl Client {
     pub(super) async fn wait(&mut self) -> Result<bool, End> {
         let since = self.worker.now();
         let notify_at = self.terms.timeouts.query_wait_notify.map(|after| since + after);
-        let mut wait = Wait { since, notify_at, is_farewell: self.said_goodbye() };
+        let mut wait = Wait { since, notify_at, is_left_alone: false };
         loop {
             match self.queue(&mut wait).await? {
                 Turn::Server => return Ok(true),
@@ -201,9 +197,8 @@ impl Client {
     }
 
     /// Reads what a client sends that waits. One that goes away leaves the queue at once, unless it has said
-    /// goodbye [with its request](GOODBYE_WITHIN).
+    /// goodbye with its request.
     fn hear_meanwhile(&mut self, wait: &mut Wait, cx: &mut Context<'_>) -> Result<(), End> {
-        let now = self.worker.now();
         while !self.is_leaving && !self.up.is_full() {
             match self.up.poll_fill(&mut self.stream, &self.worker, cx) {
                 Poll::Pending => {
@@ -212,20 +207,28 @@ impl Client {
                 }
                 Poll::Ready(Ok(n @ 1..)) => {
                     self.pool.stats.of(self.worker.id).received.add(n as u64);
+                    self.heard(n);
                 }
-                Poll::Ready(Ok(0) | Err(_))
-                    if self.said_goodbye()
-                        && (wait.is_farewell || wait.has_just_begun(now, GOODBYE_WITHIN)) =>
-                {
+                Poll::Ready(Ok(0) | Err(_)) if self.said_goodbye() && !self.gives_up => {
                     self.is_leaving = true;
                 }
                 Poll::Ready(Ok(0) | Err(_)) => return Err(EndReason::ClientGone.into()),
             }
         }
-        if self.up.is_full() && !wait.is_farewell {
+        if self.up.is_full() && !wait.is_left_alone {
             self.look_for_end(wait, cx)?;
         }
         Ok(())
+    }
+
+    /// So many bytes have come from the client.
+    #[inline]
+    pub(super) fn heard(&mut self, bytes: usize) {
+        let now = self.worker.now();
+        let before = std::mem::replace(&mut self.times.heard, now);
+        self.gives_up = bytes == GOODBYE.len()
+            && self.up.unseen().ends_with(&GOODBYE)
+            && now.saturating_duration_since(before) >= GOODBYE_WITHIN;
     }
 
     /// No more can be read of a client, and so no end: it is looked for now and then. What is behind all that is
@@ -235,8 +238,8 @@ impl Client {
         let now = self.worker.now();
         if !self.stream.is_hung_up() {
             self.deadline.watch(&self.worker, cx, now + TICK);
-        } else if wait.has_just_begun(now, 2 * TICK) {
-            wait.is_farewell = true;
+        } else if now.saturating_duration_since(wait.since) < 2 * TICK {
+            wait.is_left_alone = true;
         } else {
             return Err(EndReason::ClientGone.into());
         }
