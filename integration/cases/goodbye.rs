@@ -49,15 +49,21 @@ async fn wait_for_clients(console: &mut Client, count: usize) {
     .await;
 }
 
+/// Somebody has the only server, and there is a table to write into.
+async fn taken() -> (Rig, Client, Client) {
+    let rig = rig().await;
+    let console = console(&rig).await;
+    rig.client().await.query("create table numbers (n int)").await;
+    let mut holder = rig.client().await;
+    holder.query("begin").await;
+    (rig, console, holder)
+}
+
 /// Postgres reads the request first, then the goodbye; a queue in between changes nothing.
 #[test]
 fn a_query_with_a_goodbye_behind_it_is_executed_though_it_has_to_wait() {
     run(async {
-        let rig = rig().await;
-        let mut console = console(&rig).await;
-        rig.client().await.query("create table numbers (n int)").await;
-        let mut holder = rig.client().await;
-        holder.query("begin").await;
+        let (rig, mut console, mut holder) = taken().await;
         let insert = |number| format!("insert into numbers values ({number})");
         let batches = [
             Batch::new().query(&insert(1)).terminate(),
@@ -89,11 +95,7 @@ fn a_query_with_a_goodbye_behind_it_is_executed_though_it_has_to_wait() {
 #[test]
 fn a_client_that_vanishes_without_a_goodbye_leaves_the_queue_and_nothing_is_executed() {
     run(async {
-        let rig = rig().await;
-        let mut console = console(&rig).await;
-        rig.client().await.query("create table numbers (n int)").await;
-        let mut holder = rig.client().await;
-        holder.query("begin").await;
+        let (rig, mut console, mut holder) = taken().await;
         let sql = "insert into numbers values (1)";
         let goodbye = Batch::new().query(sql).terminate().0;
         // With nothing behind the query, and with all of the goodbye but its last byte.
@@ -113,11 +115,7 @@ fn a_client_that_vanishes_without_a_goodbye_leaves_the_queue_and_nothing_is_exec
 #[test]
 fn a_goodbye_while_a_client_waits_says_that_it_has_given_up() {
     run(async {
-        let rig = rig().await;
-        let mut console = console(&rig).await;
-        rig.client().await.query("create table numbers (n int)").await;
-        let mut holder = rig.client().await;
-        holder.query("begin").await;
+        let (rig, mut console, mut holder) = taken().await;
         let long = format!("insert into numbers values (1) -- {}", "x".repeat(200_000));
         let ends = [("insert into numbers values (1)", true), (&long, false), (&long, true)];
         for (sql, says_goodbye) in ends {
@@ -148,8 +146,9 @@ fn a_goodbye_in_the_middle_of_a_query_cancels_it_and_its_server_stays() {
         let pid = rig.client().await.value("select pg_backend_pid()").await;
         let mut leaver = rig.client().await;
         leaver.send(Batch::new().query("select pg_sleep(60)")).await;
+        wait_for_clients(&mut console, 1).await;
         throughout(Duration::from_millis(300), "it runs", async || {
-            pool_count(&mut console, 2).await <= 1
+            pool_count(&mut console, 2).await == 1
         })
         .await;
         leaver.send(Batch::new().terminate()).await;

@@ -146,8 +146,8 @@ impl Client {
     }
 
     /// What is at the front runs something, which may change what the unnamed statement is, or closes what
-    /// may be the cursor that it fetches from, or ends its batch. If it was made and not used before, it is asked now what it is: behind what ran that may fail, and
-    /// undo it.
+    /// may be the cursor that it fetches from, or ends its batch. If it was made and not used before, it is
+    /// asked now what it is: behind what ran that may fail, and undo it.
     #[inline]
     pub(super) fn describe_in_time(&mut self) {
         if self.statements.as_ref().is_some_and(|it| it.wants_description()) {

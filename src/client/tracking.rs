@@ -123,14 +123,13 @@ impl Client {
         self.now_has(settings, applied, resets);
         if resets {
             self.tell_again(|name| {
-                changes.iter().enumerate().any(|(at, change)| match change {
-                    Change::DiscardAll | Change::ResetAll => {
-                        !is_set_again(name, &changes[at + 1..])
-                    }
-                    Change::Reset(reset) => {
-                        reset.eq_ignore_ascii_case(name) && !is_set_again(name, &changes[at + 1..])
-                    }
-                    _ => false,
+                changes.iter().enumerate().any(|(at, change)| {
+                    let is_reset = match change {
+                        Change::DiscardAll | Change::ResetAll => true,
+                        Change::Reset(reset) => reset.eq_ignore_ascii_case(name),
+                        _ => false,
+                    };
+                    is_reset && !is_set_again(name, &changes[at + 1..])
                 })
             });
         }
