@@ -99,3 +99,22 @@ fn the_newest_are_served_first_while_it_sheds() {
         assert!(reversed > 2 * in_order, "{reversed} times the newer, {in_order} times the older");
     });
 }
+
+/// They are answered in a fraction of the time that they may wait.
+#[test]
+fn many_who_come_at_once_are_all_served() {
+    run(async {
+        let settings = Settings::new().pool_size(POOL_SIZE).overload("shed", "5s");
+        let rig = Rig::start(settings).await;
+        let mut clients = Vec::new();
+        for _ in 0..100 {
+            clients.push(rig.client().await);
+        }
+        for client in &mut clients {
+            client.send(Batch::new().query("select 1 from pg_sleep(0.01)")).await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().await, ["T(?column?)", "D(1)", "C(SELECT 1)", "Z(I)"]);
+        }
+    });
+}

@@ -19,7 +19,6 @@ impl<S: Site> Scheduler<S> {
         worker: WorkerId,
     ) -> Option<Lease<S::Conn>> {
         let Member { class, line, source } = member;
-        self.classes.of_mut(class).throttle.requested();
         self.came_back(now, member);
         let is_behind = self.queue.length(line) > 0 || self.queue.party_of(member).1;
         if is_behind
@@ -88,7 +87,7 @@ impl<S: Site> Scheduler<S> {
             hopeless => hopeless,
         };
         if let Some(refusal) = refusal {
-            self.classes.of_mut(member.class).counters.refused(&refusal);
+            self.count_refusal(member.class, &refusal);
             let moment = self.moment(now);
             self.of_mut(pool).refused.add(moment);
             // It may have let others go on before.
@@ -100,6 +99,7 @@ impl<S: Site> Scheduler<S> {
         // Who comes back to the front is in front of those of its address, too.
         let aside = !again && self.queue.party_of(member).0 >= allowance;
         let delayed = self.delayed_for(now, member, aside);
+        self.queue.line_mut(member.line).flow.let_in();
         let ticket = self.queue.push(now, request, aside);
         self.classes.of_mut(member.class).usage.queued += 1;
         self.classes.source_mut(member.source).usage.queued += 1;
@@ -126,6 +126,7 @@ impl<S: Site> Scheduler<S> {
             class.patience.was_there(delay);
         } else {
             class.patience.gave_up(delay);
+            class.throttle.refused();
         }
         self.left(now, member);
         let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);

@@ -52,6 +52,8 @@ pub(super) enum Broken {
     ReturnedLost,
     ServerTimeUnlimited,
     ServersOneOver,
+    /// Nobody may wait for as long as is configured.
+    ShedTooSoon,
     /// Others get aboard behind a head that takes for ever.
     StallsIgnored,
     /// Nor is one that was cleaned.
@@ -60,6 +62,8 @@ pub(super) enum Broken {
     TimeForgotten,
     /// `part` does nothing: who vanished is counted for ever.
     VanishedStay,
+    /// Who waits is taken for refused.
+    WaitersThrottled,
     WeightsForgotten,
     /// Others get aboard however long it takes.
     WorkAheadIgnored,
@@ -91,6 +95,9 @@ impl Broken {
         Self::WeightsForgotten,
         Self::WrongShedFirst,
     ];
+
+    /// What can only be seen where far more is asked for than there is.
+    pub(super) const OF_SHEDDING: [Self; 2] = [Self::ShedTooSoon, Self::WaitersThrottled];
 
     /// What can only be seen where servers are shared.
     pub(super) const OF_SHARING: [Self; 10] = [

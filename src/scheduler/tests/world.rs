@@ -225,6 +225,9 @@ impl World {
         let (since, again) = (again.unwrap_or(self.now), again.is_some());
         let waiter = Waiter { client, seat, deadline, since, order: 0, again, ride };
         self.asked.insert(client, (since, deadline));
+        if self.is_broken(Broken::WaitersThrottled) {
+            self.scheduler.classes.of_mut(seat.class).throttle.refused();
+        }
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => {
                 self.model.enqueue(self.now, pool, waiter);
