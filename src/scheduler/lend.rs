@@ -116,17 +116,26 @@ impl<S: Site> Scheduler<S> {
 
     /// A waiter gives up. `None`: it was served or refused before, and an action says so.
     pub fn leave(&mut self, now: Instant, ticket: Ticket) -> Option<S::Handle> {
+        // While this process ends it was told to, by the one that takes over: it may come back from there.
+        self.depart(now, ticket, !self.is_draining)
+    }
+
+    /// The same for one that would have stayed: an operator ends it.
+    pub fn dismiss(&mut self, now: Instant, ticket: Ticket) -> Option<S::Handle> {
+        self.depart(now, ticket, false)
+    }
+
+    fn depart(&mut self, now: Instant, ticket: Ticket, gave_up: bool) -> Option<S::Handle> {
         let waiter = self.queue.remove(ticket)?;
         let member = waiter.request.member;
         let delay = now.saturating_duration_since(waiter.since);
         let class = self.classes.of_mut(member.class);
         class.counters.abandoned += 1;
-        if self.is_draining {
-            // It was told to: by another process that takes over, and it may come back from there.
-            class.patience.was_there(delay);
-        } else {
+        if gave_up {
             class.patience.gave_up(delay);
             class.throttle.refused();
+        } else {
+            class.patience.was_there(delay);
         }
         self.left(now, member);
         let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);

@@ -209,6 +209,12 @@ impl Model {
         panic!("{client:?} does not wait");
     }
 
+    /// A client is made to leave.
+    pub(super) fn dismiss(&mut self, client: ClientId) {
+        let (_, waiter) = self.unqueue(client);
+        self.accounts.tally(waiter.seat.class).abandoned += 1;
+    }
+
     /// A client leaves, and may have given up.
     pub(super) fn leave(&mut self, now: Instant, client: ClientId) -> PoolId {
         let (pool, waiter) = self.unqueue(client);
