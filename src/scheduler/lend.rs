@@ -1,7 +1,7 @@
 //! Leases: who waits, who is served, and what becomes of a server that comes back.
 
 use super::Scheduler;
-use super::slots::{Hold, State};
+use super::slots::Hold;
 use super::terms::{Action, CloseReason, Lease, Member, Refusal, Request, Site, SlotRef, Ticket};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
@@ -197,8 +197,7 @@ impl<S: Site> Scheduler<S> {
             self.unblock(now, slot.pool, freed);
             return self.settle(now, slot.pool);
         } else if !self.queue.is_empty()
-            // A server that has just arrived has served nobody yet: it is not closed for others.
-            && self.slots.at(slot.index).state != State::Connecting
+            && self.has_stayed(now, slot.index)
             && let Some(starving) = self.starving(now, slot.pool)
         {
             self.close(now, lease, CloseReason::Evicted);

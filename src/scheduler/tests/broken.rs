@@ -45,6 +45,8 @@ pub(super) enum Broken {
     NothingReserved,
     /// Who needs a server for itself is overtaken by those who can ride.
     Overtaken,
+    /// A server that has just been opened is taken for an old one.
+    PlacesRestless,
     PoolOneOver,
     QueuedOneOver,
     RateDoubled,
@@ -72,7 +74,7 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::AbandonedStay,
         Self::AddressesUnlimited,
         Self::CancelsForgotten,
@@ -83,6 +85,7 @@ impl Broken {
         Self::LastComeFirst,
         Self::NoPriorities,
         Self::NothingReserved,
+        Self::PlacesRestless,
         Self::PoolOneOver,
         Self::QueuedOneOver,
         Self::RateDoubled,

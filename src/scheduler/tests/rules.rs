@@ -218,6 +218,8 @@ impl Model {
             let is_fair = (is_share || is_turn) && !own.is_owed;
             assert!(is_better || is_fair, "took one from waiters");
             assert!(now - first.since >= Duration::from_millis(100), "thrashes");
+            let stayed = now - victim.connected_at;
+            assert!(stayed >= Duration::from_millis(100), "moves on after {stayed:?}");
             return;
         }
         let would_do = |other: &&Server| {

@@ -381,6 +381,9 @@ impl World {
             self.model.ramp = (self.model.ramp * 2).min(32);
         }
         self.scheduler.connected(self.now, Lease { slot, conn }, conn, home);
+        if self.is_broken(Broken::PlacesRestless) {
+            self.scheduler.slots.at_mut(slot.index).connected_at -= Duration::from_secs(1);
+        }
         self.settle(false);
     }
 
