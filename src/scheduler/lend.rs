@@ -1,7 +1,7 @@
 //! Leases: who waits, who is served, and what becomes of a server that comes back.
 
 use super::Scheduler;
-use super::slots::{Hold, State};
+use super::slots::Hold;
 use super::terms::{Action, CloseReason, Lease, Member, Refusal, Request, Site, SlotRef, Ticket};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
@@ -19,7 +19,6 @@ impl<S: Site> Scheduler<S> {
         worker: WorkerId,
     ) -> Option<Lease<S::Conn>> {
         let Member { class, line, source } = member;
-        self.classes.of_mut(class).throttle.requested();
         self.came_back(now, member);
         let is_behind = self.queue.length(line) > 0 || self.queue.party_of(member).1;
         if is_behind
@@ -88,7 +87,7 @@ impl<S: Site> Scheduler<S> {
             hopeless => hopeless,
         };
         if let Some(refusal) = refusal {
-            self.classes.of_mut(member.class).counters.refused(&refusal);
+            self.count_refusal(member.class, &refusal);
             let moment = self.moment(now);
             self.of_mut(pool).refused.add(moment);
             // It may have let others go on before.
@@ -100,6 +99,7 @@ impl<S: Site> Scheduler<S> {
         // Who comes back to the front is in front of those of its address, too.
         let aside = !again && self.queue.party_of(member).0 >= allowance;
         let delayed = self.delayed_for(now, member, aside);
+        self.queue.line_mut(member.line).flow.let_in();
         let ticket = self.queue.push(now, request, aside);
         self.classes.of_mut(member.class).usage.queued += 1;
         self.classes.source_mut(member.source).usage.queued += 1;
@@ -116,16 +116,26 @@ impl<S: Site> Scheduler<S> {
 
     /// A waiter gives up. `None`: it was served or refused before, and an action says so.
     pub fn leave(&mut self, now: Instant, ticket: Ticket) -> Option<S::Handle> {
+        // While this process ends it was told to, by the one that takes over: it may come back from there.
+        self.depart(now, ticket, !self.is_draining)
+    }
+
+    /// The same for one that would have stayed: an operator ends it.
+    pub fn dismiss(&mut self, now: Instant, ticket: Ticket) -> Option<S::Handle> {
+        self.depart(now, ticket, false)
+    }
+
+    fn depart(&mut self, now: Instant, ticket: Ticket, gave_up: bool) -> Option<S::Handle> {
         let waiter = self.queue.remove(ticket)?;
         let member = waiter.request.member;
         let delay = now.saturating_duration_since(waiter.since);
         let class = self.classes.of_mut(member.class);
         class.counters.abandoned += 1;
-        if self.is_draining {
-            // It was told to: by another process that takes over, and it may come back from there.
-            class.patience.was_there(delay);
-        } else {
+        if gave_up {
             class.patience.gave_up(delay);
+            class.throttle.refused();
+        } else {
+            class.patience.was_there(delay);
         }
         self.left(now, member);
         let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);
@@ -187,8 +197,7 @@ impl<S: Site> Scheduler<S> {
             self.unblock(now, slot.pool, freed);
             return self.settle(now, slot.pool);
         } else if !self.queue.is_empty()
-            // A server that has just arrived has served nobody yet: it is not closed for others.
-            && self.slots.at(slot.index).state != State::Connecting
+            && self.has_stayed(now, slot.index)
             && let Some(starving) = self.starving(now, slot.pool)
         {
             self.close(now, lease, CloseReason::Evicted);

@@ -157,7 +157,9 @@ impl<S: Site> Scheduler<S> {
             self.grow(now);
         }
         // Without sharing, servers would come back, and the place of one would go to others.
-        if self.may_add(now, pool) || self.starving(now, pool).is_some() {
+        let has_stayed = |index: &u32| self.has_stayed(now, *index);
+        let may_move_on = self.shared.slots(pool).iter().any(has_stayed);
+        if self.may_add(now, pool) || (may_move_on && self.starving(now, pool).is_some()) {
             return;
         }
         while let Some(turn) = self.next_turn_of(now, pool, true) {

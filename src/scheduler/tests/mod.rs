@@ -28,6 +28,7 @@ mod riding;
 mod rules;
 mod sharing;
 mod simulation;
+mod storm;
 mod strain;
 mod watch;
 mod world;

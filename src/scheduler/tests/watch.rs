@@ -65,7 +65,7 @@ impl World {
     fn note_reversed(&mut self) {
         for line in 0..self.scheduler.queue.lines() {
             let of = self.scheduler.queue.line(line);
-            if of.flow.shed_at.is_some() && of.flow.standing.is_standing() {
+            if of.flow.is_reversed() {
                 self.model.reversed.insert((of.pool, of.class));
             }
         }
