@@ -31,6 +31,7 @@ mod simulation;
 mod strain;
 mod watch;
 mod world;
+mod worth;
 mod yielding;
 
 use crate::base::ids::{ClassId, PoolId};
