@@ -358,11 +358,12 @@ impl<S: Site> Scheduler<S> {
     /// What was lent was not. Answers as `freed` does.
     pub(super) fn undo_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
         let Hold { member, began, expected, leads } = self.slots.at_mut(index).hold.take()?;
+        let moment = self.moment(now);
         let class = self.classes.of_mut(member.class);
         class.counters.granted -= 1;
-        class.usage.undone(now, began);
+        class.usage.undone(now, moment, began);
         let weight = class.weight();
-        self.classes.source_mut(member.source).usage.undone(now, began);
+        self.classes.source_mut(member.source).usage.undone(now, moment, began);
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.end(began, began, expected, weight);
         share.alight(leads);
@@ -373,15 +374,14 @@ impl<S: Site> Scheduler<S> {
     #[inline]
     pub(super) fn end_hold(&mut self, now: Instant, at: Instant, index: u32) -> Option<ClassId> {
         let Hold { member, began, expected, leads } = self.slots.at_mut(index).hold.take()?;
-        let moment = self.moment(at);
-        let took = moment.since(began);
+        let (moment, ended) = (self.moment(now), self.moment(at));
         let class = self.classes.of_mut(member.class);
-        class.usage.ended(now, began, took);
-        class.took(took);
+        class.usage.ended(moment, began, ended);
+        class.took(ended.since(began));
         let weight = class.weight();
-        self.classes.source_mut(member.source).usage.ended(now, began, took);
+        self.classes.source_mut(member.source).usage.ended(moment, began, ended);
         let share = &mut self.queue.line_mut(member.line).flow.share;
-        share.end(began, moment, expected, weight);
+        share.end(began, ended, expected, weight);
         share.alight(leads);
         self.freed(now, member)
     }

@@ -49,6 +49,7 @@
 //! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
 
 mod apart;
+mod budget;
 mod cancels;
 mod caps;
 mod census;
@@ -168,7 +169,7 @@ impl<S: Site> Scheduler<S> {
         Self {
             actions: VecDeque::new(),
             apart: 0,
-            classes: Classes::new(),
+            classes: Classes::new(now),
             epoch: now,
             moment: Cell::new((now, Moment::new(now, now))),
             is_draining: false,

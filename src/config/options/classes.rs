@@ -73,7 +73,8 @@ pub(super) const CLASS: &[Opt] = &[
         "server_seconds_per_second",
         "1.5",
         "Time for which the class holds servers, in seconds for each second: 1.5 is one server and a \
-         half, all the time. After a pause it has one second's worth at hand. What exceeds it waits.",
+         half, all the time, however long transactions take. After a pause it has one second's worth at \
+         hand. What exceeds it waits, for an hour at most.",
     ),
 ];
 

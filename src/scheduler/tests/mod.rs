@@ -32,6 +32,7 @@ mod storm;
 mod strain;
 mod watch;
 mod world;
+mod worth;
 mod yielding;
 
 use crate::base::ids::{ClassId, PoolId};
