@@ -3,6 +3,7 @@
 //! One server for all. A statement shares when it is known to be short: [`Shared::learn`] sees to that.
 
 mod alone;
+mod cut_short;
 mod fitting;
 mod held_up;
 mod known;
@@ -11,6 +12,7 @@ mod prepared;
 mod quotas;
 mod reloaded;
 mod seen;
+mod sequences;
 mod stalls;
 mod takeover;
 mod timeouts;

@@ -23,6 +23,8 @@ impl Client {
     /// One error, and one `ReadyForQuery` where the client expects it: at once after a simple
     /// query, at the `Sync` after anything else.
     pub(super) fn refuse(&mut self, end: &End) {
+        // What comes next is of another kind than what waited.
+        self.learns = None;
         let fields = end.fields(Phase::Session);
         self.log_refusal(end);
         let front = Head::parse(self.up.unseen(), u32::MAX);

@@ -301,6 +301,8 @@ impl Client {
     /// `ErrorResponse`: a request failed, or the server says goodbye.
     /// It has `total` bytes; 0 if it is not looked into.
     fn failed(&mut self, fields: &ErrorFields, total: usize) -> Result<Look, Fault> {
+        // What fails may do so long before it has done what it does.
+        self.learns = None;
         let Self { statements, script, lease, pool, .. } = self;
         let server = &mut lease.as_mut().expect("replies are looked at during a lease").conn;
         if fields.is_fatal() {

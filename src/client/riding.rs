@@ -85,26 +85,27 @@ impl Client {
 
     /// What names the kind of what is run, if it is a read.
     fn kind_of(&self, runs: Runs<'_>, rules: &Multiplex) -> Result<NonZeroU64, Stays> {
-        let encoding = self.settings.value("client_encoding").unwrap_or_default();
-        let is_utf8 =
-            ["utf8", "utf-8", "unicode"].iter().any(|it| it.eq_ignore_ascii_case(encoding));
-        let names = &*rules.names;
-        let reading = Reading { names, hasher: &self.pool.share.hasher, is_utf8 };
+        let hasher = &self.pool.share.hasher;
+        let reading = |is_utf8| Reading { names: &rules.names, hasher, is_utf8 };
         let Fingerprint(kind) = match runs {
-            Runs::Query(text) | Runs::Unnamed(text) => reading.look_at(text)?,
+            Runs::Query(text) | Runs::Unnamed(text) => {
+                reading(self.settings.are_utf8()).look_at(text)?
+            }
             Runs::Named(name) => {
                 let statement = self.statements.as_ref().and_then(|it| it.statement(name));
                 let statement = statement.ok_or(Stays::Session)?;
                 if statement.does.is_some() {
                     return Err(Stays::Function);
                 }
-                statement.read(&rules.names, || reading.look_at(statement.text()))?
+                // What it says was decided when it was prepared.
+                let look = || reading(statement.is_clear).look_at(statement.text());
+                statement.read(&rules.names, look)?
             }
         };
         Ok(NonZeroU64::new(kind).unwrap_or(NonZeroU64::MIN))
     }
 
-    /// A request for which it had waited took so long on a server of its own.
+    /// A request for which it had waited took so long on a server of its own, and did not fail.
     #[cold]
     pub(super) fn learn(&mut self, took: Duration) {
         if let Some(kind) = self.learns.take() {
@@ -116,6 +117,8 @@ impl Client {
     pub(super) fn take_answer(&mut self, mut fare: Box<Fare>, cx: &mut Context<'_>) {
         self.up.swallow(fare.len());
         self.up.tidy(&self.worker);
+        // What came before of the answer may have ended within a message.
+        self.down.forward(0, 0);
         if let Some(name) = fare.name().filter(|_| !fare.is_told() && may_fail(&fare.answer)) {
             let reworded = with_name(&fare.answer, name);
             fare.answer = reworded;
@@ -154,7 +157,6 @@ impl Client {
         cells.wait_time.record(fare.waited);
         cells.queries.add(1);
         cells.xacts.add(1);
-        cells.received.add(fare.len() as u64);
         let aboard = fare.aboard.unwrap_or_else(|| self.worker.now());
         let took = self.worker.now().saturating_duration_since(aboard);
         cells.query_time.record(took);
@@ -180,6 +182,7 @@ impl Client {
         if is_cut {
             return Err(end);
         }
+        self.down.forward(0, 0);
         self.up.swallow(fare.len());
         if fare.is_told() {
             // It may have the beginning of this.

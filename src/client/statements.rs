@@ -483,5 +483,7 @@ fn follow(
 fn in_between(settings: &Settings, interner: &Interner) -> Settings {
     let mut settings = settings.clone();
     settings.set("?", &interner.unique().to_string());
+    // Nobody knows what it is by now.
+    settings.remove("client_encoding");
     settings
 }

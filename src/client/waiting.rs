@@ -4,7 +4,7 @@ use super::Client;
 use super::orders::Obeyed;
 use crate::base::expiry::TICK;
 use crate::end::{End, EndReason, ErrorFields};
-use crate::pool::mailbox::Ridden;
+use crate::pool::mailbox::{Part, Ridden};
 use crate::pool::waiting::{Waited, Waiting};
 use crate::pool::words::waits_for;
 use crate::wire::encode;
@@ -112,9 +112,11 @@ impl Client {
             Ridden::Lost { fare, last_words, is_cut } => {
                 self.lost_ride(&fare, last_words, is_cut)?;
             }
-            Ridden::Part(part) => {
+            Ridden::Part(Part { bytes, to_come }) => {
                 self.times.activity = self.worker.now();
-                self.down.slip_in(|out| out.extend(part));
+                self.down.slip_in(|out| out.extend(bytes));
+                // Whatever ends the session before that has come must say nothing behind it.
+                self.down.forward(0, to_come);
                 return Ok(None);
             }
         }
@@ -208,7 +210,9 @@ impl Client {
                     self.up.shelve(&self.worker);
                     break;
                 }
-                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(n @ 1..)) => {
+                    self.pool.stats.of(self.worker.id).received.add(n as u64);
+                }
                 Poll::Ready(Ok(0) | Err(_))
                     if self.said_goodbye()
                         && (wait.is_farewell || wait.has_just_begun(now, GOODBYE_WITHIN)) =>

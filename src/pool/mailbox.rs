@@ -43,7 +43,15 @@ pub enum Ridden {
         is_cut: bool,
     },
     /// So much of its answer has come. More will.
-    Part(Vec<u8>),
+    Part(Part),
+}
+
+/// Some of an answer.
+#[derive(Debug)]
+pub struct Part {
+    pub bytes: Vec<u8>,
+    /// It ends with a message of which so much is still to come.
+    pub to_come: usize,
 }
 
 /// What became of a part of an answer.
@@ -108,17 +116,18 @@ impl State {
 }
 
 /// What has come behind a part of an answer that the client has not taken.
-fn behind(mut part: Vec<u8>, outcome: Outcome) -> Outcome {
+fn behind(Part { mut bytes, .. }: Part, outcome: Outcome) -> Outcome {
     let Outcome::Ridden(mut ridden) = outcome else { return outcome };
     match &mut ridden {
         Ridden::Answered(fare) | Ridden::Lost { fare, .. } => {
-            part.append(&mut fare.answer);
-            fare.answer = part;
+            bytes.append(&mut fare.answer);
+            fare.answer = bytes;
         }
         Ridden::Part(more) => {
-            part.append(more);
-            *more = part;
+            bytes.append(&mut more.bytes);
+            more.bytes = bytes;
         }
+        // It ends where what the client has taken ends.
         Ridden::Ended(_) => {}
     }
     Outcome::Ridden(ridden)
@@ -139,17 +148,19 @@ impl Mailbox {
     }
 
     /// Puts so much of the answer in as has come, unless that is too much: then `driver` is woken when there
-    /// is room.
-    pub fn deliver_part(&self, part: &mut Vec<u8>, driver: &Waker) -> Delivered {
+    /// is room. `to_come`: of its last message.
+    pub fn deliver_part(&self, answer: &mut Vec<u8>, to_come: usize, driver: &Waker) -> Delivered {
         let (delivered, waker) = self.0.with(|inner| match &inner.state {
             State::Closed => (Delivered::Nowhere, None),
-            State::Full(Outcome::Ridden(Ridden::Part(before))) if before.len() >= PART_MAX => {
+            State::Full(Outcome::Ridden(Ridden::Part(before)))
+                if before.bytes.len() >= PART_MAX =>
+            {
                 inner.driver = Some(driver.clone());
                 (Delivered::Full, None)
             }
             State::Empty | State::Full(_) | State::Waiting(_) => {
-                let part = Ridden::Part(std::mem::take(part));
-                let filled = inner.state.fill(Outcome::Ridden(part));
+                let part = Part { bytes: std::mem::take(answer), to_come };
+                let filled = inner.state.fill(Outcome::Ridden(Ridden::Part(part)));
                 (Delivered::ToClient, filled.ok().flatten())
             }
         });
@@ -268,13 +279,15 @@ mod tests {
     fn an_answer_stays_in_order_and_waits_for_room() {
         let (mailbox, waker) = (Mailbox::default(), Waker::noop());
         let cx = &Context::from_waker(waker);
-        let deliver = |bytes: &[u8]| mailbox.deliver_part(&mut bytes.to_vec(), waker);
-        assert_eq!(deliver(b"ab"), Delivered::ToClient);
-        assert_eq!(deliver(b"c"), Delivered::ToClient);
+        let deliver_part =
+            |bytes: &[u8], to_come| mailbox.deliver_part(&mut bytes.to_vec(), to_come, waker);
+        let deliver = |bytes: &[u8]| deliver_part(bytes, 0);
+        assert_eq!(deliver_part(b"ab", 7), Delivered::ToClient);
+        assert_eq!(deliver_part(b"c", 6), Delivered::ToClient);
         let Poll::Ready(Outcome::Ridden(Ridden::Part(part))) = mailbox.poll(cx) else {
             panic!("a part")
         };
-        assert_eq!(part, b"abc");
+        assert_eq!((&*part.bytes, part.to_come), (&b"abc"[..], 6));
         assert_eq!(deliver(&vec![b'd'; PART_MAX]), Delivered::ToClient);
         assert_eq!(deliver(b"e"), Delivered::Full);
         let mut fare = Box::<Fare>::default();

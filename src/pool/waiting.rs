@@ -107,6 +107,9 @@ impl Waiting {
                     let stays = &self.pool.stats.of(self.worker.id).stays;
                     stays[Stays::Missed as usize].add(1);
                     self.ride = None;
+                    // It was granted a place in time: that it has none now is another's doing.
+                    let patience = self.deadline.map(|it| it.saturating_duration_since(self.since));
+                    self.deadline = patience.map(|patience| self.worker.now() + patience);
                     self.ask_again()
                 }
                 Outcome::Canceled => Some(Waited::Canceled),

@@ -56,6 +56,12 @@ impl Settings {
         self.place(name).ok().map(|place| self.0[place].1.text())
     }
 
+    /// Whether texts are UTF-8 under these, for sure.
+    pub fn are_utf8(&self) -> bool {
+        let encoding = self.value("client_encoding").unwrap_or_default();
+        ["utf8", "utf-8", "unicode"].iter().any(|it| it.eq_ignore_ascii_case(encoding))
+    }
+
     /// Sets `name`; a later value wins over an earlier one.
     pub fn set(&mut self, name: &str, value: &str) {
         self.put(name, Value::Given(value.into()));

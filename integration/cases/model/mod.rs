@@ -334,6 +334,13 @@ fn clients_that_are_on_few_servers_at_once_are_answered_as_by_postgres() {
     check_trial(Trial { profile, servers: 2, pace, has_shortcuts, follow: true, share });
 }
 
+#[test]
+fn clients_that_are_on_three_servers_at_once_are_answered_as_by_postgres() {
+    let profile = Profile { clients: 24, messages: 6 * ROUND, ..READS };
+    let (pace, has_shortcuts, share) = (Pace::Free, true, Some(4));
+    check_trial(Trial { profile, servers: 3, pace, has_shortcuts, follow: true, share });
+}
+
 /// Now and then one of them is idle while others are shared.
 #[test]
 fn clients_that_are_on_four_servers_at_once_are_answered_as_by_postgres() {

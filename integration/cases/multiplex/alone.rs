@@ -161,6 +161,42 @@ fn who_has_long_settings_has_a_server_for_itself() {
     });
 }
 
+/// In this encoding half a letter is a backslash: who takes it for one takes all behind it for text. That the
+/// client has another encoding when it executes the statement changes nothing about what it says.
+#[test]
+fn what_was_prepared_in_an_encoding_that_hides_quotes_has_a_server_for_itself() {
+    run(async {
+        let http = Port::take();
+        let mut shared = Shared::start(with_http(&http)).await;
+        let mut clients = shared.clients(3).await;
+        let text =
+            b"own\0select e'\x95\x5c', set_config($$search_path$$, $$side$$, true) --'\0\0\0";
+        let sjis = || Batch::new().query("set client_encoding to 'SJIS'");
+        let prepare = |batch: Batch| batch.raw(b'P', text).sync();
+        let bound = || Batch::new().bind("own", &[]).execute().sync();
+        let [known, coming, other] = &mut clients[..] else { panic!("three") };
+        known.ask(sjis()).await;
+        assert_eq!(known.ask(prepare(Batch::new())).await, ["1", "Z(I)"]);
+        // The encoding is not known yet when this is read.
+        coming.send(prepare(sjis())).await;
+        coming.answer().await;
+        assert_eq!(coming.answer().await, ["1", "Z(I)"]);
+        shared.learn(other, || number(2)).await;
+        for client in [known, coming] {
+            client.query("set client_encoding to 'UTF8'").await;
+            let before = refused_for(&http, "unclear").await;
+            shared.learn(client, bound).await;
+            shared.hold().await;
+            shared.queue(client, bound()).await;
+            shared.queue(other, number(2)).await;
+            shared.let_go().await;
+            assert_eq!(client.answer().await[1..], ["D(表,side)", "C(SELECT 1)", "Z(I)"]);
+            assert!(other.answer().await.contains(&"D(2,mine)".to_owned()));
+            assert_eq!(refused_for(&http, "unclear").await - before, 6);
+        }
+    });
+}
+
 async fn set(client: &mut Client, len: usize) {
     let sql = format!("set app.x = '{}'", "x".repeat(len));
     assert_eq!(client.query(&sql).await.last().map(String::as_str), Some("Z(I)"));

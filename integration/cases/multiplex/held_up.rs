@@ -1,12 +1,19 @@
 //! A head that takes its time, where there are other servers: those behind it go on elsewhere.
 
+use std::time::Duration;
+
 use super::{Shared, all_have_their_own, leave_unread, lock_out, nap, number, settings, share};
-use crate::harness::time::run;
+use crate::harness::settings::Settings;
+use crate::harness::time::{Watch, run, within};
 use crate::harness::wire::Client;
 
 /// Two servers, of which somebody has one.
 async fn start() -> (Shared, Client) {
-    let settings = settings().pool_size(2).set("multiplex_functions", ["pg_sleep"]);
+    Box::pin(start_with(settings())).await
+}
+
+async fn start_with(settings: Settings) -> (Shared, Client) {
+    let settings = settings.pool_size(2).set("multiplex_functions", ["pg_sleep"]);
     let shared = Shared::start(settings).await;
     let mut other = shared.rig.client().await;
     assert_eq!(other.query("begin").await, ["C(BEGIN)", "Z(T)"]);
@@ -34,6 +41,33 @@ fn who_is_behind_one_that_is_stuck_goes_on_elsewhere() {
         assert_eq!(other.query("begin").await, ["C(BEGIN)", "Z(T)"]);
         shared.learn(&mut clients[0], || number(0)).await;
         share(&mut shared, &mut clients[..2], number).await;
+    });
+}
+
+/// Whoever leaves its place has waited long by then, and may wait again as long as anybody.
+#[test]
+fn who_goes_on_elsewhere_has_as_much_time_as_whoever_comes() {
+    run(async {
+        let limit = Duration::from_secs(3);
+        let (mut shared, mut other) =
+            Box::pin(start_with(settings().set("query_wait_timeout", limit))).await;
+        let mut clients = shared.clients(2).await;
+        // It stalls when whoever is behind it should have been served.
+        shared.learn(&mut clients[0], || nap(0.35)).await;
+        shared.learn(&mut clients[1], || number(0)).await;
+        shared.hold().await;
+        shared.queue(&mut clients[0], nap(60.0)).await;
+        let asked = Watch::start();
+        shared.queue(&mut clients[1], number(0)).await;
+        shared.let_go().await;
+        shared.becomes("cl_riding", 2).await;
+        shared.becomes("cl_waiting", 1).await;
+        assert!(asked.elapsed() > limit);
+        // Whoever is overdue is told so by the next tick.
+        let told = within(Duration::from_millis(500), clients[1].wire.try_frame()).await;
+        assert!(told.is_none(), "{told:?}");
+        assert_eq!(other.query("commit").await, ["C(COMMIT)", "Z(I)"]);
+        all_have_their_own(&mut clients[1..]).await;
     });
 }
 

@@ -50,6 +50,42 @@ fn who_has_long_answers_shares_no_more() {
     });
 }
 
+/// Five of these would have done, had they been answered.
+#[test]
+fn nothing_is_learned_of_what_was_refused_while_it_waited() {
+    run(async {
+        let mut shared = Shared::start(settings()).await;
+        let mut clients = shared.clients(3).await;
+        let asked = || Batch::new().query("select n from t where n = 7");
+        for _ in 0..6 {
+            shared.hold().await;
+            shared.queue(&mut clients[0], asked()).await;
+            clients[0].cancel().await;
+            assert_eq!(clients[0].answer().await, ["E(ERROR 57014)", "Z(I)"]);
+            shared.let_go().await;
+            shared.becomes("sv_idle", 1).await;
+            // At once, on a server of its own.
+            assert_eq!(clients[0].value("select 'quick'").await, "quick");
+            shared.becomes("sv_idle", 1).await;
+        }
+        assert_eq!(ask_all(&mut shared, &mut clients, asked).await, 0);
+    });
+}
+
+/// Errors come early: in how short a time, says nothing of those who get rows.
+#[test]
+fn nothing_is_learned_of_what_fails() {
+    run(async {
+        let mut shared = Shared::start(settings()).await;
+        let mut clients = shared.clients(3).await;
+        let divided = |by: usize| move || Batch::new().query(&format!("select 6 / {by}"));
+        shared.learn(&mut clients[0], divided(0)).await;
+        assert_eq!(ask_all(&mut shared, &mut clients, divided(1)).await, 0);
+        shared.learn(&mut clients[0], divided(1)).await;
+        assert_eq!(ask_all(&mut shared, &mut clients, divided(1)).await, 3);
+    });
+}
+
 #[test]
 fn functions_are_looked_up_anew_after_a_reload() {
     run(async {

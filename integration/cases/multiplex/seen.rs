@@ -148,6 +148,46 @@ fn who_has_to_wait_for_a_server_of_its_own_is_counted_by_the_reason() {
     });
 }
 
+/// Whether they share, and whether they send it while they wait or before.
+#[test]
+fn what_clients_send_is_counted_once() {
+    run(async {
+        let http = Port::take();
+        let settings = settings().set("http_addr", http.address().as_str());
+        let mut shared = Shared::start(settings).await;
+        let mut clients = shared.clients(3).await;
+        shared.learn(&mut clients[0], || number(0)).await;
+        let sent = [3, 30].map(|n| Batch::new().query(&format!("select {n}, '{}'", "x".repeat(n))));
+        let own = [Batch::new().query("begin"), Batch::new().query("commit")];
+        let count = |batches: &[Batch]| batches.iter().map(|it| it.0.len() as u64).sum::<u64>();
+        for sharing in [3, 0] {
+            let clients = &mut clients[..sharing.max(1)];
+            let (received, before) =
+                (of_pool(&http, "received_bytes_total", "").await, shared.shared().await);
+            shared.hold().await;
+            for client in &mut *clients {
+                shared.queue(client, sent[0].clone()).await;
+                // It is read while the other waits.
+                client.send(sent[1].clone()).await;
+            }
+            let expected = count(&own[..1]) + clients.len() as u64 * count(&sent);
+            eventually("all is read", async || {
+                let now = of_pool(&http, "received_bytes_total", "").await;
+                (now - received == expected).then_some(())
+            })
+            .await;
+            shared.let_go().await;
+            for client in &mut *clients {
+                client.answer().await;
+                client.answer().await;
+            }
+            assert!(shared.shared().await - before >= sharing as u64);
+            let now = of_pool(&http, "received_bytes_total", "").await;
+            assert_eq!(now - received, expected + count(&own[1..]));
+        }
+    });
+}
+
 #[test]
 fn who_is_sent_back_to_the_queue_is_counted_as_missed() {
     run(async {

@@ -314,6 +314,7 @@ impl Driver {
             let took = rider.of_request(at.saturating_duration_since(self.since));
             self.since = at;
             let len = rider.fare.told + rider.fare.answer.len();
+            let took = (!rider.has_failed).then_some(took);
             self.pool.share.profiles.learn_shared(rider.fare.profile, took, len);
         }
         for rider in answered.drain(..) {
@@ -354,6 +355,7 @@ impl Driver {
     /// Gives the head what has come of a long answer.
     fn give_part(&mut self, cx: &Context<'_>) {
         self.is_blocked = false;
+        let to_come = self.riders.to_come();
         let Some(head) = self.riders.head() else { return };
         if head.is_gone {
             head.fare.answer.clear();
@@ -365,7 +367,7 @@ impl Driver {
         }
         if head.fare.answer.len() >= PART && !head.is_exposed {
             let len = head.fare.answer.len();
-            match head.mailbox.deliver_part(&mut head.fare.answer, cx.waker()) {
+            match head.mailbox.deliver_part(&mut head.fare.answer, to_come, cx.waker()) {
                 Delivered::ToClient => head.fare.told += len,
                 Delivered::Full => self.is_blocked = true,
                 Delivered::Nowhere => {

@@ -9,8 +9,10 @@
 //!
 //! - Nothing of a client's stays on a shared server but what is under way, and its settings.
 //! - Whoever is aboard is answered, or told that it was lost, or missed and sent back to the queue: once.
-//! - What was not sent, not a byte of it, or was hit by a cancel request that was meant for another, or came behind
-//!   settings that were refused, is missed; whatever else might have run on a server that was lost is never sent again.
+//! - What was not sent, not a byte of it, or was hit by a cancel request that was meant for another, or is not prepared
+//!   as it was, or came behind settings that were refused or a head that stalls, is missed; whatever else might have
+//!   run on a server that was lost is never sent again.
+//! - Whoever has the beginning of a message gets its rest, or nothing any more.
 
 mod driver;
 mod outbox;

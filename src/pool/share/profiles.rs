@@ -6,6 +6,7 @@
 
 use crate::base::shared::Shared;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// Kinds that are known at once. Who comes when there are as many takes the place of one at random.
@@ -47,7 +48,14 @@ pub enum Expected {
 
 /// Of all kinds of a pool.
 #[derive(Debug, Default)]
-pub struct Profiles(Shared<HashMap<u64, Profile>>);
+pub struct Profiles(Shared<Kinds>);
+
+#[derive(Debug, Default)]
+struct Kinds {
+    known: HashMap<u64, Profile>,
+    /// The same, in places of which one can be drawn.
+    places: Vec<u64>,
+}
 
 #[derive(Debug, Default)]
 struct Profile {
@@ -64,28 +72,27 @@ struct Profile {
 impl Profiles {
     /// What is expected of a kind. `longest`: what takes longer, one time in a hundred, is slow.
     pub fn expect(&self, kind: u64, longest: Duration) -> Expected {
-        self.0.with(|kinds| kinds.get(&kind).map_or(Expected::Unknown, |it| it.expect(longest)))
+        self.0
+            .with(|kinds| kinds.known.get(&kind).map_or(Expected::Unknown, |it| it.expect(longest)))
     }
 
     /// One of this kind took so long on a server of its own.
     pub fn learn(&self, kind: u64, took: Duration) {
         self.0.with(|kinds| {
-            if kinds.len() >= KINDS_MAX && !kinds.contains_key(&kind) {
-                // Any will do: the order in the map is as good as random.
-                let other = kinds.keys().next().copied();
-                other.map(|other| kinds.remove(&other));
-            }
-            let profile = kinds.entry(kind).or_default();
+            let profile = kinds.entry(kind);
             profile.learn(took);
             profile.probation = profile.probation.saturating_sub(1);
         });
     }
 
-    /// The same on a server that others shared, and its answer had so many bytes.
-    pub fn learn_shared(&self, kind: u64, took: Duration, answer: usize) {
+    /// The same on a server that others shared, and its answer had so many bytes. `took`: `None` if it failed,
+    /// as then it may not have done what it does.
+    pub fn learn_shared(&self, kind: u64, took: Option<Duration>, answer: usize) {
         self.0.with(|kinds| {
-            if let Some(profile) = kinds.get_mut(&kind) {
-                profile.learn(took);
+            if let Some(profile) = kinds.known.get_mut(&kind) {
+                if let Some(took) = took {
+                    profile.learn(took);
+                }
                 if answer > LONG_ANSWER {
                     profile.put_on_probation();
                 }
@@ -96,10 +103,27 @@ impl Profiles {
     /// One of this kind takes far longer than was expected.
     pub fn stalled(&self, kind: u64) {
         self.0.with(|kinds| {
-            if let Some(profile) = kinds.get_mut(&kind) {
+            if let Some(profile) = kinds.known.get_mut(&kind) {
                 profile.put_on_probation();
             }
         });
+    }
+}
+
+impl Kinds {
+    /// That of a kind that may be new here.
+    fn entry(&mut self, kind: u64) -> &mut Profile {
+        if !self.known.contains_key(&kind) {
+            if self.places.len() >= KINDS_MAX {
+                // The map's own hash, with its secret key, is as good as chance. Its order is not: whoever is
+                // first in there would go as soon as it has come.
+                let drawn = self.known.hasher().hash_one(kind) % KINDS_MAX as u64;
+                let drawn = usize::try_from(drawn).expect("one of the places");
+                self.known.remove(&self.places.swap_remove(drawn));
+            }
+            self.places.push(kind);
+        }
+        self.known.entry(kind).or_default()
     }
 }
 
@@ -216,12 +240,12 @@ mod tests {
         let mut wanted = PROBATION;
         for offends in [
             |profiles: &Profiles| profiles.stalled(1),
-            |profiles: &Profiles| profiles.learn_shared(1, us(100), LONG_ANSWER + 1),
+            |profiles: &Profiles| profiles.learn_shared(1, Some(us(100)), LONG_ANSWER + 1),
         ] {
             offends(&profiles);
             for _ in 0..wanted {
                 // What was under way says nothing.
-                profiles.learn_shared(1, us(100), 100);
+                profiles.learn_shared(1, Some(us(100)), 100);
                 assert_eq!(profiles.expect(1, LONGEST), Expected::Slow);
                 profiles.learn(1, us(100));
             }
@@ -230,12 +254,49 @@ mod tests {
         }
     }
 
+    /// Else those that fail early make a slow kind look short.
+    #[test]
+    fn of_what_failed_only_the_length_is_learned() {
+        let profiles = learned([100; 5]);
+        for _ in 0..9 {
+            profiles.learn_shared(1, None, 100);
+        }
+        assert_eq!(profiles.0.with(|kinds| kinds.known[&1].seen), 5);
+        profiles.learn_shared(1, None, LONG_ANSWER + 1);
+        assert_eq!(profiles.expect(1, LONGEST), Expected::Slow);
+    }
+
     #[test]
     fn no_more_kinds_are_kept_than_may_be() {
         let profiles = Profiles::default();
         for kind in 0..2 * KINDS_MAX as u64 {
             profiles.learn(kind, us(100));
         }
-        assert_eq!(profiles.0.with(|kinds| kinds.len()), KINDS_MAX);
+        assert_eq!(
+            profiles.0.with(|kinds| (kinds.known.len(), kinds.places.len())),
+            (KINDS_MAX, KINDS_MAX)
+        );
+    }
+
+    /// Each of the hot ones comes once while a hundred come that never come again. Drawn at random, one in nine
+    /// of their visits finds too little; where the newest go first, one in two.
+    #[test]
+    fn many_kinds_that_come_once_do_not_make_others_forgotten() {
+        let profiles = Profiles::default();
+        let (mut once, mut looks, mut known) = (1_000, 0, 0);
+        for round in 0..600 {
+            for hot in 0..20 {
+                for _ in 0..5 {
+                    once += 1;
+                    profiles.learn(once, us(100));
+                }
+                if round >= 200 {
+                    looks += 1;
+                    known += u32::from(profiles.expect(hot, LONGEST) != Expected::Unknown);
+                }
+                profiles.learn(hot, us(100));
+            }
+        }
+        assert!(known > looks * 3 / 4, "{known} of {looks}");
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Rider {
     pub(super) is_hit: bool,
     /// One may hit it yet.
     pub(super) is_exposed: bool,
+    /// Postgres has answered it with an error.
+    pub(super) has_failed: bool,
     /// The server gets its settings ahead of its request, and has not said that it has them.
     is_fitting: bool,
     /// What it takes to give it these.
@@ -77,6 +79,7 @@ impl Rider {
             has_left: false,
             is_hit: false,
             is_exposed: false,
+            has_failed: false,
             is_fitting: false,
             change: Duration::ZERO,
         }
@@ -206,9 +209,14 @@ impl Riders {
         (std::mem::take(&mut self.riders), unsent)
     }
 
-    /// Whether half a message of the head's answer is here.
+    /// Whether half a message is here, of the head's answer or nobody's.
     pub(super) fn is_mid_message(&self) -> bool {
         self.to_come > 0
+    }
+
+    /// How much is still to come of a message whose beginning the head was given.
+    pub(super) fn to_come(&self) -> usize {
+        if self.is_swallowing { 0 } else { self.to_come }
     }
 
     /// Looks at what came, and gives each rider its part of it.
@@ -365,6 +373,7 @@ impl Riders {
             self.is_misfit = true;
             return Err(Lost::because("it did not take the settings of those aboard"));
         }
+        head.has_failed = true;
         head.fare.failed(prepared);
         if first == Some(Request::Bind)
             && fields.code == NO_STATEMENT

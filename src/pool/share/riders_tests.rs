@@ -122,8 +122,10 @@ proptest! {
             let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
             edges.push(edges.last().unwrap() + 1 + length);
         }
-        let is_whole = edges.contains(&head.fare.answer.len());
-        prop_assert_eq!(all.0.is_mid_message(), !is_whole);
+        let here = head.fare.answer.len();
+        let edge = edges.into_iter().find(|edge| *edge >= here).expect("the answer's end");
+        prop_assert_eq!(all.0.to_come(), edge - here);
+        prop_assert_eq!(all.0.is_mid_message(), edge > here);
     }
 
     /// Nothing that a server sends makes it panic.
@@ -223,6 +225,15 @@ fn only_who_may_be_hit_by_anothers_cancel_is() {
     assert!(!hit(false, false, false), "Postgres has its own reasons: statement_timeout");
     assert!(!hit(true, true, false));
     assert!(!hit(true, false, true));
+}
+
+#[test]
+fn whose_request_failed_is_known() {
+    let answers = [Answer::Rows(vec![3]), Answer::Error("22012"), Answer::Rows(vec![])];
+    let bytes: Vec<u8> = answers.iter().flat_map(Answer::bytes).collect();
+    let came = share_out(&mut riders(3), &bytes, &[7]).unwrap();
+    let failed: Vec<_> = came.answered.iter().map(|rider| rider.has_failed).collect();
+    assert_eq!(failed, [false, true, false]);
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub fn is_harmless(name: &str) -> bool {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Context<'a> {
     pub(super) digest: u64,
+    /// Texts are UTF-8 there, for sure.
+    pub(super) is_utf8: bool,
     pub(super) pool: (&'a str, &'a str),
 }
 

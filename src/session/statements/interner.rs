@@ -39,6 +39,7 @@ struct Verdict {
 /// Whatever server is said to have it, Postgres described it there as [here](Self::description). So
 /// when tables have changed since, Postgres itself finds that, as it would for a client of its own.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct Statement {
     /// Never used again for another.
     pub id: u64,
@@ -47,6 +48,8 @@ pub struct Statement {
     pub digest: u64,
     /// The database and the user whose servers have it.
     pub pool: (Box<str>, Box<str>),
+    /// Where it was first seen, its bytes were the letters that they seem to be: they are ASCII, or UTF-8.
+    pub is_clear: bool,
     /// It may be a `COMMIT`: see [`crate::sql::ending`].
     pub may_commit: bool,
     /// It may drop prepared statements: see [`crate::sql::prepared`].
@@ -193,7 +196,7 @@ impl Interner {
     fn find_or_make(
         self: &Arc<Self>,
         body: &[u8],
-        Context { digest, pool }: Context<'_>,
+        Context { digest, is_utf8, pool }: Context<'_>,
         wanted: Option<&Description>,
         reserve: impl FnOnce(usize) -> bool,
     ) -> Result<Arc<Statement>, Full> {
@@ -224,6 +227,7 @@ impl Interner {
             body: body.into(),
             digest,
             pool: (pool.0.into(), pool.1.into()),
+            is_clear: is_utf8 || text.is_ascii(),
             may_commit: may_commit(body),
             uses_prepared: prepared_use(text).is_some(),
             fetches: fetches(text),
@@ -251,7 +255,7 @@ impl Interner {
             functions.hash(&mut state);
         }
         settings.hash_others(is_harmless, &mut state);
-        Context { digest: state.finish(), pool }
+        Context { digest: state.finish(), is_utf8: settings.are_utf8(), pool }
     }
 
     /// Counts bytes that are about to be held, if there is room.
@@ -322,7 +326,8 @@ impl Statement {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { digest: self.digest, pool: (&self.pool.0, &self.pool.1) }
+        let pool = (&*self.pool.0, &*self.pool.1);
+        Context { digest: self.digest, is_utf8: self.is_clear, pool }
     }
 
     /// Whether it means there, under these settings, what it meant where it was first seen.
@@ -445,6 +450,19 @@ mod tests {
         drop(first);
         assert!(interner.intern(&[b'y'; 200], context(0)).is_ok());
         assert_eq!(interner.known.len(), 0);
+    }
+
+    #[test]
+    fn a_text_is_clear_by_the_encoding_that_it_came_in() {
+        let interner = Interner::new(1 << 20);
+        let is_clear = |text: &[u8], encoding: &str| {
+            let mut settings = Settings::default();
+            settings.set("client_encoding", encoding);
+            let body = [text, b"\0\0\0"].concat();
+            interner.intern(&body, interner.context(&settings, ("", ""))).unwrap().is_clear
+        };
+        assert!(is_clear(b"select 'a'", "SJIS") && is_clear("select 'ä'".as_bytes(), "UTF8"));
+        assert!(!is_clear("select 'ä'".as_bytes(), "SJIS") && !is_clear(b"select '\x95\x5c'", ""));
     }
 
     #[test]

@@ -9,9 +9,8 @@ impl Driver {
     /// Nobody is aboard any more: the server is anybody's.
     pub(super) fn give_back(&mut self) {
         debug_assert!(self.riders.is_empty(), "the scheduler knows who is aboard");
-        let Some(mut conn) = self.server.take() else { return };
+        let Some(conn) = self.server.take() else { return };
         self.leave();
-        conn.last_client = None;
         // It is being tidied already. One that is not clean by now is given up: that is rare.
         let is_clean = conn.is_clean();
         let lease = Lease { slot: self.slot, conn };
@@ -38,7 +37,7 @@ impl Driver {
             server = %conn.key.place.address,
             "server was lost in use: {why}"
         );
-        let mut is_cut = self.riders.is_mid_message();
+        let mut is_cut = self.riders.to_come() > 0;
         let (sent, unsent) = self.riders.part();
         let (now, slot) = (self.worker.now(), self.slot);
         self.pool.host.scheduler.with(|scheduler| {
