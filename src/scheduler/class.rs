@@ -18,6 +18,8 @@ use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess, Quota};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How much a new service time counts in the mean: the last sixteen decide.
@@ -211,6 +213,8 @@ pub(super) struct Class {
     pub(super) name: String,
     pub(super) limits: ClassLimits,
     pub(super) usage: Usage,
+    /// See [`Contention`](super::contention::Contention).
+    pub(super) is_contended: Arc<AtomicBool>,
     /// One for each pool that its clients use.
     pub(super) lines: Vec<u32>,
     /// How long a server is held, in seconds.
@@ -224,8 +228,9 @@ pub(super) struct Class {
 
 impl Class {
     fn new(now: Instant, moment: Moment, name: String, limits: ClassLimits) -> Self {
-        Self {
+        let class = Self {
             usage: Usage::new(now, moment, &limits.quota),
+            is_contended: Arc::default(),
             name,
             limits,
             lines: Vec::new(),
@@ -234,7 +239,26 @@ impl Class {
             patience: Patience::new(now),
             throttle: Throttle::new(now),
             counters: ClassCounters::default(),
+        };
+        class.tell();
+        class
+    }
+
+    /// Somebody of it begins to wait, or does so no more.
+    pub(super) fn waits(&mut self, begins: bool) {
+        self.usage.queued = if begins { self.usage.queued + 1 } else { self.usage.queued - 1 };
+        if self.usage.queued == u32::from(begins) {
+            self.tell();
         }
+    }
+
+    /// Tells its clients that have servers whether they are to ask for each transaction: each is counted,
+    /// or one of them waits, perhaps in another pool, for what they have.
+    fn tell(&self) {
+        let counts = |quota: &Quota| quota.rate.is_some() || quota.server_time.is_some();
+        let is_counted = counts(&self.limits.quota) || counts(&self.limits.per_address);
+        let is_contended = is_counted || self.usage.queued > 0 && self.is_limited();
+        self.is_contended.store(is_contended, Ordering::Relaxed);
     }
 
     pub(super) fn weight(&self) -> f64 {
@@ -316,6 +340,7 @@ impl Classes {
         let class = self.of_mut(class);
         class.usage.obey(now, moment, &limits.quota);
         class.limits = limits;
+        class.tell();
     }
 
     #[inline]

@@ -101,7 +101,7 @@ impl<S: Site> Scheduler<S> {
         let delayed = self.delayed_for(now, member, aside);
         self.queue.line_mut(member.line).flow.let_in();
         let ticket = self.queue.push(now, request, aside);
-        self.classes.of_mut(member.class).usage.queued += 1;
+        self.classes.of_mut(member.class).waits(true);
         self.classes.source_mut(member.source).usage.queued += 1;
         self.classes.of_mut(member.class).counters.queued(delayed);
         self.serve(now, pool);
@@ -460,7 +460,7 @@ impl<S: Site> Scheduler<S> {
 
     /// Somebody does not wait any more.
     fn dequeued(&mut self, member: Member) {
-        self.classes.of_mut(member.class).usage.queued -= 1;
+        self.classes.of_mut(member.class).waits(false);
         self.classes.source_mut(member.source).usage.queued -= 1;
     }
 

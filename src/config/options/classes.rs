@@ -60,7 +60,12 @@ pub(super) const CLASS: &[Opt] = &[
         "100",
         "Requests that wait for a server of a host at once, at most. The next one is refused.",
     ),
-    rate("transactions_per_second", "50", "Transactions in a second, sustained."),
+    rate(
+        "transactions_per_second",
+        "50",
+        "Transactions in a second, sustained; of those that a client pipelines, each. One that keeps \
+         its server, as in session mode, counts once.",
+    ),
     BURST,
     option(
         "on_excess",

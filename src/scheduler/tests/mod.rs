@@ -11,6 +11,7 @@ mod broken;
 mod caps;
 mod census;
 mod classes;
+mod contention;
 mod crowd;
 mod drivers;
 mod health;

@@ -167,6 +167,7 @@ impl World {
         }
         self.check_classes();
         self.check_peopled();
+        self.check_contention();
         let host = self.scheduler.host_counts();
         assert_eq!(host.open() as usize, self.model.servers.len());
         assert_eq!(host.waiting, all.waiting);
