@@ -60,13 +60,14 @@ fn shadows(config: &Config, classes: &[Placed<'_>], findings: &mut Findings) {
         let by_all = || rule.covered_by(earlier).map(|by| (by, "them all"));
         let one = earlier.iter().position(|earlier| earlier.covers(rule));
         let one = one.map(|first| (BTreeSet::from([first]), "them all"));
-        let Some((by, whom)) = one.or_else(by_all).or_else(|| by_names(config, rule, earlier))
-        else {
-            continue;
-        };
-        let by: Vec<_> = by.into_iter().map(|at| placed[at]).collect();
-        let problem = shadowed(config, placed[index], &by, whom);
-        findings.error(placed[index].rule_line(""), problem);
+        let line = placed[index].rule_line("");
+        let by = |by: BTreeSet<usize>| by.into_iter().map(|at| placed[at]).collect::<Vec<_>>();
+        if let Some((others, whom)) = one.or_else(by_all) {
+            findings.error(line, shadowed(config, placed[index], &by(others), whom));
+        } else if let Some((others, whom)) = by_names(config, rule, earlier) {
+            // Somebody may come who is in none of these: whoever is left is a good class to end with.
+            findings.warning(line, shadowed(config, placed[index], &by(others), whom));
+        }
     }
 }
 
