@@ -57,8 +57,9 @@ pub fn shed_because(why: Shedding, limit: Duration, patience: Option<Duration>) 
         Shedding::Waited(waited) => {
             format!("it has waited for {} ms, and may wait {limit}", waited.as_millis())
         }
-        Shedding::Throttled => {
-            format!("nearly all of its class are refused; a request may wait {limit}")
-        }
+        Shedding::Throttled(wait) => format!(
+            "nearly all of its class are refused; it would have waited for about {} ms, and may wait {limit}",
+            wait.as_millis()
+        ),
     }
 }

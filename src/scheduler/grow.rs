@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 /// How long somebody waits in a pool that has too few servers before a busy pool loses one for it.
 ///
 /// A pool with waiters of its own makes good use of the server, and opening another costs Postgres
-/// a fork and a login, about 10 ms. At once, more pools than places would mean a connection per
-/// transaction; like this a server works for 100 ms before its place moves on.
+/// a fork and a login, about 10 ms.
 const STARVED_AFTER: Duration = Duration::from_millis(100);
+
+/// How long a server works before its place moves on. In a standing queue everybody has waited for long, so that
+/// without this more pools than places would mean a connection per transaction.
+const STAYS: Duration = Duration::from_millis(100);
 
 /// By how much a lifetime differs either way.
 const LIFETIME_JITTER: f64 = 0.1;
@@ -235,6 +238,12 @@ impl<S: Site> Scheduler<S> {
     pub(super) fn starving(&mut self, now: Instant, busy: PoolId) -> Option<PoolId> {
         let own = self.may_be_closed_for_others(now, busy)?;
         self.most_urgent(now, busy, own)
+    }
+
+    /// Whether a server has been there for so long that its place may move on.
+    #[inline]
+    pub(super) fn has_stayed(&self, now: Instant, index: u32) -> bool {
+        now.saturating_duration_since(self.slots.at(index).connected_at) >= STAYS
     }
 
     fn most_urgent(&mut self, now: Instant, busy: PoolId, own: FirstReady) -> Option<PoolId> {

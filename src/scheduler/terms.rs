@@ -265,8 +265,8 @@ pub enum Scope {
 pub enum Shedding {
     /// Refused on arrival: it would have waited so long.
     Predicted(Duration),
-    /// Refused on arrival, because nearly all are.
-    Throttled,
+    /// Refused on arrival, because nearly all are, and it would have waited so long.
+    Throttled(Duration),
     /// It has waited so long.
     Waited(Duration),
 }

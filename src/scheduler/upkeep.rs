@@ -37,8 +37,8 @@ impl<S: Site> Scheduler<S> {
     /// their leases end.
     pub fn set_limits(&mut self, now: Instant, pool: PoolId, limits: PoolLimits) {
         let [database, user, _] = self.slots.groups_of(pool);
-        self.slots.groups.of_mut(database).max = or_unlimited(limits.database_max);
-        self.slots.groups.of_mut(user).max = or_unlimited(limits.user_max);
+        self.slots.groups.of_mut(database).limit(or_unlimited(limits.database_max));
+        self.slots.groups.of_mut(user).limit(or_unlimited(limits.user_max));
         let slots: Vec<SlotRef> = self.slots.open_slots(pool).collect();
         for slot in slots {
             self.slots.at_mut(slot.index).set_lifetime(limits.lifetime);

@@ -80,13 +80,8 @@ impl<'a> Reserving<'a> {
         (!pools.is_empty()).then_some(Self { placed, pools })
     }
 
-    /// What is ever used of it.
     fn reserved(&self) -> u32 {
-        let limits = &self.placed.class.limits;
-        match limits.quota.max_clients {
-            0 => limits.reserved,
-            most => limits.reserved.min(most),
-        }
+        self.placed.class.limits.reserved
     }
 }
 
