@@ -9,6 +9,7 @@ use crate::harness::crowd::{Crowd, unleash, unleash_while};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
+use crate::harness::pulse::measure;
 use crate::harness::settings::Settings;
 use crate::harness::time::{Deadline, Watch, eventually, run};
 use crate::harness::wire::Client;
@@ -24,7 +25,7 @@ const fn ms(milliseconds: u64) -> Duration {
 /// what is left.
 #[test]
 fn the_sheddable_are_refused_first_and_the_critical_last() {
-    run(async {
+    measure(async || {
         let class =
             |name: &str| format!("match = {{ application_name = '{name}' }}\npriority = '{name}'");
         let names = ["critical", "normal", "sheddable"];
@@ -79,7 +80,7 @@ async fn second_is_first(pair: &mut [Client; 2]) -> Option<bool> {
 /// Those who came first have waited for so long that they are about to leave; so would all after them.
 #[test]
 fn the_newest_are_served_first_while_it_sheds() {
-    run(async {
+    measure(async || {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
         let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(10_500));
         let mut pair = [rig.client().await, rig.client().await];
