@@ -221,28 +221,33 @@ pub(super) struct Tally {
     /// After a wait that may have been the reason.
     pub(super) gave_up: u64,
     /// How many were served, or were not because it would have been too late; and how many were served. What
-    /// is five seconds old counts for half.
+    /// was five seconds old at the last tick counts for half.
     decided: (f64, f64),
-    decided_at: Option<Instant>,
+    faded_at: Option<Instant>,
     /// When one was last refused for overload.
     shed_at: Option<Instant>,
 }
 
 impl Tally {
-    pub(super) fn decide(&mut self, now: Instant, is_served: bool) {
-        let passed = self.decided_at.map_or(Duration::ZERO, |at| now - at);
+    pub(super) fn decide(&mut self, is_served: bool) {
+        let (all, served) = self.decided;
+        self.decided = (all + 1.0, served + f64::from(u8::from(is_served)));
+    }
+
+    fn fade(&mut self, now: Instant) {
+        let passed = self.faded_at.map_or(Duration::ZERO, |at| now - at);
         let factor = 0.5_f64.powf(passed.as_secs_f64() / 5.0);
         let (all, served) = self.decided;
-        self.decided = (all * factor + 1.0, served * factor + f64::from(u8::from(is_served)));
-        self.decided_at = Some(now);
+        self.decided = (all * factor, served * factor);
+        self.faded_at = Some(now);
     }
 
     pub(super) fn shed(&mut self, now: Instant) {
         self.shed_at = Some(now);
     }
 
-    /// Others were refused just now, and of late nearly all. The scheduler fades what it knows at its ticks
-    /// only, so that it may be wrong by a little.
+    /// Others were refused just now, and of late nearly all. The scheduler begins anew where next to nothing
+    /// is left of what it knew, so that it may be wrong by a little.
     pub(super) fn are_nearly_all_refused(&self, now: Instant) -> bool {
         let (all, served) = self.decided;
         served * 9.0 <= all && self.shed_at.is_some_and(|at| now - at < Duration::from_secs(1))
@@ -262,7 +267,7 @@ impl Accounts {
         let mut account = Account::default();
         account.follow(now, &limits.quota);
         self.classes.push(account);
-        self.tallies.push(Tally::default());
+        self.tallies.push(Tally { faded_at: Some(now), ..Tally::default() });
         self.limits.push(limits);
     }
 
@@ -357,9 +362,13 @@ impl Accounts {
         self.both(seat).into_iter().for_each(|(account, _)| account.queued -= 1);
     }
 
+    pub(super) fn fade(&mut self, now: Instant) {
+        self.tallies.iter_mut().for_each(|tally| tally.fade(now));
+    }
+
     pub(super) fn begin(&mut self, now: Instant, seat: Seat) {
         self.both(seat).into_iter().for_each(|(account, quota)| account.begin(now, quota));
-        self.tally(seat.class).decide(now, true);
+        self.tally(seat.class).decide(true);
         self.tally(seat.class).granted += 1;
     }
 
@@ -375,7 +384,7 @@ impl Accounts {
 
     pub(super) fn board(&mut self, now: Instant, seat: Seat) {
         self.both(seat).into_iter().for_each(|(account, quota)| account.board(now, quota));
-        self.tally(seat.class).decide(now, true);
+        self.tally(seat.class).decide(true);
         self.tally(seat.class).granted += 1;
     }
 

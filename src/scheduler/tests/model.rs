@@ -220,7 +220,7 @@ impl Model {
         let (pool, waiter) = self.unqueue(client);
         let tally = self.accounts.tally(waiter.seat.class);
         tally.abandoned += 1;
-        tally.decide(now, false);
+        tally.decide(false);
         tally.gave_up += u64::from(now - waiter.since >= Duration::from_millis(50));
         pool
     }

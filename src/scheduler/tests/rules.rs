@@ -114,7 +114,7 @@ impl Model {
         let limits = &self.spec(pool).limits;
         let slot = server.slot;
         match why {
-            CloseReason::Dead => {}
+            CloseReason::Dead | CloseReason::Shutdown => {}
             CloseReason::Evicted => self.evicted.push(server.clone()),
             CloseReason::IdleTimeout => {
                 assert!(now - server.since >= limits.idle_timeout.expect("there is one"));
@@ -289,9 +289,9 @@ impl Model {
             Refusal::Shed { why, limit, .. } => {
                 self.check_shed(now, seat, *why, *limit);
                 self.accounts.tally(seat.class).shed(now);
-                self.accounts.tally(seat.class).decide(now, false);
+                self.accounts.tally(seat.class).decide(false);
             }
-            Refusal::WaitTimeout { .. } => self.accounts.tally(seat.class).decide(now, false),
+            Refusal::WaitTimeout { .. } => self.accounts.tally(seat.class).decide(false),
             _ => {}
         }
     }

@@ -461,6 +461,7 @@ impl World {
         if !self.is_broken(Broken::TimeForgotten) {
             self.scheduler.tick(self.now);
         }
+        self.model.accounts.fade(self.now);
         self.told();
         self.settle(true);
         self.model.accounts.forget(self.now);
