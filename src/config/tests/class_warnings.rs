@@ -142,6 +142,22 @@ fn several_classes_may_reserve_a_whole_host_together() {
     fine(&hosts(8));
 }
 
+/// Everybody of its own pool is in the class; those of other pools are not.
+#[test]
+fn one_class_may_reserve_a_whole_host() {
+    let hosts = |most: u32, users: &str| {
+        let text =
+            reserving(&[("", 4)], users).replace("default_pool_size = 5", "default_pool_size = 4");
+        text.replace("[hosts.main]\n", &format!("[hosts.main]\nmax_connections = {most}\n"))
+    };
+    let other = "[users.b]\npassword = 'b'\n";
+    let found = hosts(4, other);
+    one_warning(&found, 10, "reserves-all");
+    assert!(warnings(&found)[0].contains("nobody in its other pools"), "{:#?}", warnings(&found));
+    fine(&hosts(5, other));
+    fine(&hosts(4, ""));
+}
+
 #[test]
 fn more_servers_than_a_classs_pools_have_are_no_quota() {
     let pool = "[proxy]\ndefault_pool_size = 5\nreserve_pool_size = 1\n";
