@@ -3,7 +3,9 @@
 
 use super::Scheduler;
 use super::caps::{GroupId, Groups};
-use super::terms::{Action, CloseReason, ConnectFailure, FailureScope, Lease, Site, SlotRef};
+use super::terms::{
+    Action, CloseReason, ConnectFailure, FailureScope, Lease, SharedCap, SharedFull, Site, SlotRef,
+};
 use super::turn::FirstReady;
 use crate::base::ids::{PoolId, WorkerId};
 use crate::config::classes::Priority;
@@ -129,7 +131,7 @@ impl<S: Site> Scheduler<S> {
         for &pool in self.queue.hungry() {
             let Some(rank) = self.unprovided(now, pool) else { continue };
             if first.as_ref().is_none_or(|(other, ..)| rank < *other)
-                && let Some(victims) = self.room_for(now, pool)
+                && let Ok(victims) = self.room_for(now, pool)
             {
                 first = Some((rank, pool, victims));
             }
@@ -192,7 +194,11 @@ impl<S: Site> Scheduler<S> {
     ///
     /// All or nothing: a server closed for one cap is lost for nothing if another cap stays full.
     /// The host comes last, because whatever makes room in a database or a user does so there too.
-    pub(super) fn room_for(&self, now: Instant, pool: PoolId) -> Option<Victims> {
+    ///
+    /// # Errors
+    ///
+    /// The first cap that stays full.
+    pub(super) fn room_for(&self, now: Instant, pool: PoolId) -> Result<Victims, SharedFull> {
         let mut victims = Victims::default();
         for (at, group) in self.slots.groups_of(pool).into_iter().enumerate() {
             let chosen = victims.iter().flatten().filter(|victim| self.counts_in(**victim, group));
@@ -200,14 +206,24 @@ impl<S: Site> Scheduler<S> {
                 - u32::try_from(chosen.count()).expect("three at most");
             if self.slots.groups.of(group).is_over() {
                 // A lowered limit: closing one does not help.
-                return None;
+                return Err(self.full(at, group));
             }
             let max = self.slots.groups.of(group).max;
             if open == max {
-                victims[at] = Some(self.longest_idle(now, group, pool)?);
+                let idle = self.longest_idle(now, group, pool);
+                victims[at] = Some(idle.ok_or_else(|| self.full(at, group))?);
             }
         }
-        Some(victims)
+        Ok(victims)
+    }
+
+    /// The cap at this place of those that a pool counts in.
+    fn full(&self, at: usize, group: GroupId) -> SharedFull {
+        let cap = [SharedCap::Database, SharedCap::User, SharedCap::Host][at];
+        let limit = self.slots.groups.of(group).max;
+        // Connections that are set apart are taken off what the host may have.
+        let limit = if cap == SharedCap::Host { limit.saturating_add(self.apart) } else { limit };
+        SharedFull { cap, limit }
     }
 
     /// The longest idle server that counts in `group`, of a pool that can spare it.

@@ -249,8 +249,8 @@ impl<S: Site> Scheduler<S> {
             WaitCause::ServerDown
         } else if counts.connecting + counts.checking > 0 {
             WaitCause::Opening
-        } else if self.room_for(now, pool).is_none() {
-            WaitCause::SharedFull
+        } else if let Err(full) = self.room_for(now, pool) {
+            WaitCause::SharedFull(full)
         } else if self.may_open(now, pool) {
             WaitCause::Opening
         } else {
@@ -286,7 +286,7 @@ impl<S: Site> Scheduler<S> {
             State::Draining
         } else if self.is_paused(pool) {
             State::Paused
-        } else if self.hopeless(now, pool).is_some() {
+        } else if self.hopeless(now, pool).is_some() || self.is_refused(pool) {
             State::ServerDown
         } else if self.queue.lines_of(pool).iter().any(is_shedding) {
             State::Shedding

@@ -98,7 +98,7 @@ pub use self::strain::{Room, Shares, Strain, WaitLimit};
 pub use self::terms::{
     Action, Cancel, ClassFull, CloseReason, ConnectFailure, Counts, FailureScope, Health, Holder,
     HostLimits, Lease, Member, PoolLimits, PoolSpec, Refusal, Request, Ride, Scope, ShareLimits,
-    Shedding, Site, SlotRef, Ticket, WaitCause,
+    SharedCap, SharedFull, Shedding, Site, SlotRef, Ticket, WaitCause,
 };
 
 use self::caps::{Groups, Kind};

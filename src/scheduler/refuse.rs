@@ -322,6 +322,13 @@ impl<S: Site> Scheduler<S> {
         Some(Refusal::ServerDown { error: trouble.error.clone(), since: trouble.since })
     }
 
+    /// Whether a pool has no server because its last login was refused: also once another may be tried, which
+    /// nobody does unless somebody asks.
+    pub(super) fn is_refused(&self, pool: PoolId) -> bool {
+        let has_servers = self.slots.counts(pool).live() > 0;
+        !has_servers && self.of(pool).login.is_definitive()
+    }
+
     /// Why a pool without a server gets none just now, whether for long or not.
     pub(super) fn trouble(&self, pool: PoolId) -> Option<Refusal<S::Error>> {
         if self.slots.counts(pool).live() > 0 || self.is_paused(pool) {
