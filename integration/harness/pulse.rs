@@ -27,6 +27,7 @@ pub(crate) fn measure(test: impl AsyncFn()) {
 }
 
 /// The same, with a runtime of its own.
+#[expect(clippy::print_stderr, reason = "for whoever reads why a test took longer")]
 pub(crate) fn measure_with(test: impl Fn()) {
     for attempt in 1.. {
         let pulse = Pulse::start();
