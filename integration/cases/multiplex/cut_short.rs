@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::{Shared, number, settings};
 use crate::harness::frames::Batch;
 use crate::harness::settings::Settings;
-use crate::harness::time::run;
+use crate::harness::time::{eventually, run};
 
 /// So many bytes of each row are its value.
 const VALUE: usize = 300;
@@ -61,8 +61,12 @@ fn an_answer_is_cut_short_by_a_server_that_is_lost() {
     run(async {
         Box::pin(nothing_is_behind_half_a_message(settings(), async |shared: &mut Shared| {
             // It says nothing itself.
-            let naps = "select pid from pg_stat_activity where wait_event = 'PgSleep'";
-            let pid = shared.rig.postgres.value(naps).await;
+            let naps =
+                "select coalesce(max(pid), 0) from pg_stat_activity where wait_event = 'PgSleep'";
+            let pid = eventually("it sleeps", async || {
+                Some(shared.rig.postgres.value(naps).await).filter(|pid| pid != "0")
+            })
+            .await;
             let killed = Command::new("kill").args(["-9", &pid]).status();
             assert!(killed.expect("there is such a program").success());
         }))
