@@ -30,6 +30,7 @@ mod operating;
 mod overload;
 mod overload_seen;
 mod password_work;
+mod pipelines;
 mod pools;
 mod prepared;
 mod prepared_seen;

@@ -15,11 +15,13 @@ use crate::harness::crowd::{Crowd, Tally, Transaction, server_time, unleash, unl
 use crate::harness::login::Login;
 use crate::harness::process::raise_descriptors;
 use crate::harness::proxy::Rig;
+use crate::harness::pulse::{measure, measure_with};
 use crate::harness::settings::Settings;
-use crate::harness::time::{run, run_threaded};
+use crate::harness::time::run_threaded;
 
 const POOL_SIZE: u32 = 4;
 const SHORT: &str = "select pg_sleep(0.01)";
+const LONGER: &str = "select pg_sleep(0.05)";
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -52,7 +54,7 @@ fn reaches(tallies: &[Tally], part: f64, possible: &Tally, span: &Range<Duration
 
 #[test]
 fn who_can_be_served_in_time_is_neither_refused_nor_given_up() {
-    run(async {
+    measure(async || {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
         // A quarter of what they have patience for, so that a hiccup of the machine is no matter.
         let crowd = Crowd::new(&Login::to(rig.address()), 50, SHORT, ms(3000));
@@ -68,7 +70,7 @@ fn who_can_be_served_in_time_is_neither_refused_nor_given_up() {
 
 #[test]
 fn a_surge_is_over_when_it_is_over() {
-    run(async {
+    measure(async || {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
         let login = Login::to(rig.address());
         let base = Crowd::new(&login, 30, SHORT, ms(4500));
@@ -88,17 +90,23 @@ async fn overloaded_by(clients: u32) {
     let login = |rig: &Rig| Login::to(rig.address());
     overloaded(
         clients,
+        SHORT,
         |rig| Crowd::new(&login(rig), clients.into(), SHORT, ms(5000)),
         ms(2000)..ms(5000),
     )
     .await;
 }
 
-async fn overloaded(clients: u32, crowd: impl FnOnce(&Rig) -> Crowd, counted: Range<Duration>) {
+async fn overloaded(
+    clients: u32,
+    transaction: &'static str,
+    crowd: impl FnOnce(&Rig) -> Crowd,
+    counted: Range<Duration>,
+) {
     raise_descriptors();
     let settings = Settings::new().pool_size(POOL_SIZE).set("max_client_conn", 3_000);
     let rig = Rig::start(settings).await;
-    let at_ease = at_ease(&rig, POOL_SIZE.into(), SHORT, counted.end);
+    let at_ease = at_ease(&rig, POOL_SIZE.into(), transaction, counted.end);
     let [tally, possible] = both(unleash(&[crowd(&rig), at_ease]).await);
     // Bar 0.95, seen 0.99.
     let [goodput, possible] = [&tally, &possible].map(|tally| tally.rate(&counted));
@@ -117,34 +125,35 @@ async fn overloaded(clients: u32, crowd: impl FnOnce(&Rig) -> Crowd, counted: Ra
 
 #[test]
 fn an_overload_costs_neither_goodput_nor_sessions() {
-    run(overloaded_by(300));
+    measure(async || overloaded_by(300).await);
 }
 
 #[test]
 fn twice_the_overload_costs_no_more() {
-    run(overloaded_by(600));
+    measure(async || overloaded_by(600).await);
 }
 
 /// They wait for 250 ms each, which is in time.
 #[test]
 fn a_hundred_clients_are_no_overload() {
-    run(overloaded_by(100));
+    measure(async || overloaded_by(100).await);
 }
 
 #[test]
 fn two_thousand_clients_cost_no_more_either() {
     // As fast as in the others, they would ask 20,000 times a second: that is not for a program, and for
-    // clients, that were built without optimisation.
+    // clients, that were built without optimisation. Nor are transactions that need the processor they share.
     let crowd = |rig: &Rig| {
         let login = Login::to(rig.address());
-        Crowd::new(&login, 2_000, SHORT, ms(9000)).backoff(2_000..4_000)
+        Crowd::new(&login, 2_000, LONGER, ms(9000)).backoff(2_000..4_000)
     };
-    run_threaded(Duration::from_mins(2), overloaded(2_000, crowd, ms(5000)..ms(9000)));
+    let limit = Duration::from_mins(1);
+    measure_with(|| run_threaded(limit, overloaded(2_000, LONGER, crowd, ms(5000)..ms(9000))));
 }
 
 #[test]
 fn long_and_short_transactions_share_an_overload() {
-    run(async {
+    measure(async || {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
         let login = Login::to(rig.address());
         let (brief, counted) = ("select pg_sleep(0.001)", ms(2500)..ms(6000));
@@ -167,7 +176,7 @@ fn long_and_short_transactions_share_an_overload() {
 
 #[test]
 fn a_frozen_postgres_is_made_full_use_of_once_it_thaws() {
-    run(async {
+    measure(async || {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
         let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(7500));
         let at_ease = at_ease(&rig, POOL_SIZE.into(), SHORT, ms(7500));
@@ -205,7 +214,7 @@ fn patient(
 
 #[test]
 fn three_hundred_neighbours_do_not_keep_four_clients_waiting() {
-    run(async {
+    measure(async || {
         let rig = Rig::start(shared(10)).await;
         let (brief, counted) = ("select pg_sleep(0.002)", ms(1000)..ms(4000));
         let crowds = [
@@ -227,7 +236,7 @@ fn three_hundred_neighbours_do_not_keep_four_clients_waiting() {
 
 #[test]
 fn server_time_is_shared_by_weight() {
-    run(async {
+    measure(async || {
         let settings = with_console(shared(POOL_SIZE))
             .class("heavy", "match = { user = 'app' }\nweight = 3")
             .class("light", "match = { user = 'other' }\nweight = 1");
@@ -246,7 +255,7 @@ fn server_time_is_shared_by_weight() {
 
 #[test]
 fn who_idles_in_transactions_pays_for_it() {
-    run(async {
+    measure(async || {
         let rig = Rig::start(with_console(shared(POOL_SIZE))).await;
         let crowds = [
             patient(&rig, "app", 20, "select pg_sleep(0.005)", ms(5000)),
@@ -263,7 +272,7 @@ fn who_idles_in_transactions_pays_for_it() {
 /// As many servers as are its fair share beside the hog, for itself alone.
 #[test]
 fn beside_a_hog_they_have_what_they_have_alone_in_their_share() {
-    run(async {
+    measure(async || {
         let settings = shared(POOL_SIZE).database("second", "pool_size", POOL_SIZE / 2);
         let (rig, counted) = (Rig::start(settings).await, ms(1000)..ms(4000));
         let crowds = [
@@ -296,14 +305,14 @@ async fn under_quota(on_excess: &str) -> Tally {
 
 #[test]
 fn a_quota_of_transactions_delays() {
-    run(async {
+    measure(async || {
         assert_eq!(under_quota("delay").await.refused, 0);
     });
 }
 
 #[test]
 fn a_quota_of_transactions_rejects() {
-    run(async {
+    measure(async || {
         assert!(under_quota("reject").await.refused > 0);
     });
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::harness::console::{Console, with_console};
 use crate::harness::crowd::{Crowd, unleash, unleash_while};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
+use crate::harness::pulse::measure;
 use crate::harness::settings::Settings;
-use crate::harness::time::{Deadline, Watch, run};
+use crate::harness::time::{Deadline, Watch, eventually, run};
 use crate::harness::wire::Client;
 
 const POOL_SIZE: u32 = 4;
@@ -23,7 +25,7 @@ const fn ms(milliseconds: u64) -> Duration {
 /// what is left.
 #[test]
 fn the_sheddable_are_refused_first_and_the_critical_last() {
-    run(async {
+    measure(async || {
         let class =
             |name: &str| format!("match = {{ application_name = '{name}' }}\npriority = '{name}'");
         let names = ["critical", "normal", "sheddable"];
@@ -78,7 +80,7 @@ async fn second_is_first(pair: &mut [Client; 2]) -> Option<bool> {
 /// Those who came first have waited for so long that they are about to leave; so would all after them.
 #[test]
 fn the_newest_are_served_first_while_it_sheds() {
-    run(async {
+    measure(async || {
         let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
         let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(10_500));
         let mut pair = [rig.client().await, rig.client().await];
@@ -97,5 +99,70 @@ fn the_newest_are_served_first_while_it_sheds() {
         let [in_order, reversed] = counts;
         assert!(in_order + reversed > 5, "{counts:?}: they are hardly ever both in line");
         assert!(reversed > 2 * in_order, "{reversed} times the newer, {in_order} times the older");
+    });
+}
+
+/// They are answered in a fraction of the time that they may wait.
+#[test]
+fn many_who_come_at_once_are_all_served() {
+    run(async {
+        let settings = Settings::new().pool_size(POOL_SIZE).overload("shed", "5s");
+        let rig = Rig::start(settings).await;
+        let mut clients = Vec::new();
+        for _ in 0..100 {
+            clients.push(rig.client().await);
+        }
+        for client in &mut clients {
+            client.send(Batch::new().query("select 1 from pg_sleep(0.01)")).await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().await, ["T(?column?)", "D(1)", "C(SELECT 1)", "Z(I)"]);
+        }
+    });
+}
+
+/// Four are killed while they wait, which is no reason to send away those who are patient.
+#[test]
+fn who_is_killed_while_it_waits_has_shown_no_patience() {
+    run(async {
+        let rig = Rig::start(with_console(Settings::new().pool_size(1))).await;
+        let mut console = Console::open(&rig).await;
+        let mut holder = rig.client().await;
+        holder.query("begin").await;
+        let mut killed = Vec::new();
+        for _ in 0..4 {
+            let mut client = rig.client().await;
+            client.send(Batch::new().query("select 1")).await;
+            killed.push(client);
+        }
+        // Less than 50 ms would say nothing, whoever left.
+        eventually("they have waited for a while", async || {
+            let row = console.row("SHOW OVERLOAD", "app").await?;
+            (row["waiting"] == "4" && row["maxwait_us"].parse::<u64>().ok()? > 300_000)
+                .then_some(())
+        })
+        .await;
+        for client in &killed {
+            console.order(&format!("KILL_CLIENT {}", client.pid)).await;
+        }
+        console.wait_for("app/app", "abandoned", 4).await;
+        let mut patient = Vec::new();
+        for _ in 0..4 {
+            let mut client = rig.client().await;
+            client.send(Batch::new().query("select 1")).await;
+            patient.push(client);
+        }
+        eventually("the others wait for as long", async || {
+            let row = console.row("SHOW OVERLOAD", "app").await?;
+            (row["waiting"] == "4" && row["maxwait_us"].parse::<u64>().ok()? > 600_000)
+                .then_some(())
+        })
+        .await;
+        let row = console.row("SHOW CLASSES", "app/app").await.expect("it is there");
+        assert_eq!((row["patience_ms"].as_str(), row["refused"].as_str()), ("", "0"));
+        holder.query("commit").await;
+        for mut client in patient {
+            assert_eq!(client.answer().await, ["T(?column?)", "D(1)", "C(SELECT 1)", "Z(I)"]);
+        }
     });
 }

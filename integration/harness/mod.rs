@@ -13,6 +13,7 @@ pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod pulse;
 pub(crate) mod random;
 pub(crate) mod settings;
 pub(crate) mod terminal;

@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::control::roster::Order;
-use crate::end::End;
+use crate::end::{End, EndReason};
 
 /// What is left to do after an order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,14 +25,14 @@ impl Client {
                 Obeyed::GoesOn if self.here.roster().is_suspended() => Ok(Obeyed::Rests),
                 obeyed => Ok(obeyed),
             },
-            Some(Order::Quit(reason)) => Err(reason.into()),
+            Some(Order::Quit(reason)) => Err(self.dismissed(reason)),
         }
     }
 
     /// Obeys what cannot wait for the client to read what it was sent: it may never do so.
     pub(super) fn quit_if_told(&self) -> Result<(), End> {
         match self.here.order() {
-            Some(Order::Quit(reason)) => Err(reason.into()),
+            Some(Order::Quit(reason)) => Err(self.dismissed(reason)),
             _ => Ok(()),
         }
     }
@@ -51,9 +51,18 @@ impl Client {
     /// nobody may be left to say `RESUME`, and nothing of what it asks for has begun.
     pub(super) fn leave_if_paused(&self) -> Result<(), End> {
         match self.here.order() {
-            Some(Order::Leave(reason)) if self.pool.is_paused() => Err(reason.into()),
+            Some(Order::Leave(reason)) if self.pool.is_paused() => Err(self.dismissed(reason)),
             _ => Ok(()),
         }
+    }
+
+    /// Whoever waits for a server, and is told to end, has not lost its patience.
+    #[cold]
+    fn dismissed(&self, reason: EndReason) -> End {
+        if let Some(mailbox) = &self.mailbox {
+            mailbox.dismiss();
+        }
+        reason.into()
     }
 
     /// Whether nothing was asked for that is not done, and no transaction is open.

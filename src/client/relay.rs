@@ -154,7 +154,7 @@ impl Client {
     fn flush_to_client(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let before = self.down.len();
         if let Poll::Ready(Err(_)) = self.down.poll_flush(&mut self.stream, &self.worker, cx) {
-            return Err(EndReason::ClientGone.into());
+            self.takes_nothing()?;
         }
         if self.down.len() < before {
             self.times.activity = self.worker.now();

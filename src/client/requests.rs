@@ -4,11 +4,12 @@
 use super::Client;
 use super::slips::write_slip;
 use super::tracking::REFUSAL;
+use crate::config::PoolMode;
 use crate::end::{End, EndReason};
 use crate::session::ledger::{Origin, Request, Status};
 use crate::session::statements::{Now, PARSE_MAX};
 use crate::session::text::Text;
-use crate::sql::ending::{may_be_several, may_commit};
+use crate::sql::ending::{may_be_ending, may_be_several};
 use crate::sql::prepared::may_use_prepared;
 use crate::wire::encode;
 use crate::wire::frame::{HEAD_LEN, Head, Run, run_of, split_text};
@@ -94,6 +95,7 @@ impl Client {
     fn look_at(&mut self, head: Head) -> Result<Look, End> {
         if self.listening.is_some() && !self.may_follow(head.tag)
             || self.script.is_resetting() && self.waits_for_reset(head.tag)
+            || self.waits_for_end(head.tag)
         {
             return Ok(Look::Wait);
         }
@@ -167,15 +169,35 @@ impl Client {
         }
     }
 
+    /// Between two transactions that it has sent at once the lease may end: if others wait, or each is counted,
+    /// nothing goes behind what may end one, until that is answered. Then the next is asked for as any other.
+    #[inline]
+    fn waits_for_end(&self, tag: u8) -> bool {
+        let lease = self.lease.as_ref().expect("requests are looked at during a lease");
+        // Mostly nothing is under way, or the beginning of what is at the front.
+        lease.conn.ledger.awaits_ready()
+            && self.about.membership.contention.is_any()
+            && self.is_behind_end(tag)
+    }
+
+    fn is_behind_end(&self, tag: u8) -> bool {
+        let lease = self.lease.as_ref().expect("requests are looked at during a lease");
+        let ledger = &lease.conn.ledger;
+        let may_end = ledger.status() == Status::Idle || self.outlook.ends;
+        may_end
+            && is_request(tag)
+            && !ledger.is_copying_in()
+            && self.terms.pool_mode != PoolMode::Session
+            && self.pin().is_none()
+    }
+
     /// A `RESET` goes to what the server had at first, and what the client came with is set again when the
     /// server is ready. What is pipelined behind it must not see what is there in between.
     #[cold]
     fn waits_for_reset(&self, tag: u8) -> bool {
         let lease = self.lease.as_ref().expect("requests are looked at during a lease");
         let ledger = &lease.conn.ledger;
-        let is_request =
-            !matches!(tag, tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL | tags::TERMINATE);
-        is_request
+        is_request(tag)
             && !(self.about.initial.is_empty() && lease.conn.base.settings().is_empty())
             && ledger.awaits_ready()
             && !ledger.is_copying_in()
@@ -223,7 +245,7 @@ impl Client {
             }
             let unseen = up.unseen();
             let text = &unseen[HEAD_LEN..head.total.min(unseen.len())];
-            if outlook.commits || is_several || may_commit(text) {
+            if outlook.commits || is_several || may_be_ending(text) {
                 outlook.add(sql_of(text));
             }
             if let Some(text) = read {
@@ -312,6 +334,11 @@ impl Client {
         self.to_swallow -= u32::try_from(here).expect("no more than to_swallow");
         self.to_swallow == 0
     }
+}
+
+/// Whether it is no part of what went before, nor the end of all.
+fn is_request(tag: u8) -> bool {
+    !matches!(tag, tags::COPY_DATA | tags::COPY_DONE | tags::COPY_FAIL | tags::TERMINATE)
 }
 
 /// The text at the front of a body; of one that is not whole, what is here.

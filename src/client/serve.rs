@@ -131,9 +131,21 @@ impl Client {
         }
         match flushed {
             Poll::Ready(Ok(())) => Ok(true),
-            Poll::Ready(Err(_)) => Err(EndReason::ClientGone.into()),
+            Poll::Ready(Err(_)) => self.takes_nothing().map(|()| true),
             Poll::Pending => Ok(false),
         }
+    }
+
+    /// The client's socket takes nothing any more. If it has said goodbye behind requests that have not gone to
+    /// a server so far, they are done all the same.
+    #[cold]
+    pub(super) fn takes_nothing(&mut self) -> Result<(), End> {
+        self.is_leaving |= self.said_goodbye();
+        if !self.is_leaving {
+            return Err(EndReason::ClientGone.into());
+        }
+        self.down.drop_pending(&self.worker);
+        Ok(())
     }
 
     fn watch_idle(&mut self, cx: &Context<'_>) -> Result<(), End> {

@@ -15,7 +15,7 @@ use crate::session::statements::{
 };
 use crate::session::text::Text;
 use crate::session::traces::{Trace, Traces};
-use crate::sql::ending::{Outlook, may_commit};
+use crate::sql::ending::{Outlook, may_be_ending};
 use crate::sql::prepared::{Use, may_use_prepared, prepared_use};
 use crate::stats::pool::PoolCells;
 use crate::wire::encode;
@@ -442,9 +442,9 @@ fn look_ahead(outlook: &mut Outlook, statements: &Statements, message: Message<'
     let text = match message {
         Message::Parse(name, _) => {
             let text = &body[name.len() + 1..];
-            (outlook.commits || may_commit(text)).then_some(text)
+            (outlook.commits || may_be_ending(text)).then_some(text)
         }
-        Message::Bind(name, _) => statements.text_that_may_commit(name),
+        Message::Bind(name, _) => statements.text_that_may_be_ending(name),
         _ => None,
     };
     if let Some(text) = text {

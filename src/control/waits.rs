@@ -59,7 +59,7 @@ impl Whose {
                 Scope::Class => Self::Class,
                 Scope::Host => Self::Host,
             },
-            WaitCause::SharedFull => Self::Host,
+            WaitCause::SharedFull(_) => Self::Host,
             WaitCause::Opening
             | WaitCause::Paused
             | WaitCause::PoolFull

@@ -318,6 +318,13 @@ impl Flow {
         std::mem::take(&mut self.to_come) & !DROPPED
     }
 
+    /// What may go is of no use to anybody: its peer takes nothing any more.
+    pub fn drop_pending(&mut self, worker: &Worker) {
+        self.sent = self.seen;
+        self.own = Vec::new();
+        self.tidy(worker);
+    }
+
     /// Forgets everything: the peer it was for is gone.
     pub fn clear(&mut self, worker: &Worker) {
         self.sent = self.filled;

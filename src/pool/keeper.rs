@@ -230,7 +230,7 @@ impl Host {
     pub fn close_idle_servers(self: &Arc<Self>, worker: &Rc<Worker>) {
         let now = worker.wake();
         let action = self.scheduler.with(|scheduler| {
-            scheduler.with_idle(now, |_, _| false);
+            scheduler.close_all_idle(now);
             scheduler.next_action()
         });
         self.act(worker, action);

@@ -75,6 +75,8 @@ struct Inner {
     fare: Option<Box<Fare>>,
     /// A driver has it.
     is_aboard: bool,
+    /// The client was told to end its session.
+    is_dismissed: bool,
     /// The driver waits for the client to read.
     driver: Option<Waker>,
 }
@@ -214,6 +216,16 @@ impl Mailbox {
     /// Whether a driver has the client's request.
     pub fn is_aboard(&self) -> bool {
         self.0.with(|inner| inner.is_aboard)
+    }
+
+    /// Whether [`dismiss`](Self::dismiss) was said.
+    pub fn is_dismissed(&self) -> bool {
+        self.0.with(|inner| inner.is_dismissed)
+    }
+
+    /// The client ends its session because it was told to, not because it has waited for long enough.
+    pub fn dismiss(&self) {
+        self.0.with(|inner| inner.is_dismissed = true);
     }
 
     /// Whether the client is gone.

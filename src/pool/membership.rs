@@ -5,7 +5,7 @@ use crate::base::ids::ClassId;
 use crate::base::shared::Shared;
 use crate::config::Config;
 use crate::config::classes::{Class, ClassLimits, Priority};
-use crate::scheduler::{ClassFull, Member};
+use crate::scheduler::{ClassFull, Contention, Member};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ pub(super) struct Classes(Shared<BTreeMap<Name, ClassId>>);
 pub struct Membership {
     host: Arc<Host>,
     pub member: Member,
+    pub contention: Arc<Contention>,
 }
 
 impl Drop for Membership {
@@ -56,18 +57,20 @@ impl Pool {
         class: ClassId,
         address: Option<IpAddr>,
     ) -> Result<Membership, ClassFull> {
-        let member =
-            self.host.scheduler.with(|scheduler| scheduler.join(now, self.id, class, address))?;
-        Ok(Membership { host: Arc::clone(&self.host), member })
+        let (member, contention) = self.host.scheduler.with(|scheduler| {
+            let member = scheduler.join(now, self.id, class, address)?;
+            Ok((member, scheduler.contention(member)))
+        })?;
+        Ok(Membership { host: Arc::clone(&self.host), member, contention })
     }
 
     /// Lets a client in that was in before, in another process: limit or not.
     pub fn join_again(&self, now: Instant, class: ClassId, address: Option<IpAddr>) -> Membership {
-        let member = self
-            .host
-            .scheduler
-            .with(|scheduler| scheduler.join_again(now, self.id, class, address));
-        Membership { host: Arc::clone(&self.host), member }
+        let (member, contention) = self.host.scheduler.with(|scheduler| {
+            let member = scheduler.join_again(now, self.id, class, address);
+            (member, scheduler.contention(member))
+        });
+        Membership { host: Arc::clone(&self.host), member, contention }
     }
 
     /// Takes over a client from another pool, where it had `member`: into the same class, full or not.

@@ -157,9 +157,13 @@ impl Drop for Waiting {
         if self.is_over {
             return;
         }
-        let now = self.worker.now();
+        let (now, is_dismissed) = (self.worker.now(), self.mailbox.is_dismissed());
         let (left, action) = self.pool.host.scheduler.with(|scheduler| {
-            let left = scheduler.leave(now, self.ticket);
+            let left = if is_dismissed {
+                scheduler.dismiss(now, self.ticket)
+            } else {
+                scheduler.leave(now, self.ticket)
+            };
             (left, scheduler.next_action())
         });
         self.pool.host.act(&self.worker, action);

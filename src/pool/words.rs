@@ -1,6 +1,6 @@
 //! Waiting and refusing, in words: for clients and for the log.
 
-use crate::scheduler::{Scope, Shedding, WaitCause};
+use crate::scheduler::{Scope, SharedCap, SharedFull, Shedding, WaitCause};
 use std::time::Duration;
 
 /// What somebody waits for, as the end of "waits for".
@@ -18,9 +18,14 @@ pub fn waits_for(cause: WaitCause) -> String {
         }
         WaitCause::Paused => "RESUME: an operator has paused the database".to_owned(),
         WaitCause::PoolFull => "a server: all of the pool are in use (pool_size)".to_owned(),
-        WaitCause::SharedFull => "a server: a limit that the pool shares with others is reached \
-                                  (max_connections, max_db_connections or max_user_connections)"
-            .to_owned(),
+        WaitCause::SharedFull(SharedFull { cap, limit }) => {
+            let (whose, setting) = match cap {
+                SharedCap::Database => ("database", "max_db_connections"),
+                SharedCap::User => ("user", "max_user_connections"),
+                SharedCap::Host => ("host", "max_connections"),
+            };
+            format!("a server: the pools of its {whose} have {limit} between them ({setting})")
+        }
         WaitCause::Opening => "a server that is being opened".to_owned(),
         WaitCause::ServerDown => "the database server, which cannot be reached".to_owned(),
     }
@@ -57,8 +62,9 @@ pub fn shed_because(why: Shedding, limit: Duration, patience: Option<Duration>) 
         Shedding::Waited(waited) => {
             format!("it has waited for {} ms, and may wait {limit}", waited.as_millis())
         }
-        Shedding::Throttled => {
-            format!("nearly all of its class are refused; a request may wait {limit}")
-        }
+        Shedding::Throttled(wait) => format!(
+            "nearly all of its class are refused; it would have waited for about {} ms, and may wait {limit}",
+            wait.as_millis()
+        ),
     }
 }

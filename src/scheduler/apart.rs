@@ -50,6 +50,6 @@ impl<S: Site> Scheduler<S> {
     pub(super) fn limit_host(&mut self) {
         let max =
             self.limits.max_connections.map_or(u32::MAX, |max| max.saturating_sub(self.apart));
-        self.slots.groups.of_mut(Groups::HOST).max = max;
+        self.slots.groups.of_mut(Groups::HOST).limit(max);
     }
 }

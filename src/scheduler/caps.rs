@@ -1,7 +1,9 @@
 //! Caps that several pools share: of the host, of a database, of a user.
 
+use super::contention::Crowd;
 use super::slots::State;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// An index into [`Groups`].
 pub(super) type GroupId = u32;
@@ -9,6 +11,8 @@ pub(super) type GroupId = u32;
 /// Everything that counts in one shared cap.
 #[derive(Debug)]
 pub(super) struct Group {
+    /// Those who wait for pools in it.
+    pub(super) crowd: Arc<Crowd>,
     pub(super) idle: u32,
     pub(super) max: u32,
     /// Slots that are not vacant.
@@ -16,11 +20,23 @@ pub(super) struct Group {
 }
 
 impl Group {
+    fn unlimited() -> Self {
+        Self { crowd: Arc::default(), idle: 0, max: u32::MAX, open: 0 }
+    }
+
+    pub(super) fn limit(&mut self, max: u32) {
+        self.max = max;
+        self.crowd.is_full(self.is_full());
+    }
+
     pub(super) fn moved(&mut self, from: State, to: State) {
         self.idle += u32::from(to == State::Idle);
         self.idle -= u32::from(from == State::Idle);
         self.open += u32::from(from == State::Vacant);
         self.open -= u32::from(to == State::Vacant);
+        if from == State::Vacant || to == State::Vacant {
+            self.crowd.is_full(self.is_full());
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -49,12 +65,12 @@ impl Groups {
     pub(super) const HOST: GroupId = 0;
 
     pub(super) fn new() -> Self {
-        Self { all: vec![Group { idle: 0, max: u32::MAX, open: 0 }], names: BTreeMap::new() }
+        Self { all: vec![Group::unlimited()], names: BTreeMap::new() }
     }
 
     pub(super) fn find_or_add(&mut self, kind: Kind, name: String) -> GroupId {
         *self.names.entry((kind, name)).or_insert_with(|| {
-            self.all.push(Group { idle: 0, max: u32::MAX, open: 0 });
+            self.all.push(Group::unlimited());
             u32::try_from(self.all.len() - 1).expect("fewer groups than pools")
         })
     }

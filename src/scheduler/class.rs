@@ -7,6 +7,7 @@
 //! - A source (a client address within a class) is forgotten only once it holds nothing and its
 //!   allowance is full again: coming back is no way to get a new one.
 
+use super::budget::Budget;
 use super::counters::{ClassCounters, DelayedFor};
 use super::held::{Held, Moment};
 use super::patience::Patience;
@@ -17,6 +18,8 @@ use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess, Quota};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How much a new service time counts in the mean: the last sixteen decide.
@@ -46,11 +49,11 @@ pub(super) struct Usage {
     following: u32,
     pub(super) queued: u32,
     rate: Option<Bucket>,
-    time: Option<Bucket>,
+    time: Option<Budget>,
 }
 
 impl Usage {
-    fn new(now: Instant, quota: &Quota) -> Self {
+    fn new(now: Instant, moment: Moment, quota: &Quota) -> Self {
         let mut usage = Self {
             clients: 0,
             held: Held::default(),
@@ -59,25 +62,30 @@ impl Usage {
             rate: None,
             time: None,
         };
-        usage.obey(now, quota);
+        usage.obey(now, moment, quota);
         usage
     }
 
     /// Follows a quota that has changed.
-    fn obey(&mut self, now: Instant, quota: &Quota) {
-        let rate = quota.rate.map(|rate| {
-            (rate.per_second, f64::from(rate.burst) + rate.per_second * TOLD_EVERY.as_secs_f64())
-        });
-        let time = quota.server_time.map(|time| (time.per_second, time.burst.as_secs_f64()));
-        for (bucket, wanted) in [(&mut self.rate, rate), (&mut self.time, time)] {
-            match (bucket.as_mut(), wanted) {
-                (Some(bucket), Some((per_second, burst))) => bucket.change(now, per_second, burst),
-                (None, Some((per_second, burst))) => {
-                    *bucket = Some(Bucket::new(now, per_second, burst));
+    fn obey(&mut self, now: Instant, moment: Moment, quota: &Quota) {
+        self.rate = quota.rate.map(|rate| {
+            let told_late = rate.per_second * TOLD_EVERY.as_secs_f64();
+            let (per_second, burst) = (rate.per_second, f64::from(rate.burst) + told_late);
+            match self.rate.take() {
+                Some(mut bucket) => {
+                    bucket.change(now, per_second, burst);
+                    bucket
                 }
-                (_, None) => *bucket = None,
+                None => Bucket::new(now, per_second, burst),
             }
-        }
+        });
+        self.time = quota.server_time.map(|quota| match self.time.take() {
+            Some(mut budget) => {
+                budget.change(moment, self.held.count(), quota);
+                budget
+            }
+            None => Budget::new(moment, quota),
+        });
     }
 
     /// How many transactions may begin now.
@@ -93,7 +101,7 @@ impl Usage {
             allowance = allowance.min(whole(rate.level(now)));
         }
         if let Some(time) = &self.time
-            && time.level(now) <= self.held.seconds(moment())
+            && time.left(moment(), self.held.count()) <= 0.0
         {
             allowance = 0;
         }
@@ -111,9 +119,9 @@ impl Usage {
         self.rate.as_ref().map(|rate| rate.level(now))
     }
 
-    /// How many seconds of server time are left, but for what is held.
-    pub(super) fn server_time_left(&self, now: Instant) -> Option<f64> {
-        self.time.as_ref().map(|time| time.level(now))
+    /// How many seconds of server time are left.
+    pub(super) fn server_time_left(&self, now: Moment) -> Option<f64> {
+        self.time.as_ref().map(|time| time.left(now, self.held.count()))
     }
 
     /// Which part of the quota keeps the next transaction back, behind so many that are `ahead` of it.
@@ -139,13 +147,13 @@ impl Usage {
 
     #[inline]
     pub(super) fn began(&mut self, now: Instant, moment: Moment) {
-        self.held.begin(moment);
+        self.hold(moment, moment);
         self.take(now, 1.0);
     }
 
     /// What began has not happened.
-    pub(super) fn undone(&mut self, now: Instant, began: Moment) {
-        self.held.end(began);
+    pub(super) fn undone(&mut self, now: Instant, moment: Moment, began: Moment) {
+        self.ended(moment, began, began);
         self.take(now, -1.0);
     }
 
@@ -155,10 +163,10 @@ impl Usage {
         self.take(now, 1.0);
     }
 
-    /// One who followed others is at the head.
-    pub(super) fn led(&mut self, moment: Moment) {
+    /// One who followed others is at the head, since `at`.
+    pub(super) fn led(&mut self, now: Moment, at: Moment) {
         self.following -= 1;
-        self.held.begin(moment);
+        self.hold(now, at);
     }
 
     /// One who followed others follows them no more. `undone`: it has not happened.
@@ -177,16 +185,27 @@ impl Usage {
     }
 
     #[inline]
-    pub(super) fn ended(&mut self, now: Instant, began: Moment, took: Duration) {
-        self.held.end(began);
+    fn hold(&mut self, now: Moment, at: Moment) {
         if let Some(time) = &mut self.time {
-            time.take(now, took.as_secs_f64());
+            time.begin(now, self.held.count(), at);
         }
+        self.held.begin(at);
     }
 
-    fn is_fresh(&self, now: Instant) -> bool {
-        let is_full = |bucket: &Option<Bucket>| bucket.as_ref().is_none_or(|it| it.is_full(now));
-        self.in_flight() == 0 && self.queued == 0 && is_full(&self.rate) && is_full(&self.time)
+    /// What began then is held no more, since `at`.
+    #[inline]
+    pub(super) fn ended(&mut self, now: Moment, began: Moment, at: Moment) {
+        if let Some(time) = &mut self.time {
+            time.end(now, self.held.count(), at.max(began));
+        }
+        self.held.end(began);
+    }
+
+    fn is_fresh(&self, now: Instant, moment: Moment) -> bool {
+        self.in_flight() == 0
+            && self.queued == 0
+            && self.rate.as_ref().is_none_or(|rate| rate.is_full(now))
+            && self.time.as_ref().is_none_or(|time| time.is_full(moment, 0))
     }
 }
 
@@ -194,6 +213,8 @@ pub(super) struct Class {
     pub(super) name: String,
     pub(super) limits: ClassLimits,
     pub(super) usage: Usage,
+    /// See [`Contention`](super::contention::Contention).
+    pub(super) is_contended: Arc<AtomicBool>,
     /// One for each pool that its clients use.
     pub(super) lines: Vec<u32>,
     /// How long a server is held, in seconds.
@@ -206,9 +227,10 @@ pub(super) struct Class {
 }
 
 impl Class {
-    fn new(now: Instant, name: String, limits: ClassLimits) -> Self {
-        Self {
-            usage: Usage::new(now, &limits.quota),
+    fn new(now: Instant, moment: Moment, name: String, limits: ClassLimits) -> Self {
+        let class = Self {
+            usage: Usage::new(now, moment, &limits.quota),
+            is_contended: Arc::default(),
             name,
             limits,
             lines: Vec::new(),
@@ -217,7 +239,26 @@ impl Class {
             patience: Patience::new(now),
             throttle: Throttle::new(now),
             counters: ClassCounters::default(),
+        };
+        class.tell();
+        class
+    }
+
+    /// Somebody of it begins to wait, or does so no more.
+    pub(super) fn waits(&mut self, begins: bool) {
+        self.usage.queued = if begins { self.usage.queued + 1 } else { self.usage.queued - 1 };
+        if self.usage.queued == u32::from(begins) {
+            self.tell();
         }
+    }
+
+    /// Tells its clients that have servers whether they are to ask for each transaction: each is counted,
+    /// or one of them waits, perhaps in another pool, for what they have.
+    fn tell(&self) {
+        let counts = |quota: &Quota| quota.rate.is_some() || quota.server_time.is_some();
+        let is_counted = counts(&self.limits.quota) || counts(&self.limits.per_address);
+        let is_contended = is_counted || self.usage.queued > 0 && self.is_limited();
+        self.is_contended.store(is_contended, Ordering::Relaxed);
     }
 
     pub(super) fn weight(&self) -> f64 {
@@ -264,6 +305,8 @@ pub(super) struct Source {
 
 /// All classes, and who is in them.
 pub(super) struct Classes {
+    /// Of its moments.
+    epoch: Instant,
     all: Vec<Class>,
     sources: Vec<Option<Source>>,
     free: Vec<u32>,
@@ -273,8 +316,9 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(epoch: Instant) -> Self {
         Self {
+            epoch,
             all: Vec::new(),
             sources: Vec::new(),
             free: Vec::new(),
@@ -284,17 +328,19 @@ impl Classes {
     }
 
     pub(super) fn add(&mut self, now: Instant, name: String, limits: ClassLimits) -> ClassId {
-        self.all.push(Class::new(now, name, limits));
+        self.all.push(Class::new(now, Moment::new(self.epoch, now), name, limits));
         ClassId(u32::try_from(self.all.len() - 1).expect("fewer classes than memory"))
     }
 
     pub(super) fn set_limits(&mut self, now: Instant, class: ClassId, limits: ClassLimits) {
+        let moment = Moment::new(self.epoch, now);
         for source in self.sources.iter_mut().flatten().filter(|source| source.class == class) {
-            source.usage.obey(now, &limits.per_address);
+            source.usage.obey(now, moment, &limits.per_address);
         }
         let class = self.of_mut(class);
-        class.usage.obey(now, &limits.quota);
+        class.usage.obey(now, moment, &limits.quota);
         class.limits = limits;
+        class.tell();
     }
 
     #[inline]
@@ -366,7 +412,7 @@ impl Classes {
         let key = (class, address);
         let known = self.by_address.get(&key).copied();
         let source = known.unwrap_or_else(|| {
-            let usage = Usage::new(now, per_address);
+            let usage = Usage::new(now, Moment::new(self.epoch, now), per_address);
             let source = self.free.pop().unwrap_or_else(|| {
                 self.sources.push(None);
                 u32::try_from(self.sources.len() - 1).expect("fewer sources than clients")
@@ -399,6 +445,7 @@ impl Classes {
     /// Forgets sources that nobody is in and that are owed nothing.
     /// Answers with their numbers.
     pub(super) fn forget_sources(&mut self, now: Instant) -> Vec<u32> {
+        let moment = Moment::new(self.epoch, now);
         let mut forgotten = Vec::new();
         for at in (0..self.abandoned.len()).rev() {
             let index = self.abandoned[at];
@@ -406,7 +453,7 @@ impl Classes {
             if source.usage.clients > 0 {
                 source.is_abandoned = false;
                 self.abandoned.swap_remove(at);
-            } else if source.usage.is_fresh(now) {
+            } else if source.usage.is_fresh(now, moment) {
                 let key = (source.class, source.address);
                 self.by_address.remove(&key);
                 self.sources[index as usize] = None;

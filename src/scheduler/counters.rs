@@ -57,7 +57,7 @@ impl RefusedFor {
             Refusal::RateLimited { .. } => Self::Rate,
             Refusal::ServerDown { .. } => Self::ServerDown,
             Refusal::Shed { why: Shedding::Predicted(_), .. } => Self::ShedOnArrival,
-            Refusal::Shed { why: Shedding::Throttled, .. } => Self::Throttled,
+            Refusal::Shed { why: Shedding::Throttled(_), .. } => Self::Throttled,
             Refusal::Shed { why: Shedding::Waited(_), .. } => Self::ShedInQueue,
             Refusal::WaitTimeout { .. } => Self::WaitTimeout,
         }

@@ -10,6 +10,12 @@ use std::time::{Duration, Instant};
 /// How much a new interval counts in the mean: the last sixteen decide.
 const NEWS: f64 = 1.0 / 16.0;
 
+/// How much one who comes counts in the share of those who are turned away.
+const NEWS_OF_ARRIVALS: f64 = 1.0 / 64.0;
+
+/// The newest are served first from this share on.
+const REVERSED_FROM: f64 = 1.0 / 3.0;
+
 pub(super) struct Flow {
     pub(super) share: Share,
     pub(super) pace: Pace,
@@ -19,6 +25,10 @@ pub(super) struct Flow {
     pub(super) lately: Lately,
     /// When somebody was last refused for overload.
     pub(super) shed_at: Option<Instant>,
+    /// When that was somebody who had just come.
+    pub(super) turned_away_at: Option<Instant>,
+    /// The share of those who came.
+    turned_away: f64,
 }
 
 impl Flow {
@@ -30,7 +40,28 @@ impl Flow {
             absence: Absence::default(),
             lately: Lately::new(now),
             shed_at: None,
+            turned_away_at: None,
+            turned_away: 0.0,
         }
+    }
+
+    /// Somebody came, and gets in line.
+    pub(super) fn let_in(&mut self) {
+        self.turned_away -= self.turned_away * NEWS_OF_ARRIVALS;
+    }
+
+    /// Somebody came and is refused for overload.
+    pub(super) fn turn_away(&mut self, now: Instant) {
+        (self.shed_at, self.turned_away_at) = (Some(now), Some(now));
+        self.turned_away += (1.0 - self.turned_away) * NEWS_OF_ARRIVALS;
+    }
+
+    /// Whether the newest are served first: the line stands, and many more come than can be served in time. Where
+    /// nearly all who come can be, it is this order alone by which some would wait for too long, for ever.
+    pub(super) fn is_reversed(&self) -> bool {
+        self.standing.is_standing()
+            && self.turned_away_at.is_some()
+            && self.turned_away > REVERSED_FROM
     }
 }
 

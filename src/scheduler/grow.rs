@@ -3,7 +3,9 @@
 
 use super::Scheduler;
 use super::caps::{GroupId, Groups};
-use super::terms::{Action, CloseReason, ConnectFailure, FailureScope, Lease, Site, SlotRef};
+use super::terms::{
+    Action, CloseReason, ConnectFailure, FailureScope, Lease, SharedCap, SharedFull, Site, SlotRef,
+};
 use super::turn::FirstReady;
 use crate::base::ids::{PoolId, WorkerId};
 use crate::config::classes::Priority;
@@ -12,9 +14,12 @@ use std::time::{Duration, Instant};
 /// How long somebody waits in a pool that has too few servers before a busy pool loses one for it.
 ///
 /// A pool with waiters of its own makes good use of the server, and opening another costs Postgres
-/// a fork and a login, about 10 ms. At once, more pools than places would mean a connection per
-/// transaction; like this a server works for 100 ms before its place moves on.
+/// a fork and a login, about 10 ms.
 const STARVED_AFTER: Duration = Duration::from_millis(100);
+
+/// How long a server works before its place moves on. In a standing queue everybody has waited for long, so that
+/// without this more pools than places would mean a connection per transaction.
+const STAYS: Duration = Duration::from_millis(100);
 
 /// By how much a lifetime differs either way.
 const LIFETIME_JITTER: f64 = 0.1;
@@ -126,7 +131,7 @@ impl<S: Site> Scheduler<S> {
         for &pool in self.queue.hungry() {
             let Some(rank) = self.unprovided(now, pool) else { continue };
             if first.as_ref().is_none_or(|(other, ..)| rank < *other)
-                && let Some(victims) = self.room_for(now, pool)
+                && let Ok(victims) = self.room_for(now, pool)
             {
                 first = Some((rank, pool, victims));
             }
@@ -189,7 +194,11 @@ impl<S: Site> Scheduler<S> {
     ///
     /// All or nothing: a server closed for one cap is lost for nothing if another cap stays full.
     /// The host comes last, because whatever makes room in a database or a user does so there too.
-    pub(super) fn room_for(&self, now: Instant, pool: PoolId) -> Option<Victims> {
+    ///
+    /// # Errors
+    ///
+    /// The first cap that stays full.
+    pub(super) fn room_for(&self, now: Instant, pool: PoolId) -> Result<Victims, SharedFull> {
         let mut victims = Victims::default();
         for (at, group) in self.slots.groups_of(pool).into_iter().enumerate() {
             let chosen = victims.iter().flatten().filter(|victim| self.counts_in(**victim, group));
@@ -197,14 +206,24 @@ impl<S: Site> Scheduler<S> {
                 - u32::try_from(chosen.count()).expect("three at most");
             if self.slots.groups.of(group).is_over() {
                 // A lowered limit: closing one does not help.
-                return None;
+                return Err(self.full(at, group));
             }
             let max = self.slots.groups.of(group).max;
             if open == max {
-                victims[at] = Some(self.longest_idle(now, group, pool)?);
+                let idle = self.longest_idle(now, group, pool);
+                victims[at] = Some(idle.ok_or_else(|| self.full(at, group))?);
             }
         }
-        Some(victims)
+        Ok(victims)
+    }
+
+    /// The cap at this place of those that a pool counts in.
+    fn full(&self, at: usize, group: GroupId) -> SharedFull {
+        let cap = [SharedCap::Database, SharedCap::User, SharedCap::Host][at];
+        let limit = self.slots.groups.of(group).max;
+        // Connections that are set apart are taken off what the host may have.
+        let limit = if cap == SharedCap::Host { limit.saturating_add(self.apart) } else { limit };
+        SharedFull { cap, limit }
     }
 
     /// The longest idle server that counts in `group`, of a pool that can spare it.
@@ -235,6 +254,12 @@ impl<S: Site> Scheduler<S> {
     pub(super) fn starving(&mut self, now: Instant, busy: PoolId) -> Option<PoolId> {
         let own = self.may_be_closed_for_others(now, busy)?;
         self.most_urgent(now, busy, own)
+    }
+
+    /// Whether a server has been there for so long that its place may move on.
+    #[inline]
+    pub(super) fn has_stayed(&self, now: Instant, index: u32) -> bool {
+        now.saturating_duration_since(self.slots.at(index).connected_at) >= STAYS
     }
 
     fn most_urgent(&mut self, now: Instant, busy: PoolId, own: FirstReady) -> Option<PoolId> {

@@ -14,7 +14,7 @@ pub(super) struct Held {
 }
 
 /// A moment, for [`Held`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Moment(u64);
 
 impl Moment {

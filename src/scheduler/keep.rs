@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 /// Nothing is kept for longer.
 const KEEP_MAX: Duration = Duration::from_millis(2);
 
+/// And nothing for less: who asks for the next of several transactions that it has sent at once comes back at
+/// the very moment at which it left, and would find that others have what was kept for no time.
+const KEEP_MIN: Duration = Duration::from_micros(10);
+
 /// So many times as long as its clients are away in the mean: most are back by then.
 const TIMES_MEAN: u32 = 3;
 
@@ -96,7 +100,7 @@ impl Absence {
     /// For how long it is worth to keep a server. `None`: they are away for too long.
     fn window(&self) -> Option<Duration> {
         let window = Duration::try_from_secs_f64(self.mean?).ok()? * TIMES_MEAN;
-        (window <= KEEP_MAX).then_some(window)
+        (window <= KEEP_MAX).then_some(window.max(KEEP_MIN))
     }
 }
 
@@ -149,6 +153,8 @@ impl<S: Site> Scheduler<S> {
             let share = &self.queue.line(line).flow.share;
             turn.line != line
                 && !turn.is_guaranteed
+                // Another of the class may wait elsewhere for what this one had of its quota.
+                && !(own.usage.queued > 0 && own.is_limited())
                 // Each priority has its own account of what was had; and a higher one that kept
                 // servers would starve those below it of their floor.
                 && own.limits.priority == others.limits.priority
@@ -218,6 +224,17 @@ mod tests {
         absence.left(epoch() + ms(1));
         absence.came_back(epoch() + ms(100));
         assert_eq!(absence.window(), None);
+    }
+
+    #[test]
+    fn who_comes_back_at_once_finds_what_was_kept() {
+        let mut absence = Absence::default();
+        absence.left(epoch());
+        absence.came_back(epoch());
+        let window = absence.window().expect("it was away for no time");
+        absence.kept.push(Kept { since: epoch(), until: epoch() + window });
+        assert_eq!(absence.let_go(epoch()), Duration::ZERO);
+        assert_eq!(absence.kept(), 1);
     }
 
     /// Two left, and one of them comes and goes.

@@ -1,7 +1,7 @@
 //! Leases: who waits, who is served, and what becomes of a server that comes back.
 
 use super::Scheduler;
-use super::slots::{Hold, State};
+use super::slots::Hold;
 use super::terms::{Action, CloseReason, Lease, Member, Refusal, Request, Site, SlotRef, Ticket};
 use crate::base::ids::{ClassId, ClientId, PoolId, WorkerId};
 use std::time::{Duration, Instant};
@@ -19,7 +19,6 @@ impl<S: Site> Scheduler<S> {
         worker: WorkerId,
     ) -> Option<Lease<S::Conn>> {
         let Member { class, line, source } = member;
-        self.classes.of_mut(class).throttle.requested();
         self.came_back(now, member);
         let is_behind = self.queue.length(line) > 0 || self.queue.party_of(member).1;
         if is_behind
@@ -88,7 +87,7 @@ impl<S: Site> Scheduler<S> {
             hopeless => hopeless,
         };
         if let Some(refusal) = refusal {
-            self.classes.of_mut(member.class).counters.refused(&refusal);
+            self.count_refusal(member.class, &refusal);
             let moment = self.moment(now);
             self.of_mut(pool).refused.add(moment);
             // It may have let others go on before.
@@ -100,8 +99,9 @@ impl<S: Site> Scheduler<S> {
         // Who comes back to the front is in front of those of its address, too.
         let aside = !again && self.queue.party_of(member).0 >= allowance;
         let delayed = self.delayed_for(now, member, aside);
+        self.queue.line_mut(member.line).flow.let_in();
         let ticket = self.queue.push(now, request, aside);
-        self.classes.of_mut(member.class).usage.queued += 1;
+        self.classes.of_mut(member.class).waits(true);
         self.classes.source_mut(member.source).usage.queued += 1;
         self.classes.of_mut(member.class).counters.queued(delayed);
         self.serve(now, pool);
@@ -116,16 +116,26 @@ impl<S: Site> Scheduler<S> {
 
     /// A waiter gives up. `None`: it was served or refused before, and an action says so.
     pub fn leave(&mut self, now: Instant, ticket: Ticket) -> Option<S::Handle> {
+        // While this process ends it was told to, by the one that takes over: it may come back from there.
+        self.depart(now, ticket, !self.is_draining)
+    }
+
+    /// The same for one that would have stayed: an operator ends it.
+    pub fn dismiss(&mut self, now: Instant, ticket: Ticket) -> Option<S::Handle> {
+        self.depart(now, ticket, false)
+    }
+
+    fn depart(&mut self, now: Instant, ticket: Ticket, gave_up: bool) -> Option<S::Handle> {
         let waiter = self.queue.remove(ticket)?;
         let member = waiter.request.member;
         let delay = now.saturating_duration_since(waiter.since);
         let class = self.classes.of_mut(member.class);
         class.counters.abandoned += 1;
-        if self.is_draining {
-            // It was told to: by another process that takes over, and it may come back from there.
-            class.patience.was_there(delay);
-        } else {
+        if gave_up {
             class.patience.gave_up(delay);
+            class.throttle.refused();
+        } else {
+            class.patience.was_there(delay);
         }
         self.left(now, member);
         let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);
@@ -187,8 +197,7 @@ impl<S: Site> Scheduler<S> {
             self.unblock(now, slot.pool, freed);
             return self.settle(now, slot.pool);
         } else if !self.queue.is_empty()
-            // A server that has just arrived has served nobody yet: it is not closed for others.
-            && self.slots.at(slot.index).state != State::Connecting
+            && self.has_stayed(now, slot.index)
             && let Some(starving) = self.starving(now, slot.pool)
         {
             self.close(now, lease, CloseReason::Evicted);
@@ -349,11 +358,12 @@ impl<S: Site> Scheduler<S> {
     /// What was lent was not. Answers as `freed` does.
     pub(super) fn undo_hold(&mut self, now: Instant, index: u32) -> Option<ClassId> {
         let Hold { member, began, expected, leads } = self.slots.at_mut(index).hold.take()?;
+        let moment = self.moment(now);
         let class = self.classes.of_mut(member.class);
         class.counters.granted -= 1;
-        class.usage.undone(now, began);
+        class.usage.undone(now, moment, began);
         let weight = class.weight();
-        self.classes.source_mut(member.source).usage.undone(now, began);
+        self.classes.source_mut(member.source).usage.undone(now, moment, began);
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.end(began, began, expected, weight);
         share.alight(leads);
@@ -364,15 +374,14 @@ impl<S: Site> Scheduler<S> {
     #[inline]
     pub(super) fn end_hold(&mut self, now: Instant, at: Instant, index: u32) -> Option<ClassId> {
         let Hold { member, began, expected, leads } = self.slots.at_mut(index).hold.take()?;
-        let moment = self.moment(at);
-        let took = moment.since(began);
+        let (moment, ended) = (self.moment(now), self.moment(at));
         let class = self.classes.of_mut(member.class);
-        class.usage.ended(now, began, took);
-        class.took(took);
+        class.usage.ended(moment, began, ended);
+        class.took(ended.since(began));
         let weight = class.weight();
-        self.classes.source_mut(member.source).usage.ended(now, began, took);
+        self.classes.source_mut(member.source).usage.ended(moment, began, ended);
         let share = &mut self.queue.line_mut(member.line).flow.share;
-        share.end(began, moment, expected, weight);
+        share.end(began, ended, expected, weight);
         share.alight(leads);
         self.freed(now, member)
     }
@@ -451,7 +460,7 @@ impl<S: Site> Scheduler<S> {
 
     /// Somebody does not wait any more.
     fn dequeued(&mut self, member: Member) {
-        self.classes.of_mut(member.class).usage.queued -= 1;
+        self.classes.of_mut(member.class).waits(false);
         self.classes.source_mut(member.source).usage.queued -= 1;
     }
 

@@ -3,7 +3,7 @@
 use super::Scheduler;
 use super::class::Usage;
 use super::counters::{ClassCounters, DelayedFor};
-use super::slots::Hold;
+use super::slots::{Hold, State as SlotState};
 use super::strain::{Room, Shares};
 use super::terms::{
     Action, Counts, Health, Holder, HostLimits, Member, PoolLimits, Scope, Site, SlotRef, Ticket,
@@ -249,8 +249,8 @@ impl<S: Site> Scheduler<S> {
             WaitCause::ServerDown
         } else if counts.connecting + counts.checking > 0 {
             WaitCause::Opening
-        } else if self.room_for(now, pool).is_none() {
-            WaitCause::SharedFull
+        } else if let Err(full) = self.room_for(now, pool) {
+            WaitCause::SharedFull(full)
         } else if self.may_open(now, pool) {
             WaitCause::Opening
         } else {
@@ -286,7 +286,7 @@ impl<S: Site> Scheduler<S> {
             State::Draining
         } else if self.is_paused(pool) {
             State::Paused
-        } else if self.hopeless(now, pool).is_some() {
+        } else if self.hopeless(now, pool).is_some() || self.is_refused(pool) {
             State::ServerDown
         } else if self.queue.lines_of(pool).iter().any(is_shedding) {
             State::Shedding
@@ -307,12 +307,19 @@ impl<S: Site> Scheduler<S> {
 
     /// Whether a client that has been idle in a transaction since `idle_since` has to let go of its
     /// server for those who wait: asked again now and then, while it stays idle. The longest idle
-    /// first, and no more of them than somebody waits for.
+    /// first of those who have what is waited for, and no more of them than somebody waits for.
     pub fn must_yield(&mut self, now: Instant, slot: SlotRef, idle_since: Instant) -> bool {
         if !self.slots.is_current(slot) {
             return false;
         }
         self.slots.at_mut(slot.index).idle_since = Some(idle_since);
+        let yields = self.must_yield_server(now, slot) || self.must_yield_quota(now, slot);
+        self.slots.at_mut(slot.index).yields = yields;
+        yields
+    }
+
+    /// For those who could use any server of its pool, or its place.
+    fn must_yield_server(&self, now: Instant, slot: SlotRef) -> bool {
         let pool = slot.pool;
         let mut others = self.queue.hungry().iter().copied().filter(|other| *other != pool);
         let elsewhere = others.any(|other| {
@@ -320,33 +327,57 @@ impl<S: Site> Scheduler<S> {
                 && self.slots.counts(other).connecting == 0
                 && self.is_blocked_by(other, pool)
         });
-        let of_its_own = u32::from(self.is_kept_back_by(now, slot));
-        let wanted = self.ready(now, pool).saturating_add(u32::from(elsewhere) + of_its_own);
         let counts = self.slots.counts(pool);
-        let mut coming = counts.connecting + counts.checking + counts.tidying;
-        for other in self.slots.open_slots(pool).filter(|other| *other != slot) {
-            let other = self.slots.at(other.index);
-            coming += u32::from(other.yields);
-            if !other.yields && other.idle_since.is_some_and(|since| since < idle_since) {
-                return false;
-            }
-        }
-        let yields = wanted > coming;
-        self.slots.at_mut(slot.index).yields = yields;
-        yields
+        let opening = counts.connecting + counts.checking;
+        let wanted = self.ready(now, pool).saturating_add(u32::from(elsewhere));
+        self.coming_before(slot, self.slots.open_slots(pool))
+            .is_some_and(|coming| wanted > opening + coming)
     }
 
-    /// Whether somebody of the same class, or of the same address in it, waits because of the servers
-    /// that these have already.
-    fn is_kept_back_by(&self, now: Instant, slot: SlotRef) -> bool {
+    /// For those of the same class, or of the same address in it, who wait because of the servers that
+    /// these have already, of whichever pool. Who is not of them has nothing that they wait for.
+    fn must_yield_quota(&self, now: Instant, slot: SlotRef) -> bool {
         let Some(Hold { member, .. }) = self.slots.at(slot.index).hold else { return false };
-        let class = self.classes.of(member.class);
-        let source = self.classes.source(member.source);
-        let (quota, per_address) = (&class.limits.quota, &class.limits.per_address);
+        let (class, source) = (self.classes.of(member.class), self.classes.source(member.source));
         let is_full = |usage: &Usage, quota: &Quota| {
             usage.queued > 0 && usage.limit(now, quota, 0) == Some(DelayedFor::InFlight)
         };
-        is_full(&class.usage, quota) || is_full(&source.usage, per_address)
+        let is_next = |wanted: u32, counts: &dyn Fn(&Hold) -> bool| {
+            let pools = class.lines.iter().map(|line| self.queue.line(*line).pool);
+            let slots = pools.flat_map(|pool| self.slots.open_slots(pool));
+            let has_it =
+                |other: SlotRef| self.slots.at(other.index).hold.as_ref().is_some_and(counts);
+            self.coming_before(slot, slots.filter(|other| has_it(*other)))
+                .is_some_and(|coming| wanted > coming)
+        };
+        let is_paused = |line: u32| self.is_paused(self.queue.line(line).pool);
+        if is_full(&class.usage, &class.limits.quota) {
+            let lines = class.lines.iter().filter(|line| !is_paused(**line));
+            let wanted: u32 = lines.map(|line| self.queue.length(*line)).sum();
+            if is_next(wanted, &|other| other.member.class == member.class) {
+                return true;
+            }
+        }
+        let mut parties = self.queue.parties.of_source(member.source).iter();
+        is_full(&source.usage, &class.limits.per_address)
+            && parties.any(|party| !is_paused(party.line))
+            && is_next(source.usage.queued, &|other| other.member.source == member.source)
+    }
+
+    /// How many of these servers are on their way back. `None`: one has been idle for longer than this
+    /// one, and stays so far.
+    fn coming_before(&self, slot: SlotRef, others: impl Iterator<Item = SlotRef>) -> Option<u32> {
+        let idle_since = self.slots.at(slot.index).idle_since?;
+        let mut coming = 0;
+        for other in others.filter(|other| *other != slot) {
+            let other = self.slots.at(other.index);
+            if other.yields || other.state == SlotState::Tidying {
+                coming += 1;
+            } else if other.idle_since.is_some_and(|since| since < idle_since) {
+                return None;
+            }
+        }
+        Some(coming)
     }
 
     /// A client that was idle in its transaction goes on.

@@ -46,13 +46,15 @@
 //! new limits bring about; [`pause`] and [`renew`]: and what operators do. [`look`], [`strain`] and
 //! [`census`]: what others may see of it, and the state of a pool. Below these: [`slots`], [`shared`] and [`caps`]; [`queue`] with the
 //! [`flow`] of each line, what it had of [late](recent), the [`fronts`] of each class, and who is [`overdue`]; [`class`] with
-//! its buckets, its [`patience`] and its [`throttle`]; [`health`]. Beside all of it: [`logins`].
+//! its buckets, its [`patience`] and its [`throttle`]; [`contention`], which those who have servers look at; [`health`]. Beside all of it: [`logins`].
 
 mod apart;
+mod budget;
 mod cancels;
 mod caps;
 mod census;
 mod class;
+mod contention;
 mod counters;
 mod flow;
 mod fronts;
@@ -86,6 +88,7 @@ mod turn;
 mod upkeep;
 
 pub use self::census::{SlotView, WaiterView};
+pub use self::contention::Contention;
 pub use self::counters::{ClassCounters, DelayedFor, RefusedFor};
 pub use self::look::{ClassView, Condition, State};
 pub use self::ride::CHANGE;
@@ -95,11 +98,12 @@ pub use self::strain::{Room, Shares, Strain, WaitLimit};
 pub use self::terms::{
     Action, Cancel, ClassFull, CloseReason, ConnectFailure, Counts, FailureScope, Health, Holder,
     HostLimits, Lease, Member, PoolLimits, PoolSpec, Refusal, Request, Ride, Scope, ShareLimits,
-    Shedding, Site, SlotRef, Ticket, WaitCause,
+    SharedCap, SharedFull, Shedding, Site, SlotRef, Ticket, WaitCause,
 };
 
 use self::caps::{Groups, Kind};
 use self::class::Classes;
+use self::contention::Crowd;
 use self::health::{Ramp, Reach};
 use self::held::Moment;
 use self::keep::Keeps;
@@ -115,6 +119,7 @@ use crate::config::classes::ClassLimits;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Everything about a pool that is not its slots or its queue.
@@ -164,11 +169,11 @@ pub struct Scheduler<S: Site> {
 impl<S: Site> Scheduler<S> {
     pub fn new(now: Instant, limits: HostLimits, seed: u64) -> Self {
         let mut slots = Slots::new();
-        slots.groups.of_mut(Groups::HOST).max = limits.max_connections.unwrap_or(u32::MAX);
+        slots.groups.of_mut(Groups::HOST).limit(limits.max_connections.unwrap_or(u32::MAX));
         Self {
             actions: VecDeque::new(),
             apart: 0,
-            classes: Classes::new(),
+            classes: Classes::new(now),
             epoch: now,
             moment: Cell::new((now, Moment::new(now, now))),
             is_draining: false,
@@ -190,7 +195,10 @@ impl<S: Site> Scheduler<S> {
         let database = groups.find_or_add(Kind::Database, spec.database);
         let user = groups.find_or_add(Kind::User, spec.user);
         let pool = self.slots.add_pool([database, user, Groups::HOST]);
-        self.queue.add_pool();
+        let groups = &self.slots.groups;
+        let [database, user, host] =
+            [database, user, Groups::HOST].map(|group| Arc::clone(&groups.of(group).crowd));
+        self.queue.add_pool([Arc::new(Crowd::of_pool()), database, user, host]);
         self.shared.add_pool();
         let login = Reach::new(self.limits.login_retry);
         self.pools.push(Pool {
@@ -250,12 +258,18 @@ impl<S: Site> Scheduler<S> {
         let lines = &self.classes.of(class).lines;
         let known = lines.iter().copied().find(|line| self.queue.line(*line).pool == pool);
         let line = known.unwrap_or_else(|| {
-            let line = self.queue.add_line(now, pool, class);
+            let of_class = Arc::clone(&self.classes.of(class).is_contended);
+            let line = self.queue.add_line(now, (pool, class), of_class);
             self.classes.of_mut(class).lines.push(line);
             line
         });
         self.queue.join(line);
         Member { class, line, source }
+    }
+
+    /// What it looks at while it has a server.
+    pub fn contention(&self, member: Member) -> Arc<Contention> {
+        Arc::clone(&self.queue.line(member.line).contention)
     }
 
     /// A client has gone: once for each that joined, when it neither waits nor holds anything.

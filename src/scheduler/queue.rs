@@ -9,6 +9,7 @@
 
 mod look;
 
+use super::contention::{Contention, Crowds};
 use super::flow::Flow;
 use super::fronts::Fronts;
 use super::list::{Linked, Links, List};
@@ -16,6 +17,8 @@ use super::overdue::Overdue;
 use super::parties::Parties;
 use super::terms::{Member, Request, Ticket};
 use crate::base::ids::{ClassId, PoolId};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Arrival numbers start in the middle: who comes back to the front gets a lower one than anybody.
@@ -53,6 +56,7 @@ pub(super) struct Line {
     pub(super) pool: PoolId,
     pub(super) class: ClassId,
     pub(super) flow: Flow,
+    pub(super) contention: Arc<Contention>,
     /// Clients of this class in this pool.
     members: u32,
     list: List<LINE>,
@@ -73,6 +77,8 @@ struct Pool {
     hungry_at: usize,
     /// Who waits, those who stand aside included.
     waiting: u32,
+    /// What is told of that.
+    crowds: Crowds,
     /// Those of them who can share a server.
     riding: u32,
 }
@@ -113,7 +119,7 @@ impl<H> Queue<H> {
         }
     }
 
-    pub(super) fn add_pool(&mut self) {
+    pub(super) fn add_pool(&mut self, crowds: Crowds) {
         self.overdue.add_pool();
         self.pools.push(Pool {
             lines: Vec::new(),
@@ -121,11 +127,18 @@ impl<H> Queue<H> {
             hungry: Vec::new(),
             hungry_at: 0,
             waiting: 0,
+            crowds,
             riding: 0,
         });
     }
 
-    pub(super) fn add_line(&mut self, now: Instant, pool: PoolId, class: ClassId) -> u32 {
+    pub(super) fn add_line(
+        &mut self,
+        now: Instant,
+        (pool, class): (PoolId, ClassId),
+        of_class: Arc<AtomicBool>,
+    ) -> u32 {
+        let crowds = self.pools[pool.0 as usize].crowds.clone();
         let flow = Flow::new(now);
         let others = self.lines.iter().zip(0..).filter(|(other, _)| other.class == class);
         self.fronts.add_line(class, others.filter_map(|(other, line)| Some((other.front?, line))));
@@ -133,6 +146,7 @@ impl<H> Queue<H> {
             pool,
             class,
             flow,
+            contention: Arc::new(Contention { crowds, of_class }),
             members: 0,
             list: List::new(),
             front: None,
@@ -181,8 +195,12 @@ impl<H> Queue<H> {
         });
         let pool = self.lines[request.member.line as usize].pool;
         self.len += 1;
-        self.pools[pool.0 as usize].waiting += 1;
-        self.pools[pool.0 as usize].riding += u32::from(request.ride.is_some());
+        let of = &mut self.pools[pool.0 as usize];
+        of.waiting += 1;
+        of.riding += u32::from(request.ride.is_some());
+        if of.waiting == 1 {
+            of.crowds.iter().for_each(|crowd| crowd.grow());
+        }
         let waiter = Waiter { arrival, since, request, is_probe: false, stands_aside: false };
         self.places[index as usize].waiter = Some(waiter);
         if aside {
@@ -325,8 +343,12 @@ impl<H> Queue<H> {
         place.generation = place.generation.wrapping_add(1);
         self.free.push(index);
         self.len -= 1;
-        self.pools[pool.0 as usize].waiting -= 1;
-        self.pools[pool.0 as usize].riding -= u32::from(waiter.request.ride.is_some());
+        let of = &mut self.pools[pool.0 as usize];
+        of.waiting -= 1;
+        of.riding -= u32::from(waiter.request.ride.is_some());
+        if of.waiting == 0 {
+            of.crowds.iter().for_each(|crowd| crowd.shrink());
+        }
         waiter
     }
 
@@ -459,22 +481,12 @@ impl<H> Queue<H> {
         self.pools[pool.0 as usize].waiting
     }
 
-    /// Those of them who can share a server.
-    pub(super) fn riding(&self, pool: PoolId) -> u32 {
-        self.pools[pool.0 as usize].riding
-    }
-
     pub(super) fn len(&self) -> u32 {
         self.len
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// Whether anybody stands aside.
-    pub(super) fn has_aside(&self) -> bool {
-        self.aside > 0
     }
 }
 

@@ -7,7 +7,9 @@
 //! is known how long the clients of a class wait ([`Patience`](super::patience::Patience)), or how
 //! long they shall, a request is refused when it arrives and would wait too long
 //! ([`Pace`](super::flow::Pace)), and when it has waited too long all the same. While a line stands
-//! ([`Standing`]), too long is sooner, and the newest are served first.
+//! ([`Standing`]), too long is sooner, and the newest are served first. While nearly all of a class are
+//! refused ([`Throttle`](super::throttle::Throttle)), one that would wait too long is not given the benefit of
+//! the doubt that a burst is.
 //! As many as the pool has servers are always let in: whatever is predicted, no server runs dry.
 
 use super::Scheduler;
@@ -16,7 +18,7 @@ use super::queue::Waiter;
 use super::standing::Standing;
 use super::strain::WaitLimit;
 use super::terms::{Action, Member, Refusal, Scope, Shedding, Site, Ticket};
-use crate::base::ids::PoolId;
+use crate::base::ids::{ClassId, PoolId};
 use crate::config::classes::Priority;
 use crate::config::overload::Shed;
 use std::collections::BTreeMap;
@@ -133,19 +135,30 @@ impl<S: Site> Scheduler<S> {
             return None;
         }
         let limit = self.limit(member.line, bounds);
-        let class = self.classes.of(member.class);
         let predicted = self.queue.line(member.line).flow.pace.predict(now, length, servers);
-        let draw = self.random.unit();
-        let why = if class.throttle.refuses(draw) {
-            Shedding::Throttled
-        } else if predicted > limit && self.queue.oldest(now, member.line) > bounds.target {
+        if predicted <= limit {
+            return None;
+        }
+        let why = if self.is_throttled(now, member) {
+            Shedding::Throttled(predicted)
+        } else if self.queue.oldest(now, member.line) > bounds.target {
             // Not where a burst has only just begun: how fast it will go shows then.
             Shedding::Predicted(predicted)
         } else {
             return None;
         };
-        self.queue.line_mut(member.line).flow.shed_at = Some(now);
+        self.queue.line_mut(member.line).flow.turn_away(now);
         Some(Refusal::Shed { why, limit, patience: bounds.patience, waiting: length })
+    }
+
+    /// Whether this one goes with nearly all others of its class, who are refused, and were just now in its
+    /// line. Not one that is critical: it is refused for what is known of itself alone.
+    fn is_throttled(&mut self, now: Instant, member: Member) -> bool {
+        let class = self.classes.of(member.class);
+        let turned_away_at = self.queue.line(member.line).flow.turned_away_at;
+        class.limits.priority != Priority::Critical
+            && turned_away_at.is_some_and(|at| now.saturating_duration_since(at) < SHEDDING_FOR)
+            && class.throttle.refuses(self.random.unit())
     }
 
     /// How long somebody in this line may wait. `None`: as long as it likes.
@@ -261,6 +274,7 @@ impl<S: Site> Scheduler<S> {
             flow.lately.follow(now, || share.seconds(moment));
             let is_recent = |at: &Instant| now.saturating_duration_since(*at) < SHEDDING_FOR;
             flow.shed_at = flow.shed_at.filter(is_recent);
+            flow.turned_away_at = flow.turned_away_at.filter(is_recent);
             match bounds {
                 Some(bounds) => flow.standing.judge(now, bounds.target, oldest),
                 // Nobody gives up: there is nothing to judge by.
@@ -277,13 +291,22 @@ impl<S: Site> Scheduler<S> {
         refusal: Refusal<S::Error>,
     ) {
         let member = waiter.request.member;
+        self.count_refusal(member.class, &refusal);
         let class = self.classes.of_mut(member.class);
-        class.counters.refused(&refusal);
         class.patience.was_there(now.saturating_duration_since(waiter.since));
         let (moment, pool) = (self.moment(now), self.queue.line(member.line).pool);
         self.of_mut(pool).refused.add(moment);
         self.actions.push_back(Action::Refuse { to: waiter.request.handle, refusal });
         self.left(now, member);
+    }
+
+    pub(super) fn count_refusal(&mut self, class: ClassId, refusal: &Refusal<S::Error>) {
+        let class = self.classes.of_mut(class);
+        class.counters.refused(refusal);
+        // Of those who are at a quota, or whose server is down, nobody is too late.
+        if matches!(refusal, Refusal::Shed { .. } | Refusal::WaitTimeout { .. }) {
+            class.throttle.refused();
+        }
     }
 
     /// Whether waiting is pointless in a pool: it has no server and will not get one.
@@ -297,6 +320,13 @@ impl<S: Site> Scheduler<S> {
         }
         let trouble = self.host.down(now, hold).or_else(|| login.down(now, hold))?;
         Some(Refusal::ServerDown { error: trouble.error.clone(), since: trouble.since })
+    }
+
+    /// Whether a pool has no server because its last login was refused: also once another may be tried, which
+    /// nobody does unless somebody asks.
+    pub(super) fn is_refused(&self, pool: PoolId) -> bool {
+        let has_servers = self.slots.counts(pool).live() > 0;
+        !has_servers && self.of(pool).login.is_definitive()
     }
 
     /// Why a pool without a server gets none just now, whether for long or not.

@@ -47,7 +47,7 @@ impl<S: Site> Scheduler<S> {
                 break;
             };
             freed.extend(self.end_hold(now, at, slot.index));
-            self.lead(at, slot, next);
+            self.lead(now, at, slot, next);
             self.of_mut(slot.pool).answered_at = Some(now);
             head = Next::Rider(next.client);
         }
@@ -87,7 +87,7 @@ impl<S: Site> Scheduler<S> {
             let freed = self.undo_hold(now, slot.index);
             let next = self.shared.next(slot.pool, slot.index);
             match next {
-                Some(next) => self.lead(now, slot, next),
+                Some(next) => self.lead(now, now, slot, next),
                 None => self.nobody_is_aboard(slot),
             }
             (freed, next.map(|next| next.client))
@@ -157,7 +157,9 @@ impl<S: Site> Scheduler<S> {
             self.grow(now);
         }
         // Without sharing, servers would come back, and the place of one would go to others.
-        if self.may_add(now, pool) || self.starving(now, pool).is_some() {
+        let has_stayed = |index: &u32| self.has_stayed(now, *index);
+        let may_move_on = self.shared.slots(pool).iter().any(has_stayed);
+        if self.may_add(now, pool) || (may_move_on && self.starving(now, pool).is_some()) {
             return;
         }
         while let Some(turn) = self.next_turn_of(now, pool, true) {
@@ -281,18 +283,18 @@ impl<S: Site> Scheduler<S> {
         self.actions.push_back(Action::Board { client, slot, waited });
     }
 
-    /// A follower is the head from now on.
-    fn lead(&mut self, now: Instant, slot: SlotRef, rider: Rider) {
+    /// A follower is the head, since `at`.
+    fn lead(&mut self, now: Instant, at: Instant, slot: SlotRef, rider: Rider) {
         let Rider { client, member, expected, .. } = rider;
-        let (moment, expected) = (self.moment(now), expected.as_secs_f64());
-        self.classes.of_mut(member.class).usage.led(moment);
-        self.classes.source_mut(member.source).usage.led(moment);
+        let (told, moment, expected) = (self.moment(now), self.moment(at), expected.as_secs_f64());
+        self.classes.of_mut(member.class).usage.led(told, moment);
+        self.classes.source_mut(member.source).usage.led(told, moment);
         let share = &mut self.queue.line_mut(member.line).flow.share;
         share.unbook(expected);
         share.begin(moment, expected);
         share.lead();
         let of = self.slots.at_mut(slot.index);
-        (of.client, of.since) = (Some(client), now);
+        (of.client, of.since) = (Some(client), at);
         of.hold = Some(Hold { member, began: moment, expected, leads: true });
     }
 

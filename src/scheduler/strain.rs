@@ -105,10 +105,9 @@ impl<S: Site> Scheduler<S> {
         let of = self.classes.of(class);
         let usage = &of.usage;
         let burst = of.limits.quota.rate.map_or(0, |rate| rate.burst);
-        let held = usage.held.seconds(self.moment(now));
         let mut room = Room {
             transactions: usage.transactions_left(now).map(|left| left.min(f64::from(burst))),
-            server_time: usage.server_time_left(now).map(|left| left - held),
+            server_time: usage.server_time_left(self.moment(now)),
             ..Room::default()
         };
         let of_one = |usage: &Usage| (usage.clients, usage.in_flight(), usage.queued);

@@ -207,6 +207,8 @@ pub enum CloseReason {
     Retired,
     /// A limit was lowered below what is open.
     Shrunk,
+    /// The process ends.
+    Shutdown,
 }
 
 impl CloseReason {
@@ -218,6 +220,7 @@ impl CloseReason {
         Self::Paused,
         Self::Retired,
         Self::Shrunk,
+        Self::Shutdown,
     ];
 
     /// The label in metrics.
@@ -230,6 +233,7 @@ impl CloseReason {
             Self::Paused => "paused",
             Self::Retired => "retired",
             Self::Shrunk => "shrunk",
+            Self::Shutdown => "shutdown",
         }
     }
 }
@@ -265,10 +269,25 @@ pub enum Scope {
 pub enum Shedding {
     /// Refused on arrival: it would have waited so long.
     Predicted(Duration),
-    /// Refused on arrival, because nearly all are.
-    Throttled,
+    /// Refused on arrival, because nearly all are, and it would have waited so long.
+    Throttled(Duration),
     /// It has waited so long.
     Waited(Duration),
+}
+
+/// A cap that several pools share, and that is full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SharedFull {
+    pub cap: SharedCap,
+    pub limit: u32,
+}
+
+/// Whose pools share a cap.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SharedCap {
+    Database,
+    User,
+    Host,
 }
 
 /// What a waiter waits for.
@@ -285,7 +304,7 @@ pub enum WaitCause {
     /// All servers of its pool are in use, and it may have no more.
     PoolFull,
     /// A cap that its pool shares with others is full.
-    SharedFull,
+    SharedFull(SharedFull),
     /// A server is being opened, or checked.
     Opening,
     /// The host cannot be reached, or does not let the pool in.
@@ -318,7 +337,7 @@ impl WaitCause {
             Self::ServerTime { scope: Scope::Address } => "address_server_time",
             Self::ServerTime { .. } => "class_server_time",
             Self::PoolFull => "pool_full",
-            Self::SharedFull => "shared_full",
+            Self::SharedFull(_) => "shared_full",
             Self::Opening => "opening",
             Self::Paused => "paused",
             Self::ServerDown => "server_down",

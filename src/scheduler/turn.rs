@@ -204,9 +204,7 @@ impl<S: Site> Scheduler<S> {
     /// waited for so long by then that they are about to leave, and so would everybody after them.
     pub(super) fn next_in(&self, line: u32) -> u32 {
         let (first, last) = self.queue.ends(line).expect("it has somebody in it");
-        let is_reversed = self.queue.line(line).flow.standing.is_standing()
-            && self.queue.line(line).flow.shed_at.is_some();
-        if is_reversed { last } else { first }
+        if self.queue.line(line).flow.is_reversed() { last } else { first }
     }
 
     /// How many transactions of a class may begin now.

@@ -37,8 +37,8 @@ impl<S: Site> Scheduler<S> {
     /// their leases end.
     pub fn set_limits(&mut self, now: Instant, pool: PoolId, limits: PoolLimits) {
         let [database, user, _] = self.slots.groups_of(pool);
-        self.slots.groups.of_mut(database).max = or_unlimited(limits.database_max);
-        self.slots.groups.of_mut(user).max = or_unlimited(limits.user_max);
+        self.slots.groups.of_mut(database).limit(or_unlimited(limits.database_max));
+        self.slots.groups.of_mut(user).limit(or_unlimited(limits.user_max));
         let slots: Vec<SlotRef> = self.slots.open_slots(pool).collect();
         for slot in slots {
             self.slots.at_mut(slot.index).set_lifetime(limits.lifetime);
@@ -125,7 +125,21 @@ impl<S: Site> Scheduler<S> {
 
     /// Shows each idle server to `keep`; one that it does not keep is closed. For the caller to read
     /// what servers said unasked, and to find those that died.
-    pub fn with_idle(&mut self, now: Instant, mut keep: impl FnMut(SlotRef, &mut S::Conn) -> bool) {
+    pub fn with_idle(&mut self, now: Instant, keep: impl FnMut(SlotRef, &mut S::Conn) -> bool) {
+        self.keep_idle(now, CloseReason::Dead, keep);
+    }
+
+    /// Closes each idle server: the process ends.
+    pub fn close_all_idle(&mut self, now: Instant) {
+        self.keep_idle(now, CloseReason::Shutdown, |_, _| false);
+    }
+
+    fn keep_idle(
+        &mut self,
+        now: Instant,
+        why: CloseReason,
+        mut keep: impl FnMut(SlotRef, &mut S::Conn) -> bool,
+    ) {
         for pool in self.slots.pools() {
             let mut next = self.slots.idle(pool).next();
             while let Some(index) = next {
@@ -133,7 +147,7 @@ impl<S: Site> Scheduler<S> {
                 let slot = self.slots.slot_ref(index);
                 let conn = self.slots.conn_mut(index).expect("an idle slot has its server");
                 if !keep(slot, conn) {
-                    self.close_idle(now, index, CloseReason::Dead);
+                    self.close_idle(now, index, why);
                 }
             }
         }
@@ -246,7 +260,7 @@ impl<S: Site> Scheduler<S> {
             let is_empty = self.slots.counts(*pool).open() == 0;
             is_news && is_wanted && is_empty && self.may_open(now, *pool)
         });
-        let possible = troubled.filter_map(|pool| Some((pool, self.room_for(now, pool)?)));
+        let possible = troubled.filter_map(|pool| Some((pool, self.room_for(now, pool).ok()?)));
         possible.max_by_key(|(pool, _)| self.of(*pool).wanted_at)
     }
 

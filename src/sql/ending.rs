@@ -40,13 +40,14 @@ pub fn ending(sql: &[u8]) -> Option<Ending> {
     next.is_none().then_some(ending)
 }
 
-/// Whether a text may be a statement that commits, by its first letter: what the hot path can afford
-/// to ask.
+/// Whether a text may be a statement that ends a transaction, by its first letter: what the hot path can
+/// afford to ask.
 #[inline]
-pub fn may_commit(sql: &[u8]) -> bool {
+pub fn may_be_ending(sql: &[u8]) -> bool {
     // Space, comments and empty statements may come first.
     sql.first().is_some_and(|first| {
-        matches!(first, b'c' | b'C' | b'e' | b'E' | b'p' | b'P' | b'-' | b'/' | b';')
+        matches!(first.to_ascii_lowercase(), b'a' | b'c' | b'e' | b'p' | b'r')
+            || matches!(first, b'-' | b'/' | b';')
             || is_space(*first)
     })
 }
@@ -89,6 +90,8 @@ pub struct Outlook {
     pub commits: bool,
     /// Behind the last that ends a transaction, another begins.
     pub begins_another: bool,
+    /// One of them ends the transaction, by a commit or by a rollback.
+    pub ends: bool,
 }
 
 impl Outlook {
@@ -105,9 +108,9 @@ impl Outlook {
                 || is(first, "end")
                 || is(first, "prepare") && is(second, "transaction")
             {
-                *self = Self { commits: true, begins_another: chains };
+                *self = Self { commits: true, begins_another: chains, ends: true };
             } else if is(first, "abort") || is(first, "rollback") && !of_prepared && !is_partial {
-                self.begins_another = chains;
+                (self.begins_another, self.ends) = (chains, true);
             }
         }
     }
@@ -143,14 +146,14 @@ impl<'a> Statement<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ending, Outlook, ending, fetches, may_be_several, may_commit};
+    use super::{Ending, Outlook, ending, fetches, may_be_ending, may_be_several};
     use proptest::prelude::*;
 
     fn outlook(sql: &str) -> Outlook {
         let mut outlook = Outlook::default();
         // As on the hot path, with the zero byte behind it.
         let text = format!("{sql}\0");
-        if may_commit(text.as_bytes()) || may_be_several(text.as_bytes()) {
+        if may_be_ending(text.as_bytes()) || may_be_several(text.as_bytes()) {
             outlook.add(sql.as_bytes());
         }
         outlook
@@ -218,8 +221,10 @@ mod tests {
              end; commit",
             "create table begin (atomic int); commit",
         ] {
-            let expected = Outlook { commits: true, begins_another: false };
-            assert_eq!(outlook(sql), expected, "{sql}");
+            let Outlook { commits, begins_another, ends } = outlook(sql);
+            assert!(commits && !begins_another, "{sql}");
+            // One that was prepared is not the one that is open.
+            assert_eq!(ends, !sql.starts_with("commit prepared"), "{sql}");
         }
     }
 
@@ -233,7 +238,7 @@ mod tests {
             "commit and chain; rollback and chain",
             "commit; begin; rollback to a; rollback prepared 'x'; commit prepared 'x'",
         ] {
-            let expected = Outlook { commits: true, begins_another: true };
+            let expected = Outlook { commits: true, begins_another: true, ends: true };
             assert_eq!(outlook(sql), expected, "{sql}");
         }
     }
@@ -262,18 +267,31 @@ mod tests {
     }
 
     #[test]
+    fn what_rolls_back_ends_a_transaction() {
+        for sql in ["rollback", "ABORT;", "/* */ Rollback and chain", "select 1; rollback work"] {
+            assert!(outlook(sql).ends, "{sql}");
+        }
+        for sql in
+            ["rollback to a", "release a", "rollback prepared 'x'", "alter table t add a int"]
+        {
+            assert!(!outlook(sql).ends, "{sql}");
+        }
+    }
+
+    #[test]
     fn the_last_of_several_texts_counts() {
         let mut outlook = Outlook::default();
         outlook.add(b"commit");
         outlook.add(b"begin");
-        assert_eq!(outlook, Outlook { commits: true, begins_another: true });
+        assert_eq!(outlook, Outlook { commits: true, begins_another: true, ends: true });
         outlook.add(b"commit");
-        assert_eq!(outlook, Outlook { commits: true, begins_another: false });
+        assert_eq!(outlook, Outlook { commits: true, begins_another: false, ends: true });
     }
 
     fn pieces() -> impl Strategy<Value = Vec<&'static str>> {
         let piece = prop::sample::select(vec![
             "commit",
+            "rollback",
             "end",
             "begin",
             ";",
@@ -309,18 +327,19 @@ mod tests {
             prop_assert!(ending(&bytes) != Some(Ending::Commit) || outlook.commits);
         }
 
-        /// What the hot path asks leaves no commit out.
+        /// What the hot path asks leaves none out.
         #[test]
-        fn whatever_commits_may_commit(pieces in pieces()) {
+        fn whatever_ends_may_be_an_ending(pieces in pieces()) {
             let sql = pieces.concat();
             let mut outlook = Outlook::default();
             outlook.add(sql.as_bytes());
             if ending(sql.as_bytes()) == Some(Ending::Commit) {
-                prop_assert_eq!(outlook, Outlook { commits: true, begins_another: false });
+                let expected = Outlook { commits: true, begins_another: false, ends: true };
+                prop_assert_eq!(outlook, expected);
             }
-            if outlook.commits {
+            if outlook.commits || outlook.ends {
                 let sql = sql.as_bytes();
-                prop_assert!(may_commit(sql) || may_be_several(sql), "{}", sql.escape_ascii());
+                prop_assert!(may_be_ending(sql) || may_be_several(sql), "{}", sql.escape_ascii());
             }
         }
     }

@@ -121,9 +121,12 @@ impl Hidden {
                     self.set_config(tokens.clone());
                 }
             } else if is(word, "into") {
-                self.temp |= ["temp", "temporary", "local", "global", "pg_temp"]
-                    .iter()
-                    .any(|word| is(unquoted(next), word));
+                // What is inserted into is there.
+                let is_made = !is(before, "insert") && !is(before, "merge");
+                self.temp |= is_made
+                    && ["temp", "temporary", "local", "global", "pg_temp"]
+                        .iter()
+                        .any(|word| is(unquoted(next), word));
             } else if explains || depth > 0 {
                 self.temp |= is(word, "temp") || is(word, "temporary") || is(word, "pg_temp");
             }
@@ -317,6 +320,8 @@ mod tests {
             assert!(hidden(sql).temp, "{sql}");
         }
         assert!(hidden("select temp into t from u; insert into temperature values (1)").is_empty());
+        assert!(hidden("insert into temp values (1)").is_empty());
+        assert!(hidden("with a as (values (1)) insert into pg_temp.t select * from a").is_empty());
     }
 
     #[test]

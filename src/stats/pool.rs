@@ -12,7 +12,7 @@ pub const PIN_CAUSES: usize = 10;
 pub const TRACES: usize = 8;
 
 /// Why servers were closed, at most: `scheduler::CloseReason`.
-pub const CLOSE_REASONS: usize = 7;
+pub const CLOSE_REASONS: usize = 8;
 
 /// Why requests that wait do not share servers: `session::fare::Stays`.
 pub const STAYS: usize = 12;

@@ -4,13 +4,14 @@ use super::quotas::{classes, ms};
 use super::{LOCKED, Shared, settings};
 use crate::harness::crowd::{Crowd, server_time, unleash, unleash_while};
 use crate::harness::frames::Batch;
-use crate::harness::time::{eventually, run};
+use crate::harness::pulse::measure;
+use crate::harness::time::eventually;
 
 const CLASSES: [&str; 2] = ["batch", "rest"];
 
 #[test]
 fn those_who_share_have_server_time_by_weight() {
-    run(async {
+    measure(async || {
         let mut shared = Shared::start(classes(2, "weight = 3", "weight = 1")).await;
         let crowds = [
             shared.crowd("batch", 20, "select pg_sleep(0.01) as batch", ms(5000)),
@@ -26,7 +27,7 @@ fn those_who_share_have_server_time_by_weight() {
 /// So few that all of them are aboard at once, and nobody is in line mostly.
 #[test]
 fn those_who_are_all_aboard_have_server_time_alike() {
-    run(async {
+    measure(async || {
         let settings = classes(2, "weight = 1", "weight = 1");
         let settings = settings.set("multiplex_max_service_time", ms(50));
         let mut shared = Shared::start(settings).await;
@@ -44,7 +45,7 @@ fn those_who_are_all_aboard_have_server_time_alike() {
 /// What the clients see, whatever the proxy counts.
 #[test]
 fn those_who_share_have_answers_by_weight() {
-    run(async {
+    measure(async || {
         let mut shared = Shared::start(classes(2, "weight = 3", "weight = 1")).await;
         let crowds = [
             shared.crowd("batch", 20, "select pg_sleep(0.01) as batch", ms(4000)),
@@ -63,7 +64,7 @@ fn those_who_share_have_answers_by_weight() {
 /// One server, which works off what is asked in the order in which it was sent.
 #[test]
 fn who_is_critical_gets_aboard_before_those_who_wait() {
-    run(async {
+    measure(async || {
         let settings = classes(1, "priority = 'critical'", "priority = 'sheddable'");
         let mut shared = Shared::start(settings.set("multiplex_depth", 3)).await;
         let when = || Batch::new().query("select clock_timestamp()");
@@ -112,7 +113,7 @@ fn who_is_critical_gets_aboard_before_those_who_wait() {
 /// Three times as many as can be served in time.
 #[test]
 fn an_overload_of_those_who_share_is_shed() {
-    run(async {
+    measure(async || {
         let settings = settings()
             .pool_size(4)
             .set("max_client_conn", 1_000)

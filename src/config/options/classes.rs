@@ -60,7 +60,12 @@ pub(super) const CLASS: &[Opt] = &[
         "100",
         "Requests that wait for a server of a host at once, at most. The next one is refused.",
     ),
-    rate("transactions_per_second", "50", "Transactions in a second, sustained."),
+    rate(
+        "transactions_per_second",
+        "50",
+        "Transactions in a second, sustained; of those that a client pipelines, each. One that keeps \
+         its server, as in session mode, counts once.",
+    ),
     BURST,
     option(
         "on_excess",
@@ -73,7 +78,8 @@ pub(super) const CLASS: &[Opt] = &[
         "server_seconds_per_second",
         "1.5",
         "Time for which the class holds servers, in seconds for each second: 1.5 is one server and a \
-         half, all the time. After a pause it has one second's worth at hand. What exceeds it waits.",
+         half, all the time, however long transactions take. After a pause it has one second's worth at \
+         hand. What exceeds it waits, for an hour at most.",
     ),
 ];
 

@@ -4,11 +4,12 @@ use super::checks::Tables;
 use super::classes::Placed;
 use super::{quota_checks, reserve_checks};
 use crate::base::glob::Glob;
-use crate::config::classes::{ClassChoice, Rule};
+use crate::config::classes::{AddressRule, ClassChoice, Rule};
 use crate::config::findings::{Findings, Problem};
 use crate::config::reader::line_of;
 use crate::config::{AuthType, Config, Host, suggest};
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) fn check(
     config: &Config,
@@ -26,7 +27,10 @@ pub(super) fn check(
     for placed in classes.iter().filter(|placed| placed.is_sound) {
         quota_checks::check(config, placed, findings);
         match &placed.class.rule {
-            Some(rule) => strangers(config, placed, rule, findings),
+            Some(rule) => {
+                strangers(config, placed, rule, findings);
+                without_socket(config, placed, rule, findings);
+            }
             None => nobody(config, placed, findings),
         }
     }
@@ -52,23 +56,78 @@ fn shadows(config: &Config, classes: &[Placed<'_>], findings: &mut Findings) {
     let (placed, rules): (Vec<_>, Vec<_>) =
         sound.filter_map(|placed| Some((placed, placed.class.rule.as_ref()?))).unzip();
     for (index, rule) in rules.iter().enumerate() {
-        let Some(first) = rules[..index].iter().position(|earlier| earlier.covers(rule)) else {
-            if let Some(several) = rule.covered_by(&rules[..index]) {
-                let several: Vec<_> = several.into_iter().map(|at| placed[at]).collect();
-                let problem = shadowed(config, placed[index], &several);
-                findings.warning(placed[index].rule_line(""), problem);
-            }
-            continue;
-        };
-        let problem = shadowed(config, placed[index], &[placed[first]]);
-        findings.error(placed[index].rule_line(""), problem);
+        let earlier = &rules[..index];
+        let by_all = || rule.covered_by(earlier).map(|by| (by, "them all"));
+        let one = earlier.iter().position(|earlier| earlier.covers(rule));
+        let one = one.map(|first| (BTreeSet::from([first]), "them all"));
+        let line = placed[index].rule_line("");
+        let by = |by: BTreeSet<usize>| by.into_iter().map(|at| placed[at]).collect::<Vec<_>>();
+        if let Some((others, whom)) = one.or_else(by_all) {
+            findings.error(line, shadowed(config, placed[index], &by(others), whom));
+        } else if let Some((others, whom)) = by_names(config, rule, earlier) {
+            // Somebody may come who is in none of these: whoever is left is a good class to end with.
+            findings.warning(line, shadowed(config, placed[index], &by(others), whom));
+        }
     }
+}
+
+/// The rules that match, between them, all users and databases there are of those that this one is for;
+/// where these are known.
+fn by_names(
+    config: &Config,
+    rule: &Rule,
+    earlier: &[&Rule],
+) -> Option<(BTreeSet<usize>, &'static str)> {
+    // With trust, anybody is any user.
+    let users = (config.auth.kind != AuthType::Trust).then(|| {
+        let others: Vec<_> = earlier.iter().map(|earlier| &earlier.user[..]).collect();
+        alike(config.users.keys(), &rule.user, &others)
+    });
+    let databases = (!config.databases.contains_key("*")).then(|| {
+        let others: Vec<_> = earlier.iter().map(|earlier| &earlier.database[..]).collect();
+        alike(config.databases.keys(), &rule.database, &others)
+    });
+    let (users, databases) = (users.flatten(), databases.flatten());
+    let of_users = users.clone().map(|user| Rule { user, ..(*rule).clone() });
+    let of_databases = databases.clone().map(|database| Rule { database, ..(*rule).clone() });
+    let of_both = users.zip(databases);
+    let of_both = of_both.map(|(user, database)| Rule { database, user, ..(*rule).clone() });
+    let named = [
+        (of_users, "all users there are"),
+        (of_databases, "all databases there are"),
+        (of_both, "all users and databases there are"),
+    ];
+    named.into_iter().find_map(|(rule, whom)| Some((rule?.covered_by(earlier)?, whom)))
+}
+
+/// So many names and rules are compared for each class, of which there may be a thousand.
+const COMPARED_MAX: usize = 10_000;
+
+/// Of the names that one of `globs` matches, one each of those that all of `others` treat alike: there may
+/// be thousands. `None`: nobody has such a name, or there is too much to compare.
+fn alike<'a>(
+    names: impl ExactSizeIterator<Item = &'a String>,
+    globs: &[Glob],
+    others: &[&[Glob]],
+) -> Option<Vec<Glob>> {
+    let any = |globs: &[Glob], name: &str| globs.iter().any(|glob| glob.matches(name));
+    if names.len().saturating_mul(others.len()) > COMPARED_MAX {
+        return None;
+    }
+    let mut found = BTreeMap::new();
+    for name in names.filter(|name| globs.is_empty() || any(globs, name)) {
+        let by: Vec<bool> = others.iter().map(|globs| any(globs, name)).collect();
+        if let Entry::Vacant(entry) = found.entry(by) {
+            entry.insert(Glob::new(name)?);
+        }
+    }
+    (!found.is_empty()).then(|| found.into_values().collect())
 }
 
 /// So many classes are named.
 const NAMED_MAX: usize = 4;
 
-fn shadowed(config: &Config, placed: &Placed<'_>, by: &[&Placed<'_>]) -> Problem {
+fn shadowed(config: &Config, placed: &Placed<'_>, by: &[&Placed<'_>], whom: &str) -> Problem {
     let name = &placed.class.name;
     let others = listed(by);
     let (holds, them, their_match) = match by {
@@ -89,7 +148,7 @@ fn shadowed(config: &Config, placed: &Placed<'_>, by: &[&Placed<'_>]) -> Problem
             format!("Move `{name}` before {them}, or narrow {their_match}."),
         )
     };
-    Problem::new("shadowed-class", format!("{nobody}: {others} {holds} them all before."), action)
+    Problem::new("shadowed-class", format!("{nobody}: {others} {holds} {whom} before."), action)
 }
 
 /// Classes, by name and line.
@@ -110,7 +169,15 @@ pub(super) fn listed(classes: &[&Placed<'_>]) -> String {
 /// Classes that users may choose, and that are not there.
 fn choices(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {
     for user in config.users.values() {
-        let ClassChoice::Only(names) = &user.choose_class else { continue };
+        let line = tables.line("users", &user.name, "choose_class");
+        let ClassChoice::Only(names) = &user.choose_class else {
+            if config.classes.is_empty() {
+                let message = "`choose_class` is `*`, but there are no classes to choose from.";
+                let action = "Add `[[classes]]`, or take it out.";
+                findings.error(line, Problem::new("unknown-class", message, action));
+            }
+            continue;
+        };
         let known = || config.classes.iter().map(|class| class.name.as_str());
         for name in names.iter().filter(|name| known().all(|other| other != name.as_str())) {
             let action = match suggest::nearest(name, known()) {
@@ -118,7 +185,6 @@ fn choices(config: &Config, tables: &Tables<'_>, findings: &mut Findings) {
                 None => format!("Add `[[classes]]` with `name = \"{name}\"`, or take it out."),
             };
             let message = format!("`choose_class` has `{name}`, but there is no such class.");
-            let line = tables.line("users", &user.name, "choose_class");
             findings.error(line, Problem::new("unknown-class", message, action));
         }
     }
@@ -196,6 +262,23 @@ fn strangers(config: &Config, placed: &Placed<'_>, rule: &Rule, findings: &mut F
         for glob in rule.user.iter().filter(|glob| !known().any(|name| glob.matches(name))) {
             warn("user", glob, known().collect());
         }
+    }
+}
+
+/// Clients over a socket that is turned off.
+fn without_socket(config: &Config, placed: &Placed<'_>, rule: &Rule, findings: &mut Findings) {
+    let is_unix = |rule: &AddressRule| *rule == AddressRule::Unix;
+    if config.listen.unix_socket_dir.is_some() || !rule.client.iter().any(is_unix) {
+        return;
+    }
+    let line = placed.rule_line("client");
+    let message = "`client` has `unix`, but `unix_socket_dir` is empty: there is no such socket.";
+    let action = "Set `unix_socket_dir`, or write other addresses.";
+    if rule.client.iter().all(is_unix) {
+        findings.error(line, Problem::new("contradiction", message, action));
+    } else {
+        let action = "Set `unix_socket_dir`, or take it out.";
+        findings.warning(line, Problem::new("never-reached", message, action));
     }
 }
 

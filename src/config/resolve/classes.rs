@@ -134,6 +134,15 @@ fn class(table: &RawTable, findings: &mut Findings) -> Class {
         let action = format!("Write {most} or less: more are never used.");
         reader.error("reserved", Problem::new("contradiction", message, action));
     }
+    if limits.quota.max_clients > 0 && limits.reserved > limits.quota.max_clients {
+        let most = limits.quota.max_clients;
+        let message = format!(
+            "`reserved` is {}, more than `max_clients`, {most}: each client has one server.",
+            limits.reserved
+        );
+        let action = format!("Write {most} or less: more are never used.");
+        reader.error("reserved", Problem::new("contradiction", message, action));
+    }
     let part = reader.part(Section::ClassPerAddress);
     // What becomes of excess is what becomes of each address' too.
     let has_rate = |table: &RawTable| table.entries.contains_key("transactions_per_second");

@@ -78,15 +78,6 @@ fn server_time(
 fn reserved(config: &Config, placed: &Placed<'_>, findings: &mut Findings) {
     let limits = &placed.class.limits;
     let line = placed.part_line(Section::Class, "reserved");
-    let most = limits.quota.max_clients;
-    if most > 0 && limits.reserved > most {
-        let message = format!(
-            "`reserved` is {}, more than `max_clients`, {most}: each client has one server.",
-            limits.reserved
-        );
-        let action = format!("Write {most} or less: more are never used.");
-        findings.warning(line, Problem::new("never-reached", message, action));
-    }
     if limits.reserved == 0 {
         return;
     }

@@ -47,21 +47,31 @@ pub(super) fn check<'a>(
         let sum = group.iter().fold(0_u32, |sum, it| sum.saturating_add(it.reserved()));
         let size = pools.size(config, host, sum.saturating_add(1));
         let size = size.min(host.max_connections.unwrap_or(u32::MAX));
-        // One that reserves them all by itself is told so.
-        let is_joint = group.iter().all(|it| it.reserved() < size);
-        if sum < size || !is_joint || is_everybody(&names, &group) {
+        // One that reserves all of its own pools by itself is told so, and one that reserves more than there are.
+        let is_told = |it: &&Reserving<'_>| {
+            it.reserved() > size || it.reserved() == size && it.pools == names
+        };
+        if sum < size || group.iter().any(is_told) || is_everybody(&names, &group) {
             continue;
         }
         let Some((last, earlier)) = group.split_last() else { continue };
         let earlier: Vec<_> = earlier.iter().map(|it| it.placed).collect();
         let line = line_of(last.placed.table, "reserved");
         if told.insert((line, earlier.iter().map(|it| it.table.line).collect::<Vec<_>>())) {
-            let message = format!(
-                "with {} this reserves {sum} servers, and their pools hold {size} on \
-                 `[hosts.{}]`: while they are busy, nobody else in them is served.",
-                listed(&earlier),
-                host.name
-            );
+            let (on, reserves) =
+                (format!("`[hosts.{}]`", host.name), format!("reserves {sum} servers"));
+            let message = if earlier.is_empty() {
+                format!(
+                    "this {reserves}, all that there are on {on}: while they are busy, nobody in its other \
+                     pools is served."
+                )
+            } else {
+                format!(
+                    "with {} this {reserves}, and their pools hold {size} on {on}: while they are busy, \
+                     nobody else in them is served.",
+                    listed(&earlier)
+                )
+            };
             let action = format!("Reserve less than {size} in all, or make the pools larger.");
             findings.warning(line, Problem::new("reserves-all", message, action));
         }
@@ -80,13 +90,8 @@ impl<'a> Reserving<'a> {
         (!pools.is_empty()).then_some(Self { placed, pools })
     }
 
-    /// What is ever used of it.
     fn reserved(&self) -> u32 {
-        let limits = &self.placed.class.limits;
-        match limits.quota.max_clients {
-            0 => limits.reserved,
-            most => limits.reserved.min(most),
-        }
+        self.placed.class.limits.reserved
     }
 }
 

@@ -4,8 +4,12 @@ use super::{errors, one_error, one_warning, warnings, with};
 
 /// Two classes, the second as given, from line 9 on.
 fn second(lines: &str) -> String {
-    with(&format!("[[classes]]\nname = 'a'\nmatch = {{ user = 'app' }}\n[[classes]]\n{lines}\n"))
+    let first = "[[classes]]\nname = 'a'\nmatch = { user = 'app' }\n";
+    with(&format!("{first}[[classes]]\n{lines}\n{OTHERS}"))
 }
+
+/// Another user and another database: not everybody is in a class of `app`.
+const OTHERS: &str = "[users.other]\npassword = 'x'\n[databases.other]\nhost = 'main'\n";
 
 /// The only error of a class' line, which is the third of its section.
 #[track_caller]
@@ -46,6 +50,10 @@ fn limits_that_serve_nobody_are_refused() {
 #[test]
 fn contradictions_are_refused() {
     class_error("reserved = 5\nmax_in_flight = 4", "contradiction", "Write 4 or less");
+    let few = "is 3, more than `max_clients`, 2: each client has one server.";
+    class_error("reserved = 3\nmax_clients = 2", "contradiction", few);
+    let fine = "name = 'b'\nmatch = {}\nreserved = 2\nmax_clients = 2";
+    assert_eq!(warnings(&second(fine)), [""; 0]);
     class_error("burst = 5", "contradiction", "without `transactions_per_second`");
     class_error("on_excess = 'reject'", "contradiction", "without `transactions_per_second`");
     class_error("per_address = { burst = 5 }", "contradiction", "without");
@@ -139,7 +147,7 @@ fn a_class_that_an_earlier_one_shadows_is_refused() {
     let shadowed = |first: &str, second: &str| {
         let text = format!(
             "[[classes]]\nname = 'a'\nmatch = {{ {first} }}\n[[classes]]\nname = 'b'\n\
-             match = {{ {second} }}\n"
+             match = {{ {second} }}\n{OTHERS}"
         );
         super::try_parse(&with(&text)).err()
     };
@@ -174,6 +182,86 @@ fn a_class_that_an_earlier_one_shadows_is_refused() {
     assert_eq!(shadowed("client = 'x'", "user = 'app'").unwrap_or_default().len(), 1);
 }
 
+/// `a` from line 6 on, then what is given, and last a rule that is wider than both.
+#[track_caller]
+fn all_that_there_are(matches: [&str; 2], last: &str, more: &str) -> Vec<String> {
+    let [a, b] = matches;
+    let text = format!(
+        "[[classes]]\nname = 'a'\nmatch = {{ {a} }}\n[[classes]]\nname = 'b'\n\
+         match = {{ {b} }}\n[[classes]]\nname = 'c'\nmatch = {{ {last} }}\n{more}"
+    );
+    let found = warnings(&with(&text)).into_iter();
+    found.filter(|warning| warning.contains("[shadowed-class]")).collect()
+}
+
+/// Others may come one day, whom such a class is for.
+#[test]
+fn a_class_is_shadowed_by_those_that_list_all_users_or_databases() {
+    let users = "[users.etl]\npassword = 'x'\n";
+    let both = "[databases.b]\nhost = 'main'\n";
+    let x = "application_name = 'x'";
+    for (matches, last, more, words) in [
+        (
+            [x, "user = ['app', 'etl']"],
+            "database = 'app'",
+            users,
+            "`b` on line 9 matches all users there are before",
+        ),
+        (
+            ["user = 'a*'", "user = 'etl'"],
+            "",
+            users,
+            "`a` on line 6 and `b` on line 9 match all users there are",
+        ),
+        ([x, "database = ['app', 'b']"], "user = 'app'", both, "all databases there are before"),
+        (
+            ["user = 'app', database = 'app'", "database = 'b'"],
+            "",
+            both,
+            "all users and databases there are",
+        ),
+        // Only those that it is for count.
+        ([x, "user = 'etl'"], "user = '?t*'", users, "all users there are"),
+    ] {
+        let found = all_that_there_are(matches, last, more);
+        assert_eq!(found.len(), 1, "{matches:?}: {found:#?}");
+        assert!(found[0].starts_with("dir/proxy.toml:14: warning [shadowed-class]"), "{found:#?}");
+        assert!(found[0].contains(words), "{words}: {found:#?}");
+    }
+    let many: Vec<_> = (0..400).map(|n| format!("[users.u{n}]\npassword = 'x'\n")).collect();
+    let many = many.concat();
+    assert_eq!(all_that_there_are([x, "user = ['app', 'u*']"], "", &many).len(), 1);
+    for (matches, last, more) in [
+        ([x, "user = 'app'"], "", users),
+        ([x, "database = 'app'"], "", both),
+        (["user = 'app', client = 'unix'", "user = 'etl'"], "", users),
+        (
+            ["user = 'app', database = 'app'", "user = 'etl', database = 'b'"],
+            "",
+            &format!("{users}{both}"),
+        ),
+        // Others may come whose names nobody knows.
+        ([x, "user = ['app', 'etl']"], "", "[proxy]\nauth_type = 'trust'\n"),
+        ([x, "database = 'app'"], "", "[databases.'*']\nhost = 'main'\n"),
+    ] {
+        assert_eq!(all_that_there_are(matches, last, more), [""; 0], "{matches:?}");
+    }
+}
+
+#[test]
+fn a_class_of_a_socket_that_is_turned_off_is_refused() {
+    let class = |client: &str, more: &str| {
+        with(&format!(
+            "[[classes]]\nname = 'b'\nmatch = {{ client = {client} }}\n[proxy]\n{more}\n"
+        ))
+    };
+    let words = "Set `unix_socket_dir`, or write other addresses.";
+    one_error(&class("'unix'", "unix_socket_dir = ''"), 8, "contradiction", words);
+    one_warning(&class("['unix', '10.0.0.1']", "unix_socket_dir = ''"), 8, "never-reached");
+    assert_eq!(warnings(&class("'unix'", "")), [""; 0]);
+    assert_eq!(warnings(&class("'10.0.0.1'", "unix_socket_dir = ''")), [""; 0]);
+}
+
 #[test]
 fn a_broken_line_makes_no_rule_wider_and_no_class_unknown() {
     let text = "choose_class = ['gone']\n[[classes]]\nname = 'a'\nmatch = { user = app }\n\
@@ -188,6 +276,10 @@ fn users_choose_classes_that_exist() {
     one_error(&with(text), 6, "unknown-class", "Did you mean `report`?");
     let text = "choose_class = 'gone'\n";
     one_error(&with(text), 6, "unknown-class", "Add `[[classes]]` with `name = \"gone\"`");
+    let any = "choose_class = '*'\n";
+    one_error(&with(any), 6, "unknown-class", "there are no classes to choose from");
+    let some = format!("{any}[[classes]]\nname = 'a'\n");
+    assert_eq!(warnings(&with(&some)), [""; 0]);
 }
 
 #[test]
@@ -204,9 +296,9 @@ fn classes_reserve_no_more_than_a_host_has() {
         .replace("pool = 1\n", "")
         .replace("[databases.b]\n", "[databases.b]\npool_size = 6\n")
     };
-    let over = classes(["user = 'app'", ""]);
+    let over = classes(["application_name = 'x'", ""]);
     one_error(&over, 18, "contradiction", "reserve 12 servers of `[hosts.b]`, which has 10");
-    let over = classes(["database = 'b'", "database = '?'"]);
+    let over = classes(["database = 'b', client = 'unix'", "database = '?'"]);
     assert!(errors(&over)[0].contains("[hosts.b]"));
     assert_eq!(warnings(&classes(["database = 'b'", "database = 'app'"])), [""; 0]);
 }

@@ -40,16 +40,6 @@ fn more_waiters_than_a_host_has_are_no_quota() {
 }
 
 #[test]
-fn no_more_servers_are_reserved_than_there_are_clients() {
-    never(
-        "reserved = 3\nmax_clients = 2",
-        "is 3, more than `max_clients`, 2: each client has one server.",
-    );
-    fine(&class("reserved = 2\nmax_clients = 2"));
-    fine(&class("reserved = 3"));
-}
-
-#[test]
 fn each_client_has_one_request() {
     never("max_queued = 3\nmax_clients = 2", "is 3, but `max_clients` is 2, with a request each.");
     never("per_address = { max_queued = 3, max_clients = 2 }", "`max_queued` is 3");
@@ -119,9 +109,6 @@ fn several_classes_may_reserve_a_whole_pool_together() {
     one_warning(&reserving(&[(&x, 2), (&y, 2), (&z, 2)], ""), 17, "reserves-all");
     // One of them alone is told so, once.
     one_warning(&reserving(&[(&x, 5), (&y, 2)], ""), 9, "reserves-all");
-    // Not more than it has clients.
-    let few = reserving(&[(&x, 2), (&y, 4)], "").replace("= 4", "= 4\nmax_clients = 2");
-    one_warning(&few, 13, "never-reached");
     // There is nobody else.
     fine(&reserving(&[(&x, 2), ("", 3)], ""));
     fine(&reserving(&[(", client = 'unix'", 2), (", client = ['0.0.0.0/0', '::/0']", 3)], ""));
@@ -153,6 +140,22 @@ fn several_classes_may_reserve_a_whole_host_together() {
     };
     one_warning(&hosts(7), 14, "reserves-all");
     fine(&hosts(8));
+}
+
+/// Everybody of its own pool is in the class; those of other pools are not.
+#[test]
+fn one_class_may_reserve_a_whole_host() {
+    let hosts = |most: u32, users: &str| {
+        let text =
+            reserving(&[("", 4)], users).replace("default_pool_size = 5", "default_pool_size = 4");
+        text.replace("[hosts.main]\n", &format!("[hosts.main]\nmax_connections = {most}\n"))
+    };
+    let other = "[users.b]\npassword = 'b'\n";
+    let found = hosts(4, other);
+    one_warning(&found, 10, "reserves-all");
+    assert!(warnings(&found)[0].contains("nobody in its other pools"), "{:#?}", warnings(&found));
+    fine(&hosts(5, other));
+    fine(&hosts(4, ""));
 }
 
 #[test]
@@ -250,9 +253,9 @@ fn several_classes_may_shadow_one_together() {
             "user = 'app', application_name = ['*a1', '*a2']",
         ],
     ] {
-        let found = warnings(&classes(&matches));
+        let found = errors(&classes(&matches));
         assert_eq!(found.len(), 1, "{matches:?}: {found:#?}");
-        assert!(found[0].starts_with("dir/proxy.toml:14: warning [shadowed-class]"), "{found:#?}");
+        assert!(found[0].starts_with("dir/proxy.toml:14: error [shadowed-class]"), "{found:#?}");
         let words = "no client gets to class `c`: `a` on line 6 and `b` on line 9 match them all";
         assert!(found[0].contains(words), "{found:#?}");
         assert!(found[0].ends_with("Move `c` before them, or narrow their `match`."));
@@ -260,7 +263,7 @@ fn several_classes_may_shadow_one_together() {
     let names: Vec<_> = (0..6).map(|n| format!("application_name = 'x{n}*'")).collect();
     let mut matches: Vec<_> = names.iter().map(String::as_str).collect();
     matches.push("application_name = ['x0', 'x1', 'x2', 'x3', 'x4', 'x5']");
-    let found = warnings(&classes(&matches));
+    let found = errors(&classes(&matches));
     assert!(
         found[0].contains("`c` on line 12, `d` on line 15 and 2 more match them"),
         "{found:#?}"
@@ -280,8 +283,7 @@ fn what_some_of_a_class_get_past_is_not_shadowed() {
         ],
         // All names together are matched, by no rule in particular: too hard to say.
         ["application_name = '?*'", "application_name = ['']", "user = 'app'"],
-        // Users may come to be that are not there yet.
-        ["user = 'app'", "client = 'unix'", ""],
+        ["user = 'app', client = 'unix'", "database = 'app', application_name = 'x'", ""],
     ] {
         fine(&classes(&matches));
     }

@@ -89,7 +89,8 @@ fn what_is_not_written_is_not_limited() {
 #[test]
 fn parts_may_have_headers_of_their_own() {
     let text = "[[classes]]\nname = 'a'\n[classes.match]\nuser = 'app'\n[classes.per_address]\n\
-                max_clients = 1\n[[classes]]\nname = 'b'\n[classes.match]\nuser = '*'\n";
+                max_clients = 1\n[[classes]]\nname = 'b'\n[classes.match]\nuser = '*'\n\
+                [users.ap]\npassword = 'x'\n";
     let config = config(&with(text));
     assert_eq!(config.classes[0].limits.per_address.max_clients, 1);
     assert_eq!(class_of(&config, &who("app", "", "")), "a");

@@ -69,6 +69,7 @@ fn beside(section: Section, name: &str) -> &'static str {
         (Section::Database, "server_password") => "host = 'main'\nserver_user = 'x'\n",
         (Section::Database, _) => "host = 'main'\n",
         (_, "server_password") => "server_user = 'x'\n",
+        (Section::User, "choose_class") => "[[classes]]\nname = 'x'\n",
         _ => "",
     }
 }

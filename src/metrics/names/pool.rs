@@ -285,7 +285,7 @@ impl Subject for Pool {
         metric(
             "pgweir_pool_server_closes",
             "Servers that were idle and were closed. dead: Postgres had closed it; evicted: another \
-             pool needed its place; idle_timeout; lifetime; shrunk: a limit was lowered; paused and \
+             pool needed its place; idle_timeout; lifetime; shrunk: a limit was lowered; shutdown: this process ends; paused and \
              retired: by an operator.",
             Counts(CLOSE_REASON, |pool, reason| pool.view.totals.closed[reason]),
         ),

@@ -24,7 +24,7 @@ fn now() -> Instant {
 
 fn pool(host: &str, id: u32, database: &str, user: &str) -> PoolView {
     let counts = Counts { idle: 2, leased: 1, waiting: 3, ..Counts::default() };
-    let (opened, pins, closed) = (4, [0, 0, 0, 0, 5, 0, 0, 0, 0, 0], [0, 0, 6, 0, 0, 0, 0]);
+    let (opened, pins, closed) = (4, [0, 0, 0, 0, 5, 0, 0, 0, 0, 0], [0, 0, 6, 0, 0, 0, 0, 0]);
     let mut times = PoolTimes::default();
     (times.query.counts[0], times.query.counts[3], times.query.counts[15]) = (1, 2, 1);
     PoolView {

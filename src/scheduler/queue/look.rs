@@ -21,6 +21,16 @@ impl<H> Queue<H> {
         of_pool.take(self.waiting(pool) as usize)
     }
 
+    /// Of those who wait for this pool, who can share a server.
+    pub(in crate::scheduler) fn riding(&self, pool: PoolId) -> u32 {
+        self.pools[pool.0 as usize].riding
+    }
+
+    /// Whether anybody stands aside.
+    pub(in crate::scheduler) fn has_aside(&self) -> bool {
+        self.aside > 0
+    }
+
     /// Looks at everybody: a cancel request brings a socket and a handshake of its own, beside which
     /// this is little, and an index would be kept up by every waiter that never cancels.
     pub(in crate::scheduler) fn find(&self, pool: PoolId, client: ClientId) -> Option<Ticket> {

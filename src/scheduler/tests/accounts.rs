@@ -2,6 +2,7 @@
 //! over windows of time.
 
 use super::model::Waiter;
+use super::worth::Worth;
 use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess, Quota};
 use crate::scheduler::class::TOLD_EVERY;
@@ -11,7 +12,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// More than sums of floats are off by, and less than anybody would notice.
-const CRUMB: f64 = 1e-3;
+pub(super) const CRUMB: f64 = 1e-3;
 
 /// Who a client is to the scheduler.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -97,7 +98,7 @@ pub(super) struct Account {
     /// For how long servers were held that are not any more.
     pub(super) used: Duration,
     rate: Option<Fill>,
-    time: Option<Fill>,
+    time: Option<Worth>,
 }
 
 impl Account {
@@ -108,11 +109,7 @@ impl Account {
         });
         let time = quota.server_time.map(|time| (time.per_second, time.burst.as_secs_f64()));
         Fill::follow(&mut self.rate, now, rate);
-        Fill::follow(&mut self.time, now, time);
-    }
-
-    fn held_for(&self, now: Instant) -> f64 {
-        self.held.iter().map(|since| (now - *since).as_secs_f64()).sum()
+        Worth::follow(&mut self.time, now, time, &self.held);
     }
 
     #[expect(
@@ -123,7 +120,7 @@ impl Account {
     fn allowance(&self, now: Instant, quota: &Quota, sure: Sure) -> u32 {
         let servers = unlimited(quota.max_in_flight).saturating_sub(self.in_flight());
         let begins = self.rate.as_ref().map_or(u32::MAX, |rate| rate.level(now, sure) as u32);
-        let is_spent = |time: &Fill| time.level(now, sure) <= self.held_for(now);
+        let is_spent = |time: &Worth| time.level(now, sure) <= 0.0;
         if self.time.as_ref().is_some_and(is_spent) { 0 } else { servers.min(begins) }
     }
 
@@ -132,8 +129,15 @@ impl Account {
     }
 
     fn begin(&mut self, now: Instant, quota: &Quota) {
-        self.held.push(now);
+        self.hold(now, now);
         self.take(now, quota);
+    }
+
+    fn hold(&mut self, now: Instant, at: Instant) {
+        self.held.push(at);
+        if let Some(time) = &mut self.time {
+            time.begin(now, at);
+        }
     }
 
     fn board(&mut self, now: Instant, quota: &Quota) {
@@ -141,9 +145,9 @@ impl Account {
         self.take(now, quota);
     }
 
-    fn lead(&mut self, now: Instant) {
+    fn lead(&mut self, now: Instant, at: Instant) {
         self.following -= 1;
-        self.held.push(now);
+        self.hold(now, at);
     }
 
     fn alight(&mut self, now: Instant, undone: bool) {
@@ -155,7 +159,7 @@ impl Account {
 
     fn take(&mut self, now: Instant, quota: &Quota) {
         if let Some(time) = &self.time {
-            assert!(time.level(now, Sure::Perhaps) > self.held_for(now), "no server time left");
+            assert!(time.level(now, Sure::Perhaps) > 0.0, "no server time left");
         }
         if let Some(rate) = &mut self.rate {
             rate.take(now, 1.0);
@@ -170,7 +174,7 @@ impl Account {
         self.held.swap_remove(place);
         self.used += at - began;
         if let Some(time) = &mut self.time {
-            time.take(now, (at - began).as_secs_f64());
+            time.end(now, at, began);
         }
     }
 
@@ -178,6 +182,9 @@ impl Account {
     fn undo(&mut self, now: Instant, began: Instant) {
         let at = self.held.iter().position(|since| *since == began).expect("it is held");
         self.held.swap_remove(at);
+        if let Some(time) = &mut self.time {
+            time.end(now, began, began);
+        }
         self.untake(now);
     }
 
@@ -189,13 +196,11 @@ impl Account {
     }
 
     fn is_fresh(&self, now: Instant) -> bool {
-        let is_full =
-            |fill: &Option<Fill>| fill.as_ref().is_none_or(|it| it.level_at(now) >= it.burst);
         self.clients == 0
             && self.queued == 0
             && self.in_flight() == 0
-            && is_full(&self.rate)
-            && is_full(&self.time)
+            && self.rate.as_ref().is_none_or(|rate| rate.level_at(now) >= rate.burst)
+            && self.time.as_ref().is_none_or(|time| time.left(now) >= time.burst)
     }
 
     fn is_too_soon(&self, now: Instant, quota: &Quota, sure: Sure) -> bool {
@@ -215,6 +220,38 @@ pub(super) struct Tally {
     pub(super) abandoned: u64,
     /// After a wait that may have been the reason.
     pub(super) gave_up: u64,
+    /// How many were served, or were not because it would have been too late; and how many were served. What
+    /// was five seconds old at the last tick counts for half.
+    decided: (f64, f64),
+    faded_at: Option<Instant>,
+    /// When one was last refused for overload.
+    shed_at: Option<Instant>,
+}
+
+impl Tally {
+    pub(super) fn decide(&mut self, is_served: bool) {
+        let (all, served) = self.decided;
+        self.decided = (all + 1.0, served + f64::from(u8::from(is_served)));
+    }
+
+    fn fade(&mut self, now: Instant) {
+        let passed = self.faded_at.map_or(Duration::ZERO, |at| now - at);
+        let factor = 0.5_f64.powf(passed.as_secs_f64() / 5.0);
+        let (all, served) = self.decided;
+        self.decided = (all * factor, served * factor);
+        self.faded_at = Some(now);
+    }
+
+    pub(super) fn shed(&mut self, now: Instant) {
+        self.shed_at = Some(now);
+    }
+
+    /// Others were refused just now, and of late nearly all. The scheduler begins anew where next to nothing
+    /// is left of what it knew, so that it may be wrong by a little.
+    pub(super) fn are_nearly_all_refused(&self, now: Instant) -> bool {
+        let (all, served) = self.decided;
+        served * 9.0 <= all && self.shed_at.is_some_and(|at| now - at < Duration::from_secs(1))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -230,7 +267,7 @@ impl Accounts {
         let mut account = Account::default();
         account.follow(now, &limits.quota);
         self.classes.push(account);
-        self.tallies.push(Tally::default());
+        self.tallies.push(Tally { faded_at: Some(now), ..Tally::default() });
         self.limits.push(limits);
     }
 
@@ -245,8 +282,8 @@ impl Accounts {
     /// The scheduler was told the time.
     pub(super) fn notice(&mut self, now: Instant) {
         for account in self.classes.iter_mut().chain(self.seats.values_mut()) {
-            let fills = [&mut account.rate, &mut account.time];
-            fills.into_iter().flatten().for_each(|fill| fill.notice(now));
+            account.rate.iter_mut().for_each(|rate| rate.notice(now));
+            account.time.iter_mut().for_each(|time| time.notice(now));
         }
     }
 
@@ -325,8 +362,13 @@ impl Accounts {
         self.both(seat).into_iter().for_each(|(account, _)| account.queued -= 1);
     }
 
+    pub(super) fn fade(&mut self, now: Instant) {
+        self.tallies.iter_mut().for_each(|tally| tally.fade(now));
+    }
+
     pub(super) fn begin(&mut self, now: Instant, seat: Seat) {
         self.both(seat).into_iter().for_each(|(account, quota)| account.begin(now, quota));
+        self.tally(seat.class).decide(true);
         self.tally(seat.class).granted += 1;
     }
 
@@ -342,12 +384,13 @@ impl Accounts {
 
     pub(super) fn board(&mut self, now: Instant, seat: Seat) {
         self.both(seat).into_iter().for_each(|(account, quota)| account.board(now, quota));
+        self.tally(seat.class).decide(true);
         self.tally(seat.class).granted += 1;
     }
 
-    /// One who was aboard behind others is at the head.
-    pub(super) fn lead(&mut self, now: Instant, seat: Seat) {
-        self.both(seat).into_iter().for_each(|(account, _)| account.lead(now));
+    /// One who was aboard behind others is at the head, since `at`, which is known now.
+    pub(super) fn lead(&mut self, now: Instant, at: Instant, seat: Seat) {
+        self.both(seat).into_iter().for_each(|(account, _)| account.lead(now, at));
     }
 
     /// One who was aboard behind others is not any more. `undone`: as if it had not been.

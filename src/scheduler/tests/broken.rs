@@ -45,6 +45,8 @@ pub(super) enum Broken {
     NothingReserved,
     /// Who needs a server for itself is overtaken by those who can ride.
     Overtaken,
+    /// A server that has just been opened is taken for an old one.
+    PlacesRestless,
     PoolOneOver,
     QueuedOneOver,
     RateDoubled,
@@ -52,6 +54,8 @@ pub(super) enum Broken {
     ReturnedLost,
     ServerTimeUnlimited,
     ServersOneOver,
+    /// Nobody may wait for as long as is configured.
+    ShedTooSoon,
     /// Others get aboard behind a head that takes for ever.
     StallsIgnored,
     /// Nor is one that was cleaned.
@@ -60,6 +64,8 @@ pub(super) enum Broken {
     TimeForgotten,
     /// `part` does nothing: who vanished is counted for ever.
     VanishedStay,
+    /// Who waits is taken for refused.
+    WaitersThrottled,
     WeightsForgotten,
     /// Others get aboard however long it takes.
     WorkAheadIgnored,
@@ -68,7 +74,7 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::AbandonedStay,
         Self::AddressesUnlimited,
         Self::CancelsForgotten,
@@ -79,6 +85,7 @@ impl Broken {
         Self::LastComeFirst,
         Self::NoPriorities,
         Self::NothingReserved,
+        Self::PlacesRestless,
         Self::PoolOneOver,
         Self::QueuedOneOver,
         Self::RateDoubled,
@@ -91,6 +98,9 @@ impl Broken {
         Self::WeightsForgotten,
         Self::WrongShedFirst,
     ];
+
+    /// What can only be seen where far more is asked for than there is.
+    pub(super) const OF_SHEDDING: [Self; 2] = [Self::ShedTooSoon, Self::WaitersThrottled];
 
     /// What can only be seen where servers are shared.
     pub(super) const OF_SHARING: [Self; 10] = [

@@ -112,6 +112,40 @@ fn a_busy_pool_does_not_starve_one_that_has_no_server() {
     assert!(world.take_events().contains(&Event::Connecting(A)));
 }
 
+/// In a standing queue whoever waits has waited for long.
+#[test]
+fn a_server_works_for_a_while_before_its_place_moves_on() {
+    let mut world = World::new(host(Some(1)), &two(), 1);
+    world.ask(A, 1);
+    world.connect_all();
+    (2..8).for_each(|client| world.ask(if client % 2 == 0 { B } else { A }, client));
+    world.pass(ms(500));
+    world.give_back(1);
+    world.connect_all();
+    world.take_events();
+    // It is B's now, and A's client has waited for longer than any other of B.
+    world.pass(ms(60));
+    world.give_back(2);
+    assert_eq!(world.take_events(), [Event::Granted(ClientId(4), 2)]);
+    world.pass(ms(40));
+    world.give_back(4);
+    let evicted = Event::Closed(B, 2, CloseReason::Evicted);
+    assert_eq!(world.take_events(), [evicted, Event::Connecting(A)]);
+}
+
+/// One that nobody of its own pool waits for is of no use there.
+#[test]
+fn an_idle_server_leaves_at_once_for_those_who_wait() {
+    let mut world = World::new(host(Some(1)), &two(), 1);
+    world.ask(A, 1);
+    world.connect_all();
+    world.ask(B, 2);
+    world.take_events();
+    world.give_back(1);
+    let evicted = Event::Closed(A, 1, CloseReason::Evicted);
+    assert_eq!(world.take_events(), [evicted, Event::Connecting(B)]);
+}
+
 #[test]
 fn a_pool_with_older_waiters_keeps_its_server() {
     let mut world = World::new(host(Some(1)), &two(), 1);

@@ -9,8 +9,8 @@ use super::{
 use crate::base::ids::{ClassId, ClientId, WorkerId};
 use crate::config::classes::{ClassLimits, Excess, Priority, Quota};
 use crate::scheduler::{
-    ClassFull, DelayedFor, FailureScope, HostLimits, Refusal, RefusedFor, Request, Scope, State,
-    WaitCause,
+    ClassFull, DelayedFor, FailureScope, HostLimits, Refusal, RefusedFor, Request, Scope,
+    SharedCap, SharedFull, State, WaitCause,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -262,7 +262,8 @@ fn a_waiter_is_told_what_it_waits_for() {
     world.ask(B, 7);
     world.set_host_limits(host(Some(3)));
     world.connect_all();
-    assert_eq!(why(&world, 7), Some(WaitCause::SharedFull));
+    let full = SharedFull { cap: SharedCap::Host, limit: 3 };
+    assert_eq!(why(&world, 7), Some(WaitCause::SharedFull(full)));
 }
 
 #[test]
@@ -310,6 +311,13 @@ fn the_state_of_a_pool_is_told() {
     }
     assert_eq!(world.scheduler.condition(B).state, State::ServerDown);
     assert_eq!(state(&world), State::Healthy, "it has its servers");
+    // Also once another login may be tried: until one succeeds, nothing says that it would.
+    world.run(ms(60_000));
+    world.ask(B, 5);
+    world.connect_failed(0, FailureScope::Pool, true);
+    assert_eq!(world.scheduler.condition(B).state, State::ServerDown);
+    world.run(ms(120_000));
+    assert_eq!(world.scheduler.condition(B).state, State::ServerDown);
     world.scheduler.set_draining(world.now, true);
     assert_eq!(state(&world), State::Draining);
     world.run(ms(2_000));

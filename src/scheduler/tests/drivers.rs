@@ -7,7 +7,7 @@ use crate::base::ids::{ClientId, PoolId, WorkerId};
 use crate::scheduler::{Ride, ShareLimits};
 use std::time::Duration;
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 #[test]
 fn random_rides_keep_every_invariant() {

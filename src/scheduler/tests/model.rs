@@ -209,11 +209,18 @@ impl Model {
         panic!("{client:?} does not wait");
     }
 
+    /// A client is made to leave.
+    pub(super) fn dismiss(&mut self, client: ClientId) {
+        let (_, waiter) = self.unqueue(client);
+        self.accounts.tally(waiter.seat.class).abandoned += 1;
+    }
+
     /// A client leaves, and may have given up.
     pub(super) fn leave(&mut self, now: Instant, client: ClientId) -> PoolId {
         let (pool, waiter) = self.unqueue(client);
         let tally = self.accounts.tally(waiter.seat.class);
         tally.abandoned += 1;
+        tally.decide(false);
         tally.gave_up += u64::from(now - waiter.since >= Duration::from_millis(50));
         pool
     }

@@ -2,7 +2,7 @@
 
 use super::play::{Crowd, Play};
 use super::{Random, host, in_flight, ms, of_priority, sized, spec, weighing, within};
-use crate::base::ids::ClassId;
+use crate::base::ids::{ClassId, PoolId};
 use crate::config::classes::{ClassLimits, Priority};
 use std::ops::Range;
 use std::time::Duration;
@@ -317,4 +317,26 @@ fn what_is_reserved_is_had_between_pools_too() {
     play.add(Crowd { there: ms(1_000)..ms(90_000), ..of(ONE, 30, ten_ms) });
     play.run_until(8_000);
     assert_shares(&play, 2_000..8_000, &[0.5, 0.5], 0.05);
+}
+
+/// Each server stays for 100 ms, and a transaction; to open one takes 10. Two places for as many or more pools
+/// whose clients all wait.
+#[test]
+fn places_that_move_between_busy_pools_work_most_of_the_time() {
+    let unequal = [Priority::Normal, Priority::Sheddable].map(of_priority).to_vec();
+    for classes in [unequal, vec![ClassLimits::default(); 3]] {
+        let names = ["a", "b", "c"];
+        let pools: Vec<_> =
+            names[..classes.len()].iter().map(|name| spec(name, "x", sized(2))).collect();
+        let mut play = Play::new(host(Some(2)), &pools, &classes);
+        for number in (0..).take(classes.len()) {
+            let (pool, class) = (PoolId(number), ClassId(number + 1));
+            play.add(Crowd { pool, class, ..Crowd::new(20, |_| 20_000) });
+        }
+        play.run_until(10_000);
+        let answered: usize = play.records.iter().map(|it| it.answered(0..10_000)).sum();
+        // Nine and a half in ten of what two servers that stay could do, less what is spent at logins.
+        assert!(play.opened() <= 170 && answered >= 800, "{} opened, {answered}", play.opened());
+        assert!(play.records.iter().all(|it| it.answered(0..10_000) > 20), "one is starved");
+    }
 }

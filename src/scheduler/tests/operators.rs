@@ -3,12 +3,22 @@
 use super::broken::Broken;
 use super::model::Server;
 use super::world::World;
+use super::{A, COMMON, host, ms, sized, spec};
 use crate::base::ids::{ClientId, PoolId};
+use crate::config::overload::Shed;
 use crate::scheduler::HostLimits;
 use crate::scheduler::PoolLimits;
 use crate::scheduler::PoolSpec;
 
 impl World {
+    /// An operator ends one that waits.
+    pub(super) fn dismiss(&mut self, client: u64) {
+        let client = ClientId(client);
+        assert_eq!(self.scheduler.dismiss(self.now, self.tickets[&client]), Some(client));
+        self.model.dismiss(client);
+        self.settle(false);
+    }
+
     pub(super) fn set_limits(&mut self, pool: PoolId, mut limits: PoolLimits) {
         let PoolSpec { database, user, .. } = self.model.spec(pool).clone();
         for other in &mut self.model.pools {
@@ -90,5 +100,23 @@ impl World {
         }
         self.scheduler.set_host_limits(self.now, limits);
         self.settle(false);
+    }
+}
+
+/// The same time in line, and the same end of it, but for the reason.
+#[test]
+fn who_is_ended_by_an_operator_has_shown_no_patience() {
+    for is_operator in [true, false] {
+        let limits = HostLimits { shed: Shed::Auto, ..host(None) };
+        let mut world = World::new(limits, &[spec("a", "x", sized(1))], 1);
+        (1..=6).for_each(|client| world.ask(A, client));
+        world.connect_all();
+        world.run(ms(400));
+        (2..=6).for_each(
+            |client| if is_operator { world.dismiss(client) } else { world.leave(client) },
+        );
+        world.run(ms(100));
+        let patience = world.scheduler.class(world.now, COMMON).patience;
+        assert_eq!(patience.is_none(), is_operator, "{patience:?}");
     }
 }

@@ -259,6 +259,11 @@ impl Play {
         self.now = end;
     }
 
+    /// How many servers were opened.
+    pub(super) fn opened(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(super) fn passed(&self) -> Duration {
         self.now - epoch()
     }

@@ -1,12 +1,14 @@
 //! Quotas: nobody gets more, nobody else waits for it, and it is all there.
 
 use super::play::{Crowd, Play};
+use super::world::World;
 use super::{
     A, B, COMMON, Random, host, in_flight, ms, per_address, rated, server_time, sized, spec, within,
 };
 use crate::base::ids::ClassId;
 use crate::config::classes::{ClassLimits, Excess};
 use crate::scheduler::{DelayedFor, Refusal, RefusedFor};
+use std::time::Duration;
 
 const ONE: ClassId = ClassId(1);
 
@@ -93,6 +95,69 @@ fn server_time_is_limited() {
         play.run_until(11_000);
         let used = play.records[crowd].server_time(1_000..11_000);
         assert!((used - 5.0).abs() < 0.15, "{used}");
+    }
+}
+
+/// Whatever a transaction takes: one server and a half, all the time, is a server and a half.
+#[test]
+fn server_time_is_the_same_for_short_and_long_transactions() {
+    let services: [fn(&mut Random) -> u64; 3] = [|_| 10_000, |_| 1_000_000, |_| 10_000_000];
+    for (service, until) in services.into_iter().zip([20_000, 60_000, 400_000]) {
+        for (quota, clients, wanted) in [(1.5, 2, 1.5), (1.5, 4, 1.5), (1.0, 1, 1.0), (0.5, 1, 0.5)]
+        {
+            let quota = server_time(quota, Duration::from_secs_f64(quota));
+            let all = (within(quota.clone()), 1);
+            for (limits, addresses) in [all, (per_address(quota), 2)] {
+                let mut play = play(8, limits.clone());
+                let clients = clients * u32::from(addresses);
+                let crowd = play.add(Crowd { service, addresses, ..of(ONE, clients) });
+                play.run_until(until);
+                let used = play.records[crowd].server_time(0..until);
+                let wanted = wanted * Duration::from_millis(until).as_secs_f64();
+                let wanted = wanted * f64::from(addresses);
+                // But for what is at hand at first, and for those who are in the middle at last.
+                let took = Duration::from_micros(service(&mut Random::new(1)));
+                let odd = f64::from(clients) * took.as_secs_f64() + 3.0;
+                let off = (used - wanted).abs();
+                assert!(off < odd + 0.01 * wanted, "{used} s of {wanted}, {took:?}, {limits:?}");
+            }
+        }
+    }
+}
+
+/// Nobody of it ever waits for more than the moment between two of its transactions.
+#[test]
+fn who_holds_no_more_than_its_server_time_never_waits() {
+    for (quota, clients) in [(1.0, 1), (3.0, 3)] {
+        let mut play = play(8, within(server_time(quota, Duration::from_secs_f64(quota))));
+        let crowd = play.add(Crowd { service: |_| 10_000_000, ..of(ONE, clients) });
+        play.run_until(500_000);
+        assert!(play.records[crowd].quantile(1.0, 20_000..500_000) == Duration::from_secs(10));
+        assert_eq!(play.class(ONE).counters.delayed_for(DelayedFor::ServerTime), 0);
+    }
+}
+
+#[test]
+fn a_quota_that_comes_to_be_charges_nobody_for_before() {
+    let mut world = World::new(host(None), &[spec("a", "x", sized(4))], 1);
+    let class = world.add_class(ClassLimits::default());
+    world.ask_in(A, 1, class, 1);
+    world.connect_all();
+    world.run(Duration::from_mins(5));
+    for limits in [within(server_time(1.0, ms(1_000))), per_address(server_time(1.0, ms(1_000)))] {
+        world.set_class(class, ClassLimits::default());
+        world.set_class(class, limits);
+        world.run(Duration::from_mins(5));
+        world.ask_in(A, 2, class, 1);
+        world.connect_all();
+        assert_eq!(world.scheduler.counts(A).leased, 2);
+        // Two at once are too many for long.
+        world.run(ms(1_500));
+        world.ask_in(A, 3, class, 1);
+        assert_eq!(world.scheduler.counts(A).waiting, 1);
+        world.run(Duration::from_mins(1));
+        world.leave(3);
+        world.give_back(2);
     }
 }
 

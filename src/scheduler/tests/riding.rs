@@ -186,7 +186,7 @@ impl Model {
     }
 
     /// The first follower is the head, which is charged from now on.
-    fn promote(&mut self, now: Instant, slot: SlotRef) -> Next {
+    fn promote(&mut self, now: Instant, at: Instant, slot: SlotRef) -> Next {
         let server = self.server(slot);
         let share = server.share.as_mut().expect("it is shared");
         if share.followers.is_empty() {
@@ -195,9 +195,9 @@ impl Model {
         }
         let Follower { client, seat, expected } = share.followers.remove(0);
         (share.head, share.is_stalled) = (expected, false);
-        (server.state, server.since) = (State::Leased(client), now);
-        server.hold = Some((seat, now));
-        self.accounts.lead(now, seat);
+        (server.state, server.since) = (State::Leased(client), at);
+        server.hold = Some((seat, at));
+        self.accounts.lead(now, at, seat);
         Next::Rider(client)
     }
 }
@@ -276,7 +276,7 @@ impl World {
                 let hold = self.model.server(slot).hold.take().expect("its head is charged");
                 self.model.accounts.end(self.now, *end, hold);
             }
-            next = self.model.promote(*end, slot);
+            next = self.model.promote(self.now, *end, slot);
         }
         let late = u32::from(self.is_broken(Broken::HeadPaysForAll)) * Duration::from_millis(1);
         let told = self.now + late;
@@ -325,7 +325,7 @@ impl World {
         let next = if client == head {
             let hold = self.model.server(slot).hold.take().expect("its head is charged");
             self.model.accounts.undo(now, hold);
-            self.model.promote(now, slot)
+            self.model.promote(now, now, slot)
         } else {
             let share = self.model.server(slot).share.as_mut().expect("it is shared");
             let at = share.followers.iter().position(|follower| follower.client == client);

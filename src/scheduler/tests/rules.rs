@@ -8,6 +8,7 @@ use crate::config::overload::Shed;
 use crate::scheduler::CloseReason;
 use crate::scheduler::Refusal;
 use crate::scheduler::Scope;
+use crate::scheduler::Shedding;
 use crate::scheduler::SlotRef;
 use std::time::{Duration, Instant};
 
@@ -113,7 +114,7 @@ impl Model {
         let limits = &self.spec(pool).limits;
         let slot = server.slot;
         match why {
-            CloseReason::Dead => {}
+            CloseReason::Dead | CloseReason::Shutdown => {}
             CloseReason::Evicted => self.evicted.push(server.clone()),
             CloseReason::IdleTimeout => {
                 assert!(now - server.since >= limits.idle_timeout.expect("there is one"));
@@ -217,6 +218,8 @@ impl Model {
             let is_fair = (is_share || is_turn) && !own.is_owed;
             assert!(is_better || is_fair, "took one from waiters");
             assert!(now - first.since >= Duration::from_millis(100), "thrashes");
+            let stayed = now - victim.connected_at;
+            assert!(stayed >= Duration::from_millis(100), "moves on after {stayed:?}");
             return;
         }
         let would_do = |other: &&Server| {
@@ -283,15 +286,41 @@ impl Model {
                 let held = now - *since >= self.host.down_hold;
                 assert!(held || is_late, "gave up too early");
             }
-            Refusal::Shed { .. } => match self.host.shed {
-                Shed::Off => panic!("shed though that is off"),
-                Shed::Auto => {
-                    let gave_up = self.accounts.tally(seat.class).gave_up;
-                    assert!(gave_up >= 3, "shed though {gave_up} gave up");
-                }
-                Shed::Within(_) => {}
-            },
+            Refusal::Shed { why, limit, .. } => {
+                self.check_shed(now, seat, *why, *limit);
+                self.accounts.tally(seat.class).shed(now);
+                self.accounts.tally(seat.class).decide(false);
+            }
+            Refusal::WaitTimeout { .. } => self.accounts.tally(seat.class).decide(false),
             _ => {}
+        }
+    }
+
+    /// For each of the reasons it would wait for longer than it may, or has.
+    fn check_shed(&mut self, now: Instant, seat: Seat, why: Shedding, limit: Duration) {
+        let priority = self.accounts.of(seat.class).priority;
+        match self.host.shed {
+            Shed::Off => panic!("shed though that is off"),
+            Shed::Auto => {
+                let gave_up = self.accounts.tally(seat.class).gave_up;
+                assert!(gave_up >= 3, "shed though {gave_up} gave up");
+            }
+            Shed::Within(longest) => {
+                // Of what a normal one may wait for: while the line stands, and otherwise.
+                let least = match priority {
+                    Priority::Critical => 1.0,
+                    Priority::Normal => 0.625,
+                    Priority::Sheddable => 0.3125,
+                };
+                assert!(limit >= longest.mul_f64(least * 0.999), "only {limit:?} of {longest:?}");
+            }
+        }
+        let (Shedding::Predicted(wait) | Shedding::Throttled(wait) | Shedding::Waited(wait)) = why;
+        assert!(wait > limit, "refused for {wait:?}, and may wait {limit:?}");
+        if matches!(why, Shedding::Throttled(_)) {
+            assert_ne!(priority, Priority::Critical, "refused with others");
+            let are_refused = self.accounts.tally(seat.class).are_nearly_all_refused(now);
+            assert!(are_refused, "refused with others who are not");
         }
     }
 

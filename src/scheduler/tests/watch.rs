@@ -65,7 +65,7 @@ impl World {
     fn note_reversed(&mut self) {
         for line in 0..self.scheduler.queue.lines() {
             let of = self.scheduler.queue.line(line);
-            if of.flow.shed_at.is_some() && of.flow.standing.is_standing() {
+            if of.flow.is_reversed() {
                 self.model.reversed.insert((of.pool, of.class));
             }
         }
@@ -167,6 +167,7 @@ impl World {
         }
         self.check_classes();
         self.check_peopled();
+        self.check_contention();
         let host = self.scheduler.host_counts();
         assert_eq!(host.open() as usize, self.model.servers.len());
         assert_eq!(host.waiting, all.waiting);

@@ -225,6 +225,9 @@ impl World {
         let (since, again) = (again.unwrap_or(self.now), again.is_some());
         let waiter = Waiter { client, seat, deadline, since, order: 0, again, ride };
         self.asked.insert(client, (since, deadline));
+        if self.is_broken(Broken::WaitersThrottled) {
+            self.scheduler.classes.of_mut(seat.class).throttle.refused();
+        }
         match self.scheduler.enqueue(self.now, request) {
             Ok(ticket) => {
                 self.model.enqueue(self.now, pool, waiter);
@@ -378,6 +381,9 @@ impl World {
             self.model.ramp = (self.model.ramp * 2).min(32);
         }
         self.scheduler.connected(self.now, Lease { slot, conn }, conn, home);
+        if self.is_broken(Broken::PlacesRestless) {
+            self.scheduler.slots.at_mut(slot.index).connected_at -= Duration::from_secs(1);
+        }
         self.settle(false);
     }
 
@@ -455,6 +461,7 @@ impl World {
         if !self.is_broken(Broken::TimeForgotten) {
             self.scheduler.tick(self.now);
         }
+        self.model.accounts.fade(self.now);
         self.told();
         self.settle(true);
         self.model.accounts.forget(self.now);

@@ -167,3 +167,80 @@ fn who_fills_the_quota_of_its_own_class_lets_go() {
         assert!(world.scheduler.must_yield(world.now, hog, world.now));
     }
 }
+
+fn slot_of(world: &World, client: u64) -> SlotRef {
+    let of = |(holder, _): &&(ClientId, _)| *holder == ClientId(client);
+    world.leases.iter().find(of).expect("it has one").1.slot
+}
+
+/// Whether a client lets go that has been idle since so many milliseconds after the beginning.
+fn lets_go(world: &mut World, client: u64, since: u64) -> bool {
+    let slot = slot_of(world, client);
+    world.scheduler.must_yield(world.now, slot, super::epoch() + ms(since))
+}
+
+/// A server of the other's would be of no use to who waits for its own class, or its own address.
+#[test]
+fn who_has_nothing_that_is_waited_for_stands_before_nobody() {
+    for limits in [within(in_flight(1)), per_address(in_flight(1))] {
+        let mut world = World::new(host(None), &[spec("a", "x", sized(4))], 1);
+        let class = world.add_class(limits.clone());
+        world.ask_in(A, 1, class, 1);
+        world.ask(A, 2);
+        let has_addresses = limits.per_address.max_in_flight > 0;
+        if has_addresses {
+            world.ask_in(A, 3, class, 2);
+        }
+        world.connect_all();
+        world.pass(ms(100));
+        world.ask_in(A, 4, class, 1);
+        assert!(!lets_go(&mut world, 2, 10));
+        assert!(!has_addresses || !lets_go(&mut world, 3, 20));
+        assert!(lets_go(&mut world, 1, 30), "{limits:?}");
+        // It is told again, and they still are not.
+        assert!(lets_go(&mut world, 1, 30));
+        assert!(!lets_go(&mut world, 2, 10));
+    }
+}
+
+/// What is limited is the class, not what it has of one pool.
+#[test]
+fn the_longest_idle_of_a_class_lets_go_in_whichever_pool() {
+    let pools = [spec("a", "x", sized(4)), spec("b", "y", sized(4))];
+    for limits in [within(in_flight(2)), per_address(in_flight(2))] {
+        let mut world = World::new(host(None), &pools, 1);
+        let class = world.add_class(limits.clone());
+        world.ask_in(A, 1, class, 1);
+        world.ask_in(B, 2, class, 1);
+        world.connect_all();
+        world.pass(ms(100));
+        assert!(!lets_go(&mut world, 1, 10));
+        world.ask_in(B, 3, class, 1);
+        assert!(!lets_go(&mut world, 2, 20), "{limits:?}");
+        assert!(lets_go(&mut world, 1, 10), "{limits:?}");
+        // One is enough for one who waits, on its way back as well.
+        assert!(!lets_go(&mut world, 2, 20));
+        let at = world.leases.iter().position(|(client, _)| *client == ClientId(1));
+        world.tidy(at.expect("it has one"));
+        assert!(!lets_go(&mut world, 2, 20));
+        world.ask_in(A, 4, class, 1);
+        assert!(lets_go(&mut world, 2, 20), "{limits:?}");
+    }
+}
+
+/// Two wait, each for something else.
+#[test]
+fn who_lets_go_for_one_does_not_for_another() {
+    let mut world = World::new(host(None), &[spec("a", "x", sized(2))], 1);
+    let class = world.add_class(within(in_flight(1)));
+    world.ask(A, 1);
+    world.ask_in(A, 2, class, 1);
+    world.connect_all();
+    world.pass(ms(100));
+    assert!(!lets_go(&mut world, 2, 20));
+    world.ask(A, 3);
+    assert!(lets_go(&mut world, 1, 10));
+    assert!(!lets_go(&mut world, 2, 20), "one has let go, and one waits");
+    world.ask_in(A, 4, class, 1);
+    assert!(lets_go(&mut world, 2, 20));
+}

@@ -5,7 +5,7 @@ use super::description::Description;
 use crate::base::shared::Shared;
 use crate::session::settings::Settings;
 use crate::session::text::Text;
-use crate::sql::ending::{fetches, may_commit};
+use crate::sql::ending::{fetches, may_be_ending};
 use crate::sql::prepared::prepared_use;
 use crate::sql::read::{Fingerprint, Names, No};
 use crate::wire::encode;
@@ -50,8 +50,8 @@ pub struct Statement {
     pub pool: (Box<str>, Box<str>),
     /// Where it was first seen, its bytes were the letters that they seem to be: they are ASCII, or UTF-8.
     pub is_clear: bool,
-    /// It may be a `COMMIT`: see [`crate::sql::ending`].
-    pub may_commit: bool,
+    /// It may end a transaction: see [`crate::sql::ending`].
+    pub may_be_ending: bool,
     /// It may drop prepared statements: see [`crate::sql::prepared`].
     pub uses_prepared: bool,
     /// It is a `FETCH`: of the cursors of one client, in one lease. No [description](Self::description) of it
@@ -228,7 +228,7 @@ impl Interner {
             digest,
             pool: (pool.0.into(), pool.1.into()),
             is_clear: is_utf8 || text.is_ascii(),
-            may_commit: may_commit(body),
+            may_be_ending: may_be_ending(body),
             uses_prepared: prepared_use(text).is_some(),
             fetches: fetches(text),
             does,

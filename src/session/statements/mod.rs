@@ -273,8 +273,8 @@ pub struct Statements {
     reading: Reading,
     /// The statement that the request at the front waits for is not what it was.
     refuted: Option<u64>,
-    /// The last `Bind` was of a statement that may be a `COMMIT`.
-    may_commit: bool,
+    /// The last `Bind` was of a statement that may end a transaction.
+    may_be_ending: bool,
     /// The last request was for a statement that has to do with prepared ones.
     uses_prepared: bool,
     /// The last `Bind` was of one that may do something to the session.
@@ -301,7 +301,7 @@ impl Statements {
             unnamed: Unnamed::new(Arc::clone(interner)),
             reading: Reading::default(),
             refuted: None,
-            may_commit: false,
+            may_be_ending: false,
             uses_prepared: false,
             does: false,
             shared: Vec::new(),
@@ -348,10 +348,10 @@ impl Statements {
         self.names.get(cut(name))?.as_ref()
     }
 
-    /// The text that the last `Bind` was of, if it may be a `COMMIT`.
+    /// The text that the last `Bind` was of, if it may end a transaction.
     #[inline]
-    pub fn text_that_may_commit(&self, name: &[u8]) -> Option<&[u8]> {
-        if !self.may_commit {
+    pub fn text_that_may_be_ending(&self, name: &[u8]) -> Option<&[u8]> {
+        if !self.may_be_ending {
             return None;
         }
         if name.is_empty() { self.unnamed_text() } else { self.text(name) }

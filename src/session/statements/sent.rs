@@ -6,7 +6,7 @@ use super::prepared::Found;
 use super::unnamed::Need;
 use super::{Message, Now, Pending, Prepared, Refusal, Route, Slip, Statements, What};
 use crate::session::ledger::{Ledger, Origin, Request};
-use crate::sql::ending::may_commit;
+use crate::sql::ending::may_be_ending;
 use crate::sql::prepared::{may_use_prepared, prepared_use};
 use crate::wire::frame::split_text;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Statements {
         if ledger.is_skipping() {
             return Route::AsIs;
         }
-        (self.may_commit, self.uses_prepared, self.does) = (false, false, false);
+        (self.may_be_ending, self.uses_prepared, self.does) = (false, false, false);
         let mut sending = Sending { statements: self, server, ledger, now, slips };
         let route = match message {
             Message::Bind(name, is_whole) => sending.refer(name, Referring::Bind { is_whole }),
@@ -254,7 +254,7 @@ impl Sending<'_, '_> {
         if request.is_bind() {
             self.statements.unnamed.bind_sent();
             let body = self.statements.unnamed.latest();
-            self.statements.may_commit = body.is_some_and(may_commit);
+            self.statements.may_be_ending = body.is_some_and(may_be_ending);
             self.statements.uses_prepared = body.is_some_and(uses_prepared);
         } else {
             self.statements.unnamed.describe_sent(self.now.moment());
@@ -272,7 +272,7 @@ impl Sending<'_, '_> {
             self.statements.uses_prepared = self.statements.locals_use_prepared;
             return Route::AsIs;
         };
-        self.statements.may_commit = statement.may_commit;
+        self.statements.may_be_ending = statement.may_be_ending;
         self.statements.uses_prepared = statement.uses_prepared;
         self.statements.does = statement.does.is_some();
         if let Some(serial) = self.statements.under_way(name) {
@@ -414,7 +414,7 @@ impl Sending<'_, '_> {
     }
 
     fn refuse(&mut self, refusal: Refusal, route: Route) -> Route {
-        (self.statements.may_commit, self.statements.does) = (false, false);
+        (self.statements.may_be_ending, self.statements.does) = (false, false);
         self.client(Request::ParseNamed);
         self.pend(What::Refuse(refusal));
         route
