@@ -2,6 +2,7 @@
 //!
 //! `./dev bench scheduler`. The time stands still: whoever calls has read the clock already.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "a bench has no worker to lend it a clock")]
 
 use std::collections::VecDeque;

@@ -3,6 +3,8 @@
 //!
 //! A program of its own, with one test: the count is of the whole process.
 
+#![forbid(unsafe_code)]
+
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

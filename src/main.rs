@@ -1,5 +1,7 @@
 //! The program: reads what was asked for, does it, and answers with an exit code.
 
+#![forbid(unsafe_code)]
+
 use pgweir::app::demo::{self, DemoError};
 use pgweir::app::successor::Successor;
 use pgweir::app::{self, Start, log};

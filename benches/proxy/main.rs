@@ -5,6 +5,7 @@
 //! proxies, `rows` what is compared and the bars, `report` and `table` what is said about it.
 //! `overload` is the other half: not what a query costs, but who gets an answer when all cannot.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
 #![expect(clippy::disallowed_methods, reason = "it has no worker to block and no clock but time")]
 #![expect(clippy::cast_precision_loss, reason = "sums of a few seconds, shown with three digits")]

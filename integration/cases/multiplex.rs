@@ -7,6 +7,7 @@ mod cut_short;
 mod fitting;
 mod held_up;
 mod known;
+mod lulls;
 mod own;
 mod prepared;
 mod quotas;

@@ -47,8 +47,8 @@ impl Client {
         }
         let kind = self.kind_of(front.runs, &rules)?;
         let profiles = &self.pool.share.profiles;
-        let expected = match profiles.expect(kind.get(), rules.max_service_time) {
-            Expected::Short(expected) => expected,
+        let (expected, answer) = match profiles.expect(kind.get(), rules.max_service_time) {
+            Expected::Short(expected, answer) => (expected, answer),
             other => {
                 self.learns = Some(kind);
                 let is_known = other == Expected::Slow;
@@ -61,7 +61,7 @@ impl Client {
             Runs::Query(_) | Runs::Unnamed(_) => None,
         };
         fare.take_up(&front, statement, &self.settings);
-        (fare.profile, fare.expected) = (kind.get(), expected);
+        (fare.profile, fare.expected, fare.answer_least) = (kind.get(), expected, answer);
         fare.statements_max = self.terms.prepared.of_server;
         let timeouts = &self.terms.timeouts;
         let limits = [

@@ -5,6 +5,7 @@ pub mod deadline;
 pub mod dial;
 pub mod flow;
 pub mod listen;
+mod low_water;
 pub mod options;
 pub mod passing;
 pub mod stream;

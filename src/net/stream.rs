@@ -1,5 +1,6 @@
 //! A connected socket, TCP or unix.
 
+use super::low_water::set_low_water;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags};
 use std::io;
@@ -234,6 +235,18 @@ impl Stream {
             Self::Unix(socket) => socket.try_io(Interest::READABLE, || Ok(())),
         }
         .is_ok()
+    }
+
+    /// Has nobody woken who waits to read before so many bytes are there, or the end. 1: as ever.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no such thing for this socket: unix sockets take the mark and wake all the same.
+    pub fn set_low_water(&self, bytes: usize) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => set_low_water(socket, bytes),
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Whether the peer has closed, or is gone: also where bytes that nobody reads are before the end.

@@ -215,6 +215,8 @@ pub struct Fare {
     pub profile: u64,
     /// How long it is expected to take.
     pub expected: Duration,
+    /// How many bytes its answer is expected to have at least. 0: nobody knows.
+    pub answer_least: usize,
     /// How long it may take, at most, and why it ends then.
     pub limit: Option<(Duration, EndReason)>,
     /// How long it waited to get aboard, and when it did.

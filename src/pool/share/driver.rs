@@ -2,9 +2,11 @@
 
 mod ending;
 mod fitting;
+mod lull;
 mod watch;
 
 use self::fitting::fit;
+use self::lull::Lull;
 use super::riders::{Came, Lost, Rider, Riders, ends};
 use super::{Bell, FirstHead};
 use crate::base::ids::ClientId;
@@ -67,6 +69,7 @@ pub(super) struct Driver {
     /// Nobody is aboard any more since then, and those who have left are still to be answered.
     tidying_since: Option<Instant>,
     deadline: Deadline,
+    lull: Lull,
 }
 
 impl Driver {
@@ -88,6 +91,7 @@ impl Driver {
             is_canceling: false,
             tidying_since: None,
             deadline: Deadline::default(),
+            lull: Lull::default(),
         }
     }
 
@@ -97,6 +101,7 @@ impl Driver {
             Err(over) => over,
         };
         self.worker.wake();
+        self.wake_for_all();
         match over {
             Over::Empty => self.give_back(),
             Over::Lost(lost) => self.lose(lost),
@@ -160,7 +165,8 @@ impl Driver {
             }
             self.share_out(cx)?;
         }
-        self.watch(cx)
+        // What is there already is read first: the time that it had to wait is nobody's.
+        if self.rest(cx) { Ok(()) } else { self.watch(cx) }
     }
 
     /// Takes up those who got aboard.
@@ -274,6 +280,7 @@ impl Driver {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(n @ 1..)) => {
                 self.pool.stats.of(self.worker.id).sent.add(n as u64);
+                self.lull.read(self.worker.now());
                 Ok(true)
             }
             Poll::Ready(Ok(0) | Err(_)) => Err(Lost::because("it closed the connection").into()),
@@ -299,6 +306,9 @@ impl Driver {
                 server.applied = Arc::new(applied);
             }
         }
+        if self.lull.came_late() && !self.came.answered.is_empty() {
+            self.blame();
+        }
         let passed = if self.came.answered.is_empty() { Ok(()) } else { self.pass_on() };
         shared?;
         passed?;
@@ -310,12 +320,12 @@ impl Driver {
     fn answer(&mut self) {
         let now = self.worker.now();
         let mut answered = std::mem::take(&mut self.came.answered);
+        self.lull.answered(answered.len());
         for (at, rider) in ends(self.since, now, &answered).zip(&answered) {
             let took = rider.of_request(at.saturating_duration_since(self.since));
             self.since = at;
-            let len = rider.fare.told + rider.fare.answer.len();
-            let took = (!rider.has_failed).then_some(took);
-            self.pool.share.profiles.learn_shared(rider.fare.profile, took, len);
+            let took = (!rider.has_failed && !self.lull.came_late()).then_some(took);
+            self.pool.share.profiles.learn_shared(rider.fare.profile, took, rider.answer());
         }
         for rider in answered.drain(..) {
             // Who is gone may have been told why, and not have heard it so far.

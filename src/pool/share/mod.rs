@@ -14,6 +14,7 @@
 //!   run on a server that was lost is never sent again.
 //! - Whoever has the beginning of a message gets its rest, or nothing any more.
 
+mod answers;
 mod driver;
 mod outbox;
 pub mod profiles;

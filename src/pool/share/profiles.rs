@@ -4,6 +4,7 @@
 //! its fingerprint, or its prepared statement. Times go into a histogram of powers of two, which forgets:
 //! when it is full, all counts are halved.
 
+use super::answers::Answers;
 use crate::base::shared::Shared;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -38,12 +39,22 @@ const LEAST: Duration = Duration::from_micros(10);
 /// What a statement is expected to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Expected {
-    /// It may share a server, and takes so long.
-    Short(Duration),
+    /// It may share a server, and takes so long. And how many bytes its answer has at least, as far as was seen; 0:
+    /// nobody knows.
+    Short(Duration, usize),
     /// It may take too long, or its answer be too long.
     Slow,
     /// Too few were seen.
     Unknown,
+}
+
+/// What is known of an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// It had so many bytes.
+    Whole(usize),
+    /// So many at least: not all of it was looked at.
+    Part(usize),
 }
 
 /// Of all kinds of a pool.
@@ -67,6 +78,7 @@ struct Profile {
     probation: u32,
     /// How often the next probation is doubled.
     doubled: u8,
+    answers: Answers,
 }
 
 impl Profiles {
@@ -85,15 +97,20 @@ impl Profiles {
         });
     }
 
-    /// The same on a server that others shared, and its answer had so many bytes. `took`: `None` if it failed,
-    /// as then it may not have done what it does.
-    pub fn learn_shared(&self, kind: u64, took: Option<Duration>, answer: usize) {
+    /// The same on a server that others shared, with its answer. `took`: `None` if it failed, as then it may not
+    /// have done what it does; or if nobody knows.
+    pub fn learn_shared(&self, kind: u64, took: Option<Duration>, answer: Answer) {
         self.0.with(|kinds| {
             if let Some(profile) = kinds.known.get_mut(&kind) {
                 if let Some(took) = took {
                     profile.learn(took);
                 }
-                if answer > LONG_ANSWER {
+                // Those of errors as well: they come like others.
+                if let Answer::Whole(len) = answer {
+                    profile.answers.learn(len);
+                }
+                let (Answer::Whole(len) | Answer::Part(len)) = answer;
+                if len > LONG_ANSWER {
                     profile.put_on_probation();
                 }
             }
@@ -105,6 +122,15 @@ impl Profiles {
         self.0.with(|kinds| {
             if let Some(profile) = kinds.known.get_mut(&kind) {
                 profile.put_on_probation();
+            }
+        });
+    }
+
+    /// Answers were late, as more was waited for than came, because of one of this kind.
+    pub fn was_late(&self, kind: u64) {
+        self.0.with(|kinds| {
+            if let Some(profile) = kinds.known.get_mut(&kind) {
+                profile.answers.were_late();
             }
         });
     }
@@ -154,7 +180,8 @@ impl Profile {
         } else if self.probation > 0 || self.p99() > longest {
             Expected::Slow
         } else {
-            Expected::Short(Duration::from_secs_f64(self.mean.max(0.0) / 1e6).max(LEAST))
+            let mean = Duration::from_secs_f64(self.mean.max(0.0) / 1e6);
+            Expected::Short(mean.max(LEAST), self.answers.least())
         }
     }
 
@@ -176,7 +203,7 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
-    use super::{Expected, KINDS_MAX, LONG_ANSWER, PROBATION, Profiles};
+    use super::{Answer, Expected, KINDS_MAX, LONG_ANSWER, PROBATION, Profiles};
     use std::time::Duration;
 
     const LONGEST: Duration = Duration::from_millis(5);
@@ -201,36 +228,39 @@ mod tests {
         let [half, second] = [500, 1_000].map(Duration::from_millis);
         assert_eq!(takes(600).expect(1, half), Expected::Slow);
         assert_eq!(takes(600).expect(1, second), Expected::Slow, "it may be longer");
-        assert!(matches!(takes(500).expect(1, second), Expected::Short(_)));
+        assert!(matches!(takes(500).expect(1, second), Expected::Short(..)));
         assert_eq!(takes(9_000).expect(1, Duration::from_secs(10)), Expected::Slow);
     }
 
     #[test]
     fn nothing_is_expected_of_what_was_not_seen_often_enough() {
         assert_eq!(expected([100; 4]), Expected::Unknown);
-        assert!(matches!(expected([100; 5]), Expected::Short(_)));
+        assert!(matches!(expected([100; 5]), Expected::Short(..)));
         assert_eq!(learned([100; 5]).expect(2, LONGEST), Expected::Unknown);
     }
 
     #[test]
     fn the_mean_is_expected() {
-        let Expected::Short(mean) = expected([100, 200, 300, 200, 200]) else { panic!("short") };
+        let Expected::Short(mean, 0) = expected([100, 200, 300, 200, 200]) else { panic!("short") };
         assert!(mean.abs_diff(us(200)) < us(2), "{mean:?}");
-        assert_eq!(expected([0; 9]), Expected::Short(us(10)));
+        assert_eq!(expected([0; 9]), Expected::Short(us(10), 0));
     }
 
     #[test]
     fn one_slow_one_among_a_hundred_is_not_minded() {
         assert_eq!(expected([vec![100; 20], vec![9_000]].concat()), Expected::Slow);
         let one = expected([vec![100; 110], vec![9_000]].concat());
-        assert!(matches!(one, Expected::Short(_)));
+        assert!(matches!(one, Expected::Short(..)));
         assert_eq!(expected([vec![100; 110], vec![9_000; 2]].concat()), Expected::Slow);
     }
 
     #[test]
     fn what_was_slow_is_forgotten() {
         assert_eq!(expected([9_000; 20]), Expected::Slow);
-        assert!(matches!(expected([vec![9_000; 20], vec![100; 700]].concat()), Expected::Short(_)));
+        assert!(matches!(
+            expected([vec![9_000; 20], vec![100; 700]].concat()),
+            Expected::Short(..)
+        ));
         assert_eq!(expected([vec![100; 9_000], vec![9_000; 3]].concat()), Expected::Slow);
     }
 
@@ -240,16 +270,18 @@ mod tests {
         let mut wanted = PROBATION;
         for offends in [
             |profiles: &Profiles| profiles.stalled(1),
-            |profiles: &Profiles| profiles.learn_shared(1, Some(us(100)), LONG_ANSWER + 1),
+            |profiles: &Profiles| {
+                profiles.learn_shared(1, Some(us(100)), Answer::Whole(LONG_ANSWER + 1));
+            },
         ] {
             offends(&profiles);
             for _ in 0..wanted {
                 // What was under way says nothing.
-                profiles.learn_shared(1, Some(us(100)), 100);
+                profiles.learn_shared(1, Some(us(100)), Answer::Whole(100));
                 assert_eq!(profiles.expect(1, LONGEST), Expected::Slow);
                 profiles.learn(1, us(100));
             }
-            assert!(matches!(profiles.expect(1, LONGEST), Expected::Short(_)));
+            assert!(matches!(profiles.expect(1, LONGEST), Expected::Short(..)));
             wanted *= 2;
         }
     }
@@ -259,11 +291,29 @@ mod tests {
     fn of_what_failed_only_the_length_is_learned() {
         let profiles = learned([100; 5]);
         for _ in 0..9 {
-            profiles.learn_shared(1, None, 100);
+            profiles.learn_shared(1, None, Answer::Whole(100));
         }
         assert_eq!(profiles.0.with(|kinds| kinds.known[&1].seen), 5);
-        profiles.learn_shared(1, None, LONG_ANSWER + 1);
+        profiles.learn_shared(1, None, Answer::Part(LONG_ANSWER + 1));
         assert_eq!(profiles.expect(1, LONGEST), Expected::Slow);
+    }
+
+    #[test]
+    fn how_short_answers_are_is_learned_of_those_that_are_whole() {
+        let profiles = learned([100; 5]);
+        let least = || match profiles.expect(1, LONGEST) {
+            Expected::Short(_, least) => least,
+            other => panic!("{other:?}"),
+        };
+        // Errors, too, and answers whose time nobody knows.
+        for (took, answer) in [(Some(us(100)), 80), (None, 70)] {
+            (0..16).for_each(|_| profiles.learn_shared(1, took, Answer::Whole(answer)));
+            assert_eq!(least(), answer);
+        }
+        profiles.learn_shared(1, Some(us(100)), Answer::Part(20));
+        assert_eq!(least(), 70);
+        profiles.was_late(1);
+        assert_eq!(least(), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who is aboard a shared server, and whose each of its bytes is. No sockets.
 
 use super::outbox::{Mark, Outbox};
+use super::profiles::Answer;
 use crate::base::ids::ClientId;
 use crate::end::ErrorFields;
 use crate::pool::mailbox::{Mailbox, Outcome};
@@ -105,6 +106,18 @@ impl Rider {
         took.mul_f64(self.fare.expected.div_duration_f64(self.expected()))
     }
 
+    /// How long its answer is, as far as it came.
+    pub(super) fn answer(&self) -> Answer {
+        let len = self.fare.told + self.fare.answer.len();
+        // What nobody is given is not kept.
+        if self.is_gone || self.is_hit { Answer::Part(len) } else { Answer::Whole(len) }
+    }
+
+    /// Whether its answer, which has come, is shorter than any was expected to be.
+    pub(super) fn is_short(&self) -> bool {
+        matches!(self.answer(), Answer::Whole(len) if len < self.fare.answer_least)
+    }
+
     /// Its client is not aboard any more. What it has asked runs all the same, and has its place among the
     /// answers. Answers with what its client is to be told, if it is still there.
     pub(super) fn leave(&mut self) -> Option<Outcome> {
@@ -186,6 +199,10 @@ impl Riders {
 
     pub(super) fn head(&mut self) -> Option<&mut Rider> {
         self.riders.front_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rider> {
+        self.riders.iter()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Rider> {
