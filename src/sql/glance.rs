@@ -54,6 +54,11 @@ pub fn glance(sql: &[u8], is_several: bool, functions: &[Box<str>]) -> Glance {
     if is_plain { Glance::Skip } else { Glance::Read }
 }
 
+/// Whether a statement that begins with this word may make a table by an `INTO`: what `INSERT INTO` names is there.
+pub(super) fn may_make(first: &[u8]) -> bool {
+    Opening::of(first) >= Opening::Makes
+}
+
 /// What the first letters of a statement say of it: the later, the more has to be looked at.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Opening {

@@ -1,6 +1,7 @@
 //! What a statement does to the session through functions that it calls, and where its text shows
 //! that it does something but not what.
 
+use super::glance::may_make;
 use super::statement::{Kind, statements, variable};
 use super::tokens::{Tokens, is};
 
@@ -94,17 +95,23 @@ impl Hidden {
         let first = Tokens(sql).next().unwrap_or_default();
         let depth = if kind == Kind::Do { DEPTH_MAX } else { 0 };
         let explains = is(first, "explain");
-        hidden.read(sql, functions, depth, explains);
+        hidden.read(sql, functions, depth, (explains, may_make(first)));
         hidden
     }
 
-    fn read(&mut self, sql: &[u8], functions: &[Box<str>], depth: usize, explains: bool) {
+    fn read(
+        &mut self,
+        sql: &[u8],
+        functions: &[Box<str>],
+        depth: usize,
+        (explains, makes): (bool, bool),
+    ) {
         let mut tokens = Tokens(sql);
         let mut last: &[u8] = b"";
         while let Some(token) = tokens.next() {
             let before = std::mem::replace(&mut last, token);
             if depth > 0 && matches!(token.first(), Some(b'$' | b'\'')) && token.len() > 1 {
-                self.read(within(token), functions, depth - 1, explains);
+                self.read(within(token), functions, depth - 1, (explains, makes));
                 continue;
             }
             let word = unquoted(token);
@@ -120,13 +127,10 @@ impl Hidden {
                 if is(word, "set_config") {
                     self.set_config(tokens.clone());
                 }
-            } else if is(word, "into") {
-                // What is inserted into is there.
-                let is_made = !is(before, "insert") && !is(before, "merge");
-                self.temp |= is_made
-                    && ["temp", "temporary", "local", "global", "pg_temp"]
-                        .iter()
-                        .any(|word| is(unquoted(next), word));
+            } else if is(word, "into") && makes {
+                self.temp |= ["temp", "temporary", "local", "global", "pg_temp"]
+                    .iter()
+                    .any(|word| is(unquoted(next), word));
             } else if explains || depth > 0 {
                 self.temp |= is(word, "temp") || is(word, "temporary") || is(word, "pg_temp");
             }
@@ -321,7 +325,9 @@ mod tests {
         }
         assert!(hidden("select temp into t from u; insert into temperature values (1)").is_empty());
         assert!(hidden("insert into temp values (1)").is_empty());
-        assert!(hidden("with a as (values (1)) insert into pg_temp.t select * from a").is_empty());
+        assert!(hidden("/* */ Merge INTO temp using a on true").is_empty());
+        // A name that a column may have.
+        assert!(hidden("select 1 insert into temp t").temp);
     }
 
     #[test]
