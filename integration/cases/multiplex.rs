@@ -164,16 +164,28 @@ fn nap(s: f64) -> Batch {
     Batch::new().query(&format!("select pg_sleep({s:.2}), 'mine'"))
 }
 
-/// All of them ask and share; each has its own answer.
-async fn share(shared: &mut Shared, clients: &mut [Client], batch: impl Fn(usize) -> Batch) {
-    let before = shared.shared().await;
+/// All of them ask while the server is held, so that they may share it then; their answers.
+async fn answers(
+    shared: &mut Shared,
+    clients: &mut [Client],
+    batch: impl Fn(usize) -> Batch,
+) -> Vec<Vec<String>> {
     shared.hold().await;
     for (n, client) in clients.iter_mut().enumerate() {
         shared.queue(client, batch(n)).await;
     }
     shared.let_go().await;
-    for (n, client) in clients.iter_mut().enumerate() {
-        let answer = client.answer().await;
+    let mut answers = Vec::new();
+    for client in clients {
+        answers.push(client.answer().await);
+    }
+    answers
+}
+
+/// All of them ask and share; each has its own answer.
+async fn share(shared: &mut Shared, clients: &mut [Client], batch: impl Fn(usize) -> Batch) {
+    let before = shared.shared().await;
+    for (n, answer) in answers(shared, clients, batch).await.into_iter().enumerate() {
         assert!(answer.contains(&format!("D({n},mine)")), "{n}: {answer:?}");
         assert_eq!(answer.last().map(String::as_str), Some("Z(I)"));
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Shared, settings};
+use super::{Shared, answers, settings};
 use crate::harness::frames::Batch;
 use crate::harness::settings::Settings;
 use crate::harness::time::{eventually, run, within};
@@ -38,13 +38,7 @@ fn patient() -> Settings {
 
 /// All of them ask and share, if nothing stalls; each has its own answer.
 async fn round(shared: &mut Shared, clients: &mut [Client], batch: impl Fn(usize) -> Batch) {
-    shared.hold().await;
-    for (n, client) in clients.iter_mut().enumerate() {
-        shared.queue(client, batch(n)).await;
-    }
-    shared.let_go().await;
-    for (n, client) in clients.iter_mut().enumerate() {
-        let answer = client.answer().await;
+    for (n, answer) in answers(shared, clients, batch).await.into_iter().enumerate() {
         assert!(answer[1].starts_with(&format!("D({n},")), "{n}: {answer:?}");
         assert_eq!(answer[3], "Z(I)");
     }
