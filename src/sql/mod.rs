@@ -1,5 +1,6 @@
 //! As much SQL as a pooler needs: a lexer, no tree.
 
+mod bytes;
 mod cut;
 pub mod ending;
 pub mod glance;

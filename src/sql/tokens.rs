@@ -1,6 +1,8 @@
 //! A text of SQL, cut as Postgres' lexer cuts it, with `standard_conforming_strings` on: so that
 //! nothing in a string, a quoted name or a comment is taken for a statement.
 
+use super::bytes::{DIGIT, IN_WORD, LINE_BREAK, SPACE, STARTS_WORD, is_a};
+
 /// Words, quoted things, and single other characters, without white space and comments.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens<'a>(pub(super) &'a [u8]);
@@ -10,59 +12,67 @@ pub(super) fn is(token: &[u8], keyword: &str) -> bool {
     token.eq_ignore_ascii_case(keyword.as_bytes())
 }
 
-fn starts_word(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
-}
-
-fn is_in_word(byte: u8) -> bool {
-    starts_word(byte) || byte.is_ascii_digit() || byte == b'$'
-}
-
-fn is_space(byte: u8) -> bool {
-    // The vertical tab is one to Postgres, and not to Rust.
-    byte.is_ascii_whitespace() || byte == 0x0b
-}
-
 impl<'a> Iterator for Tokens<'a> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
-        self.0 = after_space(self.0);
-        let rest = match *self.0 {
-            [] => return None,
-            // A comment that is not closed. It is no space: Postgres refuses the text.
-            [b'/', b'*', ..] => &[],
-            [quote @ (b'\'' | b'"'), ref rest @ ..] => after_quote(rest, quote),
-            [b'e' | b'E', b'\'', ref rest @ ..] => after_escapes(rest),
-            [b'$', ref rest @ ..] => after_dollars(rest).unwrap_or(rest),
-            [byte, ref rest @ ..] if starts_word(byte) => after(rest, is_in_word),
-            [byte, ref rest @ ..] if byte.is_ascii_digit() => {
-                after(rest, |byte| starts_word(byte) || byte.is_ascii_digit())
+        let mut bytes = after(self.0, SPACE);
+        if let [b'-' | b'/', ..] = bytes {
+            bytes = after_comments(bytes);
+        }
+        let rest = match bytes {
+            [] => {
+                self.0 = bytes;
+                return None;
             }
-            [_, ref rest @ ..] => rest,
+            [first, second, rest @ ..] if is_a(*first, STARTS_WORD) && is_a(*second, IN_WORD) => {
+                after(rest, IN_WORD)
+            }
+            _ => after_other(bytes),
         };
-        let (token, _) = self.0.split_at_checked(self.0.len().saturating_sub(rest.len()))?;
+        let (token, _) = bytes.split_at_checked(bytes.len().saturating_sub(rest.len()))?;
         self.0 = rest;
         Some(token)
     }
 }
 
-/// What follows the bytes that `belongs` holds for.
-fn after(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> &[u8] {
-    let end = bytes.iter().position(|byte| !belongs(*byte));
+/// What follows a token that is no longer word.
+fn after_other(bytes: &[u8]) -> &[u8] {
+    match *bytes {
+        // A comment that is not closed. It is no space: Postgres refuses the text.
+        [] | [b'/', b'*', ..] => &[],
+        [quote @ (b'\'' | b'"'), ref rest @ ..] => after_quote(rest, quote),
+        [b'e' | b'E', b'\'', ref rest @ ..] => after_escapes(rest),
+        [b'$', ref rest @ ..] => after_dollars(rest).unwrap_or(rest),
+        [first, ref rest @ ..] if is_a(first, DIGIT) => after(rest, STARTS_WORD | DIGIT),
+        // A word of one letter, or another character.
+        [_, ref rest @ ..] => rest,
+    }
+}
+
+/// What follows the bytes that are of one of these classes.
+#[inline]
+fn after(bytes: &[u8], classes: u8) -> &[u8] {
+    let end = bytes.iter().position(|byte| !is_a(*byte, classes));
     end.and_then(|end| bytes.get(end..)).unwrap_or_default()
 }
 
-fn after_space(mut bytes: &[u8]) -> &[u8] {
+/// What follows comments, and white space between them.
+fn after_comments(mut bytes: &[u8]) -> &[u8] {
     loop {
-        bytes = match after(bytes, is_space) {
-            [b'-', b'-', comment @ ..] => after(comment, |byte| !matches!(byte, b'\n' | b'\r')),
-            rest @ [b'/', b'*', comment @ ..] => match after_comment(comment) {
+        bytes = match bytes {
+            [b'-', b'-', comment @ ..] => {
+                let end = memchr::memchr2(b'\n', b'\r', comment).unwrap_or(comment.len());
+                comment.get(end..).unwrap_or_default()
+            }
+            [b'/', b'*', comment @ ..] => match after_comment(comment) {
                 Some(after) => after,
-                None => return rest,
+                None => return bytes,
             },
-            rest => return rest,
+            _ => return bytes,
         };
+        bytes = after(bytes, SPACE);
     }
 }
 
@@ -89,7 +99,8 @@ fn after_comment(mut rest: &[u8]) -> Option<&[u8]> {
 /// What follows a string or a quoted name whose opening was read. A quote that is doubled ends it,
 /// and another begins: that is the same here.
 fn after_quote(bytes: &[u8], quote: u8) -> &[u8] {
-    after(bytes, |byte| byte != quote).get(1..).unwrap_or_default()
+    let end = memchr::memchr(quote, bytes);
+    end.and_then(|end| bytes.get(end + 1..)).unwrap_or_default()
 }
 
 /// The same of a string with escapes. It may go on behind a line break.
@@ -109,19 +120,18 @@ fn after_escapes(mut rest: &[u8]) -> &[u8] {
 
 /// The rest of a string that goes on: behind white space with a line break in it, and a quote.
 fn continued(end: &[u8]) -> Option<&[u8]> {
-    let next = after(end, is_space);
+    let next = after(end, SPACE);
     let (space, _) = end.split_at_checked(end.len().saturating_sub(next.len()))?;
-    let is_broken = space.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    let is_broken = space.iter().any(|byte| is_a(*byte, LINE_BREAK));
     if is_broken { next.strip_prefix(b"'") } else { None }
 }
 
 /// What follows a string in dollars, whose first one was read. `None`: it is none.
 fn after_dollars(bytes: &[u8]) -> Option<&[u8]> {
-    let is_in_tag = |byte| is_in_word(byte) && byte != b'$';
     if bytes.first().is_some_and(u8::is_ascii_digit) {
         return None;
     }
-    let body = after(bytes, is_in_tag).strip_prefix(b"$")?;
+    let body = after(bytes, STARTS_WORD | DIGIT).strip_prefix(b"$")?;
     let (tag, _) = bytes.split_at_checked(bytes.len().saturating_sub(body.len()))?;
     let mut rest = body;
     while let Some(at) = rest.iter().position(|byte| *byte == b'$') {

@@ -1,6 +1,7 @@
 //! What the tokens of a read are, as far as they are sure to be that under all settings and versions.
 
 use super::No;
+use crate::sql::bytes::{STARTS_WORD, is_a};
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +23,8 @@ impl Kind {
     /// It is none that means the same everywhere.
     pub(super) fn of(token: &[u8]) -> Result<Self, No> {
         let kind = match token {
+            // Most tokens are.
+            [first, second, ..] if is_a(*first, STARTS_WORD) && *second != b'\'' => Self::Word,
             [b'(', ..] => Self::Opening,
             [b';', ..] => Self::End,
             [b'0'..=b'9', ..] if is_number(token) => Self::Constant,
@@ -34,9 +37,7 @@ impl Kind {
             | [b'e' | b'E', b'\'', ..]
             | [b'/', b'*', ..]
             | [b'$', _, ..] => return Err(No::Unclear),
-            [byte, ..] if byte.is_ascii_alphabetic() || *byte == b'_' || *byte >= 0x80 => {
-                Self::Word
-            }
+            [byte, ..] if is_a(*byte, STARTS_WORD) => Self::Word,
             _ => Self::Other,
         };
         Ok(kind)

@@ -275,10 +275,10 @@ impl Folded {
 
     fn fold(&mut self, word: &[u8]) -> &[u8] {
         let len = word.len().min(Self::LEN);
-        let (folded, word) = (&mut self.0[..len], &word[..len]);
-        folded.copy_from_slice(word);
-        folded.make_ascii_lowercase();
-        folded
+        self.0[..len].copy_from_slice(&word[..len]);
+        // All of it: as many as that at once take less than a few one by one.
+        self.0.make_ascii_lowercase();
+        &self.0[..len]
     }
 }
 
