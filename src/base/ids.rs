@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// By numbers that the proxy itself has counted up: nobody can choose them so that they collide, and a
+/// By numbers that the proxy itself has counted up, or drawn: nobody can choose them so that they collide, and a
 /// product tells them apart.
-pub type Numbered<T> = HashMap<u64, T, BuildHasherDefault<Product>>;
+pub type Numbered<T, K = u64> = HashMap<K, T, BuildHasherDefault<Product>>;
 
 /// See [`Numbered`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +16,11 @@ impl Hasher for Product {
     fn write_u64(&mut self, number: u64) {
         // 2^64 by the golden ratio (Knuth, The Art of Computer Programming, 6.4).
         self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    #[inline]
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
     }
 
     fn write(&mut self, bytes: &[u8]) {

@@ -235,14 +235,17 @@ impl<S: Site> Scheduler<S> {
         let slots = self.shared.slots(pool).iter().copied();
         let ahead = slots.filter_map(|index| {
             let shared = self.shared.of(index)?;
-            let has_room = shared.followers() + 1 < depth
-                && !shared.is_stalled
-                && self.slots.at(index).cancels == 0
-                && self.unwanted(now, self.slots.slot_ref(index)).is_none();
+            let is_closed = shared.followers() + 1 >= depth
+                || shared.is_stalled
+                || self.slots.at(index).cancels > 0;
+            if is_closed {
+                return None;
+            }
             let ahead = self.work_ahead(now, index)?.saturating_add(shared.change_to(ride));
             let nearly = if shared.worker == worker { Duration::ZERO } else { ride.expected };
-            (has_room && ahead.saturating_add(ride.expected) <= limits.ahead)
-                .then_some((ahead.saturating_add(nearly), index))
+            let is_open = ahead.saturating_add(ride.expected) <= limits.ahead
+                && self.unwanted(now, self.slots.slot_ref(index)).is_none();
+            is_open.then_some((ahead.saturating_add(nearly), index))
         });
         ahead.min().map(|(_, index)| index)
     }

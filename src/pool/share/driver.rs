@@ -7,7 +7,7 @@ mod watch;
 
 use self::fitting::fit;
 use self::lull::Lull;
-use super::riders::{Came, Lost, Rider, Riders, ends};
+use super::riders::{Came, Lost, ROOM, Rider, Riders, ends};
 use super::{Bell, FirstHead};
 use crate::base::ids::ClientId;
 use crate::net::deadline::Deadline;
@@ -82,9 +82,9 @@ impl Driver {
             worker: Rc::clone(worker),
             slot,
             server: Some(conn),
-            riders: Riders::default(),
+            riders: Riders::with_room(),
             inflow: Flow::default(),
-            came: Came::default(),
+            came: Came::with_room(),
             since: worker.now(),
             is_stalled: false,
             is_blocked: false,
@@ -393,7 +393,14 @@ impl Driver {
 }
 
 fn newcomers(scheduler: &mut Scheduler<Postgres>, slot: SlotRef) -> Newcomers {
-    std::iter::from_fn(|| scheduler.take_up(slot)).collect()
+    let mut newcomers = Newcomers::new();
+    while let Some(newcomer) = scheduler.take_up(slot) {
+        if newcomers.is_empty() {
+            newcomers.reserve(ROOM);
+        }
+        newcomers.push_back(newcomer);
+    }
+    newcomers
 }
 
 /// What is to be done next. That somebody got aboard here is no news.

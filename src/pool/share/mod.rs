@@ -24,13 +24,12 @@ use self::driver::Driver;
 use self::profiles::Profiles;
 use super::mailbox::Mailbox;
 use super::{Lease, Pool};
-use crate::base::ids::ClientId;
+use crate::base::ids::{ClientId, Numbered};
 use crate::base::shared::Shared;
 use crate::config::Multiplex;
 use crate::net::worker::Worker;
 use crate::scheduler::{Berth, ShareLimits, SlotRef};
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
 use std::hash::RandomState;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,7 +42,7 @@ use std::time::Duration;
 pub struct Share {
     is_on: AtomicBool,
     rules: ArcSwap<Multiplex>,
-    bells: Shared<HashMap<SlotRef, Arc<Bell>>>,
+    bells: Shared<Numbered<Arc<Bell>, SlotRef>>,
     pub profiles: Profiles,
     /// Makes fingerprints.
     pub hasher: RandomState,

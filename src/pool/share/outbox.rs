@@ -13,7 +13,14 @@ pub(super) struct Outbox {
     before: u64,
 }
 
+/// For as many small requests as are aboard mostly.
+const ROOM: usize = 1 << 10;
+
 impl Outbox {
+    pub(super) fn with_room() -> Self {
+        Self { bytes: Vec::with_capacity(ROOM), ..Self::default() }
+    }
+
     /// Where the next bytes begin.
     pub(super) fn end(&self) -> Mark {
         Mark(self.before + self.bytes.len() as u64)

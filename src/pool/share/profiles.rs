@@ -5,9 +5,8 @@
 //! when it is full, all counts are halved.
 
 use super::answers::Answers;
+use crate::base::ids::Numbered;
 use crate::base::shared::Shared;
-use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// Kinds that are known at once. Who comes when there are as many takes the place of one at random.
@@ -63,7 +62,8 @@ pub struct Profiles(Shared<Kinds>);
 
 #[derive(Debug, Default)]
 struct Kinds {
-    known: HashMap<u64, Profile>,
+    /// By fingerprint: their key is secret, so nobody can choose them so that they collide.
+    known: Numbered<Profile>,
     /// The same, in places of which one can be drawn.
     places: Vec<u64>,
 }
@@ -141,10 +141,9 @@ impl Kinds {
     fn entry(&mut self, kind: u64) -> &mut Profile {
         if !self.known.contains_key(&kind) {
             if self.places.len() >= KINDS_MAX {
-                // The map's own hash, with its secret key, is as good as chance. Its order is not: whoever is
-                // first in there would go as soon as it has come.
-                let drawn = self.known.hasher().hash_one(kind) % KINDS_MAX as u64;
-                let drawn = usize::try_from(drawn).expect("one of the places");
+                // A fingerprint is as good as chance. The map's order is not: whoever is first in there would go as
+                // soon as it has come.
+                let drawn = usize::try_from(kind % KINDS_MAX as u64).expect("one of the places");
                 self.known.remove(&self.places.swap_remove(drawn));
             }
             self.places.push(kind);

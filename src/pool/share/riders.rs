@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// Errors, parameters and the like are looked into up to this length.
 const LOOK_MAX: usize = 16_384;
 
+/// For so many there is room from the beginning: as many as `multiplex_depth` lets aboard, where nobody has changed it.
+pub(super) const ROOM: usize = 8;
+
 /// What Postgres says when there is no statement of a name.
 const NO_STATEMENT: &str = "26000";
 
@@ -179,6 +182,12 @@ pub(super) struct Came {
     pub(super) is_notified: bool,
 }
 
+impl Came {
+    pub(super) fn with_room() -> Self {
+        Self { answered: Vec::with_capacity(ROOM), ..Self::default() }
+    }
+}
+
 /// Those aboard whose requests were sent, the head first.
 #[derive(Debug, Default)]
 pub(super) struct Riders {
@@ -193,6 +202,11 @@ pub(super) struct Riders {
 }
 
 impl Riders {
+    pub(super) fn with_room() -> Self {
+        let riders = VecDeque::with_capacity(ROOM);
+        Self { riders, out: Outbox::with_room(), ..Self::default() }
+    }
+
     pub(super) fn push(&mut self, rider: Rider) {
         self.riders.push_back(rider);
     }
