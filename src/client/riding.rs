@@ -1,10 +1,10 @@
 //! A client that has to wait shares a server with others, if its request may: see [`crate::pool::share`].
 
 use super::Client;
-use crate::config::Multiplex;
 use crate::end::{End, EndReason, ErrorFields};
 use crate::net::stream::Link;
 use crate::pool::mailbox::Mailbox;
+use crate::pool::share::Rules;
 use crate::pool::share::profiles::Expected;
 use crate::scheduler::Ride;
 use crate::session::fare::{Fare, Front, Runs, Stays};
@@ -47,7 +47,7 @@ impl Client {
         }
         let kind = self.kind_of(front.runs, &rules)?;
         let profiles = &self.pool.share.profiles;
-        let (expected, answer) = match profiles.expect(kind.get(), rules.max_service_time) {
+        let (expected, answer) = match profiles.expect(kind.get(), rules.given.max_service_time) {
             Expected::Short(expected, answer) => (expected, answer),
             other => {
                 self.learns = Some(kind);
@@ -84,12 +84,14 @@ impl Client {
     }
 
     /// What names the kind of what is run, if it is a read.
-    fn kind_of(&self, runs: Runs<'_>, rules: &Multiplex) -> Result<NonZeroU64, Stays> {
+    fn kind_of(&self, runs: Runs<'_>, rules: &Rules) -> Result<NonZeroU64, Stays> {
         let hasher = &self.pool.share.hasher;
-        let reading = |is_utf8| Reading { names: &rules.names, hasher, is_utf8 };
+        let names = &rules.given.names;
+        let reading = |is_utf8| Reading { names, hasher, is_utf8 };
         let Fingerprint(kind) = match runs {
             Runs::Query(text) | Runs::Unnamed(text) => {
-                reading(self.settings.are_utf8()).look_at(text)?
+                let look = || reading(self.settings.are_utf8()).look_at(text);
+                rules.recall.look_at(text, look)?
             }
             Runs::Named(name) => {
                 let statement = self.statements.as_ref().and_then(|it| it.statement(name));
@@ -99,7 +101,7 @@ impl Client {
                 }
                 // What it says was decided when it was prepared.
                 let look = || reading(statement.is_clear).look_at(statement.text());
-                statement.read(&rules.names, look)?
+                statement.read(names, look)?
             }
         };
         Ok(NonZeroU64::new(kind).unwrap_or(NonZeroU64::MIN))

@@ -29,6 +29,7 @@ use crate::base::shared::Shared;
 use crate::config::Multiplex;
 use crate::net::worker::Worker;
 use crate::scheduler::{Berth, ShareLimits, SlotRef};
+use crate::sql::read::Recall;
 use arc_swap::ArcSwap;
 use std::hash::RandomState;
 use std::rc::Rc;
@@ -41,11 +42,25 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Share {
     is_on: AtomicBool,
-    rules: ArcSwap<Multiplex>,
+    rules: ArcSwap<Rules>,
     bells: Shared<Numbered<Arc<Bell>, SlotRef>>,
     pub profiles: Profiles,
     /// Makes fingerprints.
     pub hasher: RandomState,
+}
+
+/// By what a pool shares.
+#[derive(Debug)]
+pub struct Rules {
+    pub given: Multiplex,
+    /// What was said of texts by them.
+    pub recall: Recall,
+}
+
+impl From<Multiplex> for Rules {
+    fn from(given: Multiplex) -> Self {
+        Self { given, recall: Recall::default() }
+    }
 }
 
 /// What the scheduler has to know of it.
@@ -58,7 +73,7 @@ impl Share {
     pub(super) fn new(rules: Multiplex) -> Self {
         Self {
             is_on: AtomicBool::new(rules.is_on),
-            rules: ArcSwap::from_pointee(rules),
+            rules: ArcSwap::from_pointee(rules.into()),
             bells: Shared::default(),
             profiles: Profiles::default(),
             hasher: RandomState::new(),
@@ -68,7 +83,7 @@ impl Share {
     /// Others hold from now on.
     pub(super) fn take_up(&self, rules: Multiplex) {
         self.is_on.store(rules.is_on, Ordering::Relaxed);
-        self.rules.store(Arc::new(rules));
+        self.rules.store(Arc::new(rules.into()));
     }
 
     #[inline]
@@ -76,7 +91,7 @@ impl Share {
         self.is_on.load(Ordering::Relaxed)
     }
 
-    pub fn rules(&self) -> Arc<Multiplex> {
+    pub fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
     }
 

@@ -12,9 +12,11 @@
 pub mod functions;
 mod kind;
 mod names;
+mod recall;
 
 use self::kind::Kind;
 pub use self::names::{NAME_MAX, Names};
+pub use self::recall::Recall;
 use super::tokens::{Tokens, is};
 use std::hash::{BuildHasher, Hasher};
 
