@@ -114,6 +114,29 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// What measures would find another test of the same run in its way.
+#[test]
+fn who_measures_runs_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases = root.join("integration/cases");
+    let measuring: BTreeSet<_> = rust_files(&cases)
+        .into_iter()
+        .filter(|path| {
+            let text = fs::read_to_string(path).expect("source files are readable");
+            text.contains("use crate::harness::pulse::")
+        })
+        .map(|path| {
+            let module = path.strip_prefix(&cases).expect("a file under cases").with_extension("");
+            module.display().to_string().replace('/', "::")
+        })
+        .collect();
+    let runner = fs::read_to_string(root.join(".config/nextest.toml")).expect("it is there");
+    let (_, alone) = runner.split_once("test(/cases::(").expect("some run alone");
+    let (alone, _) = alone.split_once(")::").expect("modules");
+    let alone: BTreeSet<_> = alone.split('|').map(str::to_owned).collect();
+    assert_eq!(measuring, alone);
+}
+
 #[test]
 fn each_rule_fires() {
     assert_eq!(

@@ -18,9 +18,9 @@ const LATE: Duration = Duration::from_millis(2);
 const DISTURBED: f64 = 0.02;
 
 /// Nothing is measured more often.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 5;
 
-/// Runs a test that measures, up to three times where the machine was kept from it meanwhile: what is wrong with the
+/// Runs a test that measures, up to five times where the machine was kept from it meanwhile: what is wrong with the
 /// proxy is wrong each time.
 pub(crate) fn measure(test: impl AsyncFn()) {
     measure_with(|| run(test()));

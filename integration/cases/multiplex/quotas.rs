@@ -11,6 +11,7 @@ use crate::harness::crowd::{Crowd, Tally, unleash};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::ports::Port;
+use crate::harness::pulse::measure;
 use crate::harness::settings::Settings;
 use crate::harness::time::run;
 use crate::harness::wire::Client;
@@ -133,7 +134,7 @@ async fn under_quota(on_excess: &str) -> (Shared, Tally) {
 
 #[test]
 fn a_rate_delays_those_who_share() {
-    run(async {
+    measure(async || {
         let (mut shared, tally) = Box::pin(under_quota("delay")).await;
         assert_eq!(tally.refused, 0);
         assert!(shared.console.number("batch", "delayed_rate").await > 0);
@@ -142,7 +143,7 @@ fn a_rate_delays_those_who_share() {
 
 #[test]
 fn a_rate_refuses_those_who_share() {
-    run(async {
+    measure(async || {
         let (mut shared, tally) = Box::pin(under_quota("reject")).await;
         let refused = shared.console.number("batch", "refused_rate").await;
         assert!(refused > 0);
@@ -185,12 +186,12 @@ async fn never_more_than_three(limits: &str) {
 
 #[test]
 fn a_class_never_has_more_aboard_than_max_in_flight() {
-    run(never_more_than_three("max_in_flight = 3"));
+    measure(async || Box::pin(never_more_than_three("max_in_flight = 3")).await);
 }
 
 #[test]
 fn an_address_never_has_more_aboard_than_its_max_in_flight() {
-    run(never_more_than_three("per_address = { max_in_flight = 3 }"));
+    measure(async || Box::pin(never_more_than_three("per_address = { max_in_flight = 3 }")).await);
 }
 
 /// Behind a head that takes a third of a second, and that another class pays for.
@@ -229,7 +230,7 @@ fn who_is_behind_a_slow_head_does_not_pay_for_it() {
 /// Each class pays for its own sleeps, whoever it is behind.
 #[test]
 fn server_time_is_whose_statement_it_is() {
-    run(async {
+    measure(async || {
         let mut shared = Shared::start(classes(2, "", "")).await;
         let crowds = [
             shared.crowd("batch", 10, "select pg_sleep(0.005) as batch", ms(3000)),
@@ -250,7 +251,7 @@ fn server_time_is_whose_statement_it_is() {
 
 #[test]
 fn server_time_is_rationed_for_those_who_share() {
-    run(async {
+    measure(async || {
         let limits = "server_seconds_per_second = 0.5";
         let mut shared = Shared::start(classes(2, limits, "")).await;
         let crowds = [
