@@ -13,7 +13,6 @@ use crate::harness::login::Login;
 use crate::harness::ports::Port;
 use crate::harness::pulse::measure;
 use crate::harness::settings::Settings;
-use crate::harness::time::run;
 use crate::harness::wire::Client;
 
 pub(super) const fn ms(milliseconds: u64) -> Duration {
@@ -71,7 +70,7 @@ impl Shared {
 /// Those who wait are granted what the bucket has, all at once; not one more gets aboard.
 #[test]
 fn a_rate_is_kept_to_the_transaction() {
-    run(async {
+    measure(async || {
         let limits = "transactions_per_second = 0.001\nburst = 5";
         let mut shared = Shared::start(classes(1, limits, "")).await;
         let mut rest = shared.clients(2).await;
@@ -98,7 +97,7 @@ fn a_rate_is_kept_to_the_transaction() {
 
 #[test]
 fn who_exceeds_a_rate_is_refused_after_so_many_that_shared() {
-    run(async {
+    measure(async || {
         let limits = "transactions_per_second = 0.001\nburst = 5\non_excess = 'reject'";
         let mut shared = Shared::start(classes(1, limits, "")).await;
         let mut rest = shared.clients(1).await;
@@ -154,7 +153,7 @@ fn a_rate_refuses_those_who_share() {
 /// Those of the other class get aboard in their place, though it is not their turn.
 #[test]
 fn a_class_at_max_in_flight_is_passed_over_by_those_who_share() {
-    run(async {
+    measure(async || {
         let limits = "max_in_flight = 2\npriority = 'critical'";
         let mut shared = Shared::start(classes(1, limits, "")).await;
         let mut clients = shared.clients_of("batch", 4).await;
@@ -197,7 +196,7 @@ fn an_address_never_has_more_aboard_than_its_max_in_flight() {
 /// Behind a head that takes a third of a second, and that another class pays for.
 #[test]
 fn who_is_behind_a_slow_head_does_not_pay_for_it() {
-    run(async {
+    measure(async || {
         let limits = "server_seconds_per_second = 1";
         let mut shared = Shared::start(classes(1, limits, "")).await;
         let slow = || Batch::new().query("select pg_sleep(0.3), 'mine' as slow");
