@@ -37,7 +37,7 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// What follows a token that is no longer word.
+/// What follows a token that is no word of two letters or more.
 fn after_other(bytes: &[u8]) -> &[u8] {
     match *bytes {
         // A comment that is not closed. It is no space: Postgres refuses the text.

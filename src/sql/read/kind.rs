@@ -23,8 +23,10 @@ impl Kind {
     /// It is none that means the same everywhere.
     pub(super) fn of(token: &[u8]) -> Result<Self, No> {
         let kind = match token {
-            // Most tokens are.
-            [first, second, ..] if is_a(*first, STARTS_WORD) && *second != b'\'' => Self::Word,
+            // Most tokens are. What has a quote next is a string with escapes.
+            [first, rest @ ..] if is_a(*first, STARTS_WORD) && rest.first() != Some(&b'\'') => {
+                Self::Word
+            }
             [b'(', ..] => Self::Opening,
             [b';', ..] => Self::End,
             [b'0'..=b'9', ..] if is_number(token) => Self::Constant,
@@ -37,7 +39,6 @@ impl Kind {
             | [b'e' | b'E', b'\'', ..]
             | [b'/', b'*', ..]
             | [b'$', _, ..] => return Err(No::Unclear),
-            [byte, ..] if is_a(*byte, STARTS_WORD) => Self::Word,
             _ => Self::Other,
         };
         Ok(kind)
