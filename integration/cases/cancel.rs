@@ -8,7 +8,7 @@ use crate::harness::login::{Login, PROTOCOL_3_2};
 use crate::harness::postgres::Postgres;
 use crate::harness::proxy::{Proxy, Rig};
 use crate::harness::settings::Settings;
-use crate::harness::time::{Watch, run, throughout};
+use crate::harness::time::{Timing, Watch, run, throughout};
 use crate::harness::wire::{Client, Wire, cancel};
 
 /// The query is sent word of before it is planned: cancelled then, it describes no rows.
@@ -101,7 +101,7 @@ fn a_waiting_client_is_taken_out_of_the_queue() {
         holder.query("begin").await;
         waiter.send(Batch::new().query("select 'too late'")).await;
         // Nothing shows from outside that it waits: the cancel is repeated until it did.
-        let watch = Watch::start();
+        let timing = Timing::start();
         let answer = loop {
             waiter.cancel().await;
             let wait = Duration::from_millis(100);
@@ -112,7 +112,7 @@ fn a_waiting_client_is_taken_out_of_the_queue() {
         assert_eq!(answer.shown(), "E(ERROR 57014)");
         assert_eq!(answer.message(), "canceling statement due to user request");
         assert_eq!(waiter.answer().await, ["Z(I)"]);
-        assert!(watch.elapsed() < Duration::from_secs(5), "took {:?}", watch.elapsed());
+        timing.is_below(Duration::from_secs(5));
         assert_eq!(holder.query("commit").await, ["C(COMMIT)", "Z(I)"]);
         assert_eq!(waiter.value("select 'served'").await, "served");
     });

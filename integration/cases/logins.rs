@@ -9,56 +9,59 @@ use crate::harness::console::{Console, with_console};
 use crate::harness::login::Login;
 use crate::harness::ports::Port;
 use crate::harness::proxy::Rig;
+use crate::harness::pulse::measure_with;
 use crate::harness::settings::Settings;
-use crate::harness::time::{Watch, eventually, run, run_threaded};
+use crate::harness::time::{Timing, Watch, eventually, run, run_threaded};
 use crate::harness::wire::Wire;
 
 fn settings() -> Settings {
     Settings::new().set("auth_type", "plain")
 }
 
+async fn a_storm_beside_steady_queries() {
+    let http = Port::take();
+    let address = format!("127.0.0.1:{}", http.number);
+    let settings = settings().overload("max_logins", 4).set("http_addr", address.as_str());
+    let rig = Rig::start(settings).await;
+    let mut steady = rig.client().await;
+    let mut storm = JoinSet::new();
+    for _ in 0..500 {
+        let login = Login::to(rig.address());
+        storm.spawn(async move {
+            match login.attempt().await {
+                Ok(_) => true,
+                Err(refused) => {
+                    let error = refused.frames.last().expect("it is told why");
+                    assert_eq!(error.shown(), "E(FATAL 53300)");
+                    assert_eq!(error.field(b'R').as_deref(), Some("pooler_login_rate"));
+                    false
+                }
+            }
+        });
+    }
+    let (mut times, mut let_in) = (Vec::new(), 0);
+    while !storm.is_empty() {
+        let watch = Watch::start();
+        assert_eq!(steady.value("select 1").await, "1");
+        times.push(watch.elapsed());
+        assert!(metric(&http, "pgweir_logins_under_way").await <= 4.0);
+        while let Some(ended) = storm.try_join_next() {
+            let_in += usize::from(ended.expect("a login does not fail"));
+        }
+    }
+    times.sort();
+    let median = times[times.len() / 2];
+    assert!(median < Duration::from_millis(100), "{median:?}, of {}", times.len());
+    assert!(let_in >= 50, "{let_in} of 500 were let in");
+    assert!(metric(&http, "pgweir_logins_delayed_total").await >= 100.0);
+    // Nobody is left in the door.
+    assert_eq!(metric(&http, "pgweir_logins_waiting").await.to_bits(), 0);
+    assert_eq!(rig.client().await.value("select 2").await, "2");
+}
+
 #[test]
 fn a_storm_of_logins_is_let_in_bit_by_bit_beside_steady_queries() {
-    run_threaded(Duration::from_mins(1), async {
-        let http = Port::take();
-        let address = format!("127.0.0.1:{}", http.number);
-        let settings = settings().overload("max_logins", 4).set("http_addr", address.as_str());
-        let rig = Rig::start(settings).await;
-        let mut steady = rig.client().await;
-        let mut storm = JoinSet::new();
-        for _ in 0..500 {
-            let login = Login::to(rig.address());
-            storm.spawn(async move {
-                match login.attempt().await {
-                    Ok(_) => true,
-                    Err(refused) => {
-                        let error = refused.frames.last().expect("it is told why");
-                        assert_eq!(error.shown(), "E(FATAL 53300)");
-                        assert_eq!(error.field(b'R').as_deref(), Some("pooler_login_rate"));
-                        false
-                    }
-                }
-            });
-        }
-        let (mut times, mut let_in) = (Vec::new(), 0);
-        while !storm.is_empty() {
-            let watch = Watch::start();
-            assert_eq!(steady.value("select 1").await, "1");
-            times.push(watch.elapsed());
-            assert!(metric(&http, "pgweir_logins_under_way").await <= 4.0);
-            while let Some(ended) = storm.try_join_next() {
-                let_in += usize::from(ended.expect("a login does not fail"));
-            }
-        }
-        times.sort();
-        let median = times[times.len() / 2];
-        assert!(median < Duration::from_millis(100), "{median:?}, of {}", times.len());
-        assert!(let_in >= 50, "{let_in} of 500 were let in");
-        assert!(metric(&http, "pgweir_logins_delayed_total").await >= 100.0);
-        // Nobody is left in the door.
-        assert_eq!(metric(&http, "pgweir_logins_waiting").await.to_bits(), 0);
-        assert_eq!(rig.client().await.value("select 2").await, "2");
-    });
+    measure_with(|| run_threaded(Duration::from_mins(2), a_storm_beside_steady_queries()));
 }
 
 /// They hold their places, but not for long once others need them; and theirs go on.
@@ -73,9 +76,9 @@ fn logins_that_do_not_go_on_delay_nobody() {
             wire.send(&Login::to(rig.address()).message()).await;
             slow.push(wire);
         }
-        let watch = Watch::start();
+        let timing = Timing::start();
         assert_eq!(rig.client().await.value("select 1").await, "1");
-        assert!(watch.elapsed() < Duration::from_secs(3), "{:?}", watch.elapsed());
+        timing.is_below(Duration::from_secs(3));
         for wire in &mut slow {
             assert_eq!(wire.frame().await.shown(), "R", "it is asked for its password");
             wire.send(&crate::harness::frames::Batch::new().raw(b'p', b"app-secret\0").0).await;
@@ -93,11 +96,16 @@ fn logins_have_a_rate_in_all_and_for_each_address() {
         {
             let rig = Rig::start(settings().overload(name, 1).overload("login_wait", none)).await;
             let (login, socket) = (Login::to(rig.address()), Login::to(&rig.proxy.unix));
-            let watch = Watch::start();
-            let mut client = login.connect().await;
-            let refused = login.attempt().await.err();
-            let elsewhere = socket.attempt().await.err();
-            assert!(watch.elapsed() < Duration::from_secs(1), "too slow to tell anything");
+            // Anew where they took so long that the rate let in the second as well.
+            let (mut client, refused, elsewhere) = loop {
+                let watch = Watch::start();
+                let Ok(client) = login.attempt().await else { continue };
+                let refused = login.attempt().await.err();
+                let elsewhere = socket.attempt().await.err();
+                if watch.elapsed() < Duration::from_secs(1) {
+                    break (client, refused, elsewhere);
+                }
+            };
             let error = refused.expect("a second login within a second").frames.pop();
             let error = error.expect("it is told why");
             assert_eq!(error.shown(), "E(FATAL 53300)");
@@ -115,16 +123,14 @@ fn logins_beyond_the_rate_wait_for_their_turn() {
     run(async {
         let limits = settings().overload("logins_per_second", 10);
         let rig = Rig::start(limits.overload("login_wait", Duration::from_secs(10))).await;
-        let watch = Watch::start();
+        let timing = Timing::start();
         let mut tasks = JoinSet::new();
         for _ in 0..20 {
             let login = Login::to(rig.address());
             tasks.spawn(async move { login.connect().await });
         }
         tasks.join_all().await;
-        let took = watch.elapsed();
-        assert!(took >= Duration::from_millis(950), "{took:?}");
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        timing.is_within(Duration::from_millis(950)..Duration::from_secs(5));
     });
 }
 

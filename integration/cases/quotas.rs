@@ -9,7 +9,7 @@ use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
 use crate::harness::settings::Settings;
-use crate::harness::time::{Watch, eventually, run};
+use crate::harness::time::{Timing, eventually, run};
 use crate::harness::wire::Client;
 
 /// Clients that say they are `batch` are a class of their own, with these limits.
@@ -137,13 +137,10 @@ fn a_host_has_so_many_that_wait() {
     });
 }
 
-/// How long a client takes for so many transactions.
-async fn time_for(client: &mut Client, count: u32) -> Duration {
-    let watch = Watch::start();
+async fn transact(client: &mut Client, count: u32) {
     for _ in 0..count {
         assert_eq!(client.value("select 1").await, "1");
     }
-    watch.elapsed()
 }
 
 #[test]
@@ -152,15 +149,17 @@ fn a_rate_delays_what_exceeds_it() {
         let rig = rig_with("transactions_per_second = 50\nburst = 10").await;
         let mut console = Console::open(&rig).await;
         let mut client = batch(&rig).connect().await;
-        let took = time_for(&mut client, 60).await;
+        let timing = Timing::start();
+        transact(&mut client, 60).await;
         // The first ten at once, fifty more in a second.
-        assert!(took >= Duration::from_millis(980), "{took:?}");
-        assert!(took < Duration::from_secs(3), "{took:?}");
+        timing.is_within(Duration::from_millis(980)..Duration::from_secs(3));
         let delayed = console.number("batch", "delayed").await;
         assert!(delayed >= 30, "{delayed}");
         assert_eq!(console.number("batch", "refused").await, 0);
-        let unlimited = time_for(&mut rig.client().await, 60).await;
-        assert!(unlimited < took, "{unlimited:?}");
+        let mut unlimited = rig.client().await;
+        let timing = Timing::start();
+        transact(&mut unlimited, 60).await;
+        timing.is_below(Duration::from_millis(980));
     });
 }
 
@@ -183,7 +182,7 @@ fn a_rate_may_refuse_what_exceeds_it() {
         let rig = rig_with(limits).await;
         let mut console = Console::open(&rig).await;
         let mut client = batch(&rig).connect().await;
-        time_for(&mut client, 3).await;
+        transact(&mut client, 3).await;
         let error = client.error("select 1").await;
         assert_eq!(error.shown(), "E(ERROR 57014)");
         assert_eq!(error.field(b'R').as_deref(), Some("pooler_rate_limit"));
@@ -192,12 +191,12 @@ fn a_rate_may_refuse_what_exceeds_it() {
         assert!(told.is_some_and(|millis| millis <= 1_000), "{detail}");
         assert!(error.field(b'H').is_some());
         assert_eq!(console.number("batch", "refused").await, 1);
-        let watch = Watch::start();
+        let timing = Timing::start();
         eventually("it is let in again", async || {
             (client.query("select 1").await.len() == 4).then_some(())
         })
         .await;
-        assert!(watch.elapsed() < Duration::from_secs(3), "{:?}", watch.elapsed());
+        timing.is_below(Duration::from_secs(3));
     });
 }
 
@@ -206,15 +205,13 @@ fn server_time_is_rationed() {
     run(async {
         let rig = rig_with("server_seconds_per_second = 0.5").await;
         let mut client = batch(&rig).connect().await;
-        let watch = Watch::start();
+        let timing = Timing::start();
         for _ in 0..10 {
             client.query("select pg_sleep(0.15)").await;
         }
         // What is left and what each second brings: half a second. The last begins when that is more than the
         // nine before it took, which is after 1.7 s.
-        let took = watch.elapsed();
-        assert!(took >= Duration::from_millis(1_800), "{took:?}");
-        assert!(took < Duration::from_millis(4_500), "{took:?}");
+        timing.is_within(Duration::from_millis(1_800)..Duration::from_millis(4_500));
     });
 }
 
@@ -250,11 +247,11 @@ fn an_address_has_a_rate_of_its_own() {
         let rate = "transactions_per_second = 0.01, burst = 3, on_excess = 'reject'";
         let rig = rig_with(&format!("per_address = {{ {rate} }}")).await;
         let (mut one, mut two) = (batch(&rig).connect().await, batch(&rig).connect().await);
-        time_for(&mut one, 2).await;
-        time_for(&mut two, 1).await;
+        transact(&mut one, 2).await;
+        transact(&mut two, 1).await;
         let error = two.error("select 1").await;
         assert_eq!(error.field(b'R').as_deref(), Some("pooler_rate_limit"));
-        time_for(&mut elsewhere(&rig).connect().await, 3).await;
+        transact(&mut elsewhere(&rig).connect().await, 3).await;
         // Whoever connects anew is of the same address still.
         drop((one, two));
         let error = batch(&rig).connect().await.error("select 1").await;
@@ -272,7 +269,7 @@ fn server_time_is_rationed_for_an_address() {
         client.query("select pg_sleep(0.6)").await;
         client.send(Batch::new().query("select 'in the end'")).await;
         console.wait_for("batch", "queued", 1).await;
-        time_for(&mut elsewhere(&rig).connect().await, 5).await;
+        transact(&mut elsewhere(&rig).connect().await, 5).await;
         assert_eq!(console.number("batch", "queued").await, 1, "it pays for five seconds");
         // It may have been told why it waits before.
         let answer = client.answer().await;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::harness::console::{Console, with_console};
-use crate::harness::crowd::{Crowd, unleash, unleash_while};
+use crate::harness::crowd::{Crowd, unleash};
 use crate::harness::frames::Batch;
 use crate::harness::login::Login;
 use crate::harness::proxy::Rig;
 use crate::harness::pulse::measure;
 use crate::harness::settings::Settings;
-use crate::harness::time::{Deadline, Watch, eventually, run};
+use crate::harness::time::{Watch, eventually, run};
 use crate::harness::wire::Client;
 
 const POOL_SIZE: u32 = 4;
@@ -77,27 +77,32 @@ async fn second_is_first(pair: &mut [Client; 2]) -> Option<bool> {
     }
 }
 
+/// So many pairs are enough to tell.
+const PAIRS: u32 = 12;
+
 /// Those who came first have waited for so long that they are about to leave; so would all after them.
 #[test]
 fn the_newest_are_served_first_while_it_sheds() {
     measure(async || {
-        let rig = Rig::start(Settings::new().pool_size(POOL_SIZE)).await;
-        let crowd = Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(10_500));
+        let rig = Rig::start(with_console(Settings::new().pool_size(POOL_SIZE))).await;
+        let mut console = Console::open(&rig).await;
+        let crowd = [Crowd::new(&Login::to(rig.address()), 300, SHORT, ms(50_000))];
         let mut pair = [rig.client().await, rig.client().await];
         let mut counts = [0, 0];
-        unleash_while(&[crowd], async || {
-            // Until it sheds.
-            sleep(ms(2000)).await;
-            let end = Deadline::after(ms(8000));
-            while !end.passed() {
+        let compared = async {
+            console.wait_for("app/app", "shedding", 1).await;
+            while counts[0] + counts[1] < PAIRS {
                 if let Some(is_reversed) = second_is_first(&mut pair).await {
                     counts[usize::from(is_reversed)] += 1;
                 }
             }
-        })
-        .await;
+        };
+        tokio::select! {
+            () = compared => {}
+            _ = unleash(&crowd) => {}
+        }
         let [in_order, reversed] = counts;
-        assert!(in_order + reversed > 5, "{counts:?}: they are hardly ever both in line");
+        assert_eq!(in_order + reversed, PAIRS, "{counts:?}: they are hardly ever both in line");
         assert!(reversed > 2 * in_order, "{reversed} times the newer, {in_order} times the older");
     });
 }

@@ -16,6 +16,7 @@ pub(crate) mod proxy;
 pub(crate) mod pulse;
 pub(crate) mod random;
 pub(crate) mod settings;
+pub(crate) mod steal;
 pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod wire;
