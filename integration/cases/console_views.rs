@@ -226,15 +226,14 @@ fn who_waits_for_its_class_is_told_who_else_is_in_it() {
 #[test]
 fn times_and_errors_are_those_that_were_counted() {
     run(async {
-        let settings = Settings::new().pool_size(1);
-        let settings = settings.set("query_wait_timeout", std::time::Duration::from_millis(100));
-        let rig = rig(settings).await;
+        let rig = rig(Settings::new().pool_size(1)).await;
         let mut console = Console::open(&rig).await;
         let errors = console.rows("SHOW ERRORS").await;
         assert!(errors.iter().all(|row| row["reason"] != "query_wait_timeout"), "{errors:#?}");
         let (mut one, mut other) = (rig.client().await, rig.client().await);
         one.query("begin").await;
         one.query("select pg_sleep(0.03)").await;
+        console.order("SET query_wait_timeout = '100ms'").await;
         assert_eq!(other.error("select 1").await.code(), "57014");
         one.query("commit").await;
         let is_query = |row: &&Row| row["time"] == "query" && row["database"] == "app";

@@ -179,12 +179,12 @@ fn what_came_with_a_goodbye_may_take_its_time() {
 #[test]
 fn who_said_goodbye_waits_no_longer_than_anybody_else() {
     run(async {
-        let wait = Duration::from_millis(300);
-        let rig = Rig::start(settings().set("query_wait_timeout", wait)).await;
+        let rig = rig().await;
         let mut console = console(&rig).await;
         let mut holder = rig.client().await;
         holder.query("begin").await;
         let mut leaver = rig.client().await;
+        console.query("SET query_wait_timeout = '300ms'").await;
         let batch = (0..100).fold(Batch::new(), |batch, _| batch.query("create table t ()"));
         leaver.send(batch.terminate()).await;
         drop(leaver);

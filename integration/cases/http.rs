@@ -37,6 +37,11 @@ pub(super) async fn metric(port: &Port, name: &str) -> f64 {
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
+async fn is_one(port: &Port, name: &str) {
+    let is_one = async || ((metric(port, name).await - 1.0).abs() < 0.1).then_some(());
+    eventually(name, is_one).await;
+}
+
 /// What is answered until the connection is closed.
 pub(super) async fn exchange(port: &Port, request: &str) -> String {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
@@ -117,13 +122,19 @@ fn how_things_ended_is_counted_by_reason() {
     run(async {
         let port = Port::take();
         let settings = settings(&port).set("auth_type", "plain").pool_size(1);
-        let settings = settings.set("query_wait_timeout", std::time::Duration::from_millis(200));
-        let rig = Rig::start(settings).await;
+        let rig = Rig::start(with_console(settings)).await;
         let login = Login::to(rig.address());
         login.clone().user("app", "wrong").error().await;
         let mut holder = login.connect().await;
         let mut waiter = login.connect().await;
         holder.query("begin").await;
+        waiter.send(Batch::new().query("select 1")).await;
+        is_one(&port, "pgweir_pool_wait_cause{database=\"app\",user=\"app\",cause=\"pool_full\"}")
+            .await;
+        waiter.cancel().await;
+        assert_eq!(waiter.answer().await, ["E(ERROR 57014)", "Z(I)"]);
+        let mut console = Console::open(&rig).await;
+        console.order("SET query_wait_timeout = '200ms'").await;
         waiter.error("select 1").await;
         holder.cancel().await;
         waiter.cancel().await;
@@ -135,14 +146,11 @@ fn how_things_ended_is_counted_by_reason() {
             "pgweir_request_refusals_total{reason=\"query_wait_timeout\"}",
             "pgweir_client_closes_total{reason=\"client_terminated\"}",
             "pgweir_cancels_total{outcome=\"running\"}",
+            "pgweir_cancels_total{outcome=\"queued\"}",
             "pgweir_cancels_total{outcome=\"idle\"}",
             "pgweir_cancels_total{outcome=\"unknown_key\"}",
-            "pgweir_pool_wait_cause{database=\"app\",user=\"app\",cause=\"pool_full\"}",
         ] {
-            eventually(line, async || {
-                ((metric(&port, line).await - 1.0).abs() < 0.1).then_some(())
-            })
-            .await;
+            is_one(&port, line).await;
         }
         for name in ["pgweir_worker_busy_seconds_total", "pgweir_worker_buffer_bytes"] {
             let mut sum = 0.0;

@@ -30,7 +30,7 @@ fn a_connect_query_that_leaves_something_open_gives_no_server() {
     run(async {
         let settings = Settings::new()
             .pool_size(1)
-            .set("query_wait_timeout", Duration::from_millis(700))
+            .set("query_wait_timeout", Duration::from_secs(10))
             .set("server_down_hold", Duration::from_millis(300))
             .database("app", "connect_query", "begin");
         let rig = Rig::start(settings).await;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::harness::Address;
+use crate::harness::console::{Console, with_console};
 use crate::harness::frames::{
     Batch, Frame, GSSENC_REQUEST, SSL_REQUEST, startup_message, terminated,
 };
@@ -353,8 +354,7 @@ fn row_17_protocol_3_0_gets_a_key_of_eight_bytes_and_no_negotiation() {
 #[test]
 fn row_18_a_client_that_waits_in_vain_for_a_server_keeps_its_session() {
     run(async {
-        let settings = Settings::new().pool_size(3);
-        let rig = Rig::start(settings.set("query_wait_timeout", Duration::from_millis(500))).await;
+        let rig = Rig::start(with_console(Settings::new().pool_size(3))).await;
         let mut holders: Vec<Client> = Vec::new();
         for _ in 0..3 {
             let mut holder = rig.client().await;
@@ -362,6 +362,8 @@ fn row_18_a_client_that_waits_in_vain_for_a_server_keeps_its_session() {
             holders.push(holder);
         }
         let mut fourth = rig.client().await;
+        let mut console = Console::open(&rig).await;
+        console.order("SET query_wait_timeout = '500ms'").await;
         let watch = Watch::start();
         let answer = fourth.query("select 1").await;
         let answer: Vec<&String> = answer.iter().filter(|shown| !shown.starts_with('N')).collect();

@@ -21,7 +21,7 @@ use crate::harness::time::within;
 use crate::harness::wire::{Client, Wire};
 
 /// Longer than any wait that the proxy grants, and than a restart of Postgres.
-const STUCK_AFTER: Duration = Duration::from_secs(30);
+const STUCK_AFTER: Duration = Duration::from_mins(1);
 
 /// Errors that a client may get because something broke that was broken on purpose.
 const DISTURBANCES: &[&str] =
@@ -57,8 +57,18 @@ impl Tally {
         }
     }
 
+    /// How many right answers are wanted.
+    pub(super) const fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// How many there were.
+    pub(super) fn right(&self) -> u64 {
+        self.right.load(Ordering::Relaxed)
+    }
+
     pub(super) fn done(&self) -> bool {
-        self.right.load(Ordering::Relaxed) >= self.wanted || !self.wrong().is_empty()
+        self.right() >= self.wanted || !self.wrong().is_empty()
     }
 
     pub(super) fn wrong(&self) -> Vec<String> {
@@ -87,7 +97,7 @@ impl Tally {
     }
 
     pub(super) fn summary(&self) -> String {
-        let right = self.right.load(Ordering::Relaxed);
+        let right = self.right();
         let disturbed = self.disturbed.lock().expect("no actor panics");
         format!("{right} right answers, disturbed: {disturbed:?}")
     }
