@@ -10,8 +10,8 @@ use crate::harness::settings::Settings;
 use crate::harness::time::run;
 use crate::harness::wire::{Client, Wire};
 
-/// Makes each password take a third of a second in a debug build, and seconds on a machine that others use, too: long
-/// enough for many queries, and far less than anybody waits for an answer.
+/// Long enough for many queries beside it, and far less than anybody waits for an answer: the tests below take one to
+/// three seconds in a debug build.
 const ITERATIONS: u32 = 60_000;
 
 /// Queries that must be answered meanwhile. A worker that did the arithmetic would answer
