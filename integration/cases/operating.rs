@@ -151,11 +151,8 @@ fn a_pause_is_of_one_database_also_of_pools_that_come_later() {
         assert_eq!(console.query("PAUSE app").await, ["C(PAUSE)", "Z(I)"]);
         let second = Login::to(rig.address()).database("second");
         assert_eq!(second.connect().await.value("select 1").await, "1");
-        let wait = async |console: &mut Client, wait: &str| {
-            let done = console.query(&format!("SET query_wait_timeout = '{wait}'")).await;
-            assert_eq!(done.last().map(String::as_str), Some("Z(I)"));
-        };
-        wait(&mut console, "400ms").await;
+        let mut settings = Console::open(&rig).await;
+        settings.order("SET query_wait_timeout = '400ms'").await;
         let error = early.error("select 1").await;
         assert_eq!(error.shown(), "E(ERROR 57014)");
         let detail = error.field(b'D').unwrap_or_default();
@@ -168,7 +165,7 @@ fn a_pause_is_of_one_database_also_of_pools_that_come_later() {
             ("E(FATAL 57P03)", "the database is paused")
         );
         rig.postgres.wait_for_servers(APP, 0).await;
-        wait(&mut console, "1min").await;
+        settings.order("SET query_wait_timeout = '1min'").await;
         console.query("RESUME app").await;
         assert_eq!(early.value("select 1").await, "1");
         assert_eq!(late.connect().await.value("select 1").await, "1");

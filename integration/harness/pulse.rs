@@ -1,5 +1,6 @@
 //! Whether a machine that others use, too, was there all the time.
 
+use std::any::Any;
 use std::fs::File;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -49,26 +50,55 @@ pub(crate) fn measure_with(test: impl Fn()) {
         let stood_still = pulse.stood_still();
         least_stolen = least_stolen.min(steal.part());
         let Err(failure) = ended else { return };
-        if stood_still <= DISTURBED {
-            resume_unwind(failure);
-        }
-        if attempt == ATTEMPTS || watch.elapsed() > ATTEMPTS_WITHIN {
-            if least_stolen <= HOPELESS {
-                resume_unwind(failure);
+        let is_last = attempt == ATTEMPTS || watch.elapsed() > ATTEMPTS_WITHIN;
+        match verdict(stood_still, is_last, least_stolen) {
+            Verdict::Failed => resume_unwind(failure),
+            Verdict::Unmeasured => return tell_unmeasured(least_stolen, failure.as_ref()),
+            Verdict::Anew => {
+                let percent = stood_still * 100.0;
+                eprintln!("the machine stood still for {percent:.1} % of the time: measured anew");
             }
-            return tell_unmeasured(least_stolen);
         }
-        let percent = stood_still * 100.0;
-        eprintln!("the machine stood still for {percent:.1} % of the time: measured anew");
     }
 }
 
-/// For `./dev test` to say at the end: nobody reads what a test says that does not fail.
-fn tell_unmeasured(stolen: f64) {
+/// What an attempt that failed says of the proxy.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Failed,
+    /// Nothing yet.
+    Anew,
+    /// Nothing, and neither did those before.
+    Unmeasured,
+}
+
+/// Of an attempt during which the machine stood still for so long, and of all so far, where the least of what was
+/// stolen is this.
+fn verdict(stood_still: f64, is_last: bool, least_stolen: f64) -> Verdict {
+    match (stood_still > DISTURBED, is_last) {
+        (true, false) => Verdict::Anew,
+        (true, true) if least_stolen > HOPELESS => Verdict::Unmeasured,
+        (false, _) | (true, true) => Verdict::Failed,
+    }
+}
+
+#[test]
+fn only_what_others_took_excuses_a_failure() {
+    assert_eq!(verdict(0.01, false, 0.9), Verdict::Failed);
+    assert_eq!(verdict(0.3, false, 0.0), Verdict::Anew);
+    // Something here kept it from the processors, or one attempt had enough of them.
+    assert_eq!(verdict(0.3, true, 0.0), Verdict::Failed);
+    assert_eq!(verdict(0.3, true, 0.09), Verdict::Failed);
+    assert_eq!(verdict(0.3, true, 0.4), Verdict::Unmeasured);
+}
+
+/// For `./dev test` to say at the end, with how it failed: nobody reads what a test says that does not fail.
+fn tell_unmeasured(stolen: f64, failure: &(dyn Any + Send)) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unmeasured");
     let mut list = File::options().create(true).append(true).open(path).expect("a writable target");
     let test = thread::current().name().expect("tests have names").to_owned();
-    writeln!(list, "{test}: others had {:.0} % of the processors", stolen * 100.0)
+    let told = failure.downcast_ref::<String>().map_or("it failed", String::as_str);
+    writeln!(list, "{test}: others had {:.0} % of the processors: {told}", stolen * 100.0)
         .expect("a writable target");
 }
 

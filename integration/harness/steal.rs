@@ -1,5 +1,6 @@
-//! What the hypervisor took from this machine to give to other guests of its host. Whatever runs here cannot add to
-//! it, so it excuses nothing that the proxy does.
+//! What the hypervisor took from this machine to give to other guests of its host. It counts only while something
+//! here wants to run, so on a host with too little for all, whoever wants more is also seen to lose more; where there is
+//! enough, nothing that runs here makes it more than nothing.
 
 use std::fs;
 use std::time::Duration;
